@@ -1,0 +1,1 @@
+"""The launcher and what it runs."""

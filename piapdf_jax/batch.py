@@ -1,0 +1,69 @@
+"""What flows through a training: batches, targets and predictions, as NamedTuples of arrays.
+
+B is the batch, S the side of the image, C the number of action units, K the number of PI maps, F the length of
+the encoder's vector.
+"""
+
+from typing import NamedTuple
+
+import jax
+
+
+class Batch(NamedTuple):
+    """Frames with action unit labels.
+
+    Attributes:
+        image: [B, S, S, 3] float32 RGB in [0, 1].
+        labels: [B, C] float32: 0 absent, 1 present, -1 unknown.
+        pi_maps: [B, S, S, K] float32 of 0 and 1, the predefined maps; None where the stream reads none.
+        valid: [B] float32, 0 for padding of the last batch of an evaluation.
+        row: [B] int32, position of the record in its split.
+    """
+
+    image: jax.Array
+    labels: jax.Array
+    pi_maps: jax.Array | None
+    valid: jax.Array
+    row: jax.Array
+
+
+class IdentityBatch(NamedTuple):
+    """Faces of known people: image [B, S, S, 3] float32 in [0, 1], identity [B] int32 from 0."""
+
+    image: jax.Array
+    identity: jax.Array
+
+
+class FeedbackBatch(NamedTuple):
+    """One draw for discrete feedback: labeled frames x_l and unlabeled frames x_u (section 3.3)."""
+
+    labeled: Batch
+    unlabeled: Batch
+
+
+class Targets(NamedTuple):
+    """What a prediction is compared with: the paper's (M, P, Y).
+
+    Attributes:
+        pi_maps: M, [B, S, S, K] float32 in [0, 1]; None where L_PI is not computed.
+        identity: P, [B, F] float32, vector of the frozen Encoder P; None where L_AP is not computed.
+        labels: Y, [B, C] float32, 0, 1 or -1.
+    """
+
+    pi_maps: jax.Array | None
+    identity: jax.Array | None
+    labels: jax.Array
+
+
+class Prediction(NamedTuple):
+    """What a network says: the paper's (m, p, y), before any sigmoid.
+
+    Attributes:
+        pi_logits: m, [B, S, S, K]; None without a decoder.
+        vector: p, [B, F], the encoder's pooled vector.
+        au_logits: y, [B, C].
+    """
+
+    pi_logits: jax.Array | None
+    vector: jax.Array
+    au_logits: jax.Array

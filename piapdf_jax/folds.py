@@ -1,0 +1,66 @@
+"""Subject-exclusive parts of BP4D and DISFA, and which part each of the three folds tests.
+
+The parts are those that ME-GraphAU and JAA-Net publish; fold k tests part 4 - k.
+"""
+
+BP4D_PARTS = {
+    1: "F001 F002 F008 F009 F010 F016 F018 F023 M001 M004 M007 M008 M012 M014".split(),
+    2: "F003 F005 F011 F013 F020 F022 M002 M005 M010 M011 M013 M016 M017 M018".split(),
+    3: "F004 F006 F007 F012 F014 F015 F017 F019 F021 M003 M006 M009 M015".split(),
+}
+DISFA_PARTS = {
+    1: "SN001 SN002 SN009 SN010 SN016 SN026 SN027 SN030 SN032".split(),
+    2: "SN006 SN011 SN012 SN013 SN018 SN021 SN024 SN028 SN031".split(),
+    3: "SN003 SN004 SN005 SN007 SN008 SN017 SN023 SN025 SN029".split(),
+}
+BP4D_SUBJECTS = tuple(sorted(sum(BP4D_PARTS.values(), [])))
+BP4D_TASKS = tuple(f"T{k}" for k in range(1, 9))
+DISFA_SUBJECTS = tuple(sorted(sum(DISFA_PARTS.values(), [])))
+
+#: Coded frames a part, as ME-GraphAU's lists count them.
+BP4D_FRAMES = {1: 50_631, 2: 50_182, 3: 46_034}
+DISFA_FRAMES = {1: 43_604, 2: 43_605, 3: 43_605}
+
+
+def part_of(subject: str, parts: dict[int, list[str]]) -> int:
+    """The part a participant belongs to.
+
+    Args:
+        subject: participant id as the data set spells it, such as ``F001``.
+        parts: ``BP4D_PARTS`` or ``DISFA_PARTS``.
+
+    Returns:
+        1, 2 or 3.
+
+    Raises:
+        ValueError: for an id that is in no part.
+    """
+    for part, subjects in parts.items():
+        if subject in subjects:
+            return part
+    raise ValueError(f"participant {subject!r} is in none of the published parts")
+
+
+def test_part(fold: int) -> int:
+    """The part that a fold tests: 4 - fold.
+
+    Raises:
+        ValueError: for a fold that is not 1, 2 or 3.
+    """
+    if fold not in (1, 2, 3):
+        raise ValueError(f"fold must be 1, 2 or 3, not {fold!r}")
+    return 4 - fold
+
+
+test_part.__test__ = False  # pytest takes functions of this name for tests
+
+
+def train_splits(fold: int, *, coded: bool = True) -> str:
+    """The TFDS split expression of a fold's training parts, coded or uncoded frames."""
+    held_out = test_part(fold)
+    return "+".join(part_split(part, coded=coded) for part in (1, 2, 3) if part != held_out)
+
+
+def part_split(part: int, *, coded: bool = True) -> str:
+    """The split name of one part: ``part1``, or ``part1_uncoded`` for frames without labels."""
+    return f"part{part}" if coded else f"part{part}_uncoded"

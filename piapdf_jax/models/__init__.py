@@ -1,0 +1,1 @@
+"""Networks, as Flax modules; everything above sees pure functions over pytrees."""

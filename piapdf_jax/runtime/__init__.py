@@ -1,0 +1,1 @@
+"""The training loop, checkpoints, exports, evaluation; knows stages, no model and no loss."""

@@ -1,0 +1,1 @@
+"""One file a kind of training; stages meet through exports alone."""
