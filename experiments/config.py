@@ -1,0 +1,271 @@
+"""Typed configurations: sections as frozen dataclasses, a registry of names, and ``--set a.b=v``."""
+
+import ast
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
+from piapdf_jax.data.augment import AugmentConfig
+from piapdf_jax.losses import LossWeights
+from piapdf_jax.models.piap import MODELS, ModelConfig
+from piapdf_jax.stages.base import OptimizerConfig
+
+
+class ConfigError(ValueError):
+    """The user asked for something that is not there; the message says what is."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSection:
+    """Length, batch and optimizer of one training; the paper gives none of them, these are ours."""
+
+    steps: int
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup: float = 0.05
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+
+    def optimizer_config(self) -> OptimizerConfig:
+        """The same as the stages take it."""
+        return OptimizerConfig(
+            steps=self.steps,
+            learning_rate=self.learning_rate,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            clip_norm=self.clip_norm,
+            kind=self.optimizer,
+            momentum=self.momentum,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PI1Section(TrainSection):
+    """PI stage 1, shared by all folds and seeds."""
+
+    dataset: str = "afew_va"
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IdentitySection(TrainSection):
+    """Encoder P, shared by all folds and seeds."""
+
+    dataset: str = "casia_webface"
+    pairs: str = "lfw_pairs"
+    seed: int = 0
+    arcface: bool = True
+    margin: float = 0.3
+    scale: float = 16.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AUSection(TrainSection):
+    """A training under L_PIAP: the weights of L_AU, L_PI and L_AP, which sum to 1."""
+
+    au: float = 1.0
+    pi: float = 0.0
+    ap: float = 0.0
+
+    def weights(self) -> LossWeights:
+        """The weights as the losses take them."""
+        return LossWeights(au=self.au, pi=self.pi, ap=self.ap)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DISFASection(AUSection):
+    """Fine-tuning to DISFA."""
+
+    dataset: str = "disfa"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PISection:
+    """How maps are compared: targets cut at 0.5, weight of their inside, Dice term."""
+
+    binarise: bool = False
+    positive_weight: float = 1.0
+    dice: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeedbackSection(TrainSection):
+    """Discrete feedback (section 3.3); serves ``df`` and ``piapdf``."""
+
+    variant: str = "discrete"
+    estimator: str = "grad"
+    direction: str = "gradient"
+    labels: str = "threshold"
+    teacher_term: str = "full"
+    positive: float = 1.0
+    negative: float = -0.1
+    drop_rate: float = 0.05
+    drop_on: str = "all"
+    feedback_weight: float = 1.0
+    start: str = "trained"
+    relabel_fraction: float = 0.1
+    disfa_fraction: float = 0.25
+    student_learning_rate: float = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSection:
+    """The AU data set, the size at which records are read, reader processes."""
+
+    dataset: str = "bp4d"
+    image_size: int = 256
+    workers: int = 0
+    augment: AugmentConfig = AugmentConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvalSection:
+    """Evaluation: batch, and a table of true labels where they are known (``truth.npz``)."""
+
+    batch_size: int = 64
+    truth: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSection:
+    """What only says how a run goes: intervals of logging and saving."""
+
+    log_every: int = 50
+    checkpoint_every: int = 1000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+    """One experiment: a fold, the rows of table 3 to train, and every section they read."""
+
+    name: str
+    fold: int
+    methods: tuple[str, ...] = ("piapdf",)
+    seed: int = 0
+    data: DataSection = DataSection()
+    model: ModelConfig = MODELS["b1"]
+    pi: PISection = PISection()
+    pi1: PI1Section = PI1Section(steps=20_000)
+    pi2: TrainSection = TrainSection(steps=30_000, learning_rate=5e-4)
+    identity: IdentitySection = IdentitySection(steps=60_000, batch_size=128)
+    baseline: AUSection = AUSection(steps=30_000, learning_rate=5e-4)
+    pi3: AUSection = AUSection(steps=30_000, learning_rate=5e-4, au=0.5, pi=0.5)
+    ap: AUSection = AUSection(steps=30_000, learning_rate=5e-4, au=0.9, ap=0.1)
+    piap: AUSection = AUSection(steps=30_000, learning_rate=5e-4, au=0.5, pi=0.45, ap=0.05)
+    df: FeedbackSection = FeedbackSection(
+        steps=10_000, learning_rate=1e-4, student_learning_rate=1e-4
+    )
+    disfa: DISFASection = DISFASection(
+        steps=10_000, learning_rate=2e-4, au=0.5, pi=0.45, ap=0.05
+    )
+    eval: EvalSection = EvalSection()
+    run: RunSection = RunSection()
+
+    def __post_init__(self) -> None:
+        from experiments.methods import METHODS
+
+        if self.fold not in (1, 2, 3):
+            raise ConfigError(f"fold must be 1, 2 or 3, not {self.fold!r}")
+        for method in self.methods:
+            if method not in METHODS:
+                raise ConfigError(_unknown("method", method, METHODS))
+        for section in (self.baseline, self.pi3, self.ap, self.piap, self.disfa):
+            section.weights()
+
+    @property
+    def aus(self) -> tuple[int, ...]:
+        """FACS numbers of the label columns and of the PI maps."""
+        return BP4D_AUS
+
+    @property
+    def disfa_aus(self) -> tuple[int, ...]:
+        """FACS numbers that the fine-tuned model tells."""
+        return DISFA_AUS
+
+
+def _unknown(kind: str, name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
+    return f"unknown {kind} {name!r}: nearest is {near[0]!r}; known: {', '.join(known)}"
+
+
+def configs() -> dict[str, Callable[[], ExperimentConfig]]:
+    """Every named configuration, as a function that makes it."""
+    found: dict[str, Callable[[], ExperimentConfig]] = {}
+    for module in ("demo", "bp4d", "disfa"):
+        found |= importlib.import_module(f"experiments.configs.{module}").CONFIGS
+    return found
+
+
+def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> ExperimentConfig:
+    """A named configuration with ``a.b=v`` settings applied in order.
+
+    Raises:
+        ConfigError: for an unknown name (lists the names and the nearest), key or value.
+    """
+    known = configs()
+    if name not in known:
+        raise ConfigError(_unknown("config", name, sorted(known)))
+    config = known[name]()
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes key=value, not {override!r}")
+        key, every = key.strip(), keys(config)
+        if key not in every:
+            near = difflib.get_close_matches(key, every, n=3, cutoff=0.0)
+            raise ConfigError(f"unknown key {key!r}: nearest are {', '.join(near)}")
+        config = _set(config, key.split("."), text.strip(), key)
+    return config
+
+
+def keys(section: Any, prefix: str = "") -> dict[str, Any]:
+    """Every key of a configuration, sections included, in dotted form."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(section):
+        value, name = getattr(section, field.name), prefix + field.name
+        found[name] = value
+        if dataclasses.is_dataclass(value):
+            found |= keys(value, name + ".")
+    return found
+
+
+def _set(section: Any, path: list[str], text: str, key: str) -> Any:
+    name, old = path[0], getattr(section, path[0])
+    if len(path) > 1:
+        return dataclasses.replace(section, **{name: _set(old, path[1:], text, key)})
+    if isinstance(section, ExperimentConfig) and name == "model":
+        if text not in MODELS:
+            raise ConfigError(_unknown("model", text, MODELS))
+        size = 256 if text.startswith("b") else 128
+        data = dataclasses.replace(section.data, image_size=size)
+        return dataclasses.replace(section, model=MODELS[text], data=data)
+    if dataclasses.is_dataclass(old):
+        inside = ", ".join(f"{key}.{field.name}" for field in dataclasses.fields(old))
+        raise ConfigError(f"{key!r} is a section; set one of {inside}")
+    try:
+        value = _coerce(text, get_type_hints(type(section))[name])
+        return dataclasses.replace(section, **{name: value})
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, SyntaxError) as error:
+        raise ConfigError(f"cannot set {key}={text!r}: {error}") from error
+
+
+def _coerce(text: str, annotation: Any) -> Any:
+    if annotation is str:
+        return text
+    if annotation is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError("expected true or false")
+        return text.lower() == "true"
+    if annotation in (int, float):
+        return annotation(text)
+    if str(annotation).startswith("tuple[str"):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    value = ast.literal_eval(text)
+    return tuple(value) if isinstance(value, list) else value

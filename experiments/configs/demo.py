@@ -1,0 +1,51 @@
+"""The whole method on drawn faces, in minutes on two CPU cores.
+
+    python -m experiments.piapdf --config=demo
+
+``bp4d_fold1`` with the synthetic data sets, a small model and few steps.
+"""
+
+import dataclasses
+
+from experiments.config import ExperimentConfig
+from experiments.configs.bp4d import bp4d
+from piapdf_jax.models.piap import MODELS
+
+
+def demo() -> ExperimentConfig:
+    """Sizes and lengths that fit a laptop; every line of code is that of ``bp4d_fold1``."""
+    base = bp4d(1)
+    change = dataclasses.replace
+    return change(
+        base,
+        name="demo",
+        methods=("baseline", "piap", "piapdf"),
+        model=MODELS["tiny"],
+        data=change(base.data, dataset="synthetic_faces/bp4d", image_size=96),
+        pi1=change(base.pi1, steps=60, dataset="synthetic_faces/afew_va", learning_rate=5e-3),
+        pi2=change(base.pi2, steps=60, learning_rate=2e-3),
+        identity=change(
+            base.identity,
+            steps=200,
+            batch_size=32,
+            learning_rate=3e-3,
+            dataset="synthetic_faces/webface",
+            pairs="synthetic_faces/lfw",
+        ),
+        baseline=change(base.baseline, steps=300, learning_rate=3e-3),
+        piap=change(base.piap, steps=300, learning_rate=3e-3),
+        df=change(
+            base.df,
+            steps=40,
+            learning_rate=3e-4,
+            student_learning_rate=3e-4,
+            disfa_fraction=0.0,
+        ),
+        disfa=change(
+            base.disfa, steps=100, learning_rate=1e-3, dataset="synthetic_faces/disfa"
+        ),
+        run=change(base.run, log_every=5, checkpoint_every=100),
+    )
+
+
+CONFIGS = {"demo": demo}

@@ -1,0 +1,20 @@
+"""PIAP fine-tuned to DISFA: the row PIAP of the paper's table 2.
+
+    python -m experiments.piapdf --config=disfa_fold1
+
+Fold k goes on from the ``piap`` export of ``bp4d_fold`` k, and trains what is missing of it.
+"""
+
+import dataclasses
+import functools
+
+from experiments.config import ExperimentConfig
+from experiments.configs.bp4d import bp4d
+
+
+def disfa(fold: int) -> ExperimentConfig:
+    """``bp4d_fold`` k up to PIAP, then the whole encoder under L_PIAP with a new 8-way head."""
+    return dataclasses.replace(bp4d(fold), name=f"disfa_fold{fold}", methods=("disfa",))
+
+
+CONFIGS = {f"disfa_fold{fold}": functools.partial(disfa, fold) for fold in (1, 2, 3)}

@@ -1,0 +1,306 @@
+"""A training of a method made concrete: its stage, its data, what it takes, and its digest."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+import piapdf_jax
+from experiments.config import ConfigError, ExperimentConfig
+from experiments.methods import TRAININGS
+from piapdf_jax import folds
+from piapdf_jax.data import source, streams
+from piapdf_jax.losses import LossWeights
+from piapdf_jax.runtime import exports
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.stages.discrete_feedback import FeedbackStage
+from piapdf_jax.stages.identity import IdentityStage
+from piapdf_jax.stages.pi1_generator import PI1Generator
+from piapdf_jax.stages.pi2_refine import PI2Refine
+from piapdf_jax.stages.piap import PIAPStage
+
+_CORE = pathlib.Path(piapdf_jax.__file__).parent
+_STAGE_FILES = {
+    "pi1": "pi1_generator.py",
+    "pi2": "pi2_refine.py",
+    "identity": "identity.py",
+    "au": "piap.py",
+    "feedback": "discrete_feedback.py",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some records of a data set: where it lies, and a split expression of it."""
+
+    dataset: str
+    folder: pathlib.Path
+    split: str
+
+    def records(self) -> source.Records:
+        """Opens them."""
+        return source.Records(self.folder, self.split)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One training, ready to run.
+
+    Attributes:
+        name: of the training.
+        stage: what trains.
+        seed: of its random streams and data order.
+        section: its section of the configuration.
+        train: what it trains on, and for feedback the unlabeled pools after it.
+        pools: unlabeled pools with their share of x_u.
+        test: what its export is scored on.
+        takes: trainings whose exports it needs.
+        settings: everything of the configuration that its numbers depend on.
+    """
+
+    name: str
+    stage: Stage
+    seed: int
+    section: Any
+    train: Part
+    test: Part
+    takes: tuple[str, ...]
+    settings: dict[str, Any]
+    pools: tuple[tuple[Part, float], ...] = ()
+
+    def digest(self, taken: dict[str, str], *, cache: pathlib.Path) -> str:
+        """What the export is found by: settings, data, exports taken, and the sources that decide numbers."""
+        data = [
+            [part.dataset, part.split, source.fingerprint(part.folder, cache=cache), share]
+            for part, share in ((self.train, 1.0), *self.pools)
+        ]
+        kind = TRAININGS[self.name].kind
+        files = [*sorted((_CORE / "models").glob("*.py")), *sorted((_CORE / "data").glob("*.py"))]
+        names = ("losses.py", "feedback.py", "batch.py", "keys.py", "stages/base.py")
+        files += [_CORE / name for name in (*names, f"stages/{_STAGE_FILES[kind]}")]
+        return exports.digest_of(
+            {
+                "training": self.name,
+                "settings": self.settings,
+                "seed": self.seed,
+                "data": data,
+                "takes": {name: taken[name] for name in self.takes},
+                "sources": exports.source_digest(files),
+            }
+        )
+
+
+class Jobs:
+    """Makes the jobs of a configuration.
+
+    Args:
+        config: the experiment.
+        data_dir: where data sets lie.
+        prepare: called with the name of a data set that is missing and can be drawn here.
+    """
+
+    def __init__(
+        self, config: ExperimentConfig, data_dir: str, prepare: Callable[[str], Any]
+    ) -> None:
+        self.config, self.data_dir, self._prepare = config, data_dir, prepare
+
+    def folder(self, dataset: str) -> pathlib.Path:
+        """The folder of a data set; synthetic ones are drawn when they are missing."""
+        try:
+            return source.dataset_folder(self.data_dir, dataset)
+        except source.MissingDataset:
+            if not dataset.startswith("synthetic_faces/"):
+                raise
+            self._prepare(dataset)
+            return source.dataset_folder(self.data_dir, dataset)
+
+    def parts(self, dataset: str) -> tuple[Part, Part]:
+        """What the fold trains and tests on: published parts, else the splits ``train`` and ``test``."""
+        folder, fold = self.folder(dataset), self.config.fold
+        splits = source.split_sizes(folder)
+        if "part1" in splits:
+            held_out = folds.part_split(folds.test_part(fold))
+            return Part(dataset, folder, folds.train_splits(fold)), Part(dataset, folder, held_out)
+        test = "test" if "test" in splits else "train"
+        return Part(dataset, folder, "train"), Part(dataset, folder, test)
+
+    def make(self, name: str) -> Job:
+        """The job of a training.
+
+        Raises:
+            MissingDataset: when its data are not there.
+        """
+        kind = TRAININGS[name].kind
+        make = {"pi1": self._pi1, "pi2": self._pi2, "identity": self._identity}
+        if kind in make:
+            return make[kind]()
+        return self._au(name) if kind == "au" else self._feedback(name)
+
+    def _settings(self, section: Any, **more: Any) -> dict[str, Any]:
+        c = self.config
+        told = dataclasses.asdict(section)
+        for place in ("dataset", "pairs", "seed"):
+            told.pop(place, None)
+        return {
+            "model": dataclasses.asdict(c.model),
+            "image_size": c.data.image_size,
+            "augment": dataclasses.asdict(c.data.augment),
+            "section": told,
+            "aus": c.aus,
+            **more,
+        }
+
+    def _pi1(self) -> Job:
+        c = self.config
+        train, test = self.parts(c.pi1.dataset)
+        if "uncoded" not in train.split and "part" in train.split:
+            train = dataclasses.replace(train, split=self._all_frames(train))
+        stage = PI1Generator(
+            c.model,
+            c.pi1.optimizer_config(),
+            image_size=c.data.image_size,
+            num_maps=len(c.aus),
+            positive_weight=c.pi.positive_weight,
+            dice=c.pi.dice,
+        )
+        settings = self._settings(c.pi1, pi=dataclasses.asdict(c.pi))
+        return Job("pi1", stage, c.pi1.seed, c.pi1, train, test, (), settings)
+
+    def _all_frames(self, train: Part) -> str:
+        """Predefined maps need no labels, so uncoded frames serve PI stage 1 as well."""
+        sizes = source.split_sizes(train.folder)
+        extra = folds.train_splits(self.config.fold, coded=False).split("+")
+        return "+".join([train.split, *(split for split in extra if sizes.get(split))])
+
+    def _pi2(self) -> Job:
+        c = self.config
+        train, test = self.parts(c.data.dataset)
+        stage = PI2Refine(
+            c.model,
+            c.pi2.optimizer_config(),
+            image_size=c.data.image_size,
+            num_aus=len(c.aus),
+            num_maps=len(c.aus),
+        )
+        return Job("pi2", stage, c.seed, c.pi2, train, test, ("pi1",), self._settings(c.pi2))
+
+    def _identity(self) -> Job:
+        c = self.config
+        folder = self.folder(c.identity.dataset)
+        train = Part(c.identity.dataset, folder, "train")
+        pairs = Part(c.identity.pairs, self.folder(c.identity.pairs), "test")
+        stage = IdentityStage(
+            c.model,
+            c.identity.optimizer_config(),
+            image_size=c.data.image_size,
+            num_identities=int(train.records().table()["identity"].max()) + 1,
+            arcface=c.identity.arcface,
+            margin=c.identity.margin,
+            scale=c.identity.scale,
+        )
+        settings = self._settings(c.identity)
+        return Job("identity", stage, c.identity.seed, c.identity, train, pairs, (), settings)
+
+    def _au(self, name: str) -> Job:
+        c, training = self.config, TRAININGS[name]
+        section = getattr(c, training.section)
+        weights = section.weights()
+        train, test = self.parts(c.disfa.dataset if name == "disfa" else c.data.dataset)
+        aus = c.disfa_aus if name == "disfa" else c.aus
+        stage = PIAPStage(
+            c.model,
+            section.optimizer_config(),
+            weights,
+            image_size=c.data.image_size,
+            num_aus=len(aus),
+            num_maps=len(c.aus),
+            binarise=c.pi.binarise,
+            begin=training.begin,
+        )
+        takes = _needed(weights, training.begin)
+        settings = self._settings(section, binarise=c.pi.binarise, columns=aus)
+        return Job(name, stage, c.seed, section, train, test, takes, settings)
+
+    def _feedback(self, name: str) -> Job:
+        c, begin = self.config, TRAININGS[name].begin
+        if c.df.start not in ("trained", "fresh"):
+            raise ConfigError(f"df.start must be 'trained' or 'fresh', not {c.df.start!r}")
+        begin = begin if c.df.start == "trained" else None
+        weights = c.baseline.weights() if name == "df" else c.piap.weights()
+        train, test = self.parts(c.data.dataset)
+        names = {field.name for field in dataclasses.fields(FeedbackStage)}
+        chosen = {k: v for k, v in dataclasses.asdict(c.df).items() if k in names}
+        chosen.pop("optimizer", None)
+        student = dataclasses.replace(
+            c.df.optimizer_config(), learning_rate=c.df.student_learning_rate
+        )
+        stage = FeedbackStage(
+            **chosen,
+            model=c.model,
+            teacher_optimizer=c.df.optimizer_config(),
+            student_optimizer=student,
+            weights=weights,
+            image_size=c.data.image_size,
+            num_aus=len(c.aus),
+            num_maps=len(c.aus),
+            binarise=c.pi.binarise,
+            begin=begin,
+        )
+        takes = _needed(weights, begin)
+        weighed = dataclasses.asdict(weights)
+        settings = self._settings(c.df, binarise=c.pi.binarise, weights=weighed)
+        pools = self._pools(train)
+        return Job(name, stage, c.seed, c.df, train, test, takes, settings, pools)
+
+    def _pools(self, train: Part) -> tuple[tuple[Part, float], ...]:
+        """Unlabeled frames: uncoded ones of the training people, and DISFA where it lies beside."""
+        c, pools = self.config, []
+        sizes = source.split_sizes(train.folder)
+        if c.df.disfa_fraction:
+            try:
+                folder = source.dataset_folder(self.data_dir, c.disfa.dataset)
+            except source.MissingDataset:
+                pass  # DISFA frames are asked for only where they are
+            else:
+                split = "+".join(s for s in source.split_sizes(folder) if "uncoded" not in s)
+                pools.append((Part(c.disfa.dataset, folder, split), c.df.disfa_fraction))
+        uncoded = folds.train_splits(c.fold, coded=False).split("+")
+        present = "+".join(split for split in uncoded if sizes.get(split))
+        if present:
+            pools.append((dataclasses.replace(train, split=present), 1.0))
+        return tuple(pools)
+
+    def reading(self, job: Job, *, training: bool) -> streams.Reading:
+        """How a job's records are read, for training or for evaluation."""
+        c = self.config
+        aus = c.disfa_aus if job.name == "disfa" else c.aus
+        return streams.Reading(
+            image_size=c.data.image_size,
+            batch_size=job.section.batch_size if training else c.eval.batch_size,
+            seed=job.seed,
+            augment=c.data.augment if training else None,
+            aus=aus,
+            maps=c.aus if job.name in ("pi1", "pi2") and (job.name == "pi1" or not training) else (),
+            workers=c.data.workers,
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+        )
+
+    def stream(self, job: Job) -> Callable[[int], Iterator[Any]]:
+        """Start step -> iterator of training batches."""
+        reading, records = self.reading(job, training=True), job.train.records()
+        if TRAININGS[job.name].kind == "identity":
+            batches: Any = streams.IdentityStream(records, reading)
+        elif TRAININGS[job.name].kind == "feedback":
+            pools = tuple((part.records(), share) for part, share in job.pools)
+            batches = streams.FeedbackStream(records, pools, self.config.df.relabel_fraction, reading)
+        else:
+            batches = streams.LabeledStream(records, reading)
+        return lambda step: streams.iterate(batches, step, workers=reading.workers)
+
+
+def _needed(weights: LossWeights, begin: str | None) -> tuple[str, ...]:
+    takes = (("pi2",) if weights.pi else ()) + (("identity",) if weights.ap else ())
+    return takes + ((begin,) if begin else ())

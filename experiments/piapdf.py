@@ -1,0 +1,77 @@
+"""The launcher: trains the rows of the paper's tables and scores them.
+
+    python -m experiments.piapdf --config=demo
+    python -m experiments.piapdf --config=bp4d_fold1 --set model=tiny --stages=pi1,pi2
+"""
+
+import os
+import signal
+import sys
+
+from absl import app, flags
+
+_CONFIG = flags.DEFINE_string("config", "demo", "name of a configuration")
+_SET = flags.DEFINE_multi_string("set", [], "key=value, repeatable, applied in order")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"),
+    "where prepared data sets lie",
+)
+_RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "where runs and exports are written")
+_NAME = flags.DEFINE_string("name", "", "name of the run folder (default: the configuration's)")
+_STAGES = flags.DEFINE_list("stages", [], "train only these, comma separated (default: all)")
+_PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "print the resolved configuration, stop")
+
+
+def main(argv: list[str]) -> None:
+    """Runs what the flags ask for; a user's mistake is one line on stderr and exit code 2."""
+    if len(argv) > 1:
+        _fail(f"unexpected argument {argv[1]!r}; settings are given as --set key=value")
+    # JAX loads here, not above: spawned reader processes import this file again.
+    from experiments import config as configs
+    from experiments import pipeline
+    from piapdf_jax.runtime.loop import Interrupted
+
+    try:
+        config = configs.load(_CONFIG.value, _SET.value)
+        if _PRINT_CONFIG.value:
+            print(pipeline.config_json(config))
+            return
+        pipeline.setup(config)
+        pipeline.Pipeline(
+            config,
+            data_dir=os.path.expanduser(_DATA_DIR.value),
+            runs_dir=_RUNS_DIR.value,
+            name=_NAME.value or config.name,
+            stages=tuple(_STAGES.value),
+        ).run()
+    except pipeline.USER_ERRORS as error:
+        _fail(" ".join(str(error).split()))
+    except Interrupted as stopped:
+        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(" ".join(str(error).split()))
+        raise
+
+
+def run() -> None:
+    """Entry point of ``python -m experiments.piapdf``."""
+    app.run(main, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,223 @@
+"""Runs the trainings of a configuration: skips what is exported, goes on where one stopped, scores, reports."""
+
+import dataclasses
+import importlib.metadata
+import json
+import logging
+import os
+import pathlib
+import platform
+import shutil
+import time
+from typing import Any
+
+import jax
+
+from data_builders.prepare import prepare
+from experiments import pictures, report, scoring
+from experiments.config import ConfigError, ExperimentConfig
+from experiments.jobs import Job, Jobs
+from experiments.methods import METHODS, TRAININGS, ordered
+from piapdf_jax.data.source import CorruptShard, MissingDataset
+from piapdf_jax.keys import named_key
+from piapdf_jax.runtime import checkpoints, exports, loop, mesh
+from piapdf_jax.stages.base import Exported
+
+USER_ERRORS = (ConfigError, MissingDataset, CorruptShard, FileNotFoundError, PermissionError)
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
+log = logging.getLogger("piapdf")
+
+
+def setup(config: ExperimentConfig) -> None:
+    """Logging, and the persistent compilation cache."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
+    for name in ("absl", "jax", "orbax"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.expanduser(
+        "~/.cache/piapdf_jax/xla"
+    )
+    jax.config.update("jax_compilation_cache_dir", cache)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def config_json(config: ExperimentConfig) -> str:
+    """The resolved configuration as JSON."""
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+class Pipeline:
+    """One run.
+
+    Args:
+        config: the experiment.
+        data_dir: where data sets lie.
+        runs_dir: RUNS; holds ``exports/`` and one folder a run.
+        name: of the run folder.
+        stages: train only these; () for all.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        *,
+        data_dir: str,
+        runs_dir: str,
+        name: str,
+        stages: tuple[str, ...] = (),
+    ) -> None:
+        unknown = [stage for stage in stages if stage not in TRAININGS]
+        if unknown:
+            raise ConfigError(f"unknown stage {unknown[0]!r}; there are {', '.join(TRAININGS)}")
+        self.config = config
+        self.runs = pathlib.Path(runs_dir).resolve()
+        self.folder = self.runs / name
+        self.jobs = Jobs(config, data_dir, lambda dataset: prepare(dataset, data_dir=data_dir))
+        self.stages = stages or ordered(config.methods)
+        self.mesh = mesh.data_mesh()
+        self._made: dict[str, Job] = {}
+        self._digests: dict[str, str] = {}
+        self._exported: dict[str, Exported] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Trains, scores and writes ``results.json`` and the picture.
+
+        Returns:
+            What ``results.json`` holds.
+        """
+        began = time.monotonic()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.json").write_text(config_json(self.config))
+        wanted = [name for name in ordered(self.config.methods) if name in self.stages]
+        results: dict[str, Any] = {
+            "config": self.config.name,
+            "versions": versions(),
+            "stand_ins": report.stand_ins(self.config),
+            "trainings": {},
+        }
+        for name in wanted:
+            info = self._train(name)
+            results["trainings"][name] = {**info, "scores": self._score(name)}
+            report.log_training(log, name, results["trainings"][name])
+        results["rows"] = [m for m in self.config.methods if METHODS[m][-1] in wanted]
+        if {"pi1", "pi2"} <= set(wanted):
+            results["picture"] = str(self._picture())
+        results["seconds"] = round(time.monotonic() - began, 1)
+        (self.folder / "results.json").write_text(json.dumps(results, indent=1))
+        report.print_results(results, self.folder)
+        return results
+
+    def job(self, name: str) -> Job:
+        """The job of a training, made once."""
+        if name not in self._made:
+            self._made[name] = self.jobs.make(name)
+        return self._made[name]
+
+    def digest(self, name: str) -> str:
+        """The digest of a training's export."""
+        if name not in self._digests:
+            job = self.job(name)
+            taken = {other: self.digest(other) for other in job.takes}
+            self._digests[name] = job.digest(taken, cache=self.runs / ".checksums.json")
+        return self._digests[name]
+
+    def exported(self, name: str) -> Exported:
+        """The parts of a finished training, read from disk.
+
+        Raises:
+            ConfigError: when it is not there, naming training and digest.
+        """
+        if name not in self._exported:
+            path = exports.find_export(self.runs, name, self.digest(name))
+            if path is None:
+                raise ConfigError(
+                    f"training {name!r} with digest {self.digest(name)} has no export in"
+                    f" {self.runs / 'exports'} and --stages leaves it out: add it to --stages"
+                )
+            self._exported[name], _ = exports.read_export(path)
+        return self._exported[name]
+
+    def _train(self, name: str) -> dict[str, Any]:
+        job, digest = self.job(name), self.digest(name)
+        folder = self.folder / name / digest
+        path = exports.find_export(self.runs, name, digest)
+        if path is None:
+            consumed = {other: self.digest(other) for other in job.takes}
+            log.info("%s: training, digest %s", TRAININGS[name].title, digest)
+            fitted = loop.fit(
+                job.stage,
+                self.jobs.stream(job),
+                name=name,
+                steps=job.section.steps,
+                key=named_key(jax.random.key(job.seed), name),
+                inputs={other: self.exported(other) for other in job.takes},
+                folder=folder,
+                log_every=self.config.run.log_every,
+                checkpoint_every=self.config.run.checkpoint_every,
+                batch_size=job.section.batch_size,
+                digest=digest,
+                mesh=self.mesh,
+            )
+            info = {"digest": digest, "consumed": consumed, "report": fitted.report}
+            info["data"] = [f"{job.train.dataset}[{job.train.split}]"]
+            info["data"] += [f"{part.dataset}[{part.split}]" for part, _ in job.pools]
+            path = exports.write_export(
+                self.runs, name, digest, job.stage.export(fitted.state), info
+            )
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        else:
+            log.info("%s: export %s is there, not trained again", TRAININGS[name].title, digest)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path / "export.json", folder / "export.json")
+        self._exported[name], info = exports.read_export(path)
+        return info
+
+    def _score(self, name: str) -> dict[str, Any]:
+        job, kind = self.job(name), TRAININGS[name].kind
+        reading = self.jobs.reading(job, training=False)
+        exported = self._exported[name]
+        if kind == "identity":
+            return scoring.verification(job, exported, reading)
+        if kind == "pi1":
+            return scoring.map_overlap(job, exported, reading)
+        scores = scoring.action_units(job, exported, reading, self._truth(job))
+        if kind == "pi2":
+            before = (self.job("pi1").stage, self.exported("pi1"))
+            scores["maps_moved"] = scoring.maps_moved(job, exported, before, reading)
+        return scores
+
+    def _truth(self, job: Job) -> pathlib.Path | None:
+        """The table of true labels: named by the configuration, or that of a synthetic data set."""
+        if self.config.eval.truth and job.name != "disfa":
+            path = pathlib.Path(self.config.eval.truth)
+            if not path.exists():
+                raise FileNotFoundError(f"eval.truth={path} is not there")
+            return path
+        if job.test.dataset.startswith("synthetic_faces/"):
+            from data_builders.synthetic_faces import truth_path
+
+            return truth_path(self.jobs.data_dir, job.test.dataset.split("/")[1])
+        return None
+
+    def _picture(self) -> pathlib.Path:
+        path = self.folder / "pi_maps.png"
+        generators = {
+            "PI Generator 0": (self.job("pi1").stage, self.exported("pi1")),
+            "PI Generator 1": (self.job("pi2").stage, self.exported("pi2")),
+        }
+        reading = dataclasses.replace(
+            self.jobs.reading(self.job("pi2"), training=False), maps=self.config.aus
+        )
+        pictures.pi_maps(path, self.job("pi2").test.records(), reading, generators)
+        return path
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide numbers, and the devices."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
+    return {"python": platform.python_version(), **found, "devices": devices}
+
+
+__all__ = ["USER_ERRORS", "Pipeline", "checkpoints", "config_json", "setup", "versions"]

@@ -1,0 +1,192 @@
+"""Data sets on disk: where they lie, their records by row, their table of labels, their fingerprint.
+
+Data sets are read by directory through ``tfds.builder_from_directory``, never through a registry of names.
+"""
+
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from piapdf_jax.records import AU_FEATURES, IDENTITY_FEATURES
+
+
+class MissingDataset(FileNotFoundError):
+    """A data set is not where it should be; the message names the command that builds it."""
+
+
+class CorruptShard(ValueError):
+    """A shard cannot be read; the message names the file."""
+
+
+def dataset_folder(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:
+    """Finds the newest version of a data set under a data directory.
+
+    Args:
+        data_dir: directory of data sets, as TFDS lays them out.
+        name: ``bp4d``, or ``synthetic_faces/lfw`` with the builder's config.
+
+    Returns:
+        The folder that holds ``dataset_info.json``.
+
+    Raises:
+        MissingDataset: with the command that builds it.
+    """
+    root = pathlib.Path(data_dir).expanduser() / name
+    versions = [path.parent for path in root.glob("*.*.*/dataset_info.json")]
+    if versions:
+        return max(versions, key=lambda path: [int(number) for number in path.name.split(".")])
+    builder = name.split("/")[0]
+    manual = "" if builder == "synthetic_faces" else " --manual_dir=FOLDER_OF_THE_ORIGINAL_FILES"
+    raise MissingDataset(
+        f"data set {name!r} is not in {root}: build it with"
+        f" `python -m data_builders.prepare {name} --data_dir={data_dir}{manual}`"
+        f" (where the original files go: data_builders/{builder}/README.md)"
+    )
+
+
+class Records:
+    """Records of one split by row, pictures still encoded.
+
+    Args:
+        folder: what ``dataset_folder`` returned.
+        split: TFDS split expression, such as ``part1+part2``.
+    """
+
+    def __init__(self, folder: pathlib.Path, split: str):
+        self.folder, self.split = pathlib.Path(folder), split
+        self._source: Any = None
+        self._shards: list[tuple[int, str]] = []
+        if not len(self):
+            raise ValueError(f"split {split!r} of {folder} holds no record")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Readers hold open files, which no worker process can inherit by pickling.
+        return {"folder": self.folder, "split": self.split, "_source": None, "_shards": []}
+
+    def _open(self) -> Any:
+        if self._source is None:
+            import tensorflow_datasets as tfds
+
+            builder = tfds.builder_from_directory(self.folder)
+            skip = {
+                key: tfds.decode.SkipDecoding() for key in ("image", "pi_maps")
+                if key in (builder.info.features or {})
+            }  # fmt: skip
+            splits = [part.strip() for part in self.split.split("+")]
+            unknown = [s for s in splits if s.split("[")[0] not in builder.info.splits]
+            if unknown:
+                raise ValueError(
+                    f"{self.folder} has no split {unknown[0]!r}; it has {sorted(builder.info.splits)}"
+                )
+            try:
+                self._source = builder.as_data_source(self.split, decoders=skip)
+            except Exception as error:
+                self._name_broken_shard(builder, error)
+                raise
+            self._shards = _shard_ends(builder, self.split)
+        return self._source
+
+    def _name_broken_shard(self, builder: Any, error: Exception) -> None:
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        for _, name in _shard_ends(builder, self.split):
+            try:
+                ArrayRecordReader(str(self.folder / name)).close()
+            except Exception:
+                raise CorruptShard(_corrupt(self.folder / name, error)) from error
+
+    def __len__(self) -> int:
+        return len(self._open())
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        try:
+            record = self._open()[int(row)]
+        except (CorruptShard, IndexError):
+            raise
+        except Exception as error:
+            raise CorruptShard(_corrupt(self.folder / self._shard_of(row), error)) from error
+        if record["image"] is None or not len(record["image"]):
+            raise CorruptShard(_corrupt(self.folder / self._shard_of(row), "a record has no image"))
+        return record
+
+    def _shard_of(self, row: int) -> str:
+        return next((name for end, name in self._shards if row < end), "?")
+
+    def shard_of(self, row: int) -> pathlib.Path:
+        """The shard file that holds a row, for error messages."""
+        return self.folder / self._shard_of(row)
+
+    def table(self) -> dict[str, np.ndarray]:
+        """Everything but pictures of every record, one array a feature."""
+        keep = [k for k in (*AU_FEATURES, *IDENTITY_FEATURES) if k not in ("image", "pi_maps")]
+        rows = [self[row] for row in range(len(self))]
+        columns = {key: [row[key] for row in rows] for key in dict.fromkeys(keep) if key in rows[0]}
+        return {key: _column(values) for key, values in columns.items()}
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    if isinstance(values[0], bytes):
+        return np.array([value.decode() for value in values])
+    return np.asarray(values)
+
+
+def _shard_ends(builder: Any, split: str) -> list[tuple[int, str]]:
+    ends, total = [], 0
+    for part in split.split("+"):
+        for instruction in builder.info.splits[part.strip()].file_instructions:
+            total += instruction.examples_in_shard
+            ends.append((total, pathlib.Path(instruction.filename).name))
+    return ends
+
+
+def _corrupt(path: pathlib.Path, error: Any) -> str:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"shard {path} cannot be read ({reason}): delete its data set folder and build it again"
+
+
+def fingerprint(folder: pathlib.Path, *, cache: pathlib.Path | None = None) -> str:
+    """A hash of a data set's description and of the content of all its shards.
+
+    Args:
+        folder: what ``dataset_folder`` returned.
+        cache: JSON file that remembers a shard's checksum by path, size and time of change; None reads all again.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    known = {}
+    if cache is not None and cache.exists():
+        try:
+            known = json.loads(cache.read_text())
+        except ValueError:
+            known = {}  # a torn cache only costs reading the shards again
+    sums = {}
+    for path in sorted(p for p in folder.iterdir() if "array_record" in p.name):
+        stat = path.stat()
+        key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+        if key not in known:
+            with path.open("rb") as file:
+                known[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        sums[path.name] = known[key]
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        cache.write_text(json.dumps(known))
+    info = hashlib.sha256((folder / "dataset_info.json").read_bytes()).hexdigest()
+    return hashlib.sha256(json.dumps([info, sums], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def metadata(folder: pathlib.Path) -> dict[str, Any]:
+    """The builder's metadata, such as LFW's pairs."""
+    path = folder / "metadata.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def split_sizes(folder: pathlib.Path) -> dict[str, int]:
+    """Number of records by split."""
+    import tensorflow_datasets as tfds
+
+    splits = tfds.builder_from_directory(folder).info.splits
+    return {name: split.num_examples for name, split in splits.items()}

@@ -1,0 +1,57 @@
+"""PI decoder: the encoder's feature map back to PI maps (section 3.1, stage 3)."""
+
+import flax.linen as nn
+import jax
+
+from piapdf_jax.models.layers import (
+    Pointwise,
+    SeparableBlock,
+    batch_norm,
+    prior_logit,
+    resize,
+    upsample,
+)
+
+
+class PIDecoder(nn.Module):
+    """Features to PI logits: [B, h, w, F] -> [B, output_size, output_size, num_maps], for any h and w.
+
+    A 1x1 convolution, then for each width: enlarge to the next of the sizes ``output_size / stride / 2^i``, and filter
+    with a separable block. It is thrown away after training.
+
+    Attributes:
+        num_maps: K.
+        output_size: side of the maps.
+        widths: channels of each enlarged map, coarse to fine.
+        stride: the finest map filtered is ``output_size / stride``; its logits are enlarged bilinearly.
+        prior: share of positive pixels that the network says at its start.
+        momentum: of the running statistics.
+    """
+
+    num_maps: int
+    output_size: int
+    widths: tuple[int, ...] = (256, 128, 64, 32, 16)
+    stride: int = 1
+    prior: float = 0.05
+    momentum: float = 0.99
+
+    @nn.compact
+    def __call__(self, features: jax.Array, *, mode: str) -> jax.Array:
+        """Draw the maps of features.
+
+        Args:
+            features: [B, h, w, F] float32.
+            mode: see ``layers.Mode``; nothing here is random.
+
+        Returns:
+            [B, output_size, output_size, num_maps] float32 logits.
+        """
+        x = Pointwise(self.widths[0], name="reduce")(features)
+        x = nn.swish(batch_norm("reduce_norm", mode=mode, momentum=self.momentum)(x))
+        finest = -(-self.output_size // self.stride)
+        for i, width in enumerate(self.widths):
+            size = -(-finest // 2 ** (len(self.widths) - 1 - i))
+            x = upsample(x, size, size)
+            x = SeparableBlock(width, momentum=self.momentum, name=f"up{i}")(x, mode=mode)
+        logits = Pointwise(self.num_maps, use_bias=True, name="maps")(x)
+        return resize(logits + prior_logit(self.prior), self.output_size, self.output_size)

@@ -1,0 +1,190 @@
+"""EfficientNet: its block table as data, B0 to B7 and two small ones by coefficients.
+
+Reference: Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, 2019. The preset is
+that of the TensorFlow weights: SAME padding, BatchNorm with epsilon 1e-3 and momentum 0.99.
+"""
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from piapdf_jax.models.layers import (
+    Conv,
+    Depthwise,
+    Pointwise,
+    SqueezeExcite,
+    batch_norm,
+    stochastic_depth,
+)
+
+
+class Row(NamedTuple):
+    """One row of the block table: blocks of the same width, of which the first may halve the map."""
+
+    expand: int
+    kernel_size: int
+    stride: int
+    channels: int
+    repeats: int
+
+
+#: Table 1 of the paper, B0.
+BLOCK_TABLE = (
+    Row(1, 3, 1, 16, 1),
+    Row(6, 3, 2, 24, 2),
+    Row(6, 5, 2, 40, 2),
+    Row(6, 3, 2, 80, 3),
+    Row(6, 5, 1, 112, 3),
+    Row(6, 5, 2, 192, 4),
+    Row(6, 3, 1, 320, 1),
+)
+STEM_CHANNELS = 32
+HEAD_CHANNELS = 1280
+#: Channels of the squeeze as a share of the block's input channels.
+SQUEEZE_RATIO = 0.25
+
+
+class Coefficients(NamedTuple):
+    """What tells one EfficientNet from another: width, depth, the side of the image it is made for, dropout."""
+
+    width: float
+    depth: float
+    resolution: int
+    dropout: float
+
+
+COEFFICIENTS = {
+    "b0": Coefficients(1.0, 1.0, 224, 0.2),
+    "b1": Coefficients(1.0, 1.1, 240, 0.2),
+    "b2": Coefficients(1.1, 1.2, 260, 0.3),
+    "b3": Coefficients(1.2, 1.4, 300, 0.3),
+    "b4": Coefficients(1.4, 1.8, 380, 0.4),
+    "b5": Coefficients(1.6, 2.2, 456, 0.4),
+    "b6": Coefficients(1.8, 2.6, 528, 0.5),
+    "b7": Coefficients(2.0, 3.1, 600, 0.5),
+    "tiny": Coefficients(0.25, 0.35, 96, 0.1),
+    "nano": Coefficients(0.25, 0.35, 32, 0.1),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EfficientNetConfig:
+    """Numbers of one EfficientNet.
+
+    Attributes:
+        width: factor of all channel counts.
+        depth: factor of all repeats.
+        rows: how many rows of the block table are built; 7 is the whole network.
+        features: channels of the last 1x1 convolution, F; None scales 1280 by the width.
+        stochastic_depth: chance to drop the last block's branch; grows linearly from 0 at the first block.
+        bn_momentum: of the running statistics.
+    """
+
+    width: float = 1.0
+    depth: float = 1.0
+    rows: int = len(BLOCK_TABLE)
+    features: int | None = None
+    stochastic_depth: float = 0.2
+    bn_momentum: float = 0.99
+
+    @property
+    def out_features(self) -> int:
+        """Channels of the features, F."""
+        return self.features or round_channels(HEAD_CHANNELS, self.width)
+
+
+def round_channels(channels: int, width: float) -> int:
+    """Scaled channel count: the nearest multiple of 8, at least 8, and never under 90% of what was asked."""
+    wanted = channels * width
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * wanted else rounded + 8
+
+
+def blocks(config: EfficientNetConfig) -> list[tuple[str, Row]]:
+    """The blocks of a network in order.
+
+    Args:
+        config: width, depth and rows.
+
+    Returns:
+        (name, row with scaled channels, the block's own stride and repeats 1), one for each block.
+    """
+    table = []
+    for i, row in enumerate(BLOCK_TABLE[: config.rows]):
+        channels = round_channels(row.channels, config.width)
+        for j in range(math.ceil(config.depth * row.repeats)):
+            stride = row.stride if j == 0 else 1
+            table.append((f"block{i + 1}_{j + 1}", row._replace(channels=channels, stride=stride, repeats=1)))
+    return table
+
+
+class MBConv(nn.Module):
+    """Inverted residual block: expand, depthwise, squeeze-excite, project, and add where the shapes agree."""
+
+    row: Row
+    rate: float
+    momentum: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, uniform: jax.Array | None, *, mode: str) -> jax.Array:
+        """Filter [B, H, W, C]; uniform [B] are the draws of stochastic depth, None for none."""
+        row, skip = self.row, x
+
+        def norm(name: str) -> nn.BatchNorm:
+            return batch_norm(name, mode=mode, momentum=self.momentum)
+
+        if row.expand != 1:
+            x = Pointwise(x.shape[-1] * row.expand, name="expand")(x)
+            x = nn.swish(norm("expand_norm")(x))
+        x = Depthwise(row.kernel_size, row.stride, name="depthwise")(x)
+        x = nn.swish(norm("depthwise_norm")(x))
+        squeezed = max(1, int(skip.shape[-1] * SQUEEZE_RATIO))
+        x = SqueezeExcite(squeezed, name="squeeze_excite")(x)
+        x = norm("project_norm")(Pointwise(row.channels, name="project")(x))
+        if x.shape != skip.shape:
+            return x
+        return skip + (x if uniform is None else stochastic_depth(x, uniform, self.rate))
+
+
+class EfficientNet(nn.Module):
+    """The convolutional part of an EfficientNet: images [B, S, S', C] -> features [B, S / 32, S' / 32, F].
+
+    Any number of input channels: the stem takes as many as it gets. Rectangular images are fine.
+    """
+
+    config: EfficientNetConfig
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, mode: str) -> jax.Array:
+        """Encode images.
+
+        Args:
+            images: [B, H, W, C] float32, normalised.
+            mode: see ``layers.Mode``; ``train`` draws from the random stream ``dropout``.
+
+        Returns:
+            [B, h, w, F] float32, h being H halved by the stem and by each row of stride 2, rounded up.
+        """
+        config, table = self.config, blocks(self.config)
+        momentum = config.bn_momentum
+        x = Conv(round_channels(STEM_CHANNELS, config.width), stride=2, name="stem")(images)
+        x = nn.swish(batch_norm("stem_norm", mode=mode, momentum=momentum)(x))
+        draws = [None] * len(table)
+        if mode == "train" and config.stochastic_depth > 0:
+            # One draw for all blocks: each draw is a hash of its own to compile.
+            key = self.make_rng("dropout")
+            draws = list(jax.random.uniform(key, (len(table), x.shape[0]), jnp.float32))
+        for i, (name, row) in enumerate(table):
+            rate = config.stochastic_depth * i / len(table)
+            x = MBConv(row, rate, momentum, name=name)(x, draws[i], mode=mode)
+        x = Pointwise(config.out_features, name="head")(x)
+        return nn.swish(batch_norm("head_norm", mode=mode, momentum=momentum)(x))
+
+
+def parameter_count(params: Any) -> int:
+    """Number of scalars in a tree of arrays or shapes, running statistics not among them if not in the tree."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

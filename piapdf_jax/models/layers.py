@@ -1,0 +1,293 @@
+"""Layers that the networks share, and the laws of their initial parameters."""
+
+import hashlib
+import math
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from piapdf_jax.models.depthwise import depthwise, pointwise
+
+#: What a forward pass is for.
+#: ``train``: batch statistics, running statistics updated, dropout and stochastic depth on.
+#: ``feedback``: as ``train`` without dropout and stochastic depth; the caller throws the updated statistics away.
+#: ``eval``: running statistics, nothing random.
+Mode = Literal["train", "feedback", "eval"]
+MODES = ("train", "feedback", "eval")
+
+
+def check_mode(mode: str) -> None:
+    """Raise ValueError for a mode that is none of ``MODES``."""
+    if mode not in MODES:
+        raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}.")
+
+
+def parameter_law(name: str, shape: tuple[int, ...]) -> tuple[str, float]:
+    """How a parameter starts, by its leaf's name and shape.
+
+    Convolutions start as in EfficientNet: normal, variance 2 / fan_out. Dense layers start uniform with variance
+    1 / (3 fan_in).
+
+    Args:
+        name: the leaf's name: kernel, bias, scale, mean or var.
+        shape: a kernel is [k, l, C, D] (convolution), [k, l, C] (depthwise) or [C, D] (dense).
+
+    Returns:
+        ``("constant", value)``, ``("normal", standard deviation)`` or ``("uniform", bound)``.
+
+    Raises:
+        ValueError: for a leaf that has no law.
+    """
+    if name in ("bias", "mean"):
+        return "constant", 0.0
+    if name in ("scale", "var"):
+        return "constant", 1.0
+    if name == "kernel" and len(shape) == 4:
+        return "normal", math.sqrt(2.0 / (shape[0] * shape[1] * shape[3]))
+    if name == "kernel" and len(shape) == 3:
+        return "normal", math.sqrt(2.0 / (shape[0] * shape[1]))
+    if name == "kernel" and len(shape) == 2:
+        return "uniform", 1.0 / math.sqrt(shape[0])
+    raise ValueError(f"no law says how a parameter called {name!r} of shape {shape} starts.")
+
+
+def initializer(name: str) -> nn.initializers.Initializer:
+    """The law of one leaf name as a Flax initializer."""
+
+    def draw(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+        del out_sharding
+        kind, value = parameter_law(name, tuple(shape))
+        if kind == "constant":
+            return jnp.full(shape, value, dtype)
+        if kind == "uniform":
+            return jax.random.uniform(key, shape, dtype, -value, value)
+        return jnp.asarray(value, dtype) * jax.random.normal(key, shape, dtype)
+
+    return draw
+
+
+def initialize(module: nn.Module, key: jax.Array, *inputs: Any, **kwargs: Any) -> dict[str, Any]:
+    """Start values of a module's variables, by the same laws as ``module.init`` and without compiling anything.
+
+    Compiling an initialisation costs more time than a training step: so shapes come from tracing alone, and values
+    from NumPy, a stream for each leaf. The numbers differ from those of ``module.init`` with the same key.
+
+    Args:
+        module: a Flax module.
+        key: typed key, a concrete one.
+        *inputs: arrays or ``jax.ShapeDtypeStruct``; only their shapes and dtypes matter.
+        **kwargs: static keyword arguments of the module's call.
+
+    Returns:
+        The variables, such as ``{"params": ..., "batch_stats": ...}``.
+
+    Raises:
+        ValueError: for a leaf that has no law.
+    """
+    shapes = jax.eval_shape(lambda k, *xs: module.init(k, *xs, **kwargs), key, *inputs)
+    words = [int(word) for word in np.asarray(jax.random.key_data(key)).ravel()]
+    return jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(words, path, leaf), shapes)
+
+
+def _draw(words: list[int], path: Any, leaf: Any) -> jax.Array:
+    """One leaf, drawn on the host from a stream named by the leaf's path."""
+    kind, value = parameter_law(path[-1].key, leaf.shape)
+    if kind == "constant":
+        return jnp.asarray(np.full(leaf.shape, value, leaf.dtype))
+    digest = hashlib.sha256(jax.tree_util.keystr(path).encode()).digest()
+    generator = np.random.default_rng([*words, int.from_bytes(digest[:8], "little")])
+    if kind == "uniform":
+        return jnp.asarray(generator.uniform(-value, value, leaf.shape).astype(leaf.dtype))
+    return jnp.asarray(generator.normal(0.0, value, leaf.shape).astype(leaf.dtype))
+
+
+class Conv(nn.Module):
+    """A full convolution with SAME padding and no bias: [B, H, W, C] -> [B, H / stride, W / stride, features]."""
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolve [B, H, W, C]."""
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", initializer("kernel"), shape)
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (self.stride, self.stride),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+
+class Pointwise(nn.Module):
+    """1x1 convolution: [..., C] -> [..., features]."""
+
+    features: int
+    use_bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolve [..., C]."""
+        shape = (1, 1, x.shape[-1], self.features)
+        y = pointwise(x, self.param("kernel", initializer("kernel"), shape)[0, 0])
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", initializer("bias"), (self.features,))
+        return y + jnp.broadcast_to(bias, y.shape)
+
+
+class Depthwise(nn.Module):
+    """Depthwise convolution with SAME padding and no bias: [B, H, W, C] -> [B, H / stride, W / stride, C]."""
+
+    kernel_size: int = 3
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolve [B, H, W, C]."""
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1])
+        return depthwise(x, self.param("kernel", initializer("kernel"), shape), stride=self.stride)
+
+
+class Dense(nn.Module):
+    """Linear layer with bias: [B, F] -> [B, features]."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Multiply [B, F] and add."""
+        y = x @ self.param("kernel", initializer("kernel"), (x.shape[-1], self.features))
+        return y + self.param("bias", initializer("bias"), (self.features,))[None]
+
+
+def batch_norm(
+    name: str, *, mode: str, momentum: float = 0.99, epsilon: float = 1e-3
+) -> nn.BatchNorm:
+    """Batch normalisation: ``(x - mean) / sqrt(var + epsilon) * scale + bias``, one mean and variance a channel.
+
+    In the modes ``train`` and ``feedback`` mean and variance are those of the batch, over all its images and pixels:
+    under ``jit`` with a sharded batch that is the global batch. Running statistics move by
+    ``new = momentum * old + (1 - momentum) * batch``. Statistics are float32.
+
+    Args:
+        name: the module's name.
+        mode: see ``Mode``.
+        momentum: share of the old running statistics that stays; 0.99 needs a few hundred steps to forget the start.
+        epsilon: added to the variance.
+
+    Returns:
+        A module over [..., C].
+    """
+    running = mode == "eval"
+    return nn.BatchNorm(running, momentum=momentum, epsilon=epsilon, name=name)
+
+
+class SqueezeExcite(nn.Module):
+    """Gate of each channel from the mean over all pixels: [B, H, W, C] -> [B, H, W, C]."""
+
+    squeezed: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Gate [B, H, W, C]."""
+        gate = jnp.mean(x, (1, 2), keepdims=True)
+        gate = nn.swish(Pointwise(self.squeezed, use_bias=True, name="reduce")(gate))
+        return x * nn.sigmoid(Pointwise(x.shape[-1], use_bias=True, name="expand")(gate))
+
+
+class SeparableBlock(nn.Module):
+    """Depthwise, BatchNorm, swish, 1x1 convolution, BatchNorm, swish: [B, H, W, C] -> [B, H', W', features]."""
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    momentum: float = 0.99
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
+        """Filter [B, H, W, C]."""
+        x = Depthwise(self.kernel_size, self.stride, name="depthwise")(x)
+        x = nn.swish(batch_norm("depthwise_norm", mode=mode, momentum=self.momentum)(x))
+        x = Pointwise(self.features, name="pointwise")(x)
+        return nn.swish(batch_norm("pointwise_norm", mode=mode, momentum=self.momentum)(x))
+
+
+def stochastic_depth(x: jax.Array, uniform: jax.Array, rate: float) -> jax.Array:
+    """Drop whole residual branches: ``x / (1 - rate)`` for images that keep it, 0 for the others.
+
+    Args:
+        x: [B, H, W, C], the branch.
+        uniform: [B], one draw an image from [0, 1).
+        rate: chance to drop, in [0, 1).
+
+    Returns:
+        [B, H, W, C].
+
+    Reference: Huang et al., Deep Networks with Stochastic Depth, 2016.
+    """
+    keep = (uniform >= rate).astype(x.dtype) / (1.0 - rate)
+    return x * keep[:, None, None, None]
+
+
+def prior_logit(prior: float) -> float:
+    """Logit of a probability: the start of logits whose positives have that share, ``log(p / (1 - p))``."""
+    return math.log(prior / (1.0 - prior))
+
+
+def resize(x: jax.Array, height: int, width: int) -> jax.Array:
+    """Bilinear resize with half-pixel centers; when it shrinks, the triangle is widened (antialiasing).
+
+    Two products with constant matrices: the gradient is two products with their transposes, which every platform
+    computes deterministically, where a gather would scatter in its gradient.
+
+    Args:
+        x: [B, H, W, C] floats.
+        height: rows of the result.
+        width: columns of the result.
+
+    Returns:
+        [B, height, width, C].
+    """
+    if x.shape[1] != height:
+        rows = jnp.asarray(_interpolation(x.shape[1], height), x.dtype)
+        x = jnp.einsum("oh,bhwc->bowc", rows, x)
+    if x.shape[2] != width:
+        columns = jnp.asarray(_interpolation(x.shape[2], width), x.dtype)
+        x = jnp.einsum("pw,bowc->bopc", columns, x)
+    return x
+
+
+def upsample(x: jax.Array, height: int, width: int) -> jax.Array:
+    """Enlarge: nearest neighbour where both factors are whole, else bilinear.
+
+    Args:
+        x: [B, H, W, C].
+        height: rows of the result.
+        width: columns of the result.
+
+    Returns:
+        [B, height, width, C].
+    """
+    b, h, w, c = x.shape
+    if height % h or width % w:
+        return resize(x, height, width)
+    m, n = height // h, width // w
+    # Broadcasting repeats pixels, and its gradient is a plain sum.
+    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, m, w, n, c)).reshape(b, height, width, c)
+
+
+def _interpolation(size: int, out: int) -> np.ndarray:
+    """Matrix [out, size] of bilinear interpolation along one axis; every row sums to 1."""
+    scale = size / out
+    support = max(scale, 1.0)
+    centers = (np.arange(out) + 0.5) * scale - 0.5
+    distance = np.abs(centers[:, None] - np.arange(size)[None]) / support
+    weights = np.maximum(0.0, 1.0 - distance)
+    return weights / weights.sum(1, keepdims=True)

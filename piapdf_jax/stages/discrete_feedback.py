@@ -1,0 +1,206 @@
+"""Discrete feedback on the PIAP losses (section 3.3): binds the networks and L_PIAP to ``piapdf_jax.feedback``.
+
+Teacher and student start from the same trained network. Each step: targets of all frames from the frozen parts,
+then one step of ``discrete_feedback`` on (x_l, Y_l) and x_u.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from piapdf_jax.action_units import UNKNOWN
+from piapdf_jax.batch import Batch, FeedbackBatch, Prediction, Targets
+from piapdf_jax.feedback import FeedbackInfo, FeedbackState, FeedbackStep, Learner, discrete_feedback
+from piapdf_jax.losses import LossWeights, au_loss, piap_loss
+from piapdf_jax.models.piap import ModelConfig, init_part, network_apply
+from piapdf_jax.models.prediction import frozen_targets, predict_action_units
+from piapdf_jax.stages.base import Exported, OptimizerConfig, Scores
+
+
+class _Supervised(NamedTuple):
+    """Images with the targets that the frozen parts and, for x_l, the labels give."""
+
+    image: jax.Array
+    targets: Targets
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedbackStage:
+    """Teacher and student under L_PIAP (6) with the feedback (9)-(11).
+
+    Attributes:
+        model: sizes of the networks.
+        teacher_optimizer: how the teacher steps.
+        student_optimizer: how the student steps.
+        weights: of the three losses; (1, 0, 0) for feedback on the baseline.
+        image_size: S, pixels.
+        num_aus: C.
+        num_maps: K.
+        binarise: cut the generator's soft maps at 0.5 before L_PI.
+        begin: training that both copies start from; None for fresh networks.
+        variant, estimator, direction, labels, teacher_term, positive, negative, drop_rate, drop_on, feedback_weight:
+            as ``piapdf_jax.feedback.discrete_feedback`` takes them.
+        phases: compile the step in shared parts, which takes a fraction of the time and memory of one piece.
+    """
+
+    model: ModelConfig
+    teacher_optimizer: OptimizerConfig
+    student_optimizer: OptimizerConfig
+    weights: LossWeights
+    image_size: int
+    num_aus: int
+    num_maps: int
+    binarise: bool = False
+    begin: str | None = None
+    variant: str = "discrete"
+    estimator: str = "grad"
+    direction: str = "gradient"
+    labels: str = "threshold"
+    teacher_term: str = "full"
+    positive: float = 1.0
+    negative: float = -0.1
+    drop_rate: float = 0.05
+    drop_on: str = "all"
+    feedback_weight: float = 1.0
+    phases: bool = True
+
+    def __post_init__(self) -> None:
+        _bound(self)
+
+    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[FeedbackState, Exported]:
+        """Teacher and student as copies of the trained network, or fresh; PI Generator 1 and Encoder P frozen."""
+        keys = jax.random.split(key, 3)
+        parts = dict(inputs[self.begin]) if self.begin else {}
+        size = self.image_size
+        if not self.begin:
+            parts["encoder"] = init_part(self.model, "encoder", keys[0])
+            parts["head"] = init_part(self.model, "head", keys[1], num_aus=self.num_aus)
+            parts["decoder"] = init_part(
+                self.model, "decoder", keys[2], image_size=size, num_maps=self.num_maps
+            )
+        if not self.weights.pi:
+            parts.pop("decoder", None)
+        frozen: Exported = {}
+        if self.weights.pi:
+            frozen["generator"] = inputs["pi2"]["generator"]
+        if self.weights.ap:
+            frozen["identity"] = inputs["identity"]["encoder"]
+        params = {name: part[0] for name, part in parts.items()}
+        stats = {name: part[1] for name, part in parts.items()}
+        return _bound(self).init((params, stats), (params, stats)), frozen
+
+    def train_step(
+        self, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: jax.Array
+    ) -> tuple[FeedbackState, dict[str, jax.Array]]:
+        """One step of teacher and student on x_l and x_u."""
+        labeled = self._targets(frozen, batch.labeled)
+        unlabeled = self._targets(frozen, batch.unlabeled)
+        update = _bound(self).update if self.phases else _whole(self)
+        state, info = update(state, labeled, unlabeled, key)
+        return state, _metrics(info)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def _targets(self, frozen: Exported, batch: Batch) -> _Supervised:
+        targets = frozen_targets(
+            self.model, frozen, batch.image, batch.labels, binarise=self.binarise
+        )
+        return _Supervised(batch.image, targets)
+
+    def export(self, state: FeedbackState) -> Exported:
+        """{encoder, head} of the student."""
+        student = state.student
+        return {k: (student.params[k], student.model_state[k]) for k in ("encoder", "head")}
+
+    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+        """AU probabilities and the encoder's vector, from the student's encoder and AU head alone."""
+        kept = {name: exported[name] for name in ("encoder", "head")}
+        prediction = predict_action_units(self.model, kept, images)
+        return Scores(jax.nn.sigmoid(prediction.au_logits), prediction.vector, None)
+
+
+def _learner(stage: FeedbackStage, optimizer: OptimizerConfig, functions: tuple) -> Learner:
+    apply, logits, loss, score = functions
+    return Learner(
+        apply=apply, logits=logits, loss=loss, optimizer=optimizer.build(), score_loss=score
+    )
+
+
+def _functions(stage: FeedbackStage) -> tuple:
+    """The four functions that teacher and student share, so that their passes compile once."""
+
+    def apply(params: Any, stats: Any, batch: _Supervised, key: jax.Array, mode: str) -> Any:
+        parts = {name: (params[name], stats[name]) for name in params}
+        return network_apply(stage.model, parts, batch.image, mode=mode, key=key)
+
+    def logits(prediction: Prediction) -> jax.Array:
+        return prediction.au_logits
+
+    def loss(
+        prediction: Prediction, batch: _Supervised, labels: jax.Array, mask: jax.Array
+    ) -> jax.Array:
+        known = jnp.where(mask, labels, UNKNOWN)
+        return piap_loss(prediction, batch.targets._replace(labels=known), stage.weights)[0]
+
+    def score(prediction: Prediction, _: _Supervised, labels: jax.Array, mask: jax.Array) -> Any:
+        return stage.weights.au * au_loss(prediction.au_logits, jnp.where(mask, labels, UNKNOWN))
+
+    return apply, logits, loss, score
+
+
+@functools.lru_cache(maxsize=16)
+def _bound(stage: FeedbackStage) -> FeedbackStep:
+    functions = _functions(stage)
+    continuous = stage.variant == "continuous"
+    return discrete_feedback(
+        _learner(stage, stage.teacher_optimizer, functions),
+        _learner(stage, stage.student_optimizer, functions),
+        known_labels=lambda batch: (batch.targets.labels, batch.targets.labels >= 0),
+        variant=stage.variant,
+        estimator=stage.estimator,
+        direction=stage.direction,
+        labels=None if stage.variant == "exact" else stage.labels,
+        teacher_term=stage.teacher_term,
+        positive=stage.positive,
+        negative=stage.negative,
+        drop_rate=stage.drop_rate,
+        drop_on=stage.drop_on,
+        feedback_weight=stage.feedback_weight,
+        learning_rate=stage.student_optimizer.schedule() if continuous else None,
+        phases=stage.phases,
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _whole(stage: FeedbackStage) -> Any:
+    return jax.jit(_bound(stage).update, donate_argnums=0)
+
+
+def _metrics(info: FeedbackInfo) -> dict[str, jax.Array]:
+    c = info.coefficient
+    counts = {
+        "positive": c > 0,
+        "negative": c < 0,
+        "zero": c == 0,
+        "dropped": info.dropped,
+        "nonfinite": info.nonfinite,
+        "no_labels": info.no_labels,
+        "insensitive": info.insensitive,
+        "skipped": info.student_skipped | info.teacher_skipped,
+    }
+    return {
+        "loss": info.student_labeled_loss,
+        "student_pseudo_loss": info.student_pseudo_loss,
+        "teacher_pseudo_loss": info.teacher_pseudo_loss,
+        "teacher_labeled_loss": info.teacher_labeled_loss,
+        "feedback": info.feedback,
+        "coefficient": c,
+        "pseudo_positive_rate": info.pseudo_positive_rate.mean(),
+        "pseudo_confidence": info.pseudo_confidence.mean(),
+        "agreement": info.agreement,
+        "student_gradient_norm": info.student_gradient_norm,
+        "teacher_pseudo_gradient_norm": info.teacher_pseudo_gradient_norm,
+        "teacher_labeled_gradient_norm": info.teacher_labeled_gradient_norm,
+    } | {f"count_{name}": flag.astype(jnp.int32) for name, flag in counts.items()}

@@ -1,0 +1,96 @@
+"""Encoder P (section 3.2): face recognition teaches an encoder who is in the picture; later it is only read."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from piapdf_jax.batch import IdentityBatch
+from piapdf_jax.models.piap import ModelConfig, encoder_apply, identity_logits, init_part
+from piapdf_jax.stages.base import (
+    Exported,
+    OptimizerConfig,
+    Scores,
+    StageState,
+    export_parts,
+    guarded_update,
+    start,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class IdentityStage:
+    """Cross-entropy over people, with ArcFace's angular margin by default (Deng et al., CVPR 2019).
+
+    Attributes:
+        model: sizes of the networks.
+        optimizer: how it steps.
+        image_size: S, pixels.
+        num_identities: people of the training set.
+        arcface: angular margin; False for plain softmax.
+        margin: ArcFace's, radians.
+        scale: ArcFace's, of the cosines.
+    """
+
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    image_size: int
+    num_identities: int
+    arcface: bool = True
+    margin: float = 0.3
+    scale: float = 16.0
+
+    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
+        """A fresh encoder and identity head; nothing is frozen."""
+        keys = jax.random.split(key, 2)
+        encoder = init_part(self.model, "encoder", keys[0], image_size=self.image_size)
+        people = init_part(
+            self.model,
+            "identity",
+            keys[1],
+            image_size=self.image_size,
+            num_identities=self.num_identities,
+        )
+        return start({"encoder": encoder, "people": people}, self.optimizer.build()), {}
+
+    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def train_step(
+        self, state: StageState, frozen: Exported, batch: IdentityBatch, key: jax.Array
+    ) -> tuple[StageState, dict[str, jax.Array]]:
+        """One step; also reports the share of faces given to the right person."""
+        old = state.batch_stats
+
+        def loss_of(params: Any) -> tuple[jax.Array, Any]:
+            part = (params["encoder"], old["encoder"])
+            _, vector, stats = encoder_apply(self.model, part, batch.image, mode="train", key=key)
+            logits = identity_logits(
+                self.model,
+                (params["people"], old["people"]),
+                vector,
+                batch.identity,
+                arcface=self.arcface,
+                margin=self.margin,
+                scale=self.scale,
+                mode="train",
+            )
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch.identity)
+            right = (logits.argmax(-1) == batch.identity).astype(jnp.float32).mean()
+            return losses.mean(), ({"encoder": stats, "people": old["people"]}, right)
+
+        (loss, (stats, right)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
+        return state, {**metrics, "accuracy": right}
+
+    def export(self, state: StageState) -> Exported:
+        """{encoder}: Encoder P."""
+        return export_parts(state, ("encoder",))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+        """Identity vectors."""
+        part = exported["encoder"]
+        _, vector, _ = encoder_apply(self.model, part, images, mode="eval", key=None)
+        return Scores(None, vector, None)

@@ -1,0 +1,77 @@
+"""Stage 1 of PI (section 3.1): a DW-UNet learns the predefined pixel maps; its export is PI Generator 0."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+
+from piapdf_jax.batch import Batch
+from piapdf_jax.losses import pi_loss
+from piapdf_jax.models.piap import ModelConfig, generator_apply, init_part
+from piapdf_jax.stages.base import (
+    Exported,
+    OptimizerConfig,
+    Scores,
+    StageState,
+    export_parts,
+    guarded_update,
+    start,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PI1Generator:
+    """L_PI (1) of the generator against predefined maps.
+
+    Attributes:
+        model: sizes of the networks.
+        optimizer: how it steps.
+        image_size: S, pixels.
+        num_maps: K.
+        positive_weight: of the maps' inside in the cross-entropy.
+        dice: weight of the Dice term.
+    """
+
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    image_size: int
+    num_maps: int
+    positive_weight: float = 1.0
+    dice: float = 0.0
+
+    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
+        """A fresh generator; nothing is frozen."""
+        part = init_part(
+            self.model, "generator", key, image_size=self.image_size, num_maps=self.num_maps
+        )
+        return start({"generator": part}, self.optimizer.build()), {}
+
+    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def train_step(
+        self, state: StageState, frozen: Exported, batch: Batch, key: jax.Array
+    ) -> tuple[StageState, dict[str, jax.Array]]:
+        """One step on images and the predefined maps that were moved with them."""
+        stats = state.batch_stats["generator"]
+
+        def loss_of(params: Any) -> tuple[jax.Array, Any]:
+            part = (params["generator"], stats)
+            logits, new = generator_apply(self.model, part, batch.image, mode="train", key=key)
+            assert batch.pi_maps is not None, "PI stage 1 reads predefined maps"
+            loss = pi_loss(
+                logits, batch.pi_maps, positive_weight=self.positive_weight, dice=self.dice
+            )
+            return loss, {"generator": new}
+
+        (loss, new), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        return guarded_update(self.optimizer.build(), state, loss, gradients, new)
+
+    def export(self, state: StageState) -> Exported:
+        """{generator}: PI Generator 0."""
+        return export_parts(state, ("generator",))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+        """Soft PI maps."""
+        logits, _ = generator_apply(self.model, exported["generator"], images, mode="eval")
+        return Scores(None, None, jax.nn.sigmoid(logits))

@@ -1,0 +1,113 @@
+"""Stage 2 of PI (section 3.1): gray image x 12 soft maps, an encoder on 12 channels, and the AU loss.
+
+The gradient of L_AU runs through the maps into the generator, so the generator moves its maps to where the action
+units show; its export is PI Generator 1.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from piapdf_jax.batch import Batch
+from piapdf_jax.losses import au_loss
+from piapdf_jax.models.piap import (
+    ModelConfig,
+    encoder_apply,
+    generator_apply,
+    gray_times_maps,
+    head_apply,
+    init_part,
+)
+from piapdf_jax.stages.base import (
+    Exported,
+    OptimizerConfig,
+    Scores,
+    StageState,
+    export_parts,
+    guarded_update,
+    start,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class PI2Refine:
+    """L_AU (2) through encoder and generator.
+
+    Attributes:
+        model: sizes of the networks.
+        optimizer: how it steps.
+        image_size: S, pixels.
+        num_aus: C.
+        num_maps: K, also the encoder's input channels.
+    """
+
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    image_size: int
+    num_aus: int
+    num_maps: int
+
+    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
+        """PI Generator 0 of ``pi1``, with a fresh encoder and head."""
+        keys = jax.random.split(key, 2)
+        encoder = init_part(
+            self.model,
+            "encoder",
+            keys[0],
+            image_size=self.image_size,
+            in_channels=self.num_maps,
+        )
+        head = init_part(
+            self.model, "head", keys[1], image_size=self.image_size, num_aus=self.num_aus
+        )
+        parts = {"generator": inputs["pi1"]["generator"], "encoder": encoder, "head": head}
+        return start(parts, self.optimizer.build()), {}
+
+    def _forward(
+        self, parts: Exported, images: jax.Array, mode: str, key: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+        keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
+        pi_logits, generator = generator_apply(
+            self.model, parts["generator"], images, mode=mode, key=keys[0]
+        )
+        pi_probs = jax.nn.sigmoid(pi_logits)
+        _, vector, encoder = encoder_apply(
+            self.model,
+            parts["encoder"],
+            gray_times_maps(images, pi_probs),
+            mode=mode,
+            key=keys[1],
+        )
+        au_logits = head_apply(self.model, parts["head"], vector, mode=mode, key=keys[2])
+        stats = {"generator": generator, "encoder": encoder, "head": parts["head"][1]}
+        return au_logits, vector, pi_probs, stats
+
+    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def train_step(
+        self, state: StageState, frozen: Exported, batch: Batch, key: jax.Array
+    ) -> tuple[StageState, dict[str, jax.Array]]:
+        """One step on labeled frames; reports the norm of the gradient that reaches the generator."""
+
+        def loss_of(params: Any) -> tuple[jax.Array, Any]:
+            parts = {name: (params[name], state.batch_stats[name]) for name in params}
+            au_logits, _, _, stats = self._forward(parts, batch.image, "train", key)
+            return au_loss(au_logits, batch.labels), stats
+
+        (loss, stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        reached = optax.global_norm(gradients["generator"])
+        state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
+        return state, {**metrics, "generator_gradient_norm": jnp.asarray(reached)}
+
+    def export(self, state: StageState) -> Exported:
+        """{generator, encoder, head}: PI Generator 1, and the row PI-2 of table 3."""
+        return export_parts(state, ("generator", "encoder", "head"))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+        """AU probabilities, the encoder's vector and the refined soft maps."""
+        au_logits, vector, pi_probs, _ = self._forward(exported, images, "eval", None)
+        return Scores(jax.nn.sigmoid(au_logits), vector, pi_probs)
