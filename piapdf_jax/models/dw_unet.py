@@ -52,7 +52,9 @@ class DWUNet(nn.Module):
             [B, H, W, num_maps] float32 logits.
         """
         momentum = self.momentum
-        x = Conv(self.widths[0], stride=self.stem_stride, name="stem")(images)
+        # As wide as its stride needs for windows that overlap.
+        stem = Conv(self.widths[0], max(3, 2 * self.stem_stride - 1), self.stem_stride, name="stem")
+        x = stem(images)
         x = nn.swish(batch_norm("stem_norm", mode=mode, momentum=momentum)(x))
         skips = []
         for level, width in enumerate(self.widths):
