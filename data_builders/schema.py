@@ -3,7 +3,10 @@
 Pictures are encoded here, because TFDS would need TensorFlow to encode an array.
 """
 
+import collections
+import concurrent.futures.process
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -15,6 +18,8 @@ from piapdf_jax.action_units import RECORD_AUS, UNKNOWN, record_columns
 from piapdf_jax.pi_maps import predefined_pi_maps
 
 JPEG_QUALITY = 95
+
+_AHEAD = 4  # items in flight for each worker
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -141,18 +146,44 @@ def parallel(
     """Maps a function over items in processes, in order.
 
     Args:
-        function: importable by name, as is everything it gets and returns.
-        items: what to map over.
+        function: importable by name; it, what it gets and what it returns can be pickled.
+        items: what to map over; read no further ahead than the processes need.
         workers: number of spawned processes; up to 1 runs in this process.
 
     Yields:
         The result of each item, in the order of the items, whatever the number of workers.
+
+    Raises:
+        ChildProcessError: when a process dies, for example for lack of memory.
     """
     if workers <= 1:
         yield from map(function, items)
         return
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap(function, items)
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    running: collections.deque[concurrent.futures.Future[_Result]] = collections.deque()
+    try:
+        for item in items:
+            running.append(pool.submit(function, item))
+            if len(running) >= _AHEAD * workers:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise ChildProcessError(
+            "a worker process died, perhaps for lack of memory: try again with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    import cv2
+
+    # The parent process alone answers Ctrl-C, and each worker has one core to itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
 
 
 def _encode(suffix: str, image: np.ndarray, options: list[int]) -> bytes:

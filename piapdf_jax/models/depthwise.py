@@ -4,9 +4,7 @@ import jax
 import jax.numpy as jnp
 
 
-def depthwise(
-    x: jax.Array, w: jax.Array, *, stride: int = 1, padding: str = "SAME"
-) -> jax.Array:
+def depthwise(x: jax.Array, w: jax.Array, *, stride: int = 1, padding: str = "SAME") -> jax.Array:
     """Convolve every channel with a filter of its own.
 
     ``y[b, i, j, c] = sum_{u,v} x[b, s i + u - p, s j + v - q, c] w[u, v, c]``, x being zero outside.
@@ -66,4 +64,6 @@ def _extent(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int
         return total // 2, total - total // 2, out
     if padding == "VALID" and size >= kernel:
         return 0, 0, (size - kernel) // stride + 1
-    raise ValueError(f"padding {padding!r} with a side of {size} and a kernel of {kernel} is not known.")
+    raise ValueError(
+        f"padding {padding!r} with a side of {size} and a kernel of {kernel} is not known."
+    )

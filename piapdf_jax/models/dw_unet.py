@@ -60,7 +60,9 @@ class DWUNet(nn.Module):
         for level, width in enumerate(self.widths):
             for i in range(self.blocks):
                 stride = 2 if level and i == 0 else 1
-                block = SeparableBlock(width, stride=stride, momentum=momentum, name=f"down{level}_{i}")
+                block = SeparableBlock(
+                    width, stride=stride, momentum=momentum, name=f"down{level}_{i}"
+                )
                 x = block(x, mode=mode)
             skips.append(x)
         skips.pop()

@@ -118,7 +118,9 @@ def blocks(config: EfficientNetConfig) -> list[tuple[str, Row]]:
         channels = round_channels(row.channels, config.width)
         for j in range(math.ceil(config.depth * row.repeats)):
             stride = row.stride if j == 0 else 1
-            table.append((f"block{i + 1}_{j + 1}", row._replace(channels=channels, stride=stride, repeats=1)))
+            table.append(
+                (f"block{i + 1}_{j + 1}", row._replace(channels=channels, stride=stride, repeats=1))
+            )
     return table
 
 

@@ -57,7 +57,9 @@ def parameter_law(name: str, shape: tuple[int, ...]) -> tuple[str, float]:
 def initializer(name: str) -> nn.initializers.Initializer:
     """The law of one leaf name as a Flax initializer."""
 
-    def draw(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+    def draw(
+        key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None
+    ) -> jax.Array:
         del out_sharding
         kind, value = parameter_law(name, tuple(shape))
         if kind == "constant":

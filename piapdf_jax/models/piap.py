@@ -145,7 +145,9 @@ class _Classes(nn.Module):
     @nn.compact
     def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
         del mode
-        return vector @ self.param("kernel", initializer("kernel"), (vector.shape[-1], self.outputs))
+        return vector @ self.param(
+            "kernel", initializer("kernel"), (vector.shape[-1], self.outputs)
+        )
 
 
 def init_part(
@@ -188,11 +190,16 @@ def init_part(
     if part not in sizes:
         raise ValueError(f"part {part!r} is none of {', '.join(PARTS)}.")
     if None in sizes[part]:
-        raise ValueError(f"the part {part!r} needs a number that is None: see the docstring of init_part.")
+        raise ValueError(
+            f"the part {part!r} needs a number that is None: see the docstring of init_part."
+        )
     size, channels = _feature_map(config)
     module, shape = {
         "generator": lambda: (_generator(config, num_maps), (image_size, image_size, 3)),
-        "encoder": lambda: (EfficientNet(config.encoder), (*2 * (config.encoder_size,), in_channels)),
+        "encoder": lambda: (
+            EfficientNet(config.encoder),
+            (*2 * (config.encoder_size,), in_channels),
+        ),
         "head": lambda: (_Head(num_aus, config.dropout), (channels,)),
         "decoder": lambda: (_decoder(config, num_maps, image_size), (size, size, channels)),
         "identity": lambda: (_Classes(num_identities), (channels,)),
@@ -239,6 +246,7 @@ def encoder_apply(
     inputs = resize(inputs, config.encoder_size, config.encoder_size)
     if inputs.shape[-1] == 3:
         inputs = _normalize(config, inputs)
+    _check_key(mode, key, config.stochastic_depth)
     features, stats = _apply(EfficientNet(config.encoder), part, inputs, mode, key)
     return features, jnp.mean(features, (1, 2)), stats
 
@@ -258,6 +266,7 @@ def head_apply(
     Returns:
         [B, C] float32.
     """
+    _check_key(mode, key, config.dropout)
     module = _Head(part[0]["dense"]["kernel"].shape[-1], config.dropout)
     return _apply(module, part, vector, mode, key)[0]
 
@@ -311,7 +320,9 @@ def network_apply(
         (prediction, batch statistics after the pass by part).
     """
     keys = (None, None) if key is None else tuple(jax.random.split(key))
-    features, vector, stats = encoder_apply(config, parts["encoder"], images, mode=mode, key=keys[0])
+    features, vector, stats = encoder_apply(
+        config, parts["encoder"], images, mode=mode, key=keys[0]
+    )
     au_logits = head_apply(config, parts["head"], vector, mode=mode, key=keys[1])
     new_stats, pi_logits = {"encoder": stats, "head": parts["head"][1]}, None
     if "decoder" in parts:
@@ -384,6 +395,11 @@ def part_parameters(part: Part) -> int:
     return parameter_count(part[0])
 
 
+def _check_key(mode: str, key: jax.Array | None, rate: float) -> None:
+    if mode == "train" and rate > 0 and key is None:
+        raise ValueError("mode 'train' needs a key for dropout and stochastic depth.")
+
+
 def _apply(
     module: nn.Module, part: Part, inputs: jax.Array, mode: str, key: jax.Array | None
 ) -> tuple[jax.Array, Any]:
@@ -429,7 +445,9 @@ def _feature_map(config: ModelConfig) -> tuple[int, int]:
 
 
 def _normalize(config: ModelConfig, images: jax.Array) -> jax.Array:
-    mean, std = (jnp.asarray(value, images.dtype)[None, None, None] for value in (config.mean, config.std))
+    mean, std = (
+        jnp.asarray(value, images.dtype)[None, None, None] for value in (config.mean, config.std)
+    )
     return (images - mean) / std
 
 

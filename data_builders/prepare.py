@@ -1,0 +1,222 @@
+"""Builds one data set into ArrayRecord shards, without TensorFlow.
+
+python -m data_builders.prepare bp4d --manual_dir=FILES --data_dir=SHARDS --workers=8
+python -m data_builders.prepare synthetic_faces/bp4d --data_dir=SHARDS
+"""
+
+import difflib
+import importlib
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from absl import app, flags
+
+BUILDERS = {
+    "bp4d": "data_builders.bp4d.bp4d_dataset_builder",
+    "synthetic_faces": "data_builders.synthetic_faces.synthetic_faces_dataset_builder",
+}
+
+_Item = TypeVar("_Item")
+_LINE_SECONDS = 10.0
+
+
+class UsageError(ValueError):
+    """The command names something that does not exist."""
+
+
+def default_data_dir() -> pathlib.Path:
+    """``TFDS_DATA_DIR``, or ``~/tensorflow_datasets`` where that is not set."""
+    return pathlib.Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def prepare(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str],
+    manual_dir: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+) -> pathlib.Path:
+    """Builds a data set, or returns at once where it is already built.
+
+    Args:
+        name: ``bp4d``, or ``synthetic_faces/bp4d`` with the builder's config.
+        data_dir: directory of data sets; the shards go to ``data_dir/name/version``.
+        manual_dir: folder of the original files, for data sets that nobody may download for you.
+        workers: processes; None takes one for each core.
+
+    Returns:
+        The folder that holds ``dataset_info.json`` and the shards.
+
+    Raises:
+        UsageError: for a name that no builder has.
+        FileNotFoundError: where the original files are not there; the message says where they go.
+        ValueError: for original files that cannot be read as that data set.
+    """
+    builder = _builder(name, pathlib.Path(data_dir).expanduser())
+    folder = pathlib.Path(builder.data_dir)
+    if folder.exists():
+        return folder
+    import tensorflow_datasets as tfds
+
+    manual = _manual_folder(builder, name, manual_dir)
+    builder.workers = workers or len(os.sched_getaffinity(0))
+    builder.progress = track
+    _count_examples(builder)
+    tfds.disable_progress_bar()
+    config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
+    try:
+        builder.download_and_prepare(download_config=config, file_format="array_record")
+    except OSError:
+        if not folder.exists():  # otherwise another process built it meanwhile
+            raise
+    return folder
+
+
+def track(items: Iterable[_Item], *, label: str, total: int | None = None) -> Iterator[_Item]:
+    """Passes items on and shows how many there were, how fast, and how long the rest will take.
+
+    Args:
+        items: what to count.
+        label: what is counted.
+        total: how many there will be, None where nobody knows.
+
+    Yields:
+        The items. A terminal shows a bar, anything else a line every ten seconds (standard error).
+    """
+    if sys.stderr.isatty():
+        yield from _bar(items, label, total)
+        return
+    start = shown = time.monotonic()
+    count = 0
+    for count, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - shown >= _LINE_SECONDS:
+            print(_line(label, count, total, now - start), file=sys.stderr, flush=True)
+            shown = now
+    print(_line(label, count, count, time.monotonic() - start), file=sys.stderr, flush=True)
+
+
+def _bar(items: Iterable[_Item], label: str, total: int | None) -> Iterator[_Item]:
+    from rich import console, progress
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=console.Console(stderr=True)) as bars:
+        task = bars.add_task(label, total=total, rate="")
+        start = time.monotonic()
+        for count, item in enumerate(items, 1):
+            yield item
+            rate = count / max(time.monotonic() - start, 1e-6)
+            bars.update(task, completed=count, rate=f"{rate:.1f}/s")
+
+
+def _line(label: str, count: int, total: int | None, seconds: float) -> str:
+    rate = count / max(seconds, 1e-6)
+    text = f"{label}: {count}" + (f" of {total}" if total else "") + f", {rate:.1f}/s"
+    if total and count < total:
+        text += f", {(total - count) / max(rate, 1e-6):.0f} s left"
+    return text + (f", {seconds:.0f} s" if count == total else "")
+
+
+def _builder(name: str, data_dir: pathlib.Path) -> Any:
+    base, _, config = name.partition("/")
+    if base not in BUILDERS:
+        raise UsageError(_unknown("data set", base, list(BUILDERS)))
+    module = importlib.import_module(BUILDERS[base])
+    configs = [entry.name for entry in module.Builder.BUILDER_CONFIGS]
+    if config not in (configs or [""]):
+        raise UsageError(_unknown(f"config of {base}", config, configs))
+    return module.Builder(data_dir=data_dir, config=config or None)
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what}: {name!r}; known: {', '.join(known) or 'none'}{hint}"
+
+
+def _manual_folder(
+    builder: Any, name: str, manual_dir: str | os.PathLike[str] | None
+) -> pathlib.Path | None:
+    instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+    if not instructions:
+        return None
+    where = " ".join(instructions.split())
+    if manual_dir is None:
+        raise FileNotFoundError(
+            f"{name} needs --manual_dir, the folder of the original files. {where}"
+        )
+    folder = pathlib.Path(manual_dir).expanduser()
+    if not folder.is_dir() or not any(folder.iterdir()):
+        state = "is empty" if folder.is_dir() else "does not exist"
+        raise FileNotFoundError(f"--manual_dir {folder} {state}. {where}")
+    return folder
+
+
+def _count_examples(builder: Any) -> None:
+    """Shows the progress of each split: the builder's own generators, counted as TFDS takes from them."""
+    generators: Callable[[Any], dict[str, Iterable[Any]]] = builder._split_generators
+
+    def counted(dl_manager: Any) -> dict[str, Iterable[Any]]:
+        splits = generators(dl_manager)
+        totals = getattr(builder, "expected_examples", {})
+        return {
+            split: track(examples, label=f"{builder.name} {split}", total=totals.get(split))
+            for split, examples in splits.items()
+        }
+
+    builder._split_generators = counted
+
+
+def _main(arguments: list[str]) -> int:
+    if len(arguments) != 2:
+        raise UsageError(f"give one data set; known: {', '.join(BUILDERS)}")
+    start = time.monotonic()
+    folder = prepare(
+        arguments[1],
+        data_dir=flags.FLAGS.data_dir or default_data_dir(),
+        manual_dir=flags.FLAGS.manual_dir,
+        workers=flags.FLAGS.workers,
+    )
+    import tensorflow_datasets as tfds
+
+    splits = tfds.builder_from_directory(folder).info.splits
+    sizes = ", ".join(f"{key} {split.num_examples}" for key, split in splits.items())
+    print(f"{arguments[1]} is in {folder}: {sizes} ({time.monotonic() - start:.0f} s)")
+    return 0
+
+
+def _guarded(arguments: list[str]) -> int:
+    """Runs the command; an error of the user is one line."""
+    try:
+        return _main(arguments)
+    except UsageError as error:
+        code, text = 2, str(error)
+    except (ValueError, OSError) as error:
+        code, text = 1, str(error)
+    except KeyboardInterrupt:
+        code, text = 130, "stopped; the same command starts again and takes what is cached"
+    print(f"prepare: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def main() -> None:
+    """Entry point of ``python -m data_builders.prepare``."""
+    flags.DEFINE_string("data_dir", None, "Directory of data sets (default: TFDS_DATA_DIR).")
+    flags.DEFINE_string("manual_dir", None, "Folder of the original files.")
+    flags.DEFINE_integer("workers", None, "Processes (default: one a core).", lower_bound=1)
+    app.run(_guarded)
+
+
+if __name__ == "__main__":
+    main()

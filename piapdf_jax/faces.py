@@ -1,0 +1,251 @@
+"""Faces in pictures: 68 landmarks, and the one crop that builders and inference share.
+
+dlib and OpenCV are imported inside the functions that use them; JAX never is.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import logging
+import os
+import pathlib
+from typing import Protocol
+
+import numpy as np
+
+from piapdf_jax.records import IMAGE_SIZE
+
+#: Names a file with dlib's 68-point predictor.
+PREDICTOR_VARIABLE = "PIAPDF_LANDMARKS"
+PREDICTOR_FILE = "shape_predictor_68_face_landmarks.dat"
+PREDICTOR_SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
+PREDICTOR_LICENCE = (
+    "dlib's 68-point predictor was trained on iBUG 300-W, whose licence excludes commercial use"
+)
+
+#: Side of the crop in units of the largest extent of eye centres, nose tip and mouth corners.
+#: With these two the forehead above the brows (AU 1 and 2) and the chin are inside.
+BOX_SCALE = 3.1
+#: How far the centre of the crop lies above the centre of those points, in the same units.
+BOX_LIFT = 0.08
+
+#: Longer side of the picture that the detector searches first, pixels.
+_SEARCH_SIZE = 640
+
+
+class LandmarkDetector(Protocol):
+    """Finds the landmarks of the clearest face of a picture."""
+
+    #: What a cache of landmarks is kept under: another detector has another.
+    digest: str
+
+    def __call__(self, image: np.ndarray) -> np.ndarray | None:
+        """Landmarks of one face.
+
+        Args:
+            image: [H, W, 3] uint8 RGB.
+
+        Returns:
+            [68, 2] float32, (x, y) in pixels of the picture, pixel centres at whole numbers; None
+            where no face is found.
+        """
+        ...
+
+
+class DlibDetector:
+    """dlib's frontal face detector and 68-point predictor (extra ``landmarks``).
+
+    Args:
+        predictor: file of the predictor; None looks where ``find_predictor`` says.
+
+    Raises:
+        FileNotFoundError: where there is no such file, or dlib is not installed.
+        ValueError: for a file with another checksum.
+    """
+
+    def __init__(self, predictor: str | os.PathLike[str] | None = None):
+        path = find_predictor(predictor)
+        try:
+            import dlib
+        except ImportError as error:
+            raise FileNotFoundError(
+                "dlib is not installed: pip install 'piapdf_jax[landmarks]'"
+            ) from error
+        self._rectangle = dlib.rectangle
+        self._detect = dlib.get_frontal_face_detector()
+        self._predict = dlib.shape_predictor(str(path))
+        self.digest = f"dlib-{dlib.__version__}-{PREDICTOR_SHA256[:12]}-{_SEARCH_SIZE}"
+        logging.getLogger(__name__).info("%s: %s", path, PREDICTOR_LICENCE)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray | None:
+        """See ``LandmarkDetector``; searches a small picture first, then a larger one."""
+        shrink = min(1.0, _SEARCH_SIZE / max(image.shape[:2]))
+        box = self._best_box(image, shrink)
+        if box is None:
+            box = self._best_box(image, min(1.0, 2 * shrink), upsample=int(shrink == 1.0))
+        if box is None:
+            return None
+        shape = self._predict(np.ascontiguousarray(image), box)
+        return np.array([(point.x, point.y) for point in shape.parts()], np.float32)
+
+    def _best_box(self, image: np.ndarray, shrink: float, *, upsample: int = 0):
+        import cv2
+
+        small = image
+        if shrink < 1:
+            small = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+        boxes, scores, _ = self._detect.run(np.ascontiguousarray(small), upsample, 0.0)
+        if not scores:
+            return None
+        box = boxes[int(np.argmax(scores))]
+        edges = (box.left(), box.top(), box.right(), box.bottom())
+        return self._rectangle(*(round(edge / shrink) for edge in edges))
+
+
+def find_predictor(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
+    """Finds and checks the file of dlib's 68-point predictor.
+
+    Args:
+        path: the file; None takes the one that the environment variable ``PIAPDF_LANDMARKS`` names,
+            else the one in the installed package ``face_recognition_models``.
+
+    Returns:
+        Path of a file with the known checksum.
+
+    Raises:
+        FileNotFoundError: where there is none; the message says where to get it.
+        ValueError: for a file with another checksum.
+    """
+    named = path or os.environ.get(PREDICTOR_VARIABLE)
+    found = pathlib.Path(named).expanduser() if named else _installed_predictor()
+    if found is None or not found.is_file():
+        missing = f"{found} is not there" if found else "no 68-point landmark predictor found"
+        raise FileNotFoundError(
+            f"{missing}: pip install 'piapdf_jax[landmarks]', or put the path of {PREDICTOR_FILE}"
+            f" into {PREDICTOR_VARIABLE} ({PREDICTOR_LICENCE})"
+        )
+    state = found.stat()
+    digest = _sha256(found, state.st_size, state.st_mtime_ns)
+    if digest != PREDICTOR_SHA256:
+        raise ValueError(
+            f"{found} is not {PREDICTOR_FILE}: its sha256 is {digest}, not {PREDICTOR_SHA256}"
+        )
+    return found
+
+
+def _installed_predictor() -> pathlib.Path | None:
+    # Found without importing: the package needs pkg_resources, which new setuptools lack.
+    spec = importlib.util.find_spec("face_recognition_models")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return pathlib.Path(next(iter(spec.submodule_search_locations)), "models", PREDICTOR_FILE)
+
+
+@functools.lru_cache(maxsize=4)
+def _sha256(path: pathlib.Path, size: int, changed: int) -> str:
+    """Checksum of a file, read once a process unless its size or time of change differ."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_image(path: str | os.PathLike[str]) -> np.ndarray:
+    """Reads a picture file, whatever characters its path holds.
+
+    Args:
+        path: JPEG, PNG or another format that OpenCV reads.
+
+    Returns:
+        [H, W, 3] uint8 RGB, as stored: orientation marks of cameras are not followed.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for a file that is no picture, or that is cut off.
+    """
+    import cv2
+
+    data = pathlib.Path(path).read_bytes()
+    # OpenCV decodes a cut-off JPEG without complaint and fills what is missing with grey.
+    cut_off = data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    image = None
+    if data and not cut_off:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None:
+        raise ValueError(f"{path} is no readable picture ({len(data)} bytes, empty or cut off)")
+    return image
+
+
+def crop_matrix(landmarks: np.ndarray, *, size: int = IMAGE_SIZE) -> np.ndarray:
+    """The similarity transform from a picture to the aligned crop.
+
+    The line between the eye centres becomes level. In those axes a square of side ``BOX_SCALE`` d,
+    d being the larger side of the box around eye centres, nose tip and mouth corners, is laid around
+    the centre of that box, lifted by ``BOX_LIFT`` d. A similarity transform of the picture leaves
+    the crop as it is. After the alignment of JAA-Net, with more room at the forehead.
+
+    Args:
+        landmarks: [68, 2] float, (x, y) in pixels of the picture, pixel centres at whole numbers.
+        size: side of the crop in pixels.
+
+    Returns:
+        [2, 3] float64: crop point = matrix @ (x, y, 1).
+
+    Raises:
+        ValueError: for landmarks of another shape, that are not finite, or that fall into one point.
+    """
+    points = np.asarray(landmarks, np.float64)
+    if points.shape != (68, 2) or not np.isfinite(points).all():
+        raise ValueError(f"expected 68 finite landmarks [68, 2], got shape {points.shape}")
+    left, right = points[36:42].mean(0), points[42:48].mean(0)
+    length = np.linalg.norm(right - left)
+    if length == 0:
+        raise ValueError("the landmarks of both eyes fall into one point")
+    axis = (right - left) / length
+    level = np.array([axis, [-axis[1], axis[0]]])
+    stable = np.stack([left, right, points[30], points[48], points[54]]) @ level.T
+    low, high = stable.min(0), stable.max(0)
+    extent = (high - low).max()
+    centre = (low + high) / 2 - [0.0, BOX_LIFT * extent]
+    scale = size / (BOX_SCALE * extent)
+    shift = (size - 1) / 2 - scale * centre
+    return np.concatenate([scale * level, shift[:, None]], axis=1)
+
+
+def crop(
+    image: np.ndarray, landmarks: np.ndarray, size: int = IMAGE_SIZE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cuts the aligned face out of a picture.
+
+    Args:
+        image: [H, W, 3] uint8.
+        landmarks: [68, 2] float, (x, y) in pixels of the picture.
+        size: side of the crop in pixels.
+
+    Returns:
+        The crop [size, size, 3] uint8 (beyond the picture's border its edge is repeated) and the
+        landmarks [68, 2] float32 in pixels of the crop.
+
+    Raises:
+        ValueError: as ``crop_matrix``.
+    """
+    import cv2
+
+    matrix = crop_matrix(landmarks, size=size)
+    moved = transform(landmarks, matrix)
+    scale = float(np.hypot(*matrix[:, 0]))
+    if scale < 0.75:
+        # Bilinear sampling alone skips pixels: average to nearly the final scale first.
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        ratio = np.array([small.shape[1] / image.shape[1], small.shape[0] / image.shape[0]])
+        matrix = np.column_stack([matrix[:, :2] / ratio, matrix[:, 2]])
+        matrix[:, 2] -= matrix[:, :2] @ (0.5 * ratio - 0.5)  # resizing keeps the outer edges
+        image = small
+    warped = cv2.warpAffine(
+        image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return warped, moved.astype(np.float32)
+
+
+def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Applies an affine matrix [2, 3] to points [..., 2]; float64 [..., 2]."""
+    return np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]

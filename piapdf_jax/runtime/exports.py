@@ -1,0 +1,204 @@
+"""What a finished training hands on: its parts, under a digest of everything that decided them."""
+
+import ast
+import hashlib
+import json
+import os
+import pathlib
+import secrets
+import shutil
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from piapdf_jax.stages.base import Exported
+
+_FIELDS = ("params", "batch_stats")
+
+
+def digest_of(value: Any) -> str:
+    """Sixteen hexadecimal digits of a value's canonical JSON (sorted keys, SHA-256).
+
+    Args:
+        value: what ``json.dumps`` takes; tuples count as lists.
+
+    Raises:
+        TypeError: for a value that JSON does not hold.
+        ValueError: for NaN and infinities.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def source_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
+    """Digest of Python sources as syntax trees: comments, docstrings and layout do not count.
+
+    Args:
+        paths: files, in any order; a file counts under its name and its folder's.
+
+    Returns:
+        Sixteen hexadecimal digits, the same on every version of Python.
+
+    Raises:
+        FileNotFoundError: for a file that is not there.
+        SyntaxError: for one that is not Python.
+    """
+    trees = {}
+    for path in map(pathlib.Path, paths):
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        trees[f"{path.resolve().parent.name}/{path.name}"] = _canonical(tree)
+    return digest_of(trees)
+
+
+def _canonical(node: Any) -> Any:
+    """A syntax tree as lists. Empty fields are left out: versions of Python differ in which they have."""
+    if isinstance(node, ast.AST):
+        fields = [
+            [name, _canonical(value)]
+            for name, value in ast.iter_fields(node)
+            if value is not None and value != [] and name not in ("kind", "type_ignores")
+        ]
+        return [type(node).__name__, *fields]
+    if isinstance(node, list):
+        return [_canonical(item) for item in node if not _is_bare_string(item)]
+    return repr(node)
+
+
+def _is_bare_string(node: Any) -> bool:
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def tree_digest(tree: Any) -> str:
+    """SHA-256 over paths, dtypes, shapes and bytes of a pytree's leaves: equal digests, bitwise equal leaves.
+
+    Args:
+        tree: arrays that this process can read.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        host = np.asarray(leaf)
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        digest.update(f"{name} {host.dtype} {host.shape}\n".encode())
+        digest.update(np.ascontiguousarray(host).tobytes())
+    return digest.hexdigest()
+
+
+def _folder(runs_dir: str | os.PathLike[str], training: str, digest: str) -> pathlib.Path:
+    return pathlib.Path(runs_dir).absolute() / "exports" / training / digest
+
+
+def find_export(
+    runs_dir: str | os.PathLike[str], training: str, digest: str
+) -> pathlib.Path | None:
+    """The folder of a finished export, or None."""
+    folder = _folder(runs_dir, training, digest)
+    return folder if (folder / "export.json").is_file() else None
+
+
+def write_export(
+    runs_dir: str | os.PathLike[str],
+    training: str,
+    digest: str,
+    exported: Exported,
+    info: dict[str, Any],
+) -> pathlib.Path:
+    """Writes an export whole or not at all; where another run was first, its export is taken.
+
+    Args:
+        runs_dir: RUNS; the export lies in ``RUNS/exports/<training>/<digest>/``.
+        training: name of the training.
+        digest: of what decided its numbers.
+        exported: parts by name.
+        info: what ``export.json`` says beside training, digest, names and content digest of the parts.
+
+    Returns:
+        The folder of the export.
+    """
+    folder = _folder(runs_dir, training, digest)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.parent / f".{digest}.{_shared_token()}.tmp"
+    parts = {
+        name: dict(zip(_FIELDS, jax.tree.map(np.array, part), strict=True))
+        for name, part in exported.items()
+    }
+    content = tree_digest(parts)
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            checkpointer.save(temporary / "parts", parts)
+        if jax.process_index() == 0:
+            known = {"training": training, "digest": digest, "parts": sorted(parts)}
+            text = json.dumps({**known, "content": content, **info}, indent=1)
+            (temporary / "export.json").write_text(text, encoding="utf-8")
+            _rename_first(temporary, folder)
+    finally:
+        if jax.process_index() == 0:
+            shutil.rmtree(temporary, ignore_errors=True)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("piapdf_jax export")
+    return folder
+
+
+def _shared_token() -> str:
+    """A random name, the same on every host."""
+    token = np.uint32(secrets.randbits(32))
+    if jax.process_count() > 1:
+        token = multihost_utils.broadcast_one_to_all(token)
+    return f"{int(token):08x}"
+
+
+def _rename_first(temporary: pathlib.Path, folder: pathlib.Path) -> None:
+    try:
+        temporary.rename(folder)
+    except OSError:
+        # A folder that is not empty is never replaced: the first rename has won.
+        if not (folder / "export.json").is_file():
+            raise
+
+
+def read_export(path: str | os.PathLike[str]) -> tuple[Exported, dict[str, Any]]:
+    """Reads an export on whatever devices there are.
+
+    Args:
+        path: folder of an export.
+
+    Returns:
+        Parts by name, each array on one local device, and what ``export.json`` says.
+
+    Raises:
+        FileNotFoundError: where there is no export.
+        ValueError: where its parts cannot be read or are not what was written.
+    """
+    folder = pathlib.Path(path).absolute()
+    if not (folder / "export.json").is_file():
+        raise FileNotFoundError(f"no export in {folder}: {folder / 'export.json'} is missing")
+    info = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    try:
+        parts = _restore(folder / "parts")
+    except Exception as error:
+        raise ValueError(
+            f"export {folder} cannot be read ({type(error).__name__}): delete it and run again"
+        ) from error
+    if tree_digest(parts) != info["content"]:
+        raise ValueError(f"export {folder} is not what was written: delete it and run again")
+    return {name: (part["params"], part["batch_stats"]) for name, part in parts.items()}, info
+
+
+def _restore(folder: pathlib.Path) -> dict[str, Any]:
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with ocp.StandardCheckpointer() as checkpointer:
+        stored = checkpointer.metadata(folder).item_metadata.tree
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), stored
+        )
+        return checkpointer.restore(folder, target)

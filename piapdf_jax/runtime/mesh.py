@@ -1,0 +1,84 @@
+"""Devices: one mesh axis, ``data``; parameters on every device, batches split along their first axis."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+DATA_AXIS = "data"
+
+
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A mesh of one axis, ``data``.
+
+    Args:
+        devices: which; all devices of all hosts by default.
+
+    Returns:
+        The mesh. Its axis is of type Auto, so the compiler places the collectives.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    return jax.make_mesh(
+        (len(devices),), (DATA_AXIS,), axis_types=(AxisType.Auto,), devices=devices
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """Fresh copies of arrays on every device of a mesh, safe to donate whatever else holds the originals.
+
+    Args:
+        mesh: from ``data_mesh``.
+        tree: arrays that this process can read, the same on every host.
+
+    Returns:
+        The tree with each leaf replicated over the mesh.
+    """
+    sharding = replicated(mesh)
+
+    def place(leaf: Any) -> jax.Array:
+        host = np.asarray(leaf)
+        # A device of the CPU platform may take NumPy memory as its own: each gets a copy.
+        return jax.make_array_from_callback(host.shape, sharding, lambda _: np.array(host))
+
+    return jax.tree.map(place, tree)
+
+
+def shard_batch(mesh: Mesh, batch: Any) -> Any:
+    """Splits a batch along its first axis over the devices.
+
+    Args:
+        mesh: from ``data_mesh``.
+        batch: pytree of NumPy arrays [b, ...] with this host's share of the global batch; None leaves pass.
+
+    Returns:
+        The batch as global device arrays [b * hosts, ...]. The copy to the devices may still be under way.
+
+    Raises:
+        ValueError: where the global batch does not divide over the devices; names the nearest sizes.
+    """
+    hosts = len({device.process_index for device in mesh.devices.flat})
+    sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+    for leaf in jax.tree.leaves(batch):
+        check_divides(leaf.shape[0] * hosts, mesh.size)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+
+
+def check_divides(batch_size: int, devices: int) -> None:
+    """Refuses a global batch that does not divide over the devices.
+
+    Raises:
+        ValueError: naming the nearest sizes that do.
+    """
+    below = batch_size // devices * devices
+    if below != batch_size:
+        nearest = f"{below} or {below + devices}" if below else str(devices)
+        raise ValueError(
+            f"a batch of {batch_size} does not divide over {devices} devices: take {nearest}"
+        )

@@ -1,0 +1,165 @@
+"""Where metrics go: JSON lines always, TensorBoard where it is installed."""
+
+import json
+import logging
+import math
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+log = logging.getLogger("piapdf.writers")
+
+
+class Writer(Protocol):
+    """Takes one row of metrics a logged step."""
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        """Takes numbers or (nested) lists of numbers by name."""
+        ...
+
+    def sync(self) -> None:
+        """Brings everything taken so far to disk."""
+        ...
+
+    def close(self) -> None:
+        """Ends it."""
+        ...
+
+
+def read_jsonl(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The whole lines of a metrics file, [] where there is none; a line cut short by a kill is left out."""
+    try:
+        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+class JsonlWriter:
+    """One line of JSON a logged step, written through at once.
+
+    Args:
+        path: the file; its folder is made.
+        step: the step that training goes on from: later lines, of steps that are done again, are cut off.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, step: int = 0) -> None:
+        path = pathlib.Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = [row for row in read_jsonl(path) if row["step"] <= step]
+        temporary = path.with_name(path.name + ".tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(_line(row) for row in kept)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        """Appends ``{"step": step, **row}``; what is not finite becomes null, as JSON has no name for it."""
+        self._file.write(_line({"step": step, **row}))
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Brings every line to disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps({name: _finite(value) for name, value in row.items()}) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class TensorBoardWriter:
+    """Scalars, and each item of a list as a scalar of its own, for TensorBoard.
+
+    Args:
+        folder: of the event files.
+        step: the step that training goes on from; later points of an earlier file are hidden.
+
+    Raises:
+        ImportError: without tensorboardX.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, step: int = 0) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(os.fspath(folder), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        """Adds one point a number."""
+        for name, value in row.items():
+            for tag, number in _flat(name, value):
+                self._writer.add_scalar(tag, number, step)
+
+    def sync(self) -> None:
+        """Flushes the event file."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self._writer.close()
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, float]]:
+    if isinstance(value, list):
+        return [pair for k, item in enumerate(value) for pair in _flat(f"{name}/{k}", item)]
+    return [(name, float(value))]
+
+
+class MultiWriter:
+    """Several writers as one; none on hosts that do not write."""
+
+    def __init__(self, writers: Iterable[Writer] = ()) -> None:
+        self._writers = list(writers)
+
+    def write(self, step: int, row: dict[str, Any]) -> None:
+        """Hands a row to each."""
+        for writer in self._writers:
+            writer.write(step, row)
+
+    def sync(self) -> None:
+        """Syncs each."""
+        for writer in self._writers:
+            writer.sync()
+
+    def close(self) -> None:
+        """Closes each."""
+        for writer in self._writers:
+            writer.close()
+
+
+def open_writers(
+    folder: str | os.PathLike[str], *, step: int, primary: bool, tensorboard: bool = True
+) -> MultiWriter:
+    """The writers of one training.
+
+    Args:
+        folder: gets ``metrics.jsonl`` and ``tensorboard/``.
+        step: the step that training goes on from.
+        primary: whether this host writes.
+        tensorboard: write it where tensorboardX is installed; one log line says that it is not.
+
+    Returns:
+        One writer for all.
+    """
+    if not primary:
+        return MultiWriter()
+    folder = pathlib.Path(folder)
+    writers: list[Writer] = [JsonlWriter(folder / "metrics.jsonl", step=step)]
+    if tensorboard:
+        try:
+            writers.append(TensorBoardWriter(folder / "tensorboard", step=step))
+        except ImportError:
+            log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
+    return MultiWriter(writers)

@@ -1,0 +1,173 @@
+"""Streams on records in memory: every oracle is the record itself."""
+
+import dataclasses
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+
+from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS, record_columns
+from piapdf_jax.data import streams
+from piapdf_jax.data.augment import AugmentConfig
+from piapdf_jax.data.source import CorruptShard
+from piapdf_jax.records import IMAGE_SIZE, pack_planes
+
+
+class MemoryRecords:
+    """Records whose image says in its blue channel where its first PI map is, and whose labels say its row."""
+
+    def __init__(self, size: int, seed: int = 0):
+        self.size, self.seed = size, seed
+
+    def __len__(self) -> int:
+        return self.size
+
+    def shard_of(self, row: int) -> str:
+        return "memory"
+
+    def __getitem__(self, row: int) -> dict:
+        rng = np.random.default_rng([self.seed, int(row)])
+        planes = np.zeros((IMAGE_SIZE, IMAGE_SIZE, len(RECORD_AUS)), np.uint8)
+        x, y = rng.integers(40, 150, 2)
+        planes[y : y + 60, x : x + 50, 0] = 1
+        image = np.full((IMAGE_SIZE, IMAGE_SIZE, 3), 60, np.uint8)
+        image[..., 2] = 255 * planes[..., 0]
+        labels = np.array([(int(row) >> bit) & 1 for bit in range(len(RECORD_AUS))], np.int8)
+        return {
+            "image": cv2.imencode(".png", image[..., ::-1])[1].tobytes(),
+            "pi_maps": cv2.imencode(".png", pack_planes(planes))[1].tobytes(),
+            "labels": labels,
+        }
+
+
+def reading(**more) -> streams.Reading:
+    return streams.Reading(
+        **{"image_size": 64, "batch_size": 4, "aus": BP4D_AUS, "maps": BP4D_AUS, **more}
+    )
+
+
+def labels_of(row: int) -> np.ndarray:
+    return MemoryRecords(99)[row]["labels"][record_columns(BP4D_AUS)].astype(np.float32)
+
+
+def equal(a, b) -> bool:
+    import jax
+
+    return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+def test_epoch_visits_every_record_once():
+    rows = [streams.epoch_rows(20, 4, 7, step) for step in range(5)]
+    assert sorted(np.concatenate(rows)) == list(range(20))
+    again = [streams.epoch_rows(20, 4, 7, step) for step in range(5, 10)]
+    assert sorted(np.concatenate(again)) == list(range(20))
+    assert not np.array_equal(np.concatenate(rows), np.concatenate(again))
+
+
+@pytest.mark.parametrize("size", [8, 9, 21, 100])
+def test_rows_ahead_are_disjoint(size):
+    for step, ahead in itertools.product(range(30), range(1, size // 4)):
+        now = streams.epoch_rows(size, 4, 1, step)
+        assert not set(now) & set(streams.epoch_rows(size, 4, 1, step, ahead=ahead))
+
+
+def test_labels_belong_to_their_image():
+    batch = streams.LabeledStream(MemoryRecords(20), reading())(3)
+    for row, label in zip(batch.row, batch.labels, strict=True):
+        np.testing.assert_array_equal(label, labels_of(row))
+
+
+def test_image_and_maps_stay_in_register():
+    augment = AugmentConfig(brightness=0.0, contrast=0.0, saturation=0.0)
+    r = reading(image_size=256, augment=augment, batch_size=16)
+    batch = streams.LabeledStream(MemoryRecords(40), r)(0)
+    plain = streams.LabeledStream(MemoryRecords(40), dataclasses.replace(r, augment=None))(0)
+    inside = np.asarray(batch.image)[..., 2] > 0.5
+    maps = np.asarray(batch.pi_maps)[..., 0] > 0
+    iou = (inside & maps).sum((1, 2)) / (inside | maps).sum((1, 2))
+    assert iou.min() > 0.93
+    assert not np.array_equal(batch.image, plain.image)
+
+
+def test_flip_mirrors_maps_and_swaps_no_label():
+    still = dict(rotation=0.0, scale=0.0, shift=0.0, brightness=0.0, contrast=0.0, saturation=0.0)
+    flipped = streams.LabeledStream(
+        MemoryRecords(20), reading(image_size=256, augment=AugmentConfig(flip=1.0, **still))
+    )(0)
+    plain = streams.LabeledStream(MemoryRecords(20), reading(image_size=256))(0)
+    np.testing.assert_array_equal(flipped.pi_maps, plain.pi_maps[:, :, ::-1])
+    np.testing.assert_allclose(flipped.image, plain.image[:, :, ::-1], atol=1e-6)
+    np.testing.assert_array_equal(flipped.labels, plain.labels)
+
+
+def feedback_stream(**more) -> streams.FeedbackStream:
+    pools = ((MemoryRecords(30, seed=1), 0.25), (MemoryRecords(50, seed=2), 1.0))
+    return streams.FeedbackStream(MemoryRecords(40), pools, 0.25, reading(batch_size=8, **more))
+
+
+def test_feedback_frames_are_disjoint_and_withheld():
+    stream = feedback_stream()
+    for step in range(25):
+        labeled, places = stream.rows(step)
+        withheld = [row for records, row, _ in places if records is stream.coded]
+        assert len(withheld) == 2
+        assert not set(labeled) & set(withheld)
+        counts = [sum(place[0] is pool for place in places) for pool, _ in stream.pools]
+        assert counts == [2, 4]
+    batch = stream(0)
+    assert set(np.unique(batch.labeled.labels)) <= {0.0, 1.0}
+    assert np.array_equal(batch.unlabeled.labels[:2], np.full((2, 12), -1))
+
+
+def test_too_few_frames_to_withhold_is_an_error():
+    stream = streams.FeedbackStream(MemoryRecords(8), (), 0.5, reading(batch_size=8))
+    with pytest.raises(ValueError, match="relabel_fraction"):
+        stream(0)
+
+
+def test_resuming_equals_going_through():
+    stream = feedback_stream(augment=AugmentConfig())
+    straight, later = streams.iterate(stream, 0), streams.iterate(stream, 3)
+    try:
+        for _ in range(3):
+            next(straight)
+        assert equal(next(straight), next(later))
+    finally:
+        straight.close()
+        later.close()
+
+
+def test_workers_give_the_same_batches():
+    stream = feedback_stream(augment=AugmentConfig())
+    here, there = streams.iterate(stream, 2), streams.iterate(stream, 2, workers=2)
+    try:
+        for _ in range(4):
+            assert equal(next(here), next(there))
+    finally:
+        here.close()
+        there.close()
+
+
+def test_hosts_share_the_global_batch():
+    whole = feedback_stream(augment=AugmentConfig())(5)
+    shares = [feedback_stream(augment=AugmentConfig(), host=h, hosts=2)(5) for h in range(2)]
+    for field in ("image", "labels", "row"):
+        joined = [np.asarray(getattr(share.unlabeled, field)) for share in shares]
+        np.testing.assert_array_equal(np.concatenate(joined), getattr(whole.unlabeled, field))
+
+
+def test_evaluation_pads_and_marks_the_last_batch():
+    batches = list(streams.evaluation_batches(MemoryRecords(10), reading()))
+    assert [int(batch.valid.sum()) for batch in batches] == [4, 4, 2]
+    rows = np.concatenate([b.row[np.asarray(b.valid) > 0] for b in batches])
+    np.testing.assert_array_equal(rows, np.arange(10))
+
+
+def test_broken_picture_names_its_shard():
+    class Broken(MemoryRecords):
+        def __getitem__(self, row):
+            return {**super().__getitem__(row), "image": b"no picture"}
+
+    with pytest.raises(CorruptShard, match="memory"):
+        streams.LabeledStream(Broken(8), reading())(0)

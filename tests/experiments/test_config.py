@@ -1,0 +1,121 @@
+"""Names, overrides, and the one-line errors of a mistyped command."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+
+from experiments import config as configs
+from experiments.methods import METHODS, TRAININGS, ordered
+
+
+def test_full_size_configs_are_the_papers():
+    for name in ("bp4d_fold1", "bp4d_fold2", "bp4d_fold3", "disfa_fold1", "disfa_fold3"):
+        config = configs.load(name)
+        assert config.data.image_size == 256
+        assert config.model.encoder_size == 224
+        assert (config.model.width, config.model.depth) == (1.0, 1.1)
+        assert config.fold == int(name[-1])
+        assert len(config.aus) == 12 and len(config.disfa_aus) == 8
+
+
+def test_demo_is_bp4d_fold1_but_for_data_model_and_lengths():
+    demo, full = configs.load("demo"), configs.load("bp4d_fold1")
+    free = {"name", "methods", "model", "data", "run", "disfa", "eval"}
+    free |= {"pi1", "pi2", "identity", "baseline", "piap", "df", "pi3", "ap"}
+    for field in dataclasses.fields(demo):
+        if field.name not in free:
+            assert getattr(demo, field.name) == getattr(full, field.name), field.name
+
+
+def test_model_preset_replaces_the_section_and_the_image_size():
+    settings = ["model.dropout=0.5", "model=tiny", "model.encoder_size=64"]
+    config = configs.load("bp4d_fold1", settings)
+    tiny = configs.load("bp4d_fold1", ["model=tiny"])
+    assert config.data.image_size == 128
+    assert tiny.model.encoder_size == 96
+    assert config.model == dataclasses.replace(tiny.model, encoder_size=64)
+
+
+@pytest.mark.parametrize(
+    "setting, section, field, value",
+    [
+        ("df.variant=none", "df", "variant", "none"),
+        ("df.drop_rate=0.1", "df", "drop_rate", 0.1),
+        ("pi1.dataset=bp4d", "pi1", "dataset", "bp4d"),
+        ("pi.binarise=true", "pi", "binarise", True),
+        ("model.unet_widths=(8, 16)", "model", "unet_widths", (8, 16)),
+        ("piap.steps=7", "piap", "steps", 7),
+    ],
+)
+def test_settings_take_the_type_of_their_field(setting, section, field, value):
+    config = configs.load("bp4d_fold1", [setting])
+    assert getattr(getattr(config, section), field) == value
+    untouched = dataclasses.replace(
+        config, **{section: getattr(configs.load("bp4d_fold1"), section)}
+    )
+    assert untouched == configs.load("bp4d_fold1")
+
+
+def test_methods_are_a_list():
+    config = configs.load("bp4d_fold1", ["methods=baseline,piap"])
+    assert config.methods == ("baseline", "piap")
+    assert ordered(config.methods) == ("pi1", "pi2", "identity", "baseline", "piap")
+
+
+@pytest.mark.parametrize(
+    "name, settings, told",
+    [
+        ("bp4d_fold4", [], "bp4d_fold"),
+        ("demo", ["df.varaint=none"], "df.variant"),
+        ("demo", ["model=b7x"], "tiny"),
+        ("demo", ["methods=piapfd"], "piapdf"),
+        ("demo", ["df"], "key=value"),
+        ("demo", ["df=3"], "section"),
+        ("demo", ["df.steps=many"], "df.steps"),
+        ("demo", ["pi.binarise=perhaps"], "true or false"),
+        ("demo", ["fold=4"], "1, 2 or 3"),
+        ("demo", ["piap.au=0.9"], "sum"),
+    ],
+)
+def test_mistakes_name_what_was_meant(name, settings, told):
+    with pytest.raises(configs.ConfigError, match=told):
+        configs.load(name, settings)
+
+
+def test_every_method_ends_in_its_row_and_lists_what_it_takes():
+    for method, trainings in METHODS.items():
+        assert trainings[-1] == method
+        for number, training in enumerate(trainings):
+            begin = TRAININGS[training].begin
+            assert begin is None or begin in trainings[:number]
+
+
+@pytest.mark.parametrize(
+    "arguments, told",
+    [
+        (["--config=dmeo"], "nearest is 'demo'"),
+        (["--confg=demo"], "confg"),
+        (["--config=bp4d_fold1"], "python -m data_builders.prepare"),
+        (["--config=demo", "--stages=pi9"], "unknown stage 'pi9'"),
+    ],
+)
+def test_launcher_errors_are_one_line(tmp_path, arguments, told):
+    command = [sys.executable, "-m", "experiments.piapdf", *arguments]
+    command += [f"--data_dir={tmp_path}", f"--runs_dir={tmp_path / 'runs'}"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_print_config_is_json(tmp_path):
+    import json
+
+    command = [sys.executable, "-m", "experiments.piapdf", "--config=demo", "--print_config"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert json.loads(told)["data"]["dataset"] == "synthetic_faces/bp4d"
