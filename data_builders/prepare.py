@@ -63,7 +63,7 @@ def prepare(
     import tensorflow_datasets as tfds
 
     manual = _manual_folder(builder, name, manual_dir)
-    builder.workers = workers or len(os.sched_getaffinity(0))
+    builder.workers = workers or _cores()
     builder.progress = track
     _count_examples(builder)
     tfds.disable_progress_bar()
@@ -73,7 +73,14 @@ def prepare(
     except OSError:
         if not folder.exists():  # otherwise another process built it meanwhile
             raise
+    _report(builder)
     return folder
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def track(items: Iterable[_Item], *, label: str, total: int | None = None) -> Iterator[_Item]:
@@ -164,7 +171,7 @@ def _manual_folder(
 
 
 def _count_examples(builder: Any) -> None:
-    """Shows the progress of each split: the builder's own generators, counted as TFDS takes from them."""
+    """Shows the progress of each split by counting what TFDS takes from its generator."""
     generators: Callable[[Any], dict[str, Iterable[Any]]] = builder._split_generators
 
     def counted(dl_manager: Any) -> dict[str, Iterable[Any]]:
@@ -176,6 +183,16 @@ def _count_examples(builder: Any) -> None:
         }
 
     builder._split_generators = counted
+
+
+def _report(builder: Any) -> None:
+    """Says what the builder read and what it left out, where its metadata hold that."""
+    metadata = builder.info.metadata or {}
+    for what, count in metadata.get("read", {}).items():
+        print(f"{builder.name}: {count} {what}", file=sys.stderr)
+    for reason, cases in metadata.get("skipped", {}).items():
+        first = ", ".join(cases["examples"][:3])
+        print(f"{builder.name}: left out: {cases['count']} x {reason} ({first})", file=sys.stderr)
 
 
 def _main(arguments: list[str]) -> int:
@@ -210,12 +227,20 @@ def _guarded(arguments: list[str]) -> int:
     return code
 
 
+def _parse(arguments: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        print(f"prepare: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
 def main() -> None:
     """Entry point of ``python -m data_builders.prepare``."""
     flags.DEFINE_string("data_dir", None, "Directory of data sets (default: TFDS_DATA_DIR).")
     flags.DEFINE_string("manual_dir", None, "Folder of the original files.")
     flags.DEFINE_integer("workers", None, "Processes (default: one a core).", lower_bound=1)
-    app.run(_guarded)
+    app.run(_guarded, flags_parser=_parse)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The records of ``piapdf_jax.records`` as TFDS features, and what every builder needs to fill them.
+"""The records of ``piapdf_jax.records`` as TFDS features, and what builders need to fill them.
 
 Pictures are encoded here, because TFDS would need TensorFlow to encode an array.
 """
@@ -47,7 +47,7 @@ def au_features() -> tfds.features.FeaturesDict:
 
 
 def identity_features() -> tfds.features.FeaturesDict:
-    """Features of a record of a face recognition set, as ``records.IDENTITY_FEATURES`` lists them."""
+    """Features of a face recognition record, as ``records.IDENTITY_FEATURES`` lists them."""
     side = records.IMAGE_SIZE
     return tfds.features.FeaturesDict(
         {

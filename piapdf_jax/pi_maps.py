@@ -1,8 +1,8 @@
 """Predefined pixel-interested (PI) maps: 68 landmarks to one binary region per action unit.
 
-Section 3.1 and figure 3 of PIAP-DF: each action unit (AU) moves a known muscle, so the pixels that show it lie in a
-polygon spanned by facial landmarks. The paper prints no vertices; these follow the muscles of FACS and the landmark
-rules of JAA-Net and EAC-Net, and are the same on both halves of the face.
+Section 3.1 and figure 3 of PIAP-DF: each action unit (AU) moves a known muscle, so the pixels that show
+it lie in a polygon spanned by facial landmarks. The paper prints no vertices; these follow the muscles of
+FACS and the landmark rules of JAA-Net and EAC-Net, and are the same on both halves of the face.
 """
 
 import functools
@@ -12,14 +12,17 @@ import numpy as np
 
 from piapdf_jax.action_units import RECORD_AUS
 
-#: Vertices of the polygon on the image-left half of the face, by AU number. ``i``: landmark i (68-point scheme, from 0).
-#: ``i~j@t``: the point L_i + t (L_j - L_i), t = 0.5 where it is left out. ``(dx,dy)``: an offset in units of the distance
-#: between the inner eye corners, dx away from the midline, dy toward the chin. The image-right half mirrors it.
+#: Vertices of the polygon on the image-left half of the face, by AU number. ``i``: landmark i of the
+#: 68-point scheme, from 0. ``i~j@t``: the point L_i + t (L_j - L_i), t = 0.5 where it is left out.
+#: ``(dx,dy)``: an offset in units of the distance between the inner eye corners, dx away from the
+#: midline, dy toward the chin. The image-right half mirrors it.
 POLYGONS = {
     1: "20 21 21~22(0,.05) 21~22(0,-.8) 21(0,-.8) 20(0,-.8)",
     2: "17(.1,0) 18 19 19~20 19~20(0,-.6) 19(0,-.6) 18(0,-.6) 17(.1,-.6)",
-    4: "18(0,-.1) 19(0,-.1) 20(0,-.1) 21(0,-.1) 21~22(0,-.1) 28 39(0,-.1) 38(0,-.1) 37(0,-.1) 36~18",
-    6: "36(.35,-.1) 36(0,.12) 41(0,.2) 40(0,.2) 39(0,.35) 31(.25,-.25) 31~48@.35(.3,0) 48~2@.45 1~36@.35",
+    4: "18(0,-.1) 19(0,-.1) 20(0,-.1) 21(0,-.1) 21~22(0,-.1) 28 39(0,-.1) 38(0,-.1)"
+    " 37(0,-.1) 36~18",
+    6: "36(.35,-.1) 36(0,.12) 41(0,.2) 40(0,.2) 39(0,.35) 31(.25,-.25) 31~48@.35(.3,0)"
+    " 48~2@.45 1~36@.35",
     7: "36(.2,0) 37(0,-.2) 38(0,-.2) 39(-.2,0) 40(0,.25) 41(0,.25)",
     9: "27(0,-.05) 27~39@.6 39~31@.4 31(.35,-.15) 31(.2,.1) 32(0,.08) 33(0,.08) 30 29 28",
     10: "33 32 31 31(.3,-.2) 31~48(.25,0) 48(0,-.05) 60 61(0,.03) 62(0,.03)",
@@ -69,8 +72,8 @@ def mirror_landmarks(landmarks: np.ndarray, *, size: int = 256) -> np.ndarray:
 def polygon_vertices(landmarks: np.ndarray, au: int) -> np.ndarray:
     """The two polygons of one action unit.
 
-    Every vertex is linear in the landmarks: V = A L + u (dx e_x + dy e_y), u being the distance between the inner
-    eye corners, e_x the unit vector between the eye centres and e_y its normal toward the chin.
+    Every vertex is linear in the landmarks: V = A L + u (dx e_x + dy e_y), u being the distance between
+    the inner eye corners, e_x the unit vector between the eye centres and e_y its normal toward the chin.
 
     Args:
         landmarks: [68, 2] float, (x, y) in pixels.
@@ -80,7 +83,8 @@ def polygon_vertices(landmarks: np.ndarray, au: int) -> np.ndarray:
         [2, V, 2] float64: the image-left and the image-right polygon, in pixels.
 
     Raises:
-        ValueError: for landmarks of another shape, that are not finite, or whose eyes fall into one point.
+        ValueError: for landmarks of another shape, that are not finite, or whose eyes fall into one
+            point.
     """
     points = np.asarray(landmarks, np.float64)
     if points.shape != (68, 2) or not np.isfinite(points).all():
@@ -100,8 +104,9 @@ def predefined_pi_maps(landmarks: np.ndarray, *, size: int = 256) -> np.ndarray:
     """Draws the predefined PI map of every action unit that a record holds (section 3.1).
 
     Args:
-        landmarks: [68, 2] float, (x, y) in pixels of a square picture of ``size`` pixels, pixel centres at whole
-            numbers. Landmarks outside the picture are allowed: regions are cut off at its border.
+        landmarks: [68, 2] float, (x, y) in pixels of a square picture of ``size`` pixels, pixel
+            centres at whole numbers. Landmarks outside the picture are allowed: regions are cut off
+            at its border.
         size: side of the maps in pixels.
 
     Returns:
@@ -123,7 +128,7 @@ def predefined_pi_maps(landmarks: np.ndarray, *, size: int = 256) -> np.ndarray:
 
 @functools.cache
 def _matrices(au: int) -> tuple[np.ndarray, np.ndarray]:
-    """Landmark weights [2, V, 68] and offsets [2, V, 2] of the vertices of one AU, left side first."""
+    """Landmark weights [2, V, 68] and offsets [2, V, 2] of one AU, left side first."""
     if au not in POLYGONS:
         raise ValueError(f"no polygon for AU {au}; there are {list(POLYGONS)}")
     tokens = POLYGONS[au].split()

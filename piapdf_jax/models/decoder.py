@@ -14,16 +14,17 @@ from piapdf_jax.models.layers import (
 
 
 class PIDecoder(nn.Module):
-    """Features to PI logits: [B, h, w, F] -> [B, output_size, output_size, num_maps], for any h and w.
+    """Features to PI logits: [B, h, w, F] -> [B, S, S, num_maps] for any h, w and output size S.
 
-    A 1x1 convolution, then for each width: enlarge to the next of the sizes ``output_size / stride / 2^i``, and filter
-    with a separable block. It is thrown away after training.
+    A 1x1 convolution, then for each width: enlarge to the next of the sizes ``output_size / stride
+    / 2^i``, and filter with a separable block. It is thrown away after training.
 
     Attributes:
         num_maps: K.
         output_size: side of the maps.
         widths: channels of each enlarged map, coarse to fine.
-        stride: the finest map filtered is ``output_size / stride``; its logits are enlarged bilinearly.
+        stride: the finest map filtered is ``output_size / stride``; its logits are enlarged
+            bilinearly.
         prior: share of positive pixels that the network says at its start.
         momentum: of the running statistics.
     """

@@ -7,14 +7,15 @@ import jax.numpy as jnp
 def depthwise(x: jax.Array, w: jax.Array, *, stride: int = 1, padding: str = "SAME") -> jax.Array:
     """Convolve every channel with a filter of its own.
 
-    ``y[b, i, j, c] = sum_{u,v} x[b, s i + u - p, s j + v - q, c] w[u, v, c]``, x being zero outside.
+    ``y[b, i, j, c] = sum_{u,v} x[b, s i + u - p, s j + v - q, c] w[u, v, c]``, x being zero
+    outside.
 
     Args:
         x: [B, H, W, C] floats.
         w: [k, l, C], of the same dtype.
         stride: s, the same along both axes.
-        padding: ``"SAME"`` as TensorFlow has it (the output has ceil(H / s) rows, and of an odd number
-            of padding rows the last side gets one more) or ``"VALID"``.
+        padding: ``"SAME"`` as TensorFlow has it (the output has ceil(H / s) rows, and of an odd
+            number of padding rows the last side gets one more) or ``"VALID"``.
 
     Returns:
         [B, H', W', C] of the same dtype.
@@ -30,8 +31,8 @@ def depthwise(x: jax.Array, w: jax.Array, *, stride: int = 1, padding: str = "SA
     left, right, width = _extent(x.shape[2], w.shape[1], stride, padding)
     x = jnp.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
     rows, columns = stride * (height - 1) + 1, stride * (width - 1) + 1
-    # A sum of shifted products: XLA makes one loop of it, where a convolution with as many groups as
-    # channels falls back to a slow path on CPU, most of all in its two gradients.
+    # A sum of shifted products: XLA makes one loop of it, where a convolution with as many groups
+    # as channels falls back to a slow path on CPU, most of all in its two gradients.
     return sum(
         (
             x[:, u : u + rows : stride, v : v + columns : stride] * w[u, v][None, None, None]
@@ -52,7 +53,8 @@ def pointwise(x: jax.Array, w: jax.Array) -> jax.Array:
     Returns:
         [..., D].
     """
-    # One large matrix product; a convolution of size 1 and a dot_general over four axes both train slower on CPU.
+    # One large matrix product; a convolution of size 1 and a dot_general over four axes both train
+    # slower on CPU.
     return (x.reshape(-1, x.shape[-1]) @ w).reshape(*x.shape[:-1], w.shape[-1])
 
 

@@ -18,16 +18,18 @@ from piapdf_jax.models.layers import (
 class DWUNet(nn.Module):
     """Images to PI logits: [B, H, W, 3] -> [B, H, W, num_maps], for any H and W.
 
-    Level by level a strided separable block halves the map; on the way back the map is enlarged, joined with the one
-    of the same size on the way down, and filtered. Only the stem is a full convolution.
+    Level by level a strided separable block halves the map; on the way back the map is enlarged,
+    joined with the one of the same size on the way down, and filtered. Only the stem is a full
+    convolution.
 
     Attributes:
         num_maps: K, one map an action unit.
         widths: channels of each level; the last one is the bottom.
         blocks: separable blocks of each level, on either way.
-        stem_stride: 1, or 2 and more to work at a part of the resolution and enlarge the logits at the end.
-        prior: share of positive pixels that the network says at its start. PI maps are mostly 0; a start at one half
-            would spend the first steps on that.
+        stem_stride: 1, or 2 and more to work at a part of the resolution and enlarge the logits at
+            the end.
+        prior: share of positive pixels that the network says at its start. PI maps are mostly 0; a
+            start at one half would spend the first steps on that.
         momentum: of the running statistics.
 
     Reference: Ronneberger et al., U-Net, 2015; Howard et al., MobileNets, 2017.

@@ -1,6 +1,7 @@
 """EfficientNet: its block table as data, B0 to B7 and two small ones by coefficients.
 
-Reference: Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, 2019. The preset is
+Reference: Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks,
+    2019. The preset is
 that of the TensorFlow weights: SAME padding, BatchNorm with epsilon 1e-3 and momentum 0.99.
 """
 
@@ -23,7 +24,7 @@ from piapdf_jax.models.layers import (
 
 
 class Row(NamedTuple):
-    """One row of the block table: blocks of the same width, of which the first may halve the map."""
+    """One row of the block table: blocks of one width; the first of them has the stride."""
 
     expand: int
     kernel_size: int
@@ -49,7 +50,7 @@ SQUEEZE_RATIO = 0.25
 
 
 class Coefficients(NamedTuple):
-    """What tells one EfficientNet from another: width, depth, the side of the image it is made for, dropout."""
+    """What tells one EfficientNet from another; resolution is the side in px it is made for."""
 
     width: float
     depth: float
@@ -80,7 +81,8 @@ class EfficientNetConfig:
         depth: factor of all repeats.
         rows: how many rows of the block table are built; 7 is the whole network.
         features: channels of the last 1x1 convolution, F; None scales 1280 by the width.
-        stochastic_depth: chance to drop the last block's branch; grows linearly from 0 at the first block.
+        stochastic_depth: chance to drop the last block's branch; grows linearly from 0 at the first
+            block.
         bn_momentum: of the running statistics.
     """
 
@@ -98,7 +100,7 @@ class EfficientNetConfig:
 
 
 def round_channels(channels: int, width: float) -> int:
-    """Scaled channel count: the nearest multiple of 8, at least 8, and never under 90% of what was asked."""
+    """Scaled channel count: the nearest multiple of 8, and at least 90% of what was asked."""
     wanted = channels * width
     rounded = max(8, int(wanted + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * wanted else rounded + 8
@@ -125,7 +127,7 @@ def blocks(config: EfficientNetConfig) -> list[tuple[str, Row]]:
 
 
 class MBConv(nn.Module):
-    """Inverted residual block: expand, depthwise, squeeze-excite, project, and add where the shapes agree."""
+    """Inverted residual block: expand, depthwise, squeeze-excite, project, add if shapes agree."""
 
     row: Row
     rate: float
@@ -153,7 +155,7 @@ class MBConv(nn.Module):
 
 
 class EfficientNet(nn.Module):
-    """The convolutional part of an EfficientNet: images [B, S, S', C] -> features [B, S / 32, S' / 32, F].
+    """EfficientNet without its classifier: images [B, H, W, C] -> features [B, H / 32, W / 32, F].
 
     Any number of input channels: the stem takes as many as it gets. Rectangular images are fine.
     """
@@ -169,7 +171,8 @@ class EfficientNet(nn.Module):
             mode: see ``layers.Mode``; ``train`` draws from the random stream ``dropout``.
 
         Returns:
-            [B, h, w, F] float32, h being H halved by the stem and by each row of stride 2, rounded up.
+            [B, h, w, F] float32, h being H halved by the stem and by each row of stride 2, rounded
+            up.
         """
         config, table = self.config, blocks(self.config)
         momentum = config.bn_momentum
@@ -188,5 +191,5 @@ class EfficientNet(nn.Module):
 
 
 def parameter_count(params: Any) -> int:
-    """Number of scalars in a tree of arrays or shapes, running statistics not among them if not in the tree."""
+    """Number of scalars in a tree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

@@ -1,8 +1,7 @@
-"""Layers that the networks share, and the laws of their initial parameters."""
+"""Layers that the networks share."""
 
-import hashlib
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -10,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from piapdf_jax.models.depthwise import depthwise, pointwise
+from piapdf_jax.models.parameters import initializer
 
 #: What a forward pass is for.
 #: ``train``: batch statistics, running statistics updated, dropout and stochastic depth on.
-#: ``feedback``: as ``train`` without dropout and stochastic depth; the caller throws the updated statistics away.
+#: ``feedback``: as ``train`` without dropout and stochastic depth; the caller throws the updated
+#: statistics away.
 #: ``eval``: running statistics, nothing random.
 Mode = Literal["train", "feedback", "eval"]
 MODES = ("train", "feedback", "eval")
@@ -25,89 +26,8 @@ def check_mode(mode: str) -> None:
         raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}.")
 
 
-def parameter_law(name: str, shape: tuple[int, ...]) -> tuple[str, float]:
-    """How a parameter starts, by its leaf's name and shape.
-
-    Convolutions start as in EfficientNet: normal, variance 2 / fan_out. Dense layers start uniform with variance
-    1 / (3 fan_in).
-
-    Args:
-        name: the leaf's name: kernel, bias, scale, mean or var.
-        shape: a kernel is [k, l, C, D] (convolution), [k, l, C] (depthwise) or [C, D] (dense).
-
-    Returns:
-        ``("constant", value)``, ``("normal", standard deviation)`` or ``("uniform", bound)``.
-
-    Raises:
-        ValueError: for a leaf that has no law.
-    """
-    if name in ("bias", "mean"):
-        return "constant", 0.0
-    if name in ("scale", "var"):
-        return "constant", 1.0
-    if name == "kernel" and len(shape) == 4:
-        return "normal", math.sqrt(2.0 / (shape[0] * shape[1] * shape[3]))
-    if name == "kernel" and len(shape) == 3:
-        return "normal", math.sqrt(2.0 / (shape[0] * shape[1]))
-    if name == "kernel" and len(shape) == 2:
-        return "uniform", 1.0 / math.sqrt(shape[0])
-    raise ValueError(f"no law says how a parameter called {name!r} of shape {shape} starts.")
-
-
-def initializer(name: str) -> nn.initializers.Initializer:
-    """The law of one leaf name as a Flax initializer."""
-
-    def draw(
-        key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None
-    ) -> jax.Array:
-        del out_sharding
-        kind, value = parameter_law(name, tuple(shape))
-        if kind == "constant":
-            return jnp.full(shape, value, dtype)
-        if kind == "uniform":
-            return jax.random.uniform(key, shape, dtype, -value, value)
-        return jnp.asarray(value, dtype) * jax.random.normal(key, shape, dtype)
-
-    return draw
-
-
-def initialize(module: nn.Module, key: jax.Array, *inputs: Any, **kwargs: Any) -> dict[str, Any]:
-    """Start values of a module's variables, by the same laws as ``module.init`` and without compiling anything.
-
-    Compiling an initialisation costs more time than a training step: so shapes come from tracing alone, and values
-    from NumPy, a stream for each leaf. The numbers differ from those of ``module.init`` with the same key.
-
-    Args:
-        module: a Flax module.
-        key: typed key, a concrete one.
-        *inputs: arrays or ``jax.ShapeDtypeStruct``; only their shapes and dtypes matter.
-        **kwargs: static keyword arguments of the module's call.
-
-    Returns:
-        The variables, such as ``{"params": ..., "batch_stats": ...}``.
-
-    Raises:
-        ValueError: for a leaf that has no law.
-    """
-    shapes = jax.eval_shape(lambda k, *xs: module.init(k, *xs, **kwargs), key, *inputs)
-    words = [int(word) for word in np.asarray(jax.random.key_data(key)).ravel()]
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(words, path, leaf), shapes)
-
-
-def _draw(words: list[int], path: Any, leaf: Any) -> jax.Array:
-    """One leaf, drawn on the host from a stream named by the leaf's path."""
-    kind, value = parameter_law(path[-1].key, leaf.shape)
-    if kind == "constant":
-        return jnp.asarray(np.full(leaf.shape, value, leaf.dtype))
-    digest = hashlib.sha256(jax.tree_util.keystr(path).encode()).digest()
-    generator = np.random.default_rng([*words, int.from_bytes(digest[:8], "little")])
-    if kind == "uniform":
-        return jnp.asarray(generator.uniform(-value, value, leaf.shape).astype(leaf.dtype))
-    return jnp.asarray(generator.normal(0.0, value, leaf.shape).astype(leaf.dtype))
-
-
 class Conv(nn.Module):
-    """A full convolution with SAME padding and no bias: [B, H, W, C] -> [B, H / stride, W / stride, features]."""
+    """A full convolution, SAME padding, no bias: [B, H, W, C] -> [B, H / s, W / s, features]."""
 
     features: int
     kernel_size: int = 3
@@ -145,7 +65,7 @@ class Pointwise(nn.Module):
 
 
 class Depthwise(nn.Module):
-    """Depthwise convolution with SAME padding and no bias: [B, H, W, C] -> [B, H / stride, W / stride, C]."""
+    """Depthwise convolution, SAME padding, no bias: [B, H, W, C] -> [B, H / s, W / s, C]."""
 
     kernel_size: int = 3
     stride: int = 1
@@ -172,16 +92,17 @@ class Dense(nn.Module):
 def batch_norm(
     name: str, *, mode: str, momentum: float = 0.99, epsilon: float = 1e-3
 ) -> nn.BatchNorm:
-    """Batch normalisation: ``(x - mean) / sqrt(var + epsilon) * scale + bias``, one mean and variance a channel.
+    """Batch normalisation of each channel: ``(x - mean) / sqrt(var + epsilon) * scale + bias``.
 
-    In the modes ``train`` and ``feedback`` mean and variance are those of the batch, over all its images and pixels:
-    under ``jit`` with a sharded batch that is the global batch. Running statistics move by
-    ``new = momentum * old + (1 - momentum) * batch``. Statistics are float32.
+    In the modes ``train`` and ``feedback`` mean and variance are those of the batch, over all its
+    images and pixels: under ``jit`` with a sharded batch that is the global batch. Running
+    statistics move by ``new = momentum * old + (1 - momentum) * batch``. Statistics are float32.
 
     Args:
         name: the module's name.
         mode: see ``Mode``.
-        momentum: share of the old running statistics that stays; 0.99 needs a few hundred steps to forget the start.
+        momentum: share of the old running statistics that stays; 0.99 needs a few hundred steps to
+            forget the start.
         epsilon: added to the variance.
 
     Returns:
@@ -205,7 +126,7 @@ class SqueezeExcite(nn.Module):
 
 
 class SeparableBlock(nn.Module):
-    """Depthwise, BatchNorm, swish, 1x1 convolution, BatchNorm, swish: [B, H, W, C] -> [B, H', W', features]."""
+    """Depthwise, then 1x1 convolution, each with BatchNorm and swish: [..., C] -> [..., features]."""
 
     features: int
     kernel_size: int = 3
@@ -239,15 +160,15 @@ def stochastic_depth(x: jax.Array, uniform: jax.Array, rate: float) -> jax.Array
 
 
 def prior_logit(prior: float) -> float:
-    """Logit of a probability: the start of logits whose positives have that share, ``log(p / (1 - p))``."""
+    """Logit of a share of positives, ``log(p / (1 - p))``: where such logits best start."""
     return math.log(prior / (1.0 - prior))
 
 
 def resize(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Bilinear resize with half-pixel centers; when it shrinks, the triangle is widened (antialiasing).
+    """Bilinear resize with half-pixel centers, antialiased where it shrinks.
 
-    Two products with constant matrices: the gradient is two products with their transposes, which every platform
-    computes deterministically, where a gather would scatter in its gradient.
+    Two products with constant matrices: the gradient is two products with their transposes, which
+    every platform computes deterministically, where a gather would scatter in its gradient.
 
     Args:
         x: [B, H, W, C] floats.

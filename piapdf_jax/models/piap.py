@@ -1,12 +1,12 @@
 """The networks of the method as parts: pure functions over (parameters, running statistics).
 
-A *part* is a pair ``(params, batch_stats)`` of nested dicts. After training ``encoder`` and ``head`` stay: they alone
-say the action units of an image. ``generator`` (PI maps of an image, stages 1 and 2 of PI), ``decoder`` (PI maps of
-the encoder's features) and ``identity`` (the classes Encoder P learns from) come off. Encoder P and the 12-channel
-encoder of PI stage 2 are encoders too.
+A *part* is a pair ``(params, batch_stats)`` of nested dicts. After training ``encoder`` and
+``head`` stay: they alone say the action units of an image. ``generator`` (PI maps of an image,
+stages 1 and 2 of PI), ``decoder`` (PI maps of the encoder's features) and ``identity`` (the classes
+Encoder P learns from) come off. Encoder P and the 12-channel encoder of PI stage 2 are encoders
+too.
 """
 
-import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -14,140 +14,20 @@ import jax
 import jax.numpy as jnp
 
 from piapdf_jax.batch import Prediction
+from piapdf_jax.models.config import MODELS as MODELS
+from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.decoder import PIDecoder
 from piapdf_jax.models.dw_unet import DWUNet
-from piapdf_jax.models.efficientnet import (
-    BLOCK_TABLE,
-    COEFFICIENTS,
-    EfficientNet,
-    EfficientNetConfig,
-    blocks,
-    parameter_count,
-)
-from piapdf_jax.models.layers import Dense, check_mode, initialize, initializer, resize
+from piapdf_jax.models.efficientnet import EfficientNet, blocks, parameter_count
+from piapdf_jax.models.heads import Head, IdentityClasses, arcface_logits
+from piapdf_jax.models.layers import check_mode, resize
+from piapdf_jax.models.parameters import initialize
 
 #: (parameters, running statistics) of one network.
 Part = tuple[Any, Any]
 PARTS = ("generator", "encoder", "head", "decoder", "identity")
 #: Weights of red, green and blue in a gray image (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Sizes of all networks of one experiment.
-
-    Attributes:
-        width: the encoder's width coefficient.
-        depth: the encoder's depth coefficient.
-        rows: rows of EfficientNet's block table that the encoder has; 7 is all.
-        features: length of the encoder's vector, F; None scales 1280 by the width.
-        encoder_size: side in px to which the encoder resizes what it gets.
-        dropout: chance to drop an entry of the vector before the AU head.
-        stochastic_depth: chance to drop the branch of the encoder's last block.
-        bn_momentum: share of the old running statistics that a step keeps, in all networks.
-        unet_widths: the generator's channels by level.
-        unet_blocks: the generator's separable blocks a level.
-        unet_stem_stride: the generator works at 1 / this of the resolution.
-        decoder_widths: the decoder's channels, coarse to fine.
-        decoder_stride: the decoder works at 1 / this of the resolution, at the finest.
-        pi_prior: share of positive pixels that generator and decoder say at their start.
-        mean: of the RGB input, for an image in [0, 1].
-        std: of the RGB input.
-    """
-
-    width: float = COEFFICIENTS["b1"].width
-    depth: float = COEFFICIENTS["b1"].depth
-    rows: int = len(BLOCK_TABLE)
-    features: int | None = None
-    encoder_size: int = 224
-    dropout: float = COEFFICIENTS["b1"].dropout
-    stochastic_depth: float = 0.2
-    bn_momentum: float = 0.99
-    unet_widths: tuple[int, ...] = (32, 64, 128, 256, 512)
-    unet_blocks: int = 2
-    unet_stem_stride: int = 1
-    decoder_widths: tuple[int, ...] = (256, 128, 64, 32, 16)
-    decoder_stride: int = 1
-    pi_prior: float = 0.05
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
-
-    @property
-    def encoder(self) -> EfficientNetConfig:
-        """The encoder's own numbers."""
-        return EfficientNetConfig(
-            width=self.width,
-            depth=self.depth,
-            rows=self.rows,
-            features=self.features,
-            stochastic_depth=self.stochastic_depth,
-            bn_momentum=self.bn_momentum,
-        )
-
-
-#: Named sizes: ``b1`` is the paper's; ``tiny`` trains on a laptop's CPU; ``nano`` is for tests.
-MODELS = {
-    "b1": ModelConfig(),
-    "tiny": ModelConfig(
-        width=COEFFICIENTS["tiny"].width,
-        depth=COEFFICIENTS["tiny"].depth,
-        encoder_size=COEFFICIENTS["tiny"].resolution,
-        dropout=COEFFICIENTS["tiny"].dropout,
-        stochastic_depth=0.05,
-        bn_momentum=0.9,
-        unet_widths=(16, 24, 32, 48),
-        unet_blocks=1,
-        unet_stem_stride=2,
-        decoder_widths=(48, 32, 24),
-        decoder_stride=4,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-    ),
-    "nano": ModelConfig(
-        width=COEFFICIENTS["nano"].width,
-        depth=COEFFICIENTS["nano"].depth,
-        rows=3,
-        features=32,
-        encoder_size=COEFFICIENTS["nano"].resolution,
-        dropout=COEFFICIENTS["nano"].dropout,
-        stochastic_depth=0.1,
-        bn_momentum=0.9,
-        unet_widths=(8, 8),
-        unet_blocks=1,
-        unet_stem_stride=2,
-        decoder_widths=(8, 8),
-        decoder_stride=2,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-    ),
-}
-
-
-class _Head(nn.Module):
-    """Dropout and one linear layer: vector [B, F] -> logits [B, outputs]."""
-
-    outputs: int
-    dropout: float
-
-    @nn.compact
-    def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
-        if mode == "train" and self.dropout > 0:
-            vector = nn.Dropout(self.dropout, deterministic=False)(vector)
-        return Dense(self.outputs, name="dense")(vector)
-
-
-class _Classes(nn.Module):
-    """One direction [F] for each identity: the columns of a kernel without bias."""
-
-    outputs: int
-
-    @nn.compact
-    def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
-        del mode
-        return vector @ self.param(
-            "kernel", initializer("kernel"), (vector.shape[-1], self.outputs)
-        )
 
 
 def init_part(
@@ -165,8 +45,8 @@ def init_part(
 
     Args:
         config: sizes.
-        part: ``generator`` (needs image_size, num_maps), ``encoder`` (in_channels), ``head`` (num_aus), ``decoder``
-            (image_size, num_maps) or ``identity`` (num_identities).
+        part: ``generator`` (needs image_size, num_maps), ``encoder`` (in_channels), ``head``
+            (num_aus), ``decoder`` (image_size, num_maps) or ``identity`` (num_identities).
         key: typed key, a concrete one.
         image_size: S, side of images and PI maps in px.
         in_channels: 3 for images, 12 for the encoder of PI stage 2.
@@ -200,9 +80,9 @@ def init_part(
             EfficientNet(config.encoder),
             (*2 * (config.encoder_size,), in_channels),
         ),
-        "head": lambda: (_Head(num_aus, config.dropout), (channels,)),
+        "head": lambda: (Head(num_aus, config.dropout), (channels,)),
         "decoder": lambda: (_decoder(config, num_maps, image_size), (size, size, channels)),
-        "identity": lambda: (_Classes(num_identities), (channels,)),
+        "identity": lambda: (IdentityClasses(num_identities), (channels,)),
     }[part]()
     inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     variables = initialize(module, key, inputs, mode="eval")
@@ -222,7 +102,8 @@ def generator_apply(
         key: unused, for the likeness of all parts: nothing in the generator is random.
 
     Returns:
-        (PI logits [B, S, S, K] float32, batch statistics after the pass; in ``eval`` those of the part).
+        (PI logits [B, S, S, K] float32, batch statistics after the pass; in ``eval`` those of the
+        part).
     """
     module = _generator(config, part[0]["maps"]["kernel"].shape[-1])
     return _apply(module, part, _normalize(config, images), mode, key)
@@ -236,12 +117,14 @@ def encoder_apply(
     Args:
         config: sizes; the input is resized to ``encoder_size``, RGB is normalised.
         part: an encoder for as many channels as the inputs have.
-        inputs: [B, S, S, 3] float32 RGB in [0, 1], or [B, S, S, 12] float32, see ``gray_times_maps``.
+        inputs: [B, S, S, 3] float32 RGB in [0, 1], or [B, S, S, 12] float32, see
+            ``gray_times_maps``.
         mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
         key: typed key of stochastic depth, needed in ``train``.
 
     Returns:
-        (features [B, h, w, F], vector [B, F], their mean over pixels, batch statistics after the pass).
+        (features [B, h, w, F], vector [B, F], their mean over pixels, batch statistics after the
+        pass).
     """
     inputs = resize(inputs, config.encoder_size, config.encoder_size)
     if inputs.shape[-1] == 3:
@@ -267,7 +150,7 @@ def head_apply(
         [B, C] float32.
     """
     _check_key(mode, key, config.dropout)
-    module = _Head(part[0]["dense"]["kernel"].shape[-1], config.dropout)
+    module = Head(part[0]["dense"]["kernel"].shape[-1], config.dropout)
     return _apply(module, part, vector, mode, key)[0]
 
 
@@ -343,38 +226,26 @@ def identity_logits(
     scale: float = 64.0,
     mode: str,
 ) -> jax.Array:
-    """Logits of identities for a softmax cross-entropy: ``scale * cos(angle + margin at the true identity)``.
+    """Logits of identities, for a softmax cross-entropy.
 
     Args:
         config: sizes.
         part: an identity head.
         vector: [B, F] float32.
         identity: [B] int32, the true classes.
-        arcface: True for the angular margin, False for plain products of vector and class.
+        arcface: True for ``heads.arcface_logits``, False for plain products of vector and class.
         margin: radians added to the angle of the true class; not in ``eval``.
         scale: factor of the cosines.
         mode: ``train``, ``feedback`` or ``eval``.
 
     Returns:
         [B, N] float32.
-
-    Reference: Deng et al., ArcFace, 2019. Past angles of pi - margin the cosine less ``margin * sin(margin)`` takes
-    over, so that logits keep falling with the angle.
     """
     check_mode(mode)
-    kernel = part[0]["kernel"]
     if not arcface:
-        return vector @ kernel
-    cosines = _unit(vector, -1) @ _unit(kernel, 0)
-    if mode == "eval":
-        return scale * cosines
-    # The sine has no finite slope at 0.
-    sines = jnp.sqrt(jnp.maximum(1.0 - cosines**2, 1e-6))
-    shifted = cosines * jnp.cos(margin) - sines * jnp.sin(margin)
-    late = cosines - margin * jnp.sin(margin)
-    shifted = jnp.where(cosines > -jnp.cos(margin), shifted, late)
-    true = jax.nn.one_hot(identity, kernel.shape[-1], dtype=jnp.bool_)
-    return scale * jnp.where(true, shifted, cosines)
+        return vector @ part[0]["kernel"]
+    margin = 0.0 if mode == "eval" else margin
+    return arcface_logits(vector, part[0]["kernel"], identity, margin=margin, scale=scale)
 
 
 def gray_times_maps(images: jax.Array, pi_probs: jax.Array) -> jax.Array:
@@ -449,7 +320,3 @@ def _normalize(config: ModelConfig, images: jax.Array) -> jax.Array:
         jnp.asarray(value, images.dtype)[None, None, None] for value in (config.mean, config.std)
     )
     return (images - mean) / std
-
-
-def _unit(x: jax.Array, axis: int) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis, keepdims=True), 1e-12))

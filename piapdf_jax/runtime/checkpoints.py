@@ -1,4 +1,4 @@
-"""State of a training under way (Orbax): written beside the steps, restored on whatever devices there are."""
+"""State of a training under way (Orbax): written beside the steps, restored on any devices."""
 
 import logging
 import os
@@ -26,7 +26,8 @@ class Restored(NamedTuple):
 class Checkpoints:
     """The last few states of one training, as a context manager.
 
-    Saving copies the state to the host and writes it behind the next steps. A folder belongs to one digest.
+    Saving copies the state to the host and writes while the next steps run. A folder belongs to
+    one digest.
 
     Args:
         folder: made where it is not there.

@@ -45,7 +45,7 @@ def evaluate(
     Args:
         predict: of a stage; sees the export and images [B, S, S, 3] and nothing else.
         exported: parts by name.
-        batches: this host's share of the split; rows whose ``valid`` is 0 are padding and are dropped.
+        batches: this host's share of the split; rows whose ``valid`` is 0 are padding, dropped.
         mesh: devices to split each batch over; None for one device a host.
 
     Returns:

@@ -55,7 +55,7 @@ def source_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
 
 
 def _canonical(node: Any) -> Any:
-    """A syntax tree as lists. Empty fields are left out: versions of Python differ in which they have."""
+    """A syntax tree as lists, without empty fields: versions of Python differ in those."""
     if isinstance(node, ast.AST):
         fields = [
             [name, _canonical(value)]
@@ -77,7 +77,7 @@ def _is_bare_string(node: Any) -> bool:
 
 
 def tree_digest(tree: Any) -> str:
-    """SHA-256 over paths, dtypes, shapes and bytes of a pytree's leaves: equal digests, bitwise equal leaves.
+    """SHA-256 over paths, dtypes, shapes and bytes of leaves: equal digests, bitwise equal trees.
 
     Args:
         tree: arrays that this process can read.
@@ -120,7 +120,7 @@ def write_export(
         training: name of the training.
         digest: of what decided its numbers.
         exported: parts by name.
-        info: what ``export.json`` says beside training, digest, names and content digest of the parts.
+        info: what ``export.json`` says beside names and digests.
 
     Returns:
         The folder of the export.

@@ -1,10 +1,9 @@
-"""The only training loop: steps, metrics, checkpoints, a clean stop. Knows the stage's contract and nothing else."""
+"""The only training loop: steps, metrics, checkpoints, a clean stop; knows no model and no loss."""
 
 import collections
 import contextlib
 import dataclasses
 import logging
-import math
 import os
 import pathlib
 import signal
@@ -19,15 +18,22 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from piapdf_jax.keys import named_key
+from piapdf_jax.runtime.account import Clock, Totals, loss_ends, moved_leaves, trained_parts
 from piapdf_jax.runtime.checkpoints import Checkpoints
 from piapdf_jax.runtime.exports import tree_digest
-from piapdf_jax.runtime.mesh import check_divides, data_mesh, replicate, replicated, shard_batch
-from piapdf_jax.runtime.writers import Progress, open_writers, read_jsonl
+from piapdf_jax.runtime.mesh import (
+    check_divides,
+    data_mesh,
+    keep_replicated,
+    replicate,
+    shard_batch,
+)
+from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
 from piapdf_jax.stages.base import Exported, Stage
 
 log = logging.getLogger("piapdf.loop")
 
-#: Fields of ``metrics.jsonl`` that say when, not what: the only ones that differ between two equal runs.
+#: Fields of ``metrics.jsonl`` that say when, not what: two equal runs differ in these alone.
 WALL_CLOCK = ("seconds", "images_per_second")
 _AHEAD = 2  # steps that the host may run before the device
 
@@ -53,10 +59,11 @@ class Fitted:
     Attributes:
         state: after the last step.
         frozen: the parts that every step only read.
-        report: what the training did, as JSON holds it: ``steps``; ``loss_start`` and ``loss_end``, means over the
-            first and last 5% of the logged lines; ``seconds``, ``init_seconds``, ``first_step_seconds`` (compilation),
-            ``wait_seconds`` (for input) and ``images_per_second`` (first step left out), over all restarts;
-            ``skipped`` steps; ``trained``, {part: {leaves, moved, max_abs_change}}; ``frozen_unchanged``, bitwise;
+        report: what the training did, as JSON holds it: ``steps``; ``loss_start`` and ``loss_end``,
+            means over the first and last 5% of the logged lines; ``seconds``, ``init_seconds``,
+            ``first_step_seconds`` (compilation), ``wait_seconds`` (for input) and
+            ``images_per_second`` (first step left out), over all restarts; ``skipped`` steps;
+            ``trained``, {part: {leaves, moved, max_abs_change}}; ``frozen_unchanged``, bitwise;
             ``totals``, sums over all steps of the metrics named ``count_*``.
     """
 
@@ -66,7 +73,7 @@ class Fitted:
 
 
 class StopSignals:
-    """While it is entered, SIGINT and SIGTERM only note themselves; a second one acts as it did before."""
+    """While it is entered, a first SIGINT or SIGTERM only notes itself; a second acts as before."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -88,10 +95,14 @@ class StopSignals:
         self.__exit__()
         log.warning("stopping after this step; a second signal stops at once")
 
-    def agreed(self) -> int | None:
-        """The signal that any host received; every host must ask at the same step."""
-        if jax.process_count() == 1:
-            return self.received
+    def agreed(self, together: bool) -> int | None:
+        """The signal that any host received, or None.
+
+        Args:
+            together: whether every host asks after this step; several hosts stop only then.
+        """
+        if jax.process_count() == 1 or not together:
+            return self.received if jax.process_count() == 1 else None
         everywhere = multihost_utils.process_allgather(np.int32(self.received or 0))
         return int(np.max(everywhere)) or None
 
@@ -116,16 +127,16 @@ def fit(
 
     Args:
         stage: what trains.
-        stream: first step -> iterator of host batches, with ``close()``; the position in the data is the step.
+        stream: first step -> iterator of host batches, with ``close()``.
         name: of the training, for messages.
         steps: how many updates.
         key: typed key of the training; every step gets its own.
         inputs: exported parts by training name.
         folder: gets ``metrics.jsonl``, ``checkpoints/`` and ``tensorboard/``.
-        log_every: steps between two lines of metrics; the first and the last step are always logged.
+        log_every: steps between two lines of metrics; the first and last step always have one.
         checkpoint_every: steps between two checkpoints; 0 for one at the end alone.
         batch_size: of the global batch.
-        digest: of everything that decides the training's numbers; a checkpoint of another is refused.
+        digest: of all that decides the training's numbers; a checkpoint of another is refused.
         mesh: devices; None for the first of this host.
         tensorboard: also write TensorBoard files where tensorboardX is installed.
 
@@ -134,86 +145,52 @@ def fit(
 
     Raises:
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
-        ValueError: where a checkpoint belongs to another digest, or the batch does not divide over the devices.
+        ValueError: where a checkpoint belongs to another digest, or the batch does not divide over
+            the devices.
     """
-    mesh = mesh or data_mesh(jax.local_devices()[:1])
-    check_divides(batch_size, mesh.size)
-    run = _Run(stage, pathlib.Path(folder), name, steps, log_every, batch_size, mesh)
+    devices = data_mesh(jax.local_devices()[:1]) if mesh is None else mesh
+    check_divides(batch_size, devices.size)
+    folder = pathlib.Path(folder)
+    run = _Run(stage, name, steps, batch_size, devices)
     run.start(key, inputs)
+    primary = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
-        checkpoints = Checkpoints(
-            run.folder / "checkpoints", every=checkpoint_every, digest=digest
+        checkpoints = stack.enter_context(
+            Checkpoints(folder / "checkpoints", every=checkpoint_every, digest=digest)
         )
-        stack.enter_context(checkpoints)
         run.resume(checkpoints)
+        writer = open_writers(folder, step=run.step, primary=primary, tensorboard=tensorboard)
+        stack.callback(writer.close)
         if run.step < steps:
-            run.train(stream, key, checkpoints)
-    return Fitted(run.state, run.frozen, run.report())
-
-
-@dataclasses.dataclass
-class _Clock:
-    """Wall time of a training, over all its restarts; ``began`` is this process's own."""
-
-    init_seconds: float = 0.0
-    first_step_seconds: float = 0.0
-    wait_seconds: float = 0.0
-    steady_seconds: float = 0.0
-    steady_steps: int = 0
-    seconds: float = 0.0
-    began: float = dataclasses.field(default_factory=time.monotonic)
-
-    def lap(self) -> float:
-        """Adds the time since the last lap to ``seconds``; returns it."""
-        now = time.monotonic()
-        passed, self.began = now - self.began, now
-        self.seconds += passed
-        return passed
-
-    def saved(self) -> dict[str, float]:
-        """What a checkpoint holds."""
-        self.lap()
-        return {name: value for name, value in vars(self).items() if name != "began"}
-
-    def add(self, saved: dict[str, float]) -> None:
-        """Goes on from a checkpoint."""
-        for name, value in saved.items():
-            setattr(self, name, getattr(self, name) + value)
+            progress = Progress(name, run.step, steps, batch_size, shown=primary)
+            stack.enter_context(progress)
+            batches = stack.enter_context(contextlib.closing(stream(run.step)))  # pyright: ignore
+            run.train(batches, key, checkpoints, writer, progress, max(1, log_every))
+    return Fitted(run.state, run.frozen, run.report(read_jsonl(folder / "metrics.jsonl")))
 
 
 class _Run:
     """One training under way: its state, and what is known of it so far."""
 
-    def __init__(
-        self,
-        stage: Stage,
-        folder: pathlib.Path,
-        name: str,
-        steps: int,
-        log_every: int,
-        batch_size: int,
-        mesh: Mesh,
-    ) -> None:
-        self.stage, self.folder, self.name, self.steps = stage, folder, name, steps
-        self.log_every, self.batch_size, self.mesh = max(1, log_every), batch_size, mesh
+    def __init__(self, stage: Stage, name: str, steps: int, batch_size: int, mesh: Mesh) -> None:
+        self.stage, self.name, self.steps = stage, name, steps
+        self.batch_size, self.mesh = batch_size, mesh
         self.step = 0
         self.state: Any = None
         self.frozen: Exported = {}
-        self._totals: dict[str, np.ndarray] = {}
-        self._counts: list[dict[str, jax.Array]] = []
-        self._clock = _Clock()
+        self.clock = Clock()
+        self.totals = Totals()
 
     def start(self, key: jax.Array, inputs: dict[str, Exported]) -> None:
-        """Initialises; the copies keep exports that a state starts from out of reach of donation."""
-        began = time.monotonic()
+        """Initialises; copies, so that donation never reaches the exports a state starts from."""
         state, frozen = self.stage.init(named_key(key, "init"), inputs)
         self.state, self.frozen = replicate(self.mesh, state), replicate(self.mesh, frozen)
-        self._initial = {
+        self.initial = {
             part: [np.array(leaf) for leaf in jax.tree.leaves(tree)]
             for part, tree in trained_parts(self.state).items()
         }
-        self._frozen_digest = tree_digest(self.frozen)
-        self._clock.init_seconds = time.monotonic() - began
+        self.frozen_digest = tree_digest(self.frozen)
+        self.clock.init_seconds = self.clock.lap()
 
     def resume(self, checkpoints: Checkpoints) -> None:
         """Takes the newest checkpoint, if there is one."""
@@ -221,59 +198,85 @@ class _Run:
         if restored is None:
             return
         self.step, self.state = restored.step, restored.state
-        self._totals = {k: np.asarray(v) for k, v in restored.meta["totals"].items()}
-        self._clock.add(restored.meta["clock"])
+        self.totals.go_on(restored.meta["totals"])
+        self.clock.go_on(restored.meta["clock"])
         log.info("%s: goes on from step %d of %d", self.name, self.step, self.steps)
 
     def train(
         self,
-        stream: Callable[[int], Iterator[Any]],
+        batches: Iterator[Any],
         key: jax.Array,
         checkpoints: Checkpoints,
-        tensorboard: bool,
+        writer: MultiWriter,
+        progress: Progress,
+        log_every: int,
     ) -> None:
-        """Steps until the end or a signal."""
-        primary = jax.process_index() == 0
-        with contextlib.ExitStack() as stack:
-            stop = stack.enter_context(StopSignals())
-            batches = stack.enter_context(contextlib.closing(stream(self.step)))  # pyright: ignore
-            writer = open_writers(
-                self.folder, step=self.step, primary=primary, tensorboard=tensorboard
-            )
-            stack.callback(writer.close)
-            progress = stack.enter_context(
-                Progress(self.name, self.steps, self.step, self.batch_size, shown=primary)
-            )
+        """Steps until the end or a signal; the host may be a few steps ahead of the devices."""
+        behind: collections.deque[Any] = collections.deque()
+        with StopSignals() as stop:
             while self.step < self.steps:
-                metrics = self._advance(batches, key)
-                progress.update(self.step)
-                logged = self._is_logged()
-                if logged:
-                    row = self._row(metrics)
+                behind.append(self._advance(batches, key))
+                if len(behind) > _AHEAD:
+                    jax.block_until_ready(behind.popleft())
+                row = None
+                if self.step in (1, self.steps) or self.step % log_every == 0:
+                    row = self._row(behind[-1])
                     writer.write(self.step, row)
-                    progress.note(row)
-                asked = stop.agreed() if logged or jax.process_count() == 1 else None
+                progress.update(self.step, row)
+                asked = stop.agreed(row is not None)
                 if asked or checkpoints.due(self.step) or self.step == self.steps:
                     writer.sync()
                     self._save(checkpoints)
                 if asked:
-                    checkpoints.close()
                     raise Interrupted(self.name, self.step, self.steps, asked)
 
     def _advance(self, batches: Iterator[Any], key: jax.Array) -> dict[str, jax.Array]:
-        """One step; waits for the device only where it is more than a few steps behind."""
         began = time.monotonic()
-        try:
-            batch = shard_batch(self.mesh, next(batches))
-        except StopIteration:
-            raise RuntimeError(
-                f"{self.name}: the data ended at step {self.step} of {self.steps}"
-            ) from None
-        ready = time.monotonic()
-        step_key = named_key(key, "train_step", self.step)
-        state, metrics = self.stage.train_step(self.state, self.frozen, batch, step_key)
-        self.state = _keep_replicated(self.mesh, state)
-        self._behind.append(metrics)
-        first = self._steady_since is None
-        while len(self._behind) > (0 if first else _AHEAD):
-            jax.block_until_ready(self._behind.popleft())
+        batch = next(batches, None)
+        if batch is None:
+            raise RuntimeError(f"{self.name}: data ended at step {self.step} of {self.steps}")
+        self.clock.wait_seconds += time.monotonic() - began
+        batch, key = shard_batch(self.mesh, batch), named_key(key, "train_step", self.step)
+        first, began = not self.clock.running, time.monotonic()
+        state, metrics = self.stage.train_step(self.state, self.frozen, batch, key)
+        self.state = keep_replicated(self.mesh, state)
+        self.step += 1
+        if first:  # compilation
+            jax.block_until_ready(metrics)
+            self.clock.first_step_seconds += time.monotonic() - began
+            self.clock.lap(self.step)
+        self.totals.add(metrics)
+        return metrics
+
+    def _row(self, metrics: dict[str, jax.Array]) -> dict[str, Any]:
+        self.totals.sums()
+        row = {name: value.tolist() for name, value in sorted(jax.device_get(metrics).items())}
+        self.clock.lap(self.step)
+        rate = self.clock.rate(self.batch_size)
+        return {**row, "seconds": round(self.clock.seconds, 3), "images_per_second": round(rate, 2)}
+
+    def _save(self, checkpoints: Checkpoints) -> None:
+        self.clock.lap(self.step)
+        meta = {"totals": self.totals.sums(), "clock": dataclasses.asdict(self.clock)}
+        checkpoints.save(self.step, self.state, meta)
+
+    def report(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """What the training did, from what is known at its end and its lines of metrics."""
+        loss_start, loss_end = loss_ends(rows)
+        totals = self.totals.sums()
+        skipped = [np.sum(sums) for name, sums in totals.items() if name.endswith("skipped")]
+        self.clock.lap()
+        return {
+            "steps": self.step,
+            "loss_start": loss_start,
+            "loss_end": loss_end,
+            **{
+                name: round(getattr(self.clock, name), 3)
+                for name in ("seconds", "init_seconds", "first_step_seconds", "wait_seconds")
+            },
+            "images_per_second": round(self.clock.rate(self.batch_size), 2),
+            "skipped": int(sum(skipped)),
+            "trained": moved_leaves(self.initial, trained_parts(self.state)),
+            "frozen_unchanged": tree_digest(self.frozen) == self.frozen_digest,
+            "totals": totals,
+        }

@@ -1,4 +1,4 @@
-"""Devices: one mesh axis, ``data``; parameters on every device, batches split along their first axis."""
+"""Devices: one mesh axis, ``data``; parameters on every device, batches split along axis 0."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
-    """Fresh copies of arrays on every device of a mesh, safe to donate whatever else holds the originals.
+    """Fresh copies of arrays on every device of a mesh; donating them touches nothing else.
 
     Args:
         mesh: from ``data_mesh``.
@@ -55,13 +55,13 @@ def shard_batch(mesh: Mesh, batch: Any) -> Any:
 
     Args:
         mesh: from ``data_mesh``.
-        batch: pytree of NumPy arrays [b, ...] with this host's share of the global batch; None leaves pass.
+        batch: pytree of NumPy arrays [b, ...], this host's share of the global batch; None passes.
 
     Returns:
-        The batch as global device arrays [b * hosts, ...]. The copy to the devices may still be under way.
+        The batch as global device arrays [b * hosts, ...]; the copying may still be under way.
 
     Raises:
-        ValueError: where the global batch does not divide over the devices; names the nearest sizes.
+        ValueError: where the global batch does not divide over the devices.
     """
     hosts = len({device.process_index for device in mesh.devices.flat})
     sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
@@ -82,3 +82,18 @@ def check_divides(batch_size: int, devices: int) -> None:
         raise ValueError(
             f"a batch of {batch_size} does not divide over {devices} devices: take {nearest}"
         )
+
+
+def keep_replicated(mesh: Mesh, tree: Any) -> Any:
+    """The same tree, with any leaf that a compiled step left split brought back to every device.
+
+    Args:
+        mesh: from ``data_mesh``.
+        tree: device arrays.
+
+    Returns:
+        The tree, every leaf whole on every device; untouched where it already was.
+    """
+    if all(leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
+        return tree
+    return jax.device_put(tree, replicated(mesh))

@@ -5,8 +5,13 @@ import logging
 import math
 import os
 import pathlib
+import time
 from collections.abc import Iterable
 from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 
 log = logging.getLogger("piapdf.writers")
 
@@ -28,7 +33,7 @@ class Writer(Protocol):
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file, [] where there is none; a line cut short by a kill is left out."""
+    """Whole lines of a metrics file, [] where it is missing; a line cut short is left out."""
     try:
         lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError:
@@ -41,7 +46,7 @@ class JsonlWriter:
 
     Args:
         path: the file; its folder is made.
-        step: the step that training goes on from: later lines, of steps that are done again, are cut off.
+        step: the step that training goes on from; lines of later steps, done again, are cut off.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, step: int = 0) -> None:
@@ -57,7 +62,7 @@ class JsonlWriter:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, row: dict[str, Any]) -> None:
-        """Appends ``{"step": step, **row}``; what is not finite becomes null, as JSON has no name for it."""
+        """Appends ``{"step": step, **row}``; null stands for what is not finite."""
         self._file.write(_line({"step": step, **row}))
         self._file.flush()
 
@@ -163,3 +168,67 @@ def open_writers(
         except ImportError:
             log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
     return MultiWriter(writers)
+
+
+class Progress:
+    """How far a training is: a bar with images/s and time left, or log lines off a terminal.
+
+    Args:
+        name: of the training.
+        step: where it starts.
+        steps: where it ends.
+        batch_size: images a step.
+        shown: False on hosts that stay silent.
+        every: seconds between plain lines.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        step: int,
+        steps: int,
+        batch_size: int,
+        *,
+        shown: bool = True,
+        every: float = 10.0,
+    ) -> None:
+        self.name, self.steps, self.batch_size, self.every = name, steps, batch_size, every
+        self._begin: tuple[float, int] | None = None
+        self._said, self._shown, self._loss, self._bar = time.monotonic(), shown, "", None
+        console = Console(stderr=True)
+        if shown and console.is_terminal:
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self._task = self._bar.add_task(name, total=steps, completed=step, note="compiling")
+
+    def __enter__(self) -> "Progress":
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, step: int, row: dict[str, Any] | None = None) -> None:
+        """Says that a step is done; ``row`` are its metrics where it was logged."""
+        now = time.monotonic()
+        if self._begin is None:  # the first step compiles: the rate counts from its end
+            self._begin = now, step
+        if row is not None and isinstance(row.get("loss"), float):
+            self._loss = f"loss {row['loss']:.4f}, "
+        done = step - self._begin[1]
+        rate = done / (now - self._begin[0]) if done else 0.0
+        speed = f"{rate * self.batch_size:.1f} images/s" if done else "first step done"
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, note=self._loss + speed)
+        elif self._shown and (now - self._said >= self.every or step == self.steps):
+            self._said = now
+            left = f", {(self.steps - step) / rate:.0f} s left" if rate else ""
+            log.info("%s: step %d/%d, %s%s%s", self.name, step, self.steps, self._loss, speed, left)

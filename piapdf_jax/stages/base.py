@@ -122,7 +122,18 @@ class OptimizerConfig:
         # One flat vector instead of hundreds of leaves: the update compiles in a fraction of the time.
         direction = optax.flatten(optax.chain(*clip, scale))
         decay = optax.add_decayed_weights(self.weight_decay, mask=_kernels)
-        return optax.chain(direction, decay, optax.scale_by_learning_rate(self.schedule()))
+        scaled = optax.scale_by_learning_rate(self.schedule())
+        return _with_promotion(optax.chain(direction, decay, scaled))
+
+
+def _with_promotion(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Optax mixes float and int counters, which strict dtype promotion would refuse."""
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        with jax.numpy_dtype_promotion("standard"):
+            return optimizer.update(updates, state, params)
+
+    return optax.GradientTransformation(optimizer.init, update)
 
 
 def _kernels(params: Any) -> Any:

@@ -179,28 +179,17 @@ def _whole(stage: FeedbackStage) -> Any:
 
 
 def _metrics(info: FeedbackInfo) -> dict[str, jax.Array]:
-    c = info.coefficient
-    counts = {
-        "positive": c > 0,
-        "negative": c < 0,
-        "zero": c == 0,
-        "dropped": info.dropped,
-        "nonfinite": info.nonfinite,
-        "no_labels": info.no_labels,
-        "insensitive": info.insensitive,
-        "skipped": info.student_skipped | info.teacher_skipped,
-    }
+    c, skipped = info.coefficient, info.flags["student_skipped"] | info.flags["teacher_skipped"]
+    counts = {"positive": c > 0, "negative": c < 0, "zero": c == 0, "skipped": skipped}
+    counts |= {name: flag for name, flag in info.flags.items() if not name.endswith("_skipped")}
     return {
-        "loss": info.student_labeled_loss,
-        "student_pseudo_loss": info.student_pseudo_loss,
-        "teacher_pseudo_loss": info.teacher_pseudo_loss,
-        "teacher_labeled_loss": info.teacher_labeled_loss,
+        "loss": info.losses["student_labeled"],
         "feedback": info.feedback,
         "coefficient": c,
-        "pseudo_positive_rate": info.pseudo_positive_rate.mean(),
-        "pseudo_confidence": info.pseudo_confidence.mean(),
+        "pseudo_positive_rate": info.positive_rate.mean(),
+        "pseudo_confidence": info.confidence.mean(),
         "agreement": info.agreement,
-        "student_gradient_norm": info.student_gradient_norm,
-        "teacher_pseudo_gradient_norm": info.teacher_pseudo_gradient_norm,
-        "teacher_labeled_gradient_norm": info.teacher_labeled_gradient_norm,
-    } | {f"count_{name}": flag.astype(jnp.int32) for name, flag in counts.items()}
+        **{f"{name}_loss": value for name, value in info.losses.items()},
+        **{f"{name}_gradient_norm": value for name, value in info.gradient_norms.items()},
+        **{f"count_{name}": flag.astype(jnp.int32) for name, flag in counts.items()},
+    }

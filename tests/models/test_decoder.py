@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from piapdf_jax.models.decoder import PIDecoder
-from piapdf_jax.models.layers import initialize
+from piapdf_jax.models.parameters import initialize
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def draw(case):
 
 
 def all_passes(convolve):
-    """Value, jvp, both gradients, and a Hessian-vector product of a function that is not quadratic in either."""
+    """Value, jvp, both gradients, and Hessian-vector products in both modes."""
 
     def run(x, w, dx, dw):
         def loss(x, w):

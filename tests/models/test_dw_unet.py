@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from piapdf_jax.models.dw_unet import DWUNet
-from piapdf_jax.models.layers import initialize
+from piapdf_jax.models.parameters import initialize
 
 SMALL = DWUNet(num_maps=3, widths=(8, 12), blocks=1, momentum=0.5)
 
@@ -28,7 +28,7 @@ def test_maps_have_the_size_of_the_image(size, stem_stride):
 
 
 def test_depthwise_separable_layers_cost_what_the_theory_says():
-    """A separable 3x3 layer has 9 C + C D weights where a plain one has 9 C D: a share of 1 / D + 1 / 9."""
+    """A separable 3x3 layer has 9 C + C D weights where a plain one has 9 C D."""
     variables, _ = traced(DWUNet(num_maps=12), (256, 256))
     layers = {k: v for k, v in variables["params"].items() if "depthwise" in v}
     assert len(layers) == 5 * 2 + 4 * 2
@@ -43,7 +43,8 @@ def test_depthwise_separable_layers_cost_what_the_theory_says():
         assert (k * k * c + c * d) / (k * k * c * d) == pytest.approx(1 / d + 1 / 9)
     everything = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
     print(
-        f"separable layers have {ours / plain:.1%} of the weights of plain ones; in all {everything} weights"
+        f"separable layers have {ours / plain:.1%} of the weights of plain ones, "
+        f"the generator {everything} parameters"
     )
     assert ours / plain < 1 / 9 + 1 / min(32, 512)
     full = [

@@ -13,7 +13,7 @@ from piapdf_jax.models.efficientnet import (
     parameter_count,
     round_channels,
 )
-from piapdf_jax.models.layers import initialize
+from piapdf_jax.models.parameters import initialize
 
 
 def named(name, **kwargs):
@@ -63,7 +63,7 @@ def test_stem_takes_twelve_channels_and_nothing_else_changes():
 
 
 def test_blocks_of_b1():
-    """Tan and Le's table 1 with depth 1.1: 2 3 3 4 4 5 2 blocks of 16 24 40 80 112 192 320 channels."""
+    """Tan and Le's table 1 with 1, 2, 2, 3, 3, 4, 1 repeats times 1.1, rounded up."""
     table = [row for _, row in blocks(named("b1"))]
     assert [row.channels for row in table] == sum(
         (
@@ -98,7 +98,8 @@ def test_small_presets_are_small(name, most):
     assert parameter_count(variables["params"]) < most
 
 
-# --- the same network in NumPy, float64, one pixel window at a time ---------------------------------------------
+# --- the same network in NumPy, float64, one pixel window at a time
+# ---------------------------------------------
 
 
 def sigmoid(x):
@@ -183,7 +184,7 @@ def test_forward_pass_against_numpy(nano):
 
 
 def test_modes(nano):
-    """Train draws, feedback and eval do not; feedback takes the batch's statistics and eval the running ones."""
+    """Train draws; feedback takes the batch's statistics and draws nothing; eval moves nothing."""
     config, variables, images = nano
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""Shared layers: resizing, stochastic depth, batch statistics, and the laws of initial parameters."""
+"""Shared layers: resizing, stochastic depth, batch statistics, laws of initial parameters."""
 
 import flax.linen as nn
 import jax
@@ -96,7 +96,7 @@ class _Many(nn.Module):
 
 @pytest.mark.parametrize("own", [True, False], ids=["module.init", "initialize"])
 def test_laws_of_initial_parameters(own):
-    """Conv and depthwise: variance 2 / fan_out. Dense: uniform in +-1 / sqrt(fan_in). The rest are constants."""
+    """Convolutions: variance 2 / fan_out. Dense: uniform in +-1 / sqrt(fan_in). Else constants."""
     x = jnp.zeros((1, 4, 4, 32))
     if own:
         variables = jax.jit(lambda key: _Many().init(key, x, mode="eval"))(jax.random.key(3))

@@ -1,4 +1,4 @@
-"""The parts of the method: starts, modes, running statistics, identity logits, full size by shapes alone."""
+"""The parts of the method: starts, modes, running statistics, identity logits, full size."""
 
 import dataclasses
 
@@ -90,7 +90,7 @@ def test_running_statistics_move_outside_eval_only(parts, passes, mode):
 
 
 def test_head_dropout_alone(parts):
-    """Inverted dropout: zeroed entries, the others over 1 - rate; seen through an identity as the kernel."""
+    """Inverted dropout, seen through the identity as kernel: 0, or 1 / (1 - rate)."""
     config = dataclasses.replace(NANO, dropout=0.25)
     head = ({"dense": {"kernel": jnp.eye(32), "bias": jnp.zeros(32)}}, {})
     vector = jnp.ones((64, 32))

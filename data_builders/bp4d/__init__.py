@@ -1,0 +1,1 @@
+"""BP4D as a TFDS builder, and the reader of its distributed layout."""

@@ -1,0 +1,279 @@
+"""Reads the layout in which BP4D is distributed: which pictures there are, and their AU_OCC labels.
+
+Two things about the distribution are traps. Cells with 9 mean that nobody could code the unit: unknown,
+never absent. And in some copies the pictures are numbered from 0 while the label rows count from 1.
+"""
+
+import collections
+import csv
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Iterable
+
+from piapdf_jax.action_units import BP4D_AUS, UNKNOWN
+from piapdf_jax.folds import BP4D_SUBJECTS, BP4D_TASKS
+
+#: Folders of pictures, as the distributions name them; the subject folders may also lie on top.
+PICTURE_FOLDERS = ("2D+3D", "Sequences(2D+3D)", "BP4D-training")
+#: What the AU_OCC files write, as a record writes it.
+CELLS = {"0": 0, "1": 1, "9": UNKNOWN}
+
+_SUBJECT = re.compile(r"[FM]\d{3}")
+_PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
+_LABELS = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
+_DEPTH = 3  # how far below the given folder pictures and labels are looked for
+_LISTED = 20  # how many cases of one fault are named
+
+
+class Report:
+    """Counts what was left out and why, and names the first cases of each reason."""
+
+    def __init__(self) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.examples: dict[str, list[str]] = {}
+
+    def add(self, reason: str, case: str, count: int = 1) -> None:
+        """Counts ``count`` cases of a reason, of which ``case`` is one."""
+        if count:
+            self.counts[reason] += count
+            listed = self.examples.setdefault(reason, [])
+            if len(listed) < _LISTED:
+                listed.append(case)
+
+    def as_dict(self) -> dict[str, dict[str, object]]:
+        """{reason: {"count": how many, "examples": the first of them}}, for JSON."""
+        return {
+            reason: {"count": count, "examples": self.examples[reason]}
+            for reason, count in sorted(self.counts.items())
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One picture: the data set's frame number, its file, {AU: 0, 1, -1} or None if nobody coded it."""
+
+    number: int
+    path: str
+    labels: dict[int, int] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """The frames of one participant in one task, by number.
+
+    ``offset`` is added to a label row's number to get the picture's; ``digits`` is the length to which
+    picture names are padded with zeros, 0 where they are not.
+    """
+
+    subject: str
+    task: str
+    frames: tuple[Frame, ...]
+    offset: int
+    digits: int
+
+
+def read_videos(
+    root: pathlib.Path, report: Report, *, frame_offset: int | None = None
+) -> list[Video]:
+    """Lists every video of a BP4D tree with its labels.
+
+    Args:
+        root: the folder that was given, on top of the distribution.
+        report: counts what does not fit.
+        frame_offset: picture number minus label row number: 0 or -1; None finds it out (-1 where
+            pictures are numbered from 0).
+
+    Returns:
+        Videos by subject and task; a video without label rows has uncoded frames only.
+
+    Raises:
+        FileNotFoundError: where there are no pictures or no label files.
+        ValueError: for a label file that cannot be read as one, naming file and line.
+    """
+    pictures = _picture_folder(root)
+    files = _label_files(root, pictures)
+    folders = _video_folders(pictures, report)
+    listed = {video: _pictures(folder, report) for video, folder in folders.items()}
+    rows = {video: read_labels(path, report) for video, path in sorted(files.items())}
+    for video in sorted(set(rows) - set(listed)):
+        report.add("label row without its picture", f"{'_'.join(video)}.csv", len(rows[video]))
+    zero_based = any(0 in numbered for numbered in listed.values())
+    videos = []
+    for video, numbered in listed.items():
+        if video not in rows:
+            report.add("video without a label file", "/".join(video))
+        labels = rows.get(video, {})
+        offset = frame_offset
+        if offset is None:
+            offset = find_offset(numbered, labels, zero_based=zero_based)
+        videos.append(_video(video, numbered, labels, offset, report))
+    return videos
+
+
+def find_offset(pictures: Iterable[int], rows: Iterable[int], *, zero_based: bool) -> int:
+    """Picture number minus label row number of one video.
+
+    Args:
+        pictures: numbers of the picture files.
+        rows: numbers of the label rows.
+        zero_based: whether some video of the tree has a picture 0.
+
+    Returns:
+        0, or -1 where the tree counts pictures from 0, unless more rows find a picture with 0.
+    """
+    numbers, wanted = set(pictures), list(rows)
+    if not zero_based:
+        return 0
+    return max((-1, 0), key=lambda offset: sum(row + offset in numbers for row in wanted))
+
+
+def read_labels(path: pathlib.Path, report: Report) -> dict[int, dict[int, int]]:
+    """Reads one AU_OCC file: a row of AU numbers, then one row a frame, its number in front.
+
+    Args:
+        path: the csv file.
+        report: counts frames that have two rows, of which the first is taken.
+
+    Returns:
+        {frame number: {AU: 0, 1 or -1}} over the 12 units of BP4D.
+
+    Raises:
+        ValueError: for a file without rows, without the column of a unit, or with another cell.
+    """
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+        lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
+    if not any(any(line) for line in lines):
+        raise ValueError(f"{path} is empty: copy it again from the distribution")
+    columns = {_header(cell): place for place, cell in enumerate(lines[0])}
+    missing = [au for au in BP4D_AUS if au not in columns]
+    if missing or columns.get(0) != 0:
+        raise ValueError(
+            f"{path}, line 1 has no column for {'AU ' + str(missing[0]) if missing else 'the frame'}:"
+            " expected 0 and then the numbers of the action units"
+        )
+    rows: dict[int, dict[int, int]] = {}
+    for number, line in enumerate(lines[1:], 2):
+        if not any(line):
+            continue
+        frame, labels = _row(path, number, line, columns)
+        if frame in rows:
+            report.add("second label row of a frame", f"{path.name}:{number}")
+        rows.setdefault(frame, labels)
+    return rows
+
+
+def _header(cell: str) -> int | None:
+    return int(cell) if cell.isdecimal() else None
+
+
+def _row(
+    path: pathlib.Path, number: int, line: list[str], columns: dict[int | None, int]
+) -> tuple[int, dict[int, int]]:
+    if not line[0].isdecimal():
+        raise ValueError(f"{path}, line {number}: {line[0]!r} is no frame number")
+    labels = {}
+    for au in BP4D_AUS:
+        cell = line[columns[au]] if columns[au] < len(line) else ""
+        if cell not in CELLS:
+            raise ValueError(
+                f"{path}, line {number}, AU {au}: {cell!r} is no label (0 absent, 1 present, 9 unknown)"
+            )
+        labels[au] = CELLS[cell]
+    return int(line[0]), labels
+
+
+def _video(
+    video: tuple[str, str],
+    numbered: dict[int, pathlib.Path],
+    rows: dict[int, dict[int, int]],
+    offset: int,
+    report: Report,
+) -> Video:
+    lost = [row for row in rows if row + offset not in numbered]
+    report.add("label row without its picture", f"{'/'.join(video)} row {min(lost, default=0)}",
+               len(lost))  # fmt: skip
+    frames = tuple(
+        Frame(number - offset, str(path), rows.get(number - offset))
+        for number, path in sorted(numbered.items())
+    )
+    padded = {len(path.stem) for path in numbered.values() if path.stem[0] == "0"}
+    return Video(*video, frames, offset, min(padded, default=0))
+
+
+def _pictures(folder: pathlib.Path, report: Report) -> dict[int, pathlib.Path]:
+    numbered: dict[int, pathlib.Path] = {}
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        match = _PICTURE.fullmatch(entry.name)
+        case = "/".join(pathlib.Path(entry.path).parts[-3:])
+        if match is None:
+            report.add("file that is no numbered picture", case)
+        elif int(match[1]) in numbered:
+            report.add("second picture of a frame", case)
+        else:
+            numbered[int(match[1])] = pathlib.Path(entry.path)
+    if not numbered:
+        report.add("video folder without pictures", "/".join(folder.parts[-2:]))
+    return numbered
+
+
+def _video_folders(pictures: pathlib.Path, report: Report) -> dict[tuple[str, str], pathlib.Path]:
+    folders = {}
+    for subject in _folders(pictures):
+        if _SUBJECT.fullmatch(subject.name) is None:
+            continue
+        if subject.name not in BP4D_SUBJECTS:
+            report.add("unknown participant", subject.name)
+            continue
+        for task in _folders(subject):
+            if task.name in BP4D_TASKS:
+                folders[subject.name, task.name] = task
+            else:
+                report.add("unknown task", f"{subject.name}/{task.name}")
+    return folders
+
+
+def _picture_folder(root: pathlib.Path) -> pathlib.Path:
+    """The folder that holds the participants' folders; the top and the known names come first."""
+    found = [
+        folder
+        for folder in (root, *_below(root, _DEPTH - 1))
+        if any(entry.name in BP4D_SUBJECTS for entry in _folders(folder))
+    ]
+    if not found:
+        raise FileNotFoundError(
+            f"no folder F001 ... M018 in {root}: expected 2D+3D/F001/T1/0001.jpg below it"
+        )
+    known = [folder for folder in found if folder.name in PICTURE_FOLDERS]
+    return root if root in found else (known or found)[0]
+
+
+def _label_files(root: pathlib.Path, pictures: pathlib.Path) -> dict[tuple[str, str], pathlib.Path]:
+    """AU_OCC files by participant and task: those below a folder AU_OCC, else wherever they lie."""
+    found: dict[tuple[str, str], list[pathlib.Path]] = {}
+    for folder in (root, *_below(root, _DEPTH)):
+        for path in sorted(folder.glob("*.[cC][sS][vV]")):
+            if match := _LABELS.fullmatch(path.name):
+                found.setdefault((match[1].upper(), match[2].upper()), []).append(path)
+    if not found:
+        raise FileNotFoundError(
+            f"no label file such as AUCoding/AU_OCC/F001_T1.csv below {root}"
+            f" (the pictures are in {pictures})"
+        )
+    return {
+        video: min(paths, key=lambda path: "AU_OCC" not in path.parts)
+        for video, paths in found.items()
+    }
+
+
+def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(pathlib.Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
+
+
+def _below(folder: pathlib.Path, depth: int) -> list[pathlib.Path]:
+    """Folders below one, participants' own left out: they hold hundreds of thousands of files."""
+    if depth == 0:
+        return []
+    near = [path for path in _folders(folder) if _SUBJECT.fullmatch(path.name) is None]
+    return near + [path for child in near for path in _below(child, depth - 1)]

@@ -1,0 +1,97 @@
+"""Sizes of all networks of an experiment, and the named ones."""
+
+import dataclasses
+
+from piapdf_jax.models.efficientnet import BLOCK_TABLE, COEFFICIENTS, EfficientNetConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Sizes of all networks of one experiment.
+
+    Attributes:
+        width: the encoder's width coefficient.
+        depth: the encoder's depth coefficient.
+        rows: rows of EfficientNet's block table that the encoder has; 7 is all.
+        features: length of the encoder's vector, F; None scales 1280 by the width.
+        encoder_size: side in px to which the encoder resizes what it gets.
+        dropout: chance to drop an entry of the vector before the AU head.
+        stochastic_depth: chance to drop the branch of the encoder's last block.
+        bn_momentum: share of the old running statistics that a step keeps, in all networks.
+        unet_widths: the generator's channels by level.
+        unet_blocks: the generator's separable blocks a level.
+        unet_stem_stride: the generator works at 1 / this of the resolution.
+        decoder_widths: the decoder's channels, coarse to fine.
+        decoder_stride: the decoder works at 1 / this of the resolution, at the finest.
+        pi_prior: share of positive pixels that generator and decoder say at their start.
+        mean: of the RGB input, for an image in [0, 1].
+        std: of the RGB input.
+    """
+
+    width: float = COEFFICIENTS["b1"].width
+    depth: float = COEFFICIENTS["b1"].depth
+    rows: int = len(BLOCK_TABLE)
+    features: int | None = None
+    encoder_size: int = 224
+    dropout: float = COEFFICIENTS["b1"].dropout
+    stochastic_depth: float = 0.2
+    bn_momentum: float = 0.99
+    unet_widths: tuple[int, ...] = (32, 64, 128, 256, 512)
+    unet_blocks: int = 2
+    unet_stem_stride: int = 1
+    decoder_widths: tuple[int, ...] = (256, 128, 64, 32, 16)
+    decoder_stride: int = 1
+    pi_prior: float = 0.05
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def encoder(self) -> EfficientNetConfig:
+        """The encoder's own numbers."""
+        return EfficientNetConfig(
+            width=self.width,
+            depth=self.depth,
+            rows=self.rows,
+            features=self.features,
+            stochastic_depth=self.stochastic_depth,
+            bn_momentum=self.bn_momentum,
+        )
+
+
+#: Named sizes: ``b1`` is the paper's; ``tiny`` trains on a laptop's CPU; ``nano`` is for tests.
+MODELS = {
+    "b1": ModelConfig(),
+    "tiny": ModelConfig(
+        width=COEFFICIENTS["tiny"].width,
+        depth=COEFFICIENTS["tiny"].depth,
+        encoder_size=COEFFICIENTS["tiny"].resolution,
+        dropout=COEFFICIENTS["tiny"].dropout,
+        stochastic_depth=0.05,
+        bn_momentum=0.9,
+        unet_widths=(16, 24, 32, 48),
+        unet_blocks=1,
+        unet_stem_stride=2,
+        decoder_widths=(48, 32, 24),
+        decoder_stride=4,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    ),
+    "nano": ModelConfig(
+        width=COEFFICIENTS["nano"].width,
+        depth=COEFFICIENTS["nano"].depth,
+        rows=3,
+        features=32,
+        encoder_size=COEFFICIENTS["nano"].resolution,
+        dropout=COEFFICIENTS["nano"].dropout,
+        # Three blocks, of which only the first, whose rate is 0, has a branch to drop.
+        stochastic_depth=0.0,
+        bn_momentum=0.9,
+        unet_widths=(8, 8),
+        unet_blocks=1,
+        unet_stem_stride=2,
+        decoder_widths=(8, 8),
+        decoder_stride=2,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    ),
+}

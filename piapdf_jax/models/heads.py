@@ -1,0 +1,70 @@
+"""What stands on the encoder's vector: the AU head, and the classes Encoder P learns from."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from piapdf_jax.models.layers import Dense
+from piapdf_jax.models.parameters import initializer
+
+
+class Head(nn.Module):
+    """Dropout (in ``train``) and one linear layer: vector [B, F] -> logits [B, outputs]."""
+
+    outputs: int
+    dropout: float
+
+    @nn.compact
+    def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
+        """Logits of [B, F]."""
+        if mode == "train" and self.dropout > 0:
+            vector = nn.Dropout(self.dropout, deterministic=False)(vector)
+        return Dense(self.outputs, name="dense")(vector)
+
+
+class IdentityClasses(nn.Module):
+    """One direction [F] for each identity, the columns of a kernel: [B, F] -> [B, outputs]."""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
+        """Products of [B, F] with every direction; the same in every mode."""
+        del mode
+        return vector @ self.param("kernel", initializer("kernel"), (vector.shape[-1], self.outputs))
+
+
+def arcface_logits(
+    vector: jax.Array, kernel: jax.Array, identity: jax.Array, *, margin: float, scale: float
+) -> jax.Array:
+    """``scale * cos(angle + margin at the true identity)``, angles between vector and class.
+
+    Where the angle passes pi - margin, ``cos(angle) - margin * sin(margin)`` takes over, so that
+    logits keep falling with the angle.
+
+    Args:
+        vector: [B, F] float32.
+        kernel: [F, N] float32, one direction a class.
+        identity: [B] int32, the true classes.
+        margin: radians, in [0, pi / 2).
+        scale: factor of the cosines.
+
+    Returns:
+        [B, N] float32.
+
+    Reference: Deng et al., ArcFace, 2019.
+    """
+    cosines = _unit(vector, -1) @ _unit(kernel, 0)
+    # The sine has no finite slope at angle 0.
+    sines = jnp.sqrt(jnp.maximum(1.0 - cosines**2, 1e-6))
+    shifted = cosines * math.cos(margin) - sines * math.sin(margin)
+    late = cosines - margin * math.sin(margin)
+    shifted = jnp.where(cosines > -math.cos(margin), shifted, late)
+    true = jax.nn.one_hot(identity, kernel.shape[-1], dtype=jnp.bool_)
+    return scale * jnp.where(true, shifted, cosines)
+
+
+def _unit(x: jax.Array, axis: int) -> jax.Array:
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis, keepdims=True), 1e-12))

@@ -1,0 +1,113 @@
+"""What a training accounts for: its time, its counts, its loss and what moved."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import numpy as np
+
+
+@dataclasses.dataclass
+class Clock:
+    """Wall time of a training in seconds, summed over its restarts."""
+
+    seconds: float = 0.0
+    init_seconds: float = 0.0
+    first_step_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    steady_seconds: float = 0.0
+    steady_steps: int = 0
+
+    def __post_init__(self) -> None:
+        self._last, self._step = time.monotonic(), None
+
+    @property
+    def running(self) -> bool:
+        """Whether the first step of this process is done."""
+        return self._step is not None
+
+    def lap(self, step: int | None = None) -> float:
+        """Adds and returns the time since the last lap; time between steps counts for the rate."""
+        now = time.monotonic()
+        passed, self._last = now - self._last, now
+        self.seconds += passed
+        if step is not None and self._step is not None:
+            self.steady_seconds += passed
+            self.steady_steps += step - self._step
+        self._step = step
+        return passed
+
+    def go_on(self, saved: dict[str, Any]) -> None:
+        """Adds what the training took before it was stopped."""
+        for name, value in saved.items():
+            setattr(self, name, getattr(self, name) + value)
+
+    def rate(self, batch_size: int) -> float:
+        """Images a second, the first step of each process left out."""
+        return batch_size * self.steady_steps / self.steady_seconds if self.steady_steps else 0.0
+
+
+class Totals:
+    """Sums over all steps of the metrics named ``count_*``, exact."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, np.ndarray] = {}
+        self._waiting: list[dict[str, jax.Array]] = []
+
+    def add(self, metrics: dict[str, jax.Array]) -> None:
+        """Notes one step's metrics; does not wait for them."""
+        self._waiting.append({k: v for k, v in metrics.items() if k.startswith("count_")})
+
+    def sums(self) -> dict[str, Any]:
+        """The sums so far, numbers or lists of numbers by name, as JSON holds them."""
+        for counts in jax.device_get(self._waiting):
+            for name, value in counts.items():
+                value = np.asarray(value)
+                wide = np.float64 if np.issubdtype(value.dtype, np.floating) else np.int64
+                self._sums[name] = self._sums.get(name, 0) + value.astype(wide)
+        self._waiting = []
+        return {name: value.tolist() for name, value in sorted(self._sums.items())}
+
+    def go_on(self, saved: dict[str, Any]) -> None:
+        """Starts from the sums of a checkpoint."""
+        self._sums = {name: np.asarray(sums) for name, sums in saved.items()}
+
+
+def loss_ends(rows: list[dict[str, Any]]) -> tuple[float | None, float | None]:
+    """Mean loss of the first and last 5% of the lines of metrics; None where none is finite."""
+    losses = [row["loss"] for row in rows if row.get("loss") is not None]
+    few = max(1, round(0.05 * len(losses)))
+    if not losses:
+        return None, None
+    return float(np.mean(losses[:few])), float(np.mean(losses[-few:]))
+
+
+def trained_parts(state: Any) -> dict[str, Any]:
+    """Parameters of a state by part: its ``params``, those of each learner in it, or all of it."""
+    params = getattr(state, "params", None)
+    if params is not None:
+        return params if isinstance(params, dict) else {"params": params}
+    learners = {
+        name: getattr(state, name).params
+        for name in getattr(state, "_fields", ())
+        if hasattr(getattr(state, name), "params")
+    }
+    return learners or {"state": state}
+
+
+def moved_leaves(initial: dict[str, list[np.ndarray]], final: dict[str, Any]) -> dict[str, Any]:
+    """How many leaves of each part changed, and by how much at most."""
+    moved = {}
+    for part, before in initial.items():
+        after = [np.asarray(leaf) for leaf in jax.tree.leaves(final[part])]
+        pairs = list(zip(before, after, strict=True))
+        moved[part] = {
+            "leaves": len(pairs),
+            "moved": sum(a.tobytes() != b.tobytes() for a, b in pairs),
+            "max_abs_change": max(
+                (float(np.max(np.abs(b.astype(np.float64) - a))) for a, b in pairs if a.size),
+                default=0.0,
+            ),
+        }
+    return moved
