@@ -654,7 +654,10 @@ def _check_scaling(o: _Settings) -> None:
 def _init(
     o: _Settings, teacher_start: tuple[Any, Any], student_start: tuple[Any, Any]
 ) -> FeedbackState:
-    copies = jax.tree.map(lambda x: jnp.array(x, copy=True), (teacher_start, student_start))
+    def copied(x: Any) -> jax.Array:  # the dtype by name, or a weak one would compile twice
+        return jnp.array(x, dtype=jnp.result_type(x), copy=True)
+
+    copies = jax.tree.map(copied, (teacher_start, student_start))
     teacher, student = (
         LearnerState(params, model_state, learner.optimizer.init(params))
         for (params, model_state), learner in zip(copies, (o.teacher, o.student), strict=True)
@@ -916,7 +919,7 @@ def _finish(
         return (jnp.where(c == 0, 0, term) + _wide(g)).astype(g.dtype)
 
     gradient = jax.tree.map(total, own.gradient, supervised.gradient)
-    healthy = _finite(gradient, own.loss, supervised.loss)
+    healthy = _finite(gradient, own.loss, own.logits, supervised.loss)
     teacher = _advance(o.teacher, state.teacher, supervised.model_state, gradient, healthy)
     flags = flags | {"nonfinite": nonfinite, "no_labels": no_labels}
     flags = flags | {"dropped": dropped & ~unusable, "teacher_skipped": ~healthy}

@@ -1,6 +1,7 @@
 """The losses of the paper, from logits: L_PI (1), L_AU (2), L_AP (4) and their weighted sum L_PIAP (3), (5), (6).
 
 B is the batch, S the side of the image, K the number of PI maps, C of action units, F the length of the vectors.
+All means run over the whole array, which under ``jit`` is the global batch whatever the number of devices.
 """
 
 import dataclasses
@@ -9,11 +10,12 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from piapdf_jax.batch import Prediction, Targets
 
-#: |cos| counts as at most 1 minus this, so that L_AP and its gradient stay finite where the vectors are parallel.
+#: L_AP follows -log(1 - |cos|) up to |cos| = 1 minus this, and its tangent from there on.
 COSINE_MARGIN = 1e-4
 #: Squared norm that a vector has at least; keeps the gradient of the cosine finite at the zero vector.
 _SMALLEST_SQUARE = 1e-12
@@ -21,7 +23,7 @@ _SMALLEST_SQUARE = 1e-12
 
 @dataclasses.dataclass(frozen=True)
 class LossWeights:
-    """Weights of L_AU, L_PI and L_AP in L_PIAP (6): not negative, sum 1.
+    """Weights of L_AU, L_PI and L_AP in L_PIAP (6): Python numbers, not negative, sum 1.
 
     Attributes:
         au: alpha.
@@ -38,47 +40,63 @@ class LossWeights:
 
     def __post_init__(self) -> None:
         weights = (self.au, self.pi, self.ap)
-        if min(weights) < 0 or not math.isclose(sum(weights), 1.0, abs_tol=1e-6):
-            raise ValueError(f"loss weights au, pi, ap must be at least 0 and sum to 1: {weights}")
+        # "not >=" also refuses NaN
+        if not min(weights) >= 0 or not math.isclose(sum(weights), 1.0, abs_tol=1e-6):
+            raise ValueError(
+                f"loss weights must be at least 0 and sum to 1, not au={self.au} pi={self.pi} ap={self.ap}"
+            )
 
 
 def pi_loss(
     pi_logits: jax.Array, pi_maps: jax.Array, *, positive_weight: float = 1.0, dice: float = 0.0
 ) -> jax.Array:
-    """L_PI (1): binary cross-entropy of PI maps, mean over batch, pixels and maps.
+    """L_PI (1): binary cross-entropy of PI maps, mean over batch, maps and pixels.
+
+    -mean(w M log m + (1 - M) log(1 - m)) + d mean(1 - (2 sum m M + 1) / (sum m + sum M + 1)), where m = sigmoid(logits),
+    w = ``positive_weight`` and d = ``dice``; the sums run over the pixels of one map of one image.
 
     Args:
-        pi_logits: [B, S, S, K].
-        pi_maps: [B, S, S, K] in [0, 1], predefined or soft maps.
-        positive_weight: weight of the maps' inside.
-        dice: weight of an added soft Dice loss, mean over batch and maps.
+        pi_logits: m before the sigmoid, [B, S, S, K], any float dtype.
+        pi_maps: M, [B, S, S, K] in [0, 1]: predefined (0 and 1) or soft maps.
+        positive_weight: weight of the maps' inside; 1 is the paper's plain cross-entropy.
+        dice: weight of an added soft Dice loss (Milletari et al., 2016); 0 leaves it out.
 
     Returns:
-        [] loss.
+        [] loss in the logits' dtype.
     """
-    inside = jax.nn.softplus(-pi_logits) * pi_maps
-    outside = jax.nn.softplus(pi_logits) * (1 - pi_maps)
-    loss = jnp.mean(positive_weight * inside + outside)
+    maps = pi_maps.astype(pi_logits.dtype)
+    cells = optax.sigmoid_binary_cross_entropy(pi_logits, maps)
+    if positive_weight != 1:
+        cells += (positive_weight - 1) * maps * jax.nn.softplus(-pi_logits)
+    loss = jnp.mean(cells)
     if dice:
         probs = jax.nn.sigmoid(pi_logits)
-        overlap = 2 * jnp.sum(probs * pi_maps, axis=(1, 2)) + 1
-        total = jnp.sum(probs + pi_maps, axis=(1, 2)) + 1
+        overlap = 2 * jnp.sum(probs * maps, axis=(1, 2)) + 1
+        total = jnp.sum(probs + maps, axis=(1, 2)) + 1
         loss += dice * jnp.mean(1 - overlap / total)
     return loss
 
 
-def au_loss(au_logits: jax.Array, labels: jax.Array) -> jax.Array:
+def au_loss(
+    au_logits: jax.Array, labels: jax.Array, *, mask: jax.Array | None = None
+) -> jax.Array:
     """L_AU (2): binary cross-entropy of action units, mean over the known cells of the batch.
 
+    -sum_known(Y log y + (1 - Y) log(1 - y)) / max(1, number of known cells), where y = sigmoid(logits).
+
     Args:
-        au_logits: [B, C].
-        labels: [B, C] in [0, 1]; negative for unknown.
+        au_logits: y before the sigmoid, [B, C], any float dtype.
+        labels: Y, [B, C], integers or floats: in [0, 1], or negative for unknown.
+        mask: [B, C] bool, False for cells to leave out besides the unknown ones.
 
     Returns:
-        [] loss; 0 with zero gradient where no cell is known.
+        [] loss in the logits' dtype; 0 with zero gradient where no cell is known.
     """
     known = labels >= 0
-    cells = optax.sigmoid_binary_cross_entropy(au_logits, jnp.where(known, labels, 0))
+    if mask is not None:
+        known &= mask.astype(bool)
+    target = jnp.where(known, labels, 0).astype(au_logits.dtype)
+    cells = optax.sigmoid_binary_cross_entropy(au_logits, target)
     count = jnp.sum(known, dtype=au_logits.dtype)
     return jnp.sum(jnp.where(known, cells, 0)) / jnp.maximum(count, 1)
 
@@ -86,36 +104,50 @@ def au_loss(au_logits: jax.Array, labels: jax.Array) -> jax.Array:
 def ap_loss(vector: jax.Array, identity: jax.Array) -> jax.Array:
     """L_AP (4): -mean log(1 - |cos(p, P)|); 0 where every AU vector is orthogonal to its identity vector.
 
+    The paper's logarithm is infinite for parallel vectors. From |cos| = 1 - ``COSINE_MARGIN`` on its tangent takes its
+    place: the loss and its gradient stay finite, and the gradient still drives the vectors apart. A zero vector
+    counts as orthogonal to everything and gets a zero gradient.
+
     Args:
-        vector: [B, F], p.
-        identity: [B, F], P.
+        vector: p, [B, F], any float dtype.
+        identity: P, [B, F], any float dtype.
 
     Returns:
-        [] loss in the wider of float32 and the inputs' type, the cosine kept away from 1.
+        [] loss; cosine and loss are computed in the widest of float32 and the dtypes of the inputs.
     """
-    dtype = jnp.promote_types(jnp.float32, vector.dtype)
+    # NumPy's rule: that of jnp refuses to promote at all under strict promotion.
+    dtype = np.result_type(np.float32, vector.dtype, identity.dtype)
     p, q = vector.astype(dtype), identity.astype(dtype)
 
     def inverse_norm(x: jax.Array) -> jax.Array:
         return jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1), _SMALLEST_SQUARE))
 
-    cosine = jnp.sum(p * q, axis=-1) * inverse_norm(p) * inverse_norm(q)
-    size = jnp.minimum(jnp.abs(cosine), 1 - COSINE_MARGIN)
-    return -jnp.mean(jnp.log1p(-size))
+    size = jnp.abs(jnp.sum(p * q, axis=-1) * inverse_norm(p) * inverse_norm(q))
+    inside = jnp.minimum(size, 1 - COSINE_MARGIN)
+    return jnp.mean((size - inside) / COSINE_MARGIN - jnp.log1p(-inside))
 
 
 def piap_loss(
-    prediction: Prediction, targets: Targets, weights: LossWeights
+    prediction: Prediction,
+    targets: Targets,
+    weights: LossWeights,
+    *,
+    positive_weight: float = 1.0,
+    dice: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """L_PIAP (6), of which (3) and (5) are the cases with one weight 0.
+    """L_PIAP (6) = alpha L_AU + beta L_PI + gamma L_AP; (3) and (5) are the cases gamma = 0 and beta = 0.
+
+    A part whose weight is 0 is not computed, and what it alone would need may be None.
 
     Args:
-        prediction: (m, p, y).
-        targets: (M, P, Y); a part whose weight is 0 may be None.
-        weights: of the three losses.
+        prediction: (m, p, y), with the shapes of ``Prediction``.
+        targets: (M, P, Y), with the shapes of ``Targets``.
+        weights: alpha, beta, gamma; known when the function is traced.
+        positive_weight: of ``pi_loss``.
+        dice: of ``pi_loss``.
 
     Returns:
-        [] loss, and its parts ``au_loss``, ``pi_loss``, ``ap_loss``, those with weight 0 left out.
+        [] loss, and its parts ``au_loss``, ``pi_loss``, ``ap_loss`` before weighting, those of weight 0 left out.
 
     Raises:
         ValueError: where a part with a weight has no target or no prediction.
@@ -125,11 +157,16 @@ def piap_loss(
         parts["au_loss"] = au_loss(prediction.au_logits, targets.labels)
     if weights.pi:
         if prediction.pi_logits is None or targets.pi_maps is None:
-            raise ValueError("L_PI has a weight, but there are no PI maps to compare")
-        parts["pi_loss"] = pi_loss(prediction.pi_logits, targets.pi_maps)
+            raise ValueError("L_PI has a weight, but the prediction or the target has no PI maps")
+        parts["pi_loss"] = pi_loss(
+            prediction.pi_logits, targets.pi_maps, positive_weight=positive_weight, dice=dice
+        )
     if weights.ap:
         if targets.identity is None:
-            raise ValueError("L_AP has a weight, but there is no identity vector")
+            raise ValueError("L_AP has a weight, but the target has no identity vector")
         parts["ap_loss"] = ap_loss(prediction.vector, targets.identity)
-    named = {"au_loss": weights.au, "pi_loss": weights.pi, "ap_loss": weights.ap}
-    return functools.reduce(jnp.add, [named[name] * part for name, part in parts.items()]), parts
+    factors = {"au_loss": weights.au, "pi_loss": weights.pi, "ap_loss": weights.ap}
+    # Under mixed precision L_AP is wider than the logits' losses; strict promotion wants that said.
+    dtype = np.result_type(*(part.dtype for part in parts.values()))
+    weighted = [factors[name] * part.astype(dtype) for name, part in parts.items()]
+    return functools.reduce(jnp.add, weighted), parts

@@ -20,20 +20,22 @@ class Layers(NamedTuple):
     """A person's unmoving layers, linear light.
 
     Attributes:
-        skin: [H, W, 3] float32 reflectance.
+        skin: [H, W, 3] float32 reflectance, with the beard.
+        neck: [H, W, 3] float32 reflectance.
         tone: [3] mean skin colour.
         hair: [H, W, 3] float32 reflectance.
+        inner: [H, W, 3] float32 reflectance of the hair that lies in the shade of the head.
         front: [H, W] float32 coverage of the hair before the face.
         back: [H, W] float32 coverage of the hair behind it.
-        beard: [H, W] float32 coverage.
     """
 
     skin: np.ndarray
+    neck: np.ndarray
     tone: np.ndarray
     hair: np.ndarray
+    inner: np.ndarray
     front: np.ndarray
     back: np.ndarray
-    beard: np.ndarray
 
 
 def skin_tone(identity: Identity) -> np.ndarray:
@@ -60,7 +62,10 @@ def layers(identity: Identity, canvas: Canvas) -> Layers:
     skin = _skin(identity, canvas, points, tone, rng)
     hair = _strands(identity, canvas, rng)
     front, back = _hair_cover(identity, canvas, rng)
-    return Layers(skin, tone, hair, front, back, _beard(identity, canvas, points, rng))
+    neck = skin * np.float32(0.92)
+    beard = _beard(identity, canvas, points, rng)[..., None]
+    skin = skin * (1 - beard * (1 - 1.5 * np.array(identity.hair, np.float32)))
+    return Layers(skin, neck, tone, hair, hair * np.float32(0.55), front, back)
 
 
 def _noise(canvas: Canvas, rng: np.random.Generator, sigma: float) -> np.ndarray:
@@ -169,7 +174,9 @@ def _hair_cover(identity, canvas, rng) -> tuple[np.ndarray, np.ndarray]:
         shape = curve(_mirrored(drop + rng.normal(0, 0.02, drop.shape))) * (width, 1)
         back = paint.full(canvas, paint.area(canvas, shape, soft=2))
     ragged = 0.12 * _noise(canvas, rng, 1.5)
-    return tuple(np.clip(1.5 * (cover + ragged * (cover > 0.02)) - 0.25, 0, 1) for cover in (front, back))
+    edges = (cover + 4 * ragged * cover * (1 - cover) for cover in (front, back))
+    front, back = (np.clip(1.5 * edge - 0.25, 0, 1).astype(np.float32) for edge in edges)
+    return front, back
 
 
 def _beard(identity, canvas, points, rng) -> np.ndarray:

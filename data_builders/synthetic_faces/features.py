@@ -18,13 +18,8 @@ def _eye_lids(points: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
 def eyes(
     canvas: Canvas, picture: np.ndarray, identity: Identity, layers: Layers, points: np.ndarray,
     gaze: tuple[float, float],
-) -> paint.Area:  # fmt: skip
-    """Paints both eyes into ``picture`` [H, W, 3].
-
-    Returns:
-        Coverage of the wet parts, which shine.
-    """
-    wet = np.zeros((canvas.height, canvas.width), np.float32)
+) -> None:  # fmt: skip
+    """Paints both eyes into ``picture`` [H, W, 3]."""
     dark = layers.tone * np.float32(0.16)
     for side in (-1, 1):
         upper, lower = _eye_lids(points, side)
@@ -46,8 +41,6 @@ def eyes(
         lash[0] += (side * 0.02, -0.004)
         paint.blend(picture, paint.strokes(canvas, [lash], width=0.022, soft=0.6), dark * 0.35, 0.95)
         paint.blend(picture, paint.strokes(canvas, [lower], width=0.011, soft=0.7), dark, 0.75)
-        wet[opening.window] = np.maximum(wet[opening.window], opening.cover)
-    return paint.Area((slice(0, canvas.height), slice(0, canvas.width)), wet)
 
 
 def _within(opening: paint.Area, other: paint.Area) -> np.ndarray:
@@ -100,7 +93,7 @@ def brows(canvas: Canvas, picture: np.ndarray, identity: Identity, points: np.nd
         start = np.stack([np.interp(index, np.arange(len(line)), edge[:, c]) for edge in (top, bottom) for c in (0, 1)], 1)
         foot = start[:, :2] * (1 - root) + start[:, 2:] * root
         lean = np.stack((side * (0.01 + 0.035 * (1 - place**3)), -0.012 - 0.02 * place**2 * (1 + knit)), 1)
-        hairs = [np.stack(pair) for pair in zip(foot, foot + lean * rng.uniform(0.7, 1.2, (80, 1)))]
+        hairs = np.stack((foot, foot + lean * rng.uniform(0.7, 1.2, (80, 1))), 1)
         drawn = paint.strokes(canvas, hairs, width=0.0085, soft=0.4)
         paint.blend(picture, drawn, color * 0.6, 0.8 * identity.brow_darkness)
 
@@ -157,8 +150,9 @@ def _open_mouth(canvas, picture, inside, top, points, gap) -> None:
     hollow = paint.area(canvas, inside, soft=0.6)
     paint.blend(picture, hollow, (0.035, 0.012, 0.012))
     depth = min(0.075, 0.02 + gap * 0.75)
-    row = top[3:-3]
-    teeth = paint.area(canvas, np.concatenate((row - (0, 0.02), row[::-1] + (0, depth))), soft=0.8)
+    row = top[1:-1]
+    edge = row + np.outer(np.sin(np.linspace(0.25, np.pi - 0.25, len(row))) ** 0.6, (0, depth))
+    teeth = paint.area(canvas, np.concatenate((row - (0, 0.02), edge[::-1])), soft=0.8)
     within = paint.Area(teeth.window, teeth.cover * _within(hollow, teeth))
     paint.blend(picture, within, (0.62, 0.58, 0.5), 0.9)
     gaps = [np.array(((x, points[62, 1] - 0.02), (x, points[62, 1] + depth))) for x in np.arange(-0.18, 0.19, 0.045)]

@@ -137,8 +137,8 @@ def _mouth(points: np.ndarray, s: dict[int, float], side: int) -> list[Fold]:
         rise = 0.25 * max(0.0, x - 0.08)
         found += [
             _line((side * x, upper[1] - 0.012 + rise), (side * x * 1.12, upper[1] - 0.07 + rise),
-                  width=0.011, depth=0.8 * s[23]),
+                  width=0.011, depth=0.6 * s[23]),
             _line((side * x, lower[1] + 0.012 - rise), (side * x * 1.12, lower[1] + 0.065 - rise),
-                  width=0.011, depth=0.7 * s[23]),
+                  width=0.011, depth=0.5 * s[23]),
         ]  # fmt: skip
     return found

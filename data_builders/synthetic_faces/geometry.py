@@ -21,10 +21,10 @@ class Canvas:
         origin: pixel (x, y) of the point between the eyes.
     """
 
-    width: int = 320
-    height: int = 320
-    scale: float = 110.0
-    origin: tuple[float, float] = (159.5, 131.5)
+    width: int = 292
+    height: int = 304
+    scale: float = 108.0
+    origin: tuple[float, float] = (145.5, 117.5)
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Head units [..., 2] to pixels [..., 2], float32."""

@@ -1,5 +1,6 @@
 """Soft areas and strokes, blended into a picture of linear light; only the touched window is worked on."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -54,7 +55,7 @@ def area(canvas: Canvas, outline: np.ndarray, *, soft: float = 0.0) -> Area:
 
 def strokes(
     canvas: Canvas,
-    lines: list[np.ndarray] | np.ndarray,
+    lines: Sequence[np.ndarray] | np.ndarray,
     *,
     width: float,
     soft: float = 0.0,
@@ -64,7 +65,7 @@ def strokes(
 
     Args:
         canvas: where.
-        lines: each [N, 2] head units.
+        lines: each [N, 2] head units; one array [lines, N, 2] where all are equally long.
         width: head units; thinner than a pixel makes fainter lines.
         soft: standard deviation of the blur in pixels.
         closed: whether each line ends where it began.
@@ -72,12 +73,14 @@ def strokes(
     Returns:
         Their coverage.
     """
-    pixels = [canvas.pixels(line) for line in lines]
-    window = _window(canvas, np.concatenate(pixels), 3 * soft + width * canvas.scale + 2)
+    same = isinstance(lines, np.ndarray)
+    pixels = canvas.pixels(lines) if same else [canvas.pixels(line) for line in lines]
+    spread = pixels.reshape(-1, 2) if same else np.concatenate(pixels)
+    window = _window(canvas, spread, 3 * soft + width * canvas.scale + 2)
     drawn = np.zeros((window[0].stop - window[0].start, window[1].stop - window[1].start), np.uint8)
     thick = width * canvas.scale
     value = 255 * min(1.0, thick)
-    fixed = [_fixed(line, window) for line in pixels]
+    fixed = list(_fixed(pixels, window)) if same else [_fixed(line, window) for line in pixels]
     cv2.polylines(
         drawn, fixed, closed, (value,), max(1, round(thick)), cv2.LINE_AA, _SHIFT
     )  # fmt: skip
@@ -105,6 +108,11 @@ def blend(
 def darken(picture: np.ndarray, where: Area, share: float) -> None:
     """Multiplies ``picture`` by 1 - share where the area covers it, in place."""
     picture[where.window] *= (1 - where.cover * np.float32(share))[..., None]
+
+
+def over(below: np.ndarray, above: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """``above`` [H, W, 3] laid over ``below`` [H, W, 3] where ``cover`` [H, W] says so."""
+    return cv2.blendLinear(above, below, cover, 1 - cover)
 
 
 def full(canvas: Canvas, where: Area) -> np.ndarray:

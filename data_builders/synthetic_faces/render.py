@@ -54,14 +54,13 @@ def render(
     depths = geometry.sample(canvas, coarse, points)
     seen = _frame(points, depths, scene, size, crop)
     where = geometry.inverse_map(canvas, coarse, seen, (size, size))
-    layered = np.dstack((color, cover))
-    turned = cv2.remap(layered, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    share = turned[..., 3:]
-    room = scenes.background(scene, (size, size))
-    room = room * (np.float32(scene.ambient) + np.float32(0.3) * np.float32(scene.key))
-    light = turned[..., :3] * share + room * (1 - share)
+    turned, share = (
+        cv2.remap(layer, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for layer in (color, cover)
+    )
+    light = paint.over(scenes.background(scene, (size, size)), turned, share)
     landmarks = seen.project(points, depths)
-    return Picture(scenes.develop(light, scene), landmarks.astype(np.float32), 1 - share[..., 0])
+    return Picture(scenes.develop(light, scene), landmarks.astype(np.float32), 1 - share)
 
 
 def _frame(points, depths, scene, size, crop) -> geometry.View:
@@ -85,27 +84,24 @@ def _draw(canvas, identity, strengths, points, coarse, scene) -> tuple[np.ndarra
     """Lit colours [H, W, 3] and coverage [H, W] of the head on its canvas."""
     layers = appearance.layers(identity, canvas)
     face, neck, cover = _silhouette(canvas, points, layers)
-    color = layers.hair * (0.55 * (1 - face) + 0.45)[..., None]
     skin = layers.skin.copy()
-    skin *= 1 - layers.beard[..., None] * (1 - np.array(identity.hair, np.float32) * 1.5)
-    wet = features.eyes(canvas, skin, identity, layers, points, scene.gaze)
+    features.eyes(canvas, skin, identity, layers, points, scene.gaze)
     features.nose(canvas, skin, layers, points)
     lips = features.mouth(canvas, skin, identity, layers, points)
     crease = _creases(canvas, points, strengths, identity.age)
     features.brows(canvas, skin, identity, points, strengths.get(4, 0.0))
-    body = layers.skin * np.float32(0.92)
+    body = layers.neck.copy()
     _clothes(canvas, body, scene)
-    color += neck[..., None] * (body - color)
-    color += face[..., None] * (skin - color)
-    color += layers.front[..., None] * (layers.hair - color)
+    color = paint.over(layers.inner, body, neck)
+    color = paint.over(color, skin, face)
+    color = paint.over(color, layers.hair, layers.front)
     features.glasses(canvas, color, identity, points)
     light, shine = _light(canvas, coarse, crease, face, layers.front, scene)
     color *= light
     shine *= face * (1 - layers.front) * 0.11
     shine[lips.window] += lips.cover * shine[lips.window] * 1.3
-    color += shine[..., None] * np.float32(scene.key)
+    color += cv2.merge([shine * np.float32(key) for key in scene.key])
     features.eye_sparkle(canvas, color, points, _in_head(scene), scene.gaze)
-    del wet
     return color, cover
 
 
@@ -158,30 +154,33 @@ def _light(canvas, coarse, crease, face, hair, scene) -> tuple[np.ndarray, np.nd
     size = (canvas.width, canvas.height)
     toward = _in_head(scene)
     height = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC) * np.float32(canvas.scale)
-    height += cv2.GaussianBlur(crease, (0, 0), 3.0) * 1.6 - crease * 1.5
-    height += hair * 3
-    gx = np.clip(cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / 8), -2.2, 2.2)
-    gy = np.clip(cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / 8), -2.2, 2.2)
+    height += cv2.addWeighted(cv2.GaussianBlur(crease, (0, 0), 3.0), 1.6, crease, -1.5, 0)
+    cv2.scaleAdd(hair, 3.0, height, height)
+    gx = np.clip(cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / 8), -1.8, 1.8)
+    gy = np.clip(cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / 8), -1.8, 1.8)
     length = 1 / np.sqrt(1 + gx * gx + gy * gy)
     facing = (toward[2] - gx * toward[0] - gy * toward[1]) * length
     half = toward + (0, 0, 1)
     half = half / np.linalg.norm(half)
     gloss = np.maximum((half[2] - gx * half[0] - gy * half[1]) * length, 0)
-    gloss = (gloss * gloss) ** 2
-    gloss = gloss * gloss * gloss
+    for _ in range(4):  # to the 16th power
+        gloss *= gloss
     shadow = _shadow(coarse, toward, canvas.scale / 2)
     hollow = _hollow(coarse)
-    below = cv2.GaussianBlur(face, (0, 0), 9)  # the chin's shade on the neck
-    shade = cv2.resize(np.dstack((shadow, hollow)), size, interpolation=cv2.INTER_LINEAR)
-    open_sky = shade[..., 1] * (1 - 0.42 * np.minimum(crease, 1.2))
+    # The chin's shade on the neck.
+    below = cv2.resize(cv2.GaussianBlur(face[::4, ::4], (0, 0), 2.2), size)
+    shadow = cv2.resize(shadow, size, interpolation=cv2.INTER_LINEAR)
+    open_sky = cv2.resize(hollow, size, interpolation=cv2.INTER_LINEAR)
+    open_sky *= (1 - 0.42 * np.minimum(crease, 1.2))
     under = 1 - 0.75 * np.roll(below, 14, axis=0) * (1 - face)
     sky = (0.78 - 0.22 * gy * length) * open_sky * under
-    key = np.maximum((facing + 0.22) / 1.22, 0) * (1 - 0.72 * shade[..., 0]) * under
+    key = np.maximum((facing + 0.22) / 1.22, 0) * (1 - 0.72 * shadow) * under
     key *= 0.45 + 0.55 * open_sky
-    light = sky[..., None] * np.float32(scene.ambient) + key[..., None] * np.float32(scene.key)
+    colors = zip(scene.ambient, scene.key, strict=True)
+    red, green, blue = (sky * np.float32(a) + key * np.float32(k) for a, k in colors)
     # Light wanders under the skin, red the farthest.
-    light[..., 0] = 0.55 * light[..., 0] + 0.45 * cv2.GaussianBlur(light[..., 0], (0, 0), 2.0)
-    return light, gloss * (1 - shade[..., 0]) * open_sky
+    red = cv2.addWeighted(red, 0.55, cv2.GaussianBlur(red, (0, 0), 2.0), 0.45, 0)
+    return cv2.merge((red, green, blue)), gloss * (1 - shadow) * open_sky
 
 
 def _shadow(coarse, toward, scale) -> np.ndarray:

@@ -60,19 +60,19 @@ def draw_scene(rng: np.random.Generator, *, spread: float = 1.0) -> Scene:
     warmth = rng.normal(0, 0.09)
     tint = np.array((1 + warmth, 1, 1 - warmth)) * (1 + rng.normal(0, 0.025, 3))
     other = rng.normal(0, 0.07)
-    ambient = np.array((1 + other, 1, 1 - other)) * (1.15 - 0.75 * strength) * rng.uniform(0.8, 1.1)
+    ambient = np.array((1 + other, 1, 1 - other)) * (1.2 - 0.75 * strength) * rng.uniform(0.85, 1.15)
     return Scene(
         *(float(angle) for angle in bend),
         light=tuple(float(v) for v in light),
         key=tuple(float(v) for v in strength * tint),
         ambient=tuple(float(v) for v in ambient),
-        exposure=float(np.exp(rng.normal(0, 0.16))),
+        exposure=float(1.25 * np.exp(rng.normal(0, 0.16))),
         gaze=tuple(float(v) for v in rng.normal(0, (0.016, 0.008))),
         zoom=float(np.exp(rng.normal(0, 0.035 * spread))),
         shift=tuple(float(v) for v in rng.normal(0, 0.016 * spread, 2)),
         tilt=float(rng.normal(0, 2.0 * spread)),
         blur=float(max(0.0, rng.normal(0.35, 0.35))),
-        noise=float(rng.uniform(0.5, 4.5)),
+        noise=float(rng.uniform(0.5, 3.5)),
         seed=int(rng.integers(2**31)),
     )
 
@@ -98,7 +98,8 @@ def background(scene: Scene, size: tuple[int, int]) -> np.ndarray:
         x, y, w, h = rng.integers(0, 20, 2).tolist() + rng.integers(2, 12, 2).tolist()
         room[y : y + h, x : x + w] = room[y : y + h, x : x + w] * 0.4 + 0.6 * rng.uniform(0.03, 0.8, 3)
     room = cv2.GaussianBlur(room, (0, 0), float(rng.uniform(0.4, 2.0)))
-    large = cv2.resize(room, size, interpolation=cv2.INTER_CUBIC)
+    room *= np.float32(scene.ambient) + np.float32(0.3) * np.float32(scene.key)
+    large = cv2.resize(room, size, interpolation=cv2.INTER_LINEAR)
     return np.maximum(large, 0.005)
 
 
@@ -129,6 +130,6 @@ def develop(light: np.ndarray, scene: Scene) -> np.ndarray:
     grain = rng.standard_normal(shown.shape[:2], np.float32) * np.float32(scene.noise)
     coarse = rng.standard_normal((shown.shape[0] // 2, shown.shape[1] // 2, 3), np.float32)
     chroma = cv2.resize(coarse, shown.shape[1::-1]) * np.float32(0.5 * scene.noise)
-    shown += grain[..., None]
     shown += chroma
+    shown += cv2.merge((grain, grain, grain))
     return cv2.convertScaleAbs(np.maximum(shown, 0))

@@ -126,6 +126,13 @@ def blocks(config: EfficientNetConfig) -> list[tuple[str, Row]]:
     return table
 
 
+def feature_side(config: EfficientNetConfig, size: int) -> int:
+    """Side of the features of an image of some side: halved, rounded up, by each stride of 2."""
+    for stride in (2, *(row.stride for _, row in blocks(config))):
+        size = -(-size // stride)
+    return size
+
+
 class MBConv(nn.Module):
     """Inverted residual block: expand, depthwise, squeeze-excite, project, add if shapes agree."""
 

@@ -33,7 +33,9 @@ class IdentityClasses(nn.Module):
     def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
         """Products of [B, F] with every direction; the same in every mode."""
         del mode
-        return vector @ self.param("kernel", initializer("kernel"), (vector.shape[-1], self.outputs))
+        return vector @ self.param(
+            "kernel", initializer("kernel"), (vector.shape[-1], self.outputs)
+        )
 
 
 def arcface_logits(

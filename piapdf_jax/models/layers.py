@@ -126,7 +126,7 @@ class SqueezeExcite(nn.Module):
 
 
 class SeparableBlock(nn.Module):
-    """Depthwise, then 1x1 convolution, each with BatchNorm and swish: [..., C] -> [..., features]."""
+    """Depthwise and 1x1 convolution, each with BatchNorm and swish: [..., C] -> [..., features]."""
 
     features: int
     kernel_size: int = 3

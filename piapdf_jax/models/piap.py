@@ -18,7 +18,7 @@ from piapdf_jax.models.config import MODELS as MODELS
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.decoder import PIDecoder
 from piapdf_jax.models.dw_unet import DWUNet
-from piapdf_jax.models.efficientnet import EfficientNet, blocks, parameter_count
+from piapdf_jax.models.efficientnet import EfficientNet, feature_side, parameter_count
 from piapdf_jax.models.heads import Head, IdentityClasses, arcface_logits
 from piapdf_jax.models.layers import check_mode, resize
 from piapdf_jax.models.parameters import initialize
@@ -73,7 +73,7 @@ def init_part(
         raise ValueError(
             f"the part {part!r} needs a number that is None: see the docstring of init_part."
         )
-    size, channels = _feature_map(config)
+    size, channels = feature_side(config.encoder, config.encoder_size), config.encoder.out_features
     module, shape = {
         "generator": lambda: (_generator(config, num_maps), (image_size, image_size, 3)),
         "encoder": lambda: (
@@ -305,14 +305,6 @@ def _decoder(config: ModelConfig, num_maps: int | None, image_size: int | None) 
         config.pi_prior,
         config.bn_momentum,
     )
-
-
-def _feature_map(config: ModelConfig) -> tuple[int, int]:
-    """Side and channels of the encoder's features."""
-    size = -(-config.encoder_size // 2)
-    for _, row in blocks(config.encoder):
-        size = -(-size // row.stride)
-    return size, config.encoder.out_features
 
 
 def _normalize(config: ModelConfig, images: jax.Array) -> jax.Array:

@@ -77,7 +77,7 @@ def trained():
         maps[i, row : row + 4, column : column + 4] = 1
     images, maps = jnp.asarray(images, jnp.float32), jnp.asarray(maps, jnp.float32)
     variables = initialize(SMALL, jax.random.key(0), images, mode="eval")
-    optimizer = optax.adam(2e-2)
+    optimizer = optax.sgd(0.5, momentum=0.9)
 
     def loss_fn(params, stats):
         both = {"params": params, "batch_stats": stats}

@@ -1,0 +1,168 @@
+"""A stage of two layers and its data, small enough to kill, resume and split over devices at will.
+
+Run as a program it trains: ``python toy_stage.py FOLDER STEPS [--slow SECONDS] [--devices N]``.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from piapdf_jax.batch import Batch
+from piapdf_jax.runtime import loop, mesh
+from piapdf_jax.runtime.exports import tree_digest
+from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
+
+SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyStage:
+    """Image -> standardise by running statistics -> tanh -> AU logits, with noise and a frozen part."""
+
+    optimizer: OptimizerConfig = OptimizerConfig(steps=40, learning_rate=0.02, warmup=0.1)
+    noise: float = 0.1
+    bad_step: int = -1
+
+    def init(self, key, inputs):
+        keys = jax.random.split(key, 3)
+        size = SIDE * SIDE * 3
+        fresh = ({"kernel": 0.2 * jax.random.normal(keys[0], (size, HIDDEN))}, _statistics())
+        head = {"kernel": jax.random.normal(keys[1], (HIDDEN, AUS)), "bias": jnp.zeros(AUS)}
+        parts = {"encoder": inputs.get("before", {}).get("encoder", fresh), "head": (head, {})}
+        frozen = {"identity": ({"kernel": jax.random.normal(keys[2], (size, HIDDEN))}, {})}
+        return start(parts, self.optimizer.build()), frozen
+
+    @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+    def train_step(self, state, frozen, batch, key):
+        def loss_of(params):
+            x, stats = _standardise(batch.image, state.batch_stats["encoder"])
+            x = x + self.noise * jax.random.normal(key, x.shape)
+            vector = jnp.tanh(x @ params["encoder"]["kernel"])
+            logits = vector @ params["head"]["kernel"] + params["head"]["bias"][None]
+            other = jnp.tanh(x @ frozen["identity"][0]["kernel"])
+            loss = jnp.mean(jax.nn.softplus(logits) - batch.labels * logits)
+            return loss + 0.01 * jnp.mean(vector * other), (stats, logits)
+
+        (loss, (stats, logits)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        loss = jnp.where(state.step == self.bad_step, jnp.nan, loss)
+        stats = {"encoder": stats, "head": {}}
+        new, metrics = guarded_update(self.optimizer.build(), state, loss, grads, stats)
+        counts = {"count_frames": jnp.int32(logits.shape[0]), "per_au": logits.mean(0)}
+        return new, {**metrics, **counts, "count_yes": (logits > 0).sum(0)}
+
+    def export(self, state):
+        return export_parts(state, ("encoder", "head"))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def predict(self, exported, images):
+        params, stats = exported["encoder"]
+        x = (images.reshape(len(images), -1) - stats["mean"][None]) / jnp.sqrt(
+            stats["var"][None] + 1e-3
+        )
+        vector = jnp.tanh(x @ params["kernel"])
+        head = exported["head"][0]
+        probs = jax.nn.sigmoid(vector @ head["kernel"] + head["bias"][None])
+        return Scores(probs, vector, images[..., :2])
+
+
+def _statistics():
+    size = SIDE * SIDE * 3
+    return {"mean": jnp.zeros(size), "var": jnp.ones(size)}
+
+
+def _standardise(image, stats):
+    x = image.reshape(len(image), -1)
+    mean, var = x.mean(0), x.var(0)
+    running = {"mean": 0.9 * stats["mean"] + 0.1 * mean, "var": 0.9 * stats["var"] + 0.1 * var}
+    return (x - mean[None]) / jnp.sqrt(var[None] + 1e-3), running
+
+
+def toy_batch(step, size=BATCH, host=0, hosts=1):
+    """The batch of a step, a function of the step alone; this host's share of it."""
+    rng = np.random.default_rng([7, step])
+    image = rng.random((size, SIDE, SIDE, 3), dtype=np.float32)
+    labels = (image.mean(axis=(1, 2)) > 0.5).astype(np.float32)
+    share = slice(host * size // hosts, (host + 1) * size // hosts)
+    row = np.arange(step * size, (step + 1) * size, dtype=np.int32)[share]
+    return Batch(image[share], labels[share], None, np.ones(len(row), np.float32), row)
+
+
+class ToyStream:
+    """Batches from a step on; counts how many were read and whether it was closed."""
+
+    def __init__(self, step, *, end=None, slow=0.0, host=0, hosts=1):
+        self.step, self.end, self.slow = step, end, slow
+        self.host, self.hosts, self.closed = host, hosts, False
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.end is not None and self.step >= self.end:
+            raise StopIteration
+        time.sleep(self.slow)
+        self.step += 1
+        return toy_batch(self.step - 1, host=self.host, hosts=self.hosts)
+
+    def close(self):
+        self.closed = True
+
+
+def toy_fit(folder, steps, *, stage=None, stream=ToyStream, **options):
+    """Trains the toy with the settings that all tests of the loop share."""
+    defaults = {
+        "name": "toy",
+        "key": jax.random.key(3),
+        "inputs": {},
+        "log_every": 3,
+        "checkpoint_every": 5,
+        "batch_size": BATCH,
+        "digest": "d1",
+        "tensorboard": False,
+    }
+    return loop.fit(
+        stage or ToyStage(), stream, steps=steps, folder=folder, **{**defaults, **options}
+    )
+
+
+def lines(folder):
+    """Lines of metrics without what the wall clock says."""
+    text = (pathlib.Path(folder) / "metrics.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
+    return [{k: v for k, v in row.items() if k not in loop.WALL_CLOCK} for row in rows]
+
+
+def main():
+    """Trains to the end, or to a signal: then exit code 75 and one line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("steps", type=int)
+    parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--devices", type=int, default=1)
+    args = parser.parse_args()
+    devices = mesh.data_mesh(jax.devices()[: args.devices])
+    stream = functools.partial(ToyStream, slow=args.slow)
+    print("start", flush=True)
+    try:
+        fitted = toy_fit(args.folder, args.steps, stream=stream, mesh=devices)
+    except loop.Interrupted as stopped:
+        print(f"interrupted {stopped.step} {stopped}", flush=True)
+        sys.exit(75)
+    print("digest", tree_digest(fitted.state), json.dumps(fitted.report["totals"]))
+    out = pathlib.Path(args.folder) / "params.npz"
+    leaves = jax.tree_util.tree_leaves_with_path(fitted.state.params)
+    np.savez(out, **{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    main()
