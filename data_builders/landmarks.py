@@ -1,4 +1,4 @@
-"""Landmarks of the frames of a video: detected once, kept on disk, missing ones taken from neighbours."""
+"""Landmarks of the frames of a video: detected once, kept on disk, gaps filled from neighbours."""
 
 import functools
 import os
@@ -36,7 +36,7 @@ class VideoFiles(NamedTuple):
 
 
 class VideoLandmarks(NamedTuple):
-    """Landmarks [N, 68, 2] float32 in picture pixels (NaN where none), and how they came [N] uint8."""
+    """Landmarks [N, 68, 2] float32 in picture pixels (NaN: none) and their origin [N] uint8."""
 
     landmarks: np.ndarray
     origin: np.ndarray
@@ -45,9 +45,9 @@ class VideoLandmarks(NamedTuple):
 def find_landmarks(video: VideoFiles) -> VideoLandmarks:
     """Landmarks of every frame of a video.
 
-    A frame whose file has the name, size and time of change of the cached one is not searched again.
-    Where no face is found, the nearest frames before and after it lend theirs, by linear interpolation
-    over the frame number; so does a single neighbour at the ends.
+    A frame whose file has the name, size and time of change of the cached one is not searched
+    again. Where no face is found, the nearest frames before and after it lend theirs, by linear
+    interpolation over the frame number; so does a single neighbour at the ends.
 
     Args:
         video: files and cache.
@@ -124,7 +124,8 @@ def _key(path: str) -> str:
 
 def _read_cache(path: pathlib.Path) -> dict[str, tuple[np.ndarray, int]]:
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Opened here: NumPy leaves the file of a torn archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             keys, landmarks, origin = stored["keys"], stored["landmarks"], stored["origin"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}  # no cache, or a torn one, which only costs the search

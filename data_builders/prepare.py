@@ -4,8 +4,10 @@ python -m data_builders.prepare bp4d --manual_dir=FILES --data_dir=SHARDS --work
 python -m data_builders.prepare synthetic_faces/bp4d --data_dir=SHARDS
 """
 
+import contextlib
 import difflib
 import importlib
+import io
 import os
 import pathlib
 import sys
@@ -13,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from absl import app, flags
+from absl import app, flags, logging
 
 BUILDERS = {
     "bp4d": "data_builders.bp4d.bp4d_dataset_builder",
@@ -56,7 +58,8 @@ def prepare(
         FileNotFoundError: where the original files are not there; the message says where they go.
         ValueError: for original files that cannot be read as that data set.
     """
-    builder = _builder(name, pathlib.Path(data_dir).expanduser())
+    with _quiet():
+        builder = _builder(name, pathlib.Path(data_dir).expanduser())
     folder = pathlib.Path(builder.data_dir)
     if folder.exists():
         return folder
@@ -66,15 +69,54 @@ def prepare(
     builder.workers = workers or _cores()
     builder.progress = track
     _count_examples(builder)
-    tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
     try:
-        builder.download_and_prepare(download_config=config, file_format="array_record")
+        with _quiet(), _same_bytes():
+            builder.download_and_prepare(
+                # Nothing is downloaded, but TFDS makes the folder.
+                download_dir=builder.data_dir_root / ".cache" / "downloads",
+                download_config=config,
+                file_format="array_record",
+            )
     except OSError:
         if not folder.exists():  # otherwise another process built it meanwhile
             raise
     _report(builder)
     return folder
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leaves out what TFDS prints and logs about itself: its bars would stand among ours."""
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _same_bytes() -> Iterator[None]:
+    """Writes the features of a record in one order.
+
+    Protobuf's own order differs from process to process, and what was trained is known by the
+    checksums of the shards.
+    """
+    from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+    usual = ExampleSerializer.serialize_example
+    ExampleSerializer.serialize_example = lambda self, example: self.get_tf_example(
+        example
+    ).SerializeToString(deterministic=True)
+    try:
+        yield
+    finally:
+        ExampleSerializer.serialize_example = usual
 
 
 def _cores() -> int:
@@ -207,7 +249,8 @@ def _main(arguments: list[str]) -> int:
     )
     import tensorflow_datasets as tfds
 
-    splits = tfds.builder_from_directory(folder).info.splits
+    with _quiet():
+        splits = tfds.builder_from_directory(folder).info.splits
     sizes = ", ".join(f"{key} {split.num_examples}" for key, split in splits.items())
     print(f"{arguments[1]} is in {folder}: {sizes} ({time.monotonic() - start:.0f} s)")
     return 0

@@ -61,7 +61,7 @@ def _overlay(image: np.ndarray, probs: np.ndarray) -> np.ndarray:
 
     heat = cv2.applyColorMap((probs * 255).astype(np.uint8), cv2.COLORMAP_JET)[..., ::-1]
     gray = np.repeat(image.mean(-1, keepdims=True), 3, -1) * 255
-    alpha = 0.15 + 0.5 * probs[..., None]
+    alpha = 0.7 * probs[..., None]
     mixed = (1 - alpha) * gray + alpha * heat
     return cv2.resize(mixed.astype(np.uint8), (_CELL, _CELL), interpolation=cv2.INTER_AREA)
 

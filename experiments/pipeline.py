@@ -20,7 +20,7 @@ from experiments.jobs import Job, Jobs
 from experiments.methods import METHODS, TRAININGS, ordered
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.keys import named_key
-from piapdf_jax.runtime import checkpoints, exports, loop, mesh
+from piapdf_jax.runtime import exports, loop, mesh
 from piapdf_jax.stages.base import Exported
 
 USER_ERRORS = (ConfigError, MissingDataset, CorruptShard, FileNotFoundError, PermissionError)
@@ -30,7 +30,7 @@ log = logging.getLogger("piapdf")
 
 def setup(config: ExperimentConfig) -> None:
     """Logging, and the persistent compilation cache."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     log.setLevel(logging.INFO)
     for name in ("absl", "jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -218,6 +218,3 @@ def versions() -> dict[str, str]:
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     return {"python": platform.python_version(), **found, "devices": devices}
-
-
-__all__ = ["USER_ERRORS", "Pipeline", "checkpoints", "config_json", "setup", "versions"]

@@ -4,6 +4,7 @@ import logging
 import pathlib
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -66,15 +67,17 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
     """Prints the tables of a run, and where its files are."""
     console = Console()
     if not console.is_terminal:
-        console = Console(width=150)
-    rows = {m: results["trainings"][METHODS[m][-1]] for m in results["rows"]}
-    rows = {m: row for m, row in rows.items() if "aus" in row["scores"]}
-    for aus in dict.fromkeys(tuple(row["scores"]["aus"]) for row in rows.values()):
-        same = {m: row for m, row in rows.items() if tuple(row["scores"]["aus"]) == aus}
+        console = Console(width=120)
+    rows = {m: results["trainings"][METHODS[m][-1]]["scores"] for m in results["rows"]}
+    rows = {m: scores for m, scores in rows.items() if "aus" in scores}
+    for aus in dict.fromkeys(tuple(scores["aus"]) for scores in rows.values()):
+        same = {m: scores for m, scores in rows.items() if tuple(scores["aus"]) == aus}
         for against in ("published", "true"):
-            chosen = {m: r["scores"] for m, r in same.items() if against in r["scores"]}
+            chosen = {m: scores for m, scores in same.items() if against in scores}
             if chosen:
                 console.print(_f1_table(results, against, aus, chosen))
+    if rows:
+        console.print(_size_table(rows))
     if results["stand_ins"]:
         console.print("stand-ins: " + "; ".join(results["stand_ins"].values()))
     console.print(f"results: {folder / 'results.json'}  ({results['seconds']:.0f} s)")
@@ -82,22 +85,40 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
         console.print(f"picture: {results['picture']}")
 
 
+def _title(method: str) -> str:
+    return TRAININGS[METHODS[method][-1]].title
+
+
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
 def _f1_table(
     results: dict[str, Any], against: str, aus: tuple[int, ...], rows: dict[str, Any]
 ) -> Table:
-    mark = " (stand-in data)" if results["stand_ins"] else ""
-    table = Table(title=f"{results['config']}: F1 (%) on unseen people, {against} labels{mark}")
-    table.add_column("method", no_wrap=True)
-    for heading in (*(f"AU{au}" for au in aus), "mean", "identity probe", "parameters"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    mark = " (stand-in data, see below)" if results["stand_ins"] else ""
+    title = f"{results['config']}: F1 (%) per AU on unseen people, {against} labels{mark}"
+    table = _table(title, (*(str(au) for au in aus), "mean"))
     first = next(iter(rows.values()))[against]
-    cells = [f"{value:.1f}" for value in (*first["always_yes"], first["mean_always_yes"])]
-    table.add_row("always yes", *cells, "", "")
+    for name, f1, mean in (
+        ("always yes", first["always_yes"], first["mean_always_yes"]),
+        *((_title(m), rows[m][against]["f1"], rows[m][against]["mean_f1"]) for m in rows),
+    ):
+        table.add_row(name, *(f"{value:.1f}" for value in (*f1, mean)))
+    return table
+
+
+def _size_table(rows: dict[str, Any]) -> Table:
+    table = _table(
+        "encoder and AU head alone",
+        ("parameters", "identity probe", "chance"),
+    )
     for method, scores in rows.items():
-        own = scores[against]
         probe = scores.get("identity_probe")
-        told = f"{probe['accuracy']:.3f} (chance {probe['chance']:.3f})" if probe else ""
-        cells = [f"{value:.1f}" for value in (*own["f1"], own["mean_f1"])]
-        title = TRAININGS[METHODS[method][-1]].title
-        table.add_row(title, *cells, told, f"{scores['parameters']:,}")
+        told = (f"{probe['accuracy']:.3f}", f"{probe['chance']:.3f}") if probe else ("-", "-")
+        table.add_row(_title(method), f"{scores['parameters']:,}", *told)
     return table

@@ -179,9 +179,9 @@ def crop_matrix(landmarks: np.ndarray, *, size: int = IMAGE_SIZE) -> np.ndarray:
     """The similarity transform from a picture to the aligned crop.
 
     The line between the eye centres becomes level. In those axes a square of side ``BOX_SCALE`` d,
-    d being the larger side of the box around eye centres, nose tip and mouth corners, is laid around
-    the centre of that box, lifted by ``BOX_LIFT`` d. A similarity transform of the picture leaves
-    the crop as it is. After the alignment of JAA-Net, with more room at the forehead.
+    d being the larger side of the box around eye centres, nose tip and mouth corners, is laid
+    around the centre of that box, lifted by ``BOX_LIFT`` d. A similarity transform of the picture
+    leaves the crop as it is. After the alignment of JAA-Net, with more room at the forehead.
 
     Args:
         landmarks: [68, 2] float, (x, y) in pixels of the picture, pixel centres at whole numbers.
@@ -191,7 +191,8 @@ def crop_matrix(landmarks: np.ndarray, *, size: int = IMAGE_SIZE) -> np.ndarray:
         [2, 3] float64: crop point = matrix @ (x, y, 1).
 
     Raises:
-        ValueError: for landmarks of another shape, that are not finite, or that fall into one point.
+        ValueError: for landmarks of another shape, that are not finite, or whose eyes fall into one
+            point.
     """
     points = np.asarray(landmarks, np.float64)
     if points.shape != (68, 2) or not np.isfinite(points).all():

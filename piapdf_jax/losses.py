@@ -1,7 +1,8 @@
-"""The losses of the paper, from logits: L_PI (1), L_AU (2), L_AP (4) and their weighted sum L_PIAP (3), (5), (6).
+"""The losses of the paper, from logits: L_PI (1), L_AU (2), L_AP (4) and L_PIAP (3), (5), (6).
 
-B is the batch, S the side of the image, K the number of PI maps, C of action units, F the length of the vectors.
-All means run over the whole array, which under ``jit`` is the global batch whatever the number of devices.
+B is the batch, S the side of the image, K the number of PI maps, C of action units, F the length of
+the vectors. All means run over the whole array, which under ``jit`` is the global batch whatever
+the number of devices.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ from piapdf_jax.batch import Prediction, Targets
 
 #: L_AP follows -log(1 - |cos|) up to |cos| = 1 minus this, and its tangent from there on.
 COSINE_MARGIN = 1e-4
-#: Squared norm that a vector has at least; keeps the gradient of the cosine finite at the zero vector.
+#: Squared norm that a vector has at least; keeps the cosine's gradient finite at the zero vector.
 _SMALLEST_SQUARE = 1e-12
 
 
@@ -42,9 +43,8 @@ class LossWeights:
         weights = (self.au, self.pi, self.ap)
         # "not >=" also refuses NaN
         if not min(weights) >= 0 or not math.isclose(sum(weights), 1.0, abs_tol=1e-6):
-            raise ValueError(
-                f"loss weights must be at least 0 and sum to 1, not au={self.au} pi={self.pi} ap={self.ap}"
-            )
+            named = f"au={self.au} pi={self.pi} ap={self.ap}"
+            raise ValueError(f"loss weights must be at least 0 and sum to 1, not {named}")
 
 
 def pi_loss(
@@ -52,8 +52,9 @@ def pi_loss(
 ) -> jax.Array:
     """L_PI (1): binary cross-entropy of PI maps, mean over batch, maps and pixels.
 
-    -mean(w M log m + (1 - M) log(1 - m)) + d mean(1 - (2 sum m M + 1) / (sum m + sum M + 1)), where m = sigmoid(logits),
-    w = ``positive_weight`` and d = ``dice``; the sums run over the pixels of one map of one image.
+    -mean(w M log m + (1 - M) log(1 - m)) + d mean(1 - (2 sum m M + 1) / (sum m + sum M + 1)), where
+    m = sigmoid(logits), w = ``positive_weight`` and d = ``dice``; the sums run over the pixels of
+    one map of one image.
 
     Args:
         pi_logits: m before the sigmoid, [B, S, S, K], any float dtype.
@@ -77,12 +78,10 @@ def pi_loss(
     return loss
 
 
-def au_loss(
-    au_logits: jax.Array, labels: jax.Array, *, mask: jax.Array | None = None
-) -> jax.Array:
+def au_loss(au_logits: jax.Array, labels: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
     """L_AU (2): binary cross-entropy of action units, mean over the known cells of the batch.
 
-    -sum_known(Y log y + (1 - Y) log(1 - y)) / max(1, number of known cells), where y = sigmoid(logits).
+    -sum_known(Y log y + (1 - Y) log(1 - y)) / max(1, number of known cells), y = sigmoid(logits).
 
     Args:
         au_logits: y before the sigmoid, [B, C], any float dtype.
@@ -102,11 +101,12 @@ def au_loss(
 
 
 def ap_loss(vector: jax.Array, identity: jax.Array) -> jax.Array:
-    """L_AP (4): -mean log(1 - |cos(p, P)|); 0 where every AU vector is orthogonal to its identity vector.
+    """L_AP (4): -mean log(1 - |cos(p, P)|), 0 where AU vectors and identity vectors are orthogonal.
 
-    The paper's logarithm is infinite for parallel vectors. From |cos| = 1 - ``COSINE_MARGIN`` on its tangent takes its
-    place: the loss and its gradient stay finite, and the gradient still drives the vectors apart. A zero vector
-    counts as orthogonal to everything and gets a zero gradient.
+    The paper's logarithm is infinite for parallel vectors. From |cos| = 1 - ``COSINE_MARGIN`` on
+    its
+    tangent takes its place: the loss and its gradient stay finite, and the gradient still drives
+    the vectors apart. A zero vector counts as orthogonal to everything and gets a zero gradient.
 
     Args:
         vector: p, [B, F], any float dtype.
@@ -135,7 +135,7 @@ def piap_loss(
     positive_weight: float = 1.0,
     dice: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """L_PIAP (6) = alpha L_AU + beta L_PI + gamma L_AP; (3) and (5) are the cases gamma = 0 and beta = 0.
+    """L_PIAP (6) = alpha L_AU + beta L_PI + gamma L_AP; (3) has gamma = 0 and (5) has beta = 0.
 
     A part whose weight is 0 is not computed, and what it alone would need may be None.
 
@@ -147,7 +147,8 @@ def piap_loss(
         dice: of ``pi_loss``.
 
     Returns:
-        [] loss, and its parts ``au_loss``, ``pi_loss``, ``ap_loss`` before weighting, those of weight 0 left out.
+        [] loss, and its parts ``au_loss``, ``pi_loss``, ``ap_loss`` before weighting, those of
+        weight 0 left out.
 
     Raises:
         ValueError: where a part with a weight has no target or no prediction.

@@ -1,108 +1,169 @@
-"""Every number of a results table from gathered arrays, numpy alone (scipy for two optimisations).
+"""Scores and labels to the numbers of a results table, in NumPy and float64.
 
-N is the number of frames, C of action units. Labels are 0, 1 or negative for unknown; unknown cells count nowhere.
-An action unit without a known positive has no recall: its F1, AUPRC and ROC-AUC are defined as 0, 0 and 0.5.
+N is the number of frames, C of action units (AUs), K of PI maps, F the length of a vector. Labels
+are 0 (absent), 1 (present) or -1 (unknown); unknown cells count nowhere. A score of AUs is one
+number per AU, and ``by_subject`` makes it one per AU and person. Where a score has no value it is nan,
+never a number that looks like one: each function says where.
 """
 
 from collections.abc import Callable
 
 import numpy as np
+from scipy import optimize, special, stats
+
+from piapdf_jax.action_units import UNKNOWN
+
+_Score = Callable[[np.ndarray, np.ndarray], float]
 
 
-def _columns(score: Callable, probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Applies a score to the known cells of each action unit."""
-    probs, labels = np.asarray(probs, np.float64), np.asarray(labels)
-    if probs.shape != labels.shape or probs.ndim != 2:
-        raise ValueError(f"expected equal [N, C], got {probs.shape} and {labels.shape}")
-    known = labels >= 0
-    each = range(labels.shape[1])
-    return np.array([score(probs[known[:, c], c], labels[known[:, c], c] > 0) for c in each])
+def _per_au(score: _Score, probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """A score of one AU's known cells (scores [n] float64, present [n] bool), for each AU."""
+    scores, truth = np.asarray(probs, np.float64), np.asarray(labels)
+    if scores.shape != truth.shape or scores.ndim != 2:
+        raise ValueError(
+            f"scores and labels must be equal [N, C], not {scores.shape}, {truth.shape}"
+        )
+    known = truth != UNKNOWN
+    if not np.isin(truth[known], (0, 1)).all() or np.isnan(scores[known]).any():
+        raise ValueError("labels must be 0, 1 or -1 (unknown), and no score of a known cell NaN")
+    cells = [(scores[rows, c], truth[rows, c] == 1) for c, rows in enumerate(known.T)]
+    return np.array([score(*cell) if len(cell[0]) else np.nan for cell in cells], np.float64)
 
 
-def _counts(said: np.ndarray, true: np.ndarray) -> tuple[int, int, int, int]:
-    return (
-        int((said & true).sum()),
-        int((said & ~true).sum()),
-        int((~said & true).sum()),
-        int((~said & ~true).sum()),
-    )
+def _counts(said: np.ndarray, true: np.ndarray) -> tuple[float, float, float, float]:
+    """TP, FP, FN, TN of boolean [n]; floats, because products of four counts overflow integers."""
+    cells = (said & true, said & ~true, ~said & true, ~said & ~true)
+    tp, fp, fn, tn = (float(np.count_nonzero(cell)) for cell in cells)
+    return tp, fp, fn, tn
 
 
 def f1(probs: np.ndarray, labels: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
-    """F1 = 2 TP / (2 TP + FP + FN) per action unit, counts pooled over all frames.
+    """F1 per AU, 2 TP / (2 TP + FP + FN), counts pooled over the known cells of all frames.
 
     Args:
-        probs: [N, C] in [0, 1].
-        labels: [N, C]; negative for unknown.
-        threshold: an action unit is said to be present from here on.
+        probs: [N, C] in [0, 1], or predictions 0 and 1.
+        labels: [N, C], 0, 1 or -1.
+        threshold: an AU counts as predicted from this probability on.
 
     Returns:
-        [C] in [0, 1]; 0 where there is neither a positive nor a prediction of one.
+        [C] float64 in [0, 1]; 0 for an AU that is neither present nor predicted in any known cell,
+        so that the mean over AUs stays one over all of them; nan without a known cell.
+
+    Raises:
+        ValueError: for other shapes or labels, or NaN among the scores of known cells.
     """
 
     def score(p: np.ndarray, true: np.ndarray) -> float:
         tp, fp, fn, _ = _counts(p >= threshold, true)
         return 2 * tp / max(2 * tp + fp + fn, 1)
 
-    return _columns(score, probs, labels)
+    return _per_au(score, probs, labels)
 
 
 def always_yes_f1(labels: np.ndarray) -> np.ndarray:
-    """F1 of saying "present" for every frame, [C]: 2 r / (1 + r) for base rate r."""
+    """F1 per AU of saying "present" for every frame: 2 r / (1 + r) at base rate r; as ``f1``."""
     return f1(np.ones(np.shape(labels)), labels)
 
 
+def mcc(probs: np.ndarray, labels: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
+    """Matthews correlation coefficient per AU.
+
+    (TP TN - FP FN) / sqrt((TP + FP) (TP + FN) (TN + FP) (TN + FN)).
+
+    Args:
+        probs: [N, C] in [0, 1], or predictions 0 and 1.
+        labels: [N, C], 0, 1 or -1.
+        threshold: an AU counts as predicted from this probability on.
+
+    Returns:
+        [C] float64 in [-1, 1]; 0 where labels or predictions are all alike, nan without a known
+        cell.
+
+    Raises:
+        ValueError: as ``f1``.
+    """
+
+    def score(p: np.ndarray, true: np.ndarray) -> float:
+        tp, fp, fn, tn = _counts(p >= threshold, true)
+        scale = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+        return (tp * tn - fp * fn) / scale if scale else 0.0
+
+    return _per_au(score, probs, labels)
+
+
 def roc_auc(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve per action unit: P(positive above negative), ties half; [C]."""
-    from scipy.stats import rankdata
+    """Area under the ROC curve per AU: how often a present cell outscores an absent one, ties half.
+
+    Args:
+        probs: [N, C], probabilities or any other score.
+        labels: [N, C], 0, 1 or -1.
+
+    Returns:
+        [C] float64 in [0, 1]; nan for an AU that is always or never present.
+
+    Raises:
+        ValueError: as ``f1``.
+    """
 
     def score(p: np.ndarray, true: np.ndarray) -> float:
         positives, negatives = int(true.sum()), int((~true).sum())
         if not positives or not negatives:
-            return 0.5
-        ranks = rankdata(p)[true].sum() - positives * (positives + 1) / 2
-        return float(ranks / (positives * negatives))
+            return np.nan
+        wins = stats.rankdata(p)[true].sum() - positives * (positives + 1) / 2
+        return wins / (positives * negatives)
 
-    return _columns(score, probs, labels)
+    return _per_au(score, probs, labels)
 
 
 def auprc(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Average precision per action unit: sum of precision times gain in recall over thresholds; [C]."""
+    """Area under the precision-recall curve per AU: sum of precision x recall gained, by threshold.
+
+    Args:
+        probs: [N, C], probabilities or any other score; equal ones are one threshold.
+        labels: [N, C], 0, 1 or -1.
+
+    Returns:
+        [C] float64 in [0, 1]; nan for an AU that is never present.
+
+    Raises:
+        ValueError: as ``f1``.
+    """
 
     def score(p: np.ndarray, true: np.ndarray) -> float:
         if not true.any():
-            return 0.0
+            return np.nan
         order = np.argsort(-p, kind="stable")
-        p, hits = p[order], np.cumsum(true[order])
-        last = np.append(np.nonzero(np.diff(p))[0], len(p) - 1)  # equal scores are one threshold
-        precision, recall = hits[last] / (last + 1), hits[last] / true.sum()
-        return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+        last = np.append(np.flatnonzero(np.diff(p[order])), len(p) - 1)
+        hits = np.cumsum(true[order])[last]
+        return np.sum(np.diff(hits, prepend=0) * hits / (last + 1)) / hits[-1]
 
-    return _columns(score, probs, labels)
-
-
-def mcc(probs: np.ndarray, labels: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
-    """Matthews correlation coefficient per action unit, [C] in [-1, 1]; 0 where it is undefined."""
-
-    def score(p: np.ndarray, true: np.ndarray) -> float:
-        tp, fp, fn, tn = _counts(p >= threshold, true)
-        scale = np.sqrt(float(tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-        return float((tp * tn - fp * fn) / scale) if scale else 0.0
-
-    return _columns(score, probs, labels)
+    return _per_au(score, probs, labels)
 
 
 def calibration_error(probs: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> np.ndarray:
-    """Expected calibration error per action unit: mean |said - seen| over equal bins by weight; [C]."""
+    """Expected calibration error per AU (Guo et al., 2017, for binary outputs).
+
+    The sum over bins of equal width of n_bin / n |mean probability - share present|.
+
+    Args:
+        probs: [N, C] in [0, 1].
+        labels: [N, C], 0, 1 or -1.
+        bins: how many.
+
+    Returns:
+        [C] float64 in [0, 1]; nan without a known cell.
+
+    Raises:
+        ValueError: as ``f1``, and for probabilities outside [0, 1].
+    """
 
     def score(p: np.ndarray, true: np.ndarray) -> float:
-        if not len(p):
-            return 0.0
+        if p.min() < 0 or p.max() > 1:
+            raise ValueError(f"calibration needs probabilities in [0, 1], got {p.min()}, {p.max()}")
         place = np.minimum((p * bins).astype(int), bins - 1)
-        gaps = [abs(p[place == b].sum() - true[place == b].sum()) for b in np.unique(place)]
-        return float(sum(gaps) / len(p))
+        return np.abs(np.bincount(place, weights=p - true)).sum() / len(p)
 
-    return _columns(score, probs, labels)
+    return _per_au(score, probs, labels)
 
 
 def by_subject(
@@ -111,122 +172,160 @@ def by_subject(
     labels: np.ndarray,
     subject: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """A score per action unit, for each participant by itself."""
+    """A score per AU, such as ``f1``, for each participant alone: {id: [C]}."""
+    probs, labels, subject = np.asarray(probs), np.asarray(labels), np.asarray(subject)
     people = np.unique(subject)
     return {str(who): score(probs[subject == who], labels[subject == who]) for who in people}
 
 
 def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """Intersection over union per map, pixels pooled over images.
+    """Intersection over union per PI map, pixels pooled over images.
 
     Args:
-        intersection: [N, K] pixels.
-        union: [N, K] pixels.
+        intersection: [N, K] pixels where map and target are both 1.
+        union: [N, K] pixels where either is.
 
     Returns:
-        [K] in [0, 1]; 1 for a map that is empty on both sides everywhere.
+        [K] float64 in [0, 1]; nan for a map that is empty on both sides in every image.
+
+    Raises:
+        ValueError: for different shapes.
     """
-    both, either = np.sum(intersection, axis=0), np.sum(union, axis=0)
-    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
+    if np.shape(intersection) != np.shape(union):
+        raise ValueError(f"shapes differ: {np.shape(intersection)} and {np.shape(union)}")
+    both, either = (np.sum(x, axis=0, dtype=np.float64) for x in (intersection, union))
+    return np.divide(both, either, out=np.full_like(both, np.nan), where=either > 0)
 
 
 def ten_fold_verification(
     similarity: np.ndarray, same: np.ndarray, block: np.ndarray
 ) -> tuple[float, float]:
-    """Pair verification as LFW's view 2 has it: threshold chosen on nine blocks, accuracy on the tenth.
+    """Pair verification by LFW's protocol, view 2 (Huang et al., 2007).
+
+    For each block, the threshold that is best on all others, scored on that one.
 
     Args:
-        similarity: [P], larger for more alike.
+        similarity: [P] of pairs, larger for more alike.
         same: [P], 1 where both pictures show one person.
-        block: [P], which block a pair belongs to.
+        block: [P], which block a pair belongs to; LFW has ten.
 
     Returns:
-        Mean and standard deviation of the blocks' accuracies.
+        Mean and (population) standard deviation of the blocks' accuracies, in [0, 1].
+
+    Raises:
+        ValueError: for a single block, or NaN among the similarities.
     """
     similarity, same = np.asarray(similarity, np.float64), np.asarray(same) > 0
+    block = np.asarray(block)
+    blocks = np.unique(block)
+    if len(blocks) < 2 or np.isnan(similarity).any():
+        raise ValueError(f"verification needs two blocks or more and no NaN; blocks: {blocks}")
     accuracies = []
-    for held_out in np.unique(block):
-        test = block == held_out
+    for test in (block == held_out for held_out in blocks):
         threshold = _best_threshold(similarity[~test], same[~test])
-        accuracies.append(float(((similarity[test] >= threshold) == same[test]).mean()))
+        accuracies.append(np.mean((similarity[test] >= threshold) == same[test]))
     return float(np.mean(accuracies)), float(np.std(accuracies))
 
 
 def _best_threshold(similarity: np.ndarray, same: np.ndarray) -> float:
+    """Where most pairs are right: midway between two neighbouring values, the lowest of equals."""
     values, place = np.unique(similarity, return_inverse=True)
     yes = np.bincount(place, weights=same, minlength=len(values))
     no = np.bincount(place, weights=~same, minlength=len(values))
     # Right answers with the threshold just below value i, and above them all.
     right = np.append(yes[::-1].cumsum()[::-1], 0) + np.insert(no.cumsum(), 0, 0)
-    best = int(right.argmax())
-    edges = np.concatenate([values[:1] - 1, (values[1:] + values[:-1]) / 2, values[-1:] + 1])
-    return float(edges[best])
+    edges = np.concatenate([[-np.inf], (values[1:] + values[:-1]) / 2, [np.inf]])
+    return float(edges[right.argmax()])
 
 
 def identity_probe(
-    vectors: np.ndarray, subject: np.ndarray, task: np.ndarray, *, ridge: float = 1e-2
+    vectors: np.ndarray,
+    subject: np.ndarray,
+    task: np.ndarray,
+    *,
+    fit_tasks: tuple[str, ...] = ("T1", "T2", "T3", "T4"),
+    ridge: float = 1e-2,
 ) -> tuple[float, float]:
-    """How much of who is in the picture a linear model reads off the encoder's vectors.
+    """How well multinomial logistic regression reads from the encoder's vectors who is in a frame.
 
-    Multinomial logistic regression on vectors standardised by the frames it is fitted on: fitted on the first half of
-    the tasks in order (T1 to T4), scored on the others.
+    Minimises mean cross-entropy + ridge / 2 |W|^2 on vectors standardised by the mean and deviation
+    of the fitted frames, from zero by L-BFGS: the same numbers for the same vectors.
 
     Args:
-        vectors: [N, F].
+        vectors: [N, F], finite.
         subject: [N] participant ids.
         task: [N] task ids.
-        ridge: weight of half the squared norm of the coefficients, per frame.
+        fit_tasks: tasks whose frames it is fitted on; it is scored on the frames of all others.
+        ridge: weight of the penalty, which leaves out the bias.
 
     Returns:
-        Accuracy, and chance: one over the number of people.
+        Accuracy, and chance: 1 / number of people among the fitted frames. A scored frame of
+        somebody who is not among them counts as wrong.
 
     Raises:
-        ValueError: for fewer than two tasks or two people.
+        ValueError: where the fitted frames show fewer than two people, no frame is left to score,
+            or a vector is not finite.
     """
-    from scipy.optimize import minimize
-    from scipy.special import log_softmax, softmax
+    vectors, subject = np.asarray(vectors, np.float64), np.asarray(subject)
+    fit = np.isin(task, fit_tasks)
+    people, who = np.unique(subject[fit], return_inverse=True)
+    if len(people) < 2 or fit.all() or not np.isfinite(vectors).all():
+        raise ValueError(
+            f"the identity probe needs finite vectors, two people in tasks {'/'.join(fit_tasks)} and"
+            f" frames of other tasks, but got {len(people)} people and {(~fit).sum()} other frames"
+        )
+    mean, scale = vectors[fit].mean(axis=0), vectors[fit].std(axis=0)
+    # A unit that never moves tells nothing, and dividing by its rounding error would blow it up.
+    x = (vectors - mean) / np.where(scale > 1e-9 * np.abs(mean), scale, np.inf)
+    weights, bias = _logistic_regression(x[fit], np.eye(len(people))[who], ridge)
+    said = people[np.argmax(x[~fit] @ weights + bias, axis=1)]
+    return float(np.mean(said == subject[~fit])), 1 / len(people)
 
-    people, who = np.unique(subject, return_inverse=True)
-    tasks = np.unique(task)
-    if len(tasks) < 2 or len(people) < 2:
-        raise ValueError("the identity probe needs at least two tasks and two people")
-    fit = np.isin(task, tasks[: (len(tasks) + 1) // 2])
-    mean, scale = vectors[fit].mean(0, dtype=np.float64), vectors[fit].std(0, dtype=np.float64)
-    x = (vectors - mean) / np.where(scale > 0, scale, 1)
-    x = np.column_stack([x, np.ones(len(x))])
-    shape, target = (x.shape[1], len(people)), np.eye(len(people))[who[fit]]
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = flat.reshape(shape)
-        penalised = np.vstack([weights[:-1], np.zeros_like(weights[-1:])])
-        logits = x[fit] @ weights
-        value = -(log_softmax(logits, axis=1) * target).sum(1).mean()
-        slope = x[fit].T @ (softmax(logits, axis=1) - target) / fit.sum()
-        return value + ridge / 2 * (penalised**2).sum(), (slope + ridge * penalised).ravel()
+def _logistic_regression(
+    x: np.ndarray, target: np.ndarray, ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [F, people] and bias [people] from vectors [n, F] and one-hot targets [n, people]."""
+    shape = (x.shape[1] + 1, target.shape[1])
 
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, bias = np.split(flat.reshape(shape), [-1])
+        logits = x @ weights + bias
+        loss = -np.sum(special.log_softmax(logits, axis=1) * target) / len(x)
+        residual = (special.softmax(logits, axis=1) - target) / len(x)
+        slope = np.vstack([x.T @ residual + ridge * weights, residual.sum(axis=0)[None]])
+        return float(loss + ridge / 2 * np.sum(weights**2)), slope.ravel()
+
+    options = {"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-6}
     start = np.zeros(shape[0] * shape[1])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 500})
-    said = (x[~fit] @ found.x.reshape(shape)).argmax(1)
-    return float((said == who[~fit]).mean()), 1 / len(people)
+    found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    weights, bias = np.split(found.x.reshape(shape), [-1])
+    return weights, bias[0]
 
 
 def mutual_information(subject: np.ndarray, label: np.ndarray) -> float:
-    """Mutual information of person and one action unit's label over the known frames, in bits.
+    """Mutual information of person and label of one AU over its known frames, in bits.
 
-    With the Miller-Madow correction, which takes out most of the bias of few frames a person; not below 0.
+    H(person) + H(label) - H(person, label), each with the correction of Miller and Madow (1955),
+    which takes out most of the bias that few frames a person bring.
 
     Args:
         subject: [N] participant ids.
-        label: [N] 0, 1 or negative.
+        label: [N], 0, 1 or -1.
+
+    Returns:
+        Bits, not below 0; nan without a known frame.
     """
-    known = np.asarray(label) >= 0
+    known = np.asarray(label) != UNKNOWN
+    if not known.any():
+        return np.nan
     _, who = np.unique(np.asarray(subject)[known], return_inverse=True)
     table = np.zeros((who.max() + 1, 2))
     np.add.at(table, (who, (np.asarray(label)[known] > 0).astype(int)), 1)
 
     def entropy(counts: np.ndarray) -> float:
-        share = counts[counts > 0] / counts.sum()
-        return float(-(share * np.log(share)).sum() + (len(share) - 1) / (2 * counts.sum()))
+        bias = (np.count_nonzero(counts) - 1) / (2 * counts.sum())
+        return float(special.entr(counts / counts.sum()).sum() + bias)
 
-    nats = entropy(table.sum(1)) + entropy(table.sum(0)) - entropy(table.ravel())
+    nats = entropy(table.sum(axis=1)) + entropy(table.sum(axis=0)) - entropy(table)
     return max(0.0, nats / np.log(2))

@@ -1,8 +1,9 @@
 """Predefined pixel-interested (PI) maps: 68 landmarks to one binary region per action unit.
 
-Section 3.1 and figure 3 of PIAP-DF: each action unit (AU) moves a known muscle, so the pixels that show
-it lie in a polygon spanned by facial landmarks. The paper prints no vertices; these follow the muscles of
-FACS and the landmark rules of JAA-Net and EAC-Net, and are the same on both halves of the face.
+Section 3.1 and figure 3 of PIAP-DF: each action unit (AU) moves a known muscle, so the pixels that
+show it lie in a polygon spanned by facial landmarks. The paper prints no vertices; these follow the
+muscles of FACS and the landmark rules of JAA-Net and EAC-Net, and are the same on both halves of
+the face.
 """
 
 import functools
@@ -12,8 +13,8 @@ import numpy as np
 
 from piapdf_jax.action_units import RECORD_AUS
 
-#: Vertices of the polygon on the image-left half of the face, by AU number. ``i``: landmark i of the
-#: 68-point scheme, from 0. ``i~j@t``: the point L_i + t (L_j - L_i), t = 0.5 where it is left out.
+#: Vertices of the polygon on the image-left half of the face, by AU number. ``i``: landmark i of
+#: the 68-point scheme, from 0. ``i~j@t``: the point L_i + t (L_j - L_i), t = 0.5 where left out.
 #: ``(dx,dy)``: an offset in units of the distance between the inner eye corners, dx away from the
 #: midline, dy toward the chin. The image-right half mirrors it.
 POLYGONS = {
@@ -72,8 +73,9 @@ def mirror_landmarks(landmarks: np.ndarray, *, size: int = 256) -> np.ndarray:
 def polygon_vertices(landmarks: np.ndarray, au: int) -> np.ndarray:
     """The two polygons of one action unit.
 
-    Every vertex is linear in the landmarks: V = A L + u (dx e_x + dy e_y), u being the distance between
-    the inner eye corners, e_x the unit vector between the eye centres and e_y its normal toward the chin.
+    Every vertex is linear in the landmarks: V = A L + u (dx e_x + dy e_y), u being the distance
+    between the inner eye corners, e_x the unit vector between the eye centres and e_y its normal
+    toward the chin.
 
     Args:
         landmarks: [68, 2] float, (x, y) in pixels.

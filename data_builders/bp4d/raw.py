@@ -1,7 +1,8 @@
 """Reads the layout in which BP4D is distributed: which pictures there are, and their AU_OCC labels.
 
-Two things about the distribution are traps. Cells with 9 mean that nobody could code the unit: unknown,
-never absent. And in some copies the pictures are numbered from 0 while the label rows count from 1.
+Two things about the distribution are traps. Cells with 9 mean that nobody could code the unit:
+unknown, never absent. And in some copies the pictures are numbered from 0 while the label rows
+count from 1.
 """
 
 import collections
@@ -52,7 +53,7 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """One picture: the data set's frame number, its file, {AU: 0, 1, -1} or None if nobody coded it."""
+    """One picture: the data set's frame number, its file, and {AU: 0, 1, -1} or None if uncoded."""
 
     number: int
     path: str
@@ -63,8 +64,8 @@ class Frame:
 class Video:
     """The frames of one participant in one task, by number.
 
-    ``offset`` is added to a label row's number to get the picture's; ``digits`` is the length to which
-    picture names are padded with zeros, 0 where they are not.
+    ``offset`` is added to a label row's number to get the picture's; ``digits`` is the length to
+    which picture names are padded with zeros, 0 where they are not.
     """
 
     subject: str
@@ -149,8 +150,9 @@ def read_labels(path: pathlib.Path, report: Report) -> dict[int, dict[int, int]]
     columns = {_header(cell): place for place, cell in enumerate(lines[0])}
     missing = [au for au in BP4D_AUS if au not in columns]
     if missing or columns.get(0) != 0:
+        what = f"AU {missing[0]}" if missing else "the frame (0, in front)"
         raise ValueError(
-            f"{path}, line 1 has no column for {'AU ' + str(missing[0]) if missing else 'the frame'}:"
+            f"{path}, line 1 has no column for {what}:"
             " expected 0 and then the numbers of the action units"
         )
     rows: dict[int, dict[int, int]] = {}
@@ -178,7 +180,8 @@ def _row(
         cell = line[columns[au]] if columns[au] < len(line) else ""
         if cell not in CELLS:
             raise ValueError(
-                f"{path}, line {number}, AU {au}: {cell!r} is no label (0 absent, 1 present, 9 unknown)"
+                f"{path}, line {number}, AU {au}: {cell!r} is no label"
+                " (0 absent, 1 present, 9 unknown)"
             )
         labels[au] = CELLS[cell]
     return int(line[0]), labels
@@ -198,7 +201,8 @@ def _video(
         Frame(number - offset, str(path), rows.get(number - offset))
         for number, path in sorted(numbered.items())
     )
-    padded = {len(path.stem) for path in numbered.values() if path.stem[0] == "0"}
+    stems = [path.stem for path in numbered.values()]
+    padded = {len(stem) for stem in stems if stem[0] == "0" and stem != "0"}
     return Video(*video, frames, offset, min(padded, default=0))
 
 

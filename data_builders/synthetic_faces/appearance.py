@@ -21,21 +21,23 @@ class Layers(NamedTuple):
 
     Attributes:
         skin: [H, W, 3] float32 reflectance, with the beard.
-        neck: [H, W, 3] float32 reflectance.
+        behind: [H, W, 3] float32 reflectance of what the face hides: hair, neck, ears.
         tone: [3] mean skin colour.
         hair: [H, W, 3] float32 reflectance.
-        inner: [H, W, 3] float32 reflectance of the hair that lies in the shade of the head.
         front: [H, W] float32 coverage of the hair before the face.
-        back: [H, W] float32 coverage of the hair behind it.
+        rows: the rows of the canvas that this hair reaches.
+        neck: [H, W] float32 coverage of neck, shoulders and ears.
+        cover: [H, W] float32 coverage of everything but the face.
     """
 
     skin: np.ndarray
-    neck: np.ndarray
+    behind: np.ndarray
     tone: np.ndarray
     hair: np.ndarray
-    inner: np.ndarray
     front: np.ndarray
-    back: np.ndarray
+    rows: slice
+    neck: np.ndarray
+    cover: np.ndarray
 
 
 def skin_tone(identity: Identity) -> np.ndarray:
@@ -62,10 +64,26 @@ def layers(identity: Identity, canvas: Canvas) -> Layers:
     skin = _skin(identity, canvas, points, tone, rng)
     hair = _strands(identity, canvas, rng)
     front, back = _hair_cover(identity, canvas, rng)
-    neck = skin * np.float32(0.92)
+    neck = _neck_cover(canvas, float(np.abs(points[[0, 16], 0]).mean()))
+    behind = paint.over(hair * np.float32(0.45), skin * np.float32(0.92), neck)
     beard = _beard(identity, canvas, points, rng)[..., None]
     skin = skin * (1 - beard * (1 - 1.5 * np.array(identity.hair, np.float32)))
-    return Layers(skin, neck, tone, hair, hair * np.float32(0.55), front, back)
+    used = np.flatnonzero(front.any(axis=1))
+    rows = slice(0, int(used[-1]) + 1) if len(used) else slice(0, 1)
+    cover = np.maximum(np.maximum(front, back), neck)
+    return Layers(skin, behind, tone, hair, front, rows, neck, cover)
+
+
+def _neck_cover(canvas: Canvas, width: float) -> np.ndarray:
+    """Coverage of neck, shoulders and ears."""
+    column = np.array(((0.52, 0.5), (0.5, 1.1), (0.52, 1.35), (0.75, 1.5), (1.5, 1.68), (1.5, 2.9)))
+    outline = np.concatenate((column, (column * (-1, 1))[::-1]))
+    neck = paint.full(canvas, paint.area(canvas, outline, soft=0.9))
+    for side in (-1, 1):
+        ear = paint.ellipse(np.array((side * (width + 0.03), 0.16)), 0.075, 0.2, tilt=side * 8)
+        spot = paint.area(canvas, ear, soft=0.9)
+        neck[spot.window] = np.maximum(neck[spot.window], spot.cover)
+    return neck
 
 
 def _noise(canvas: Canvas, rng: np.random.Generator, sigma: float) -> np.ndarray:

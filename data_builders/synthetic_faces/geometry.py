@@ -37,6 +37,11 @@ class Canvas:
         return columns.astype(np.float32), rows.astype(np.float32)
 
 
+#: What an aligned crop can show, and what a picture with shoulders can.
+CROP = Canvas()
+WIDE = Canvas(width=520, height=460, origin=(259.5, 150.5))
+
+
 @functools.lru_cache(maxsize=64)
 def _spline(count: int, closed: bool, steps: int) -> np.ndarray:
     """Matrix [samples, count] of a Catmull-Rom curve through ``count`` points."""

@@ -19,9 +19,12 @@ class Area(NamedTuple):
 
 
 def _window(canvas: Canvas, pixels: np.ndarray, margin: float) -> tuple[slice, slice]:
-    low = np.clip(np.floor(pixels.min(0) - margin), 0, (canvas.width - 2, canvas.height - 2))
-    high = np.clip(np.ceil(pixels.max(0) + margin) + 1, low + 2, (canvas.width, canvas.height))
-    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+    x, y, width, height = cv2.boundingRect(np.asarray(pixels, np.float32))
+    room = int(margin) + 1
+    left, top = min(max(x - room, 0), canvas.width - 2), min(max(y - room, 0), canvas.height - 2)
+    right = max(min(x + width + room, canvas.width), left + 2)
+    bottom = max(min(y + height + room, canvas.height), top + 2)
+    return slice(top, bottom), slice(left, right)
 
 
 def _fixed(pixels: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
@@ -32,7 +35,7 @@ def _fixed(pixels: np.ndarray, window: tuple[slice, slice]) -> np.ndarray:
 def _soften(drawn: np.ndarray, soft: float) -> np.ndarray:
     if soft > 0:
         drawn = cv2.GaussianBlur(drawn, (0, 0), soft, borderType=cv2.BORDER_REPLICATE)
-    return drawn.astype(np.float32) * np.float32(1 / 255)
+    return np.multiply(drawn, np.float32(1 / 255), dtype=np.float32)
 
 
 def area(canvas: Canvas, outline: np.ndarray, *, soft: float = 0.0) -> Area:

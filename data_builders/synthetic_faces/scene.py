@@ -1,6 +1,7 @@
 """What is drawn anew for every picture: light, pose, gaze, background, clothes, lens."""
 
 import dataclasses
+import functools
 
 import cv2
 import numpy as np
@@ -122,14 +123,21 @@ def develop(light: np.ndarray, scene: Scene) -> np.ndarray:
     rng = np.random.default_rng(scene.seed + 2)
     if scene.blur > 0.3:
         light = cv2.GaussianBlur(light, (0, 0), scene.blur)
-    light = light * np.float32(scene.exposure)
     # A shoulder instead of a hard clip, then display gamma 2.
+    light = light * np.float32(scene.exposure)
     np.maximum(light, 0, out=light)
-    light /= 1 + 0.18 * light
-    shown = np.sqrt(light) * np.float32(255)
-    grain = rng.standard_normal(shown.shape[:2], np.float32) * np.float32(scene.noise)
-    coarse = rng.standard_normal((shown.shape[0] // 2, shown.shape[1] // 2, 3), np.float32)
-    chroma = cv2.resize(coarse, shown.shape[1::-1]) * np.float32(0.5 * scene.noise)
-    shown += chroma
-    shown += cv2.merge((grain, grain, grain))
-    return cv2.convertScaleAbs(np.maximum(shown, 0))
+    light /= 1 + np.float32(0.18) * light
+    shown = np.sqrt(light, out=light)
+    height, width = shown.shape[:2]
+    noise = _grain(max(height, width))
+    y, x = rng.integers(0, noise.shape[0] - height + 1), rng.integers(0, noise.shape[1] - width + 1)
+    part = noise[y : y + height, x : x + width]
+    return cv2.addWeighted(shown, 255.0, part, scene.noise, 0, dtype=cv2.CV_8U)
+
+
+@functools.lru_cache(maxsize=2)
+def _grain(size: int) -> np.ndarray:
+    """A sheet of sensor noise [2 size, 2 size, 3], from which pictures cut theirs."""
+    rng = np.random.default_rng(size)
+    grain = rng.standard_normal((2 * size, 2 * size, 1), np.float32)
+    return grain + cv2.resize(0.5 * rng.standard_normal((size, size, 3), np.float32), (2 * size, 2 * size))

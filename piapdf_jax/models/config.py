@@ -68,9 +68,11 @@ MODELS = {
         dropout=COEFFICIENTS["tiny"].dropout,
         stochastic_depth=0.05,
         bn_momentum=0.9,
-        unet_widths=(16, 24, 32, 48),
+        # A quarter of the resolution trains faster than a half, and draws better in as many steps:
+        # a filter then sees more of the face.
+        unet_widths=(24, 32, 48, 64),
         unet_blocks=1,
-        unet_stem_stride=2,
+        unet_stem_stride=4,
         decoder_widths=(48, 32, 24),
         decoder_stride=4,
         mean=(0.5, 0.5, 0.5),

@@ -134,6 +134,26 @@ def test_gradients_reach_every_leaf():
         assert float(jnp.max(jnp.abs(leaf))) > 0, jax.tree_util.keystr(path)
 
 
+def test_no_gradient_needs_a_scatter():
+    """What GPUs refuse, or add in any order, when they are asked to be deterministic."""
+    nano = piap.MODELS["nano"]
+    made = {name: piap.init_part(nano, name, jax.random.key(1), **NUMBERS) for name in piap.PARTS}
+
+    def loss(params, images, key):
+        now = {name: (params[name], made[name][1]) for name in params}
+        prediction, _ = piap.network_apply(nano, now, images, mode="train", key=key)
+        maps, _ = piap.generator_apply(nano, now["generator"], images, mode="train")
+        who = jnp.arange(4)
+        classes = piap.identity_logits(nano, now["identity"], prediction.vector, who, mode="train")
+        return sum(jnp.sum(out) for out in (prediction.pi_logits, maps, classes))
+
+    params = {name: part[0] for name, part in made.items()}
+    arguments = (params, random_images(), jax.random.key(0))
+    program = str(jax.make_jaxpr(jax.grad(loss))(*arguments))
+    assert "dot_general" in program
+    assert "scatter" not in program and "select_and_gather" not in program
+
+
 def test_encoder_sees_the_resized_normalised_image(parts):
     """An image of any size equals the same image resized and normalised beforehand."""
     config = dataclasses.replace(NANO, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))

@@ -1,0 +1,52 @@
+# Thin over the commands that README.md gives for people without make.
+#
+#   make demo | test | lint | parity | clean      [PYTHON=python3.12]
+#
+# The default interpreter has the environment .venv; one named by PYTHON= has its own, .venv-3.12 and so on.
+
+PYTHON ?= python3
+ifeq ($(origin PYTHON),file)
+VENV := .venv
+else
+VENV := .venv-$(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo none)
+endif
+BIN := $(VENV)/bin
+# What an environment is made of: with neither changed, nothing is installed again.
+DECLARED := setup.cfg pyproject.toml
+
+.PHONY: demo test lint parity clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/core.stamp
+	$(BIN)/python -m experiments.piapdf --config=demo
+
+test: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n 2 -m "not x64 and not parity"
+	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m x64
+
+parity: $(VENV)/parity.stamp
+	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m parity tests/parity
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m pyright
+
+clean:
+	rm -rf .venv .venv-* .cache build dist piapdf_jax.egg-info .pytest_cache .ruff_cache
+
+$(VENV)/made.stamp:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "make: $(PYTHON) is missing or older than Python 3.11; name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "make: $(PYTHON) cannot make virtual environments; install its venv package (Debian: apt install python3-venv)" >&2; exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
+	touch $@
+
+$(VENV)/core.stamp: $(VENV)/made.stamp $(DECLARED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/%.stamp: $(VENV)/made.stamp $(DECLARED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	touch $@

@@ -1,0 +1,185 @@
+"""Synthetic faces: people that never were, whose action units and landmarks are known.
+
+python -m data_builders.prepare synthetic_faces/bp4d --data_dir=SHARDS
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tensorflow_datasets as tfds
+
+from data_builders import schema
+from data_builders.synthetic_faces import population, truth
+from data_builders.synthetic_faces.render import render
+from data_builders.synthetic_faces.scene import draw_scene
+from piapdf_jax import folds
+from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY
+
+
+@dataclasses.dataclass
+class SyntheticFacesConfig(tfds.core.BuilderConfig):
+    """Which of the five data sets to stand in for, and the switches the method is about.
+
+    Attributes:
+        kind: ``bp4d``, ``disfa``, ``afew_va``, ``webface`` or ``lfw``.
+        wrong_labels: share of published labels that are flipped.
+        unknown: share of published labels that are unknown (BP4D's 9).
+        habits: whether people show some AUs at rest, or more or less often than others.
+        people: at most so many people in a split; None takes all.
+    """
+
+    kind: str = "bp4d"
+    wrong_labels: float = 0.04
+    unknown: float = 0.01
+    habits: bool = True
+    people: int | None = None
+
+    @property
+    def rules(self) -> population.Rules:
+        """The switches as ``population`` takes them."""
+        unknown = self.unknown if self.kind == "bp4d" else 0.0
+        return population.Rules(self.kind, self.wrong_labels, unknown, self.habits)
+
+
+class Job(NamedTuple):
+    """A sequence to draw, or all pictures of a person; ``number`` counts the people of a split."""
+
+    rules: population.Rules
+    subject: str
+    task: str
+    coded: bool
+    number: int
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Draws the data sets.
+
+    Attributes:
+        workers: processes.
+        expected_examples: records by split, known before the first is made.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    BUILDER_CONFIGS = [
+        SyntheticFacesConfig(name="bp4d", description="BP4D's participants and tasks."),
+        SyntheticFacesConfig(name="disfa", kind="disfa", description="DISFA's participants."),
+        SyntheticFacesConfig(name="afew_va", kind="afew_va", description="Faces without labels."),
+        SyntheticFacesConfig(name="webface", kind="webface", description="Pictures by person."),
+        SyntheticFacesConfig(name="lfw", kind="lfw", description="Pairs for verification."),
+        SyntheticFacesConfig(name="bp4d_no_habits", habits=False, description="No habits."),
+        SyntheticFacesConfig(name="bp4d_clean", wrong_labels=0.0, description="No wrong labels."),
+    ]
+
+    workers: int = 1
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.expected_examples: dict[str, int] = {}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        identity = config.kind in population.IDENTITY_KINDS
+        features = schema.identity_features() if identity else schema.au_features()
+        metadata = tfds.core.MetadataDict()
+        if config.kind == "lfw":
+            names = population.subjects("lfw")[: config.people]
+            chosen = [row for row in population.pairs() if row[0] in names and row[2] in names]
+            metadata["pairs"] = [list(row) for row in chosen]
+        return self.dataset_info_from_configs(features=features, metadata=metadata)
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+        config = self.builder_config
+        splits = _splits(config)
+        if config.kind in ("bp4d", "disfa"):
+            jobs = [job for split, found in splits.items() for job in found if job.coded]
+            truth.write(
+                truth.truth_path(self.data_dir_root, config.name, version=str(self.version)),
+                [population.sequence(job.rules, job.subject, job.task) for job in jobs],
+            )
+        self.expected_examples = {split: sum(map(_count, jobs)) for split, jobs in splits.items()}
+        return {split: self._generate_examples(jobs) for split, jobs in splits.items()}
+
+    def _generate_examples(self, jobs: list[Job]) -> Iterator[tuple[str, dict]]:
+        for examples in schema.parallel(draw, jobs, workers=self.workers):
+            yield from examples
+
+
+def _splits(config: SyntheticFacesConfig) -> dict[str, list[Job]]:
+    kind, rules = config.kind, config.rules
+    people = population.subjects(kind)
+    if kind in ("bp4d", "disfa"):
+        parts = folds.BP4D_PARTS if kind == "bp4d" else folds.DISFA_PARTS
+        coded = (True, False) if kind == "bp4d" else (True,)
+        members = {
+            folds.part_split(part, coded=flag): (names, flag)
+            for flag in coded
+            for part, names in parts.items()
+        }
+    elif kind == "afew_va":
+        cut = len(people) * 3 // 4
+        members = {"train": (people[:cut], True), "test": (people[cut:], True)}
+    else:
+        members = {"train" if kind == "webface" else "test": (people, True)}
+    return {
+        split: [
+            Job(rules, subject, task, flag, number)
+            for number, subject in enumerate(names[: config.people])
+            for task in population.tasks(kind)
+        ]
+        for split, (names, flag) in members.items()
+    }
+
+
+def _count(job: Job) -> int:
+    kind = job.rules.kind
+    if kind in population.IDENTITY_KINDS:
+        return population.IDENTITIES[kind][1]
+    coded = population.sequence(job.rules, job.subject, job.task).coded
+    return int((coded == job.coded).sum())
+
+
+def draw(job: Job) -> list[tuple[str, dict[str, Any]]]:
+    """The records of a job; runs in a worker process."""
+    if job.rules.kind in population.IDENTITY_KINDS:
+        return _draw_pictures(job)
+    kind, subject, task = job.rules.kind, job.subject, job.task
+    sequence = population.sequence(job.rules, subject, task)
+    face, examples = population.person(kind, subject), []
+    for k, frame in enumerate(sequence.frames.tolist()):
+        if sequence.coded[k] != job.coded:
+            continue
+        scene = draw_scene(population.generator("scene", kind, subject, task, frame))
+        picture = render(face, sequence.strengths[k], scene)
+        published = {au: int(values[k]) for au, values in sequence.published.items()}
+        intensities = published if kind == "disfa" else {}
+        if kind == "disfa":
+            published = {au: int(v >= DISFA_POSITIVE_INTENSITY) for au, v in published.items()}
+        example = schema.au_example(
+            image=picture.image,
+            landmarks=picture.landmarks,
+            labels=published if job.coded else {},
+            intensities=intensities,
+            subject=subject,
+            task=task,
+            frame=frame,
+            coded=job.coded and kind != "afew_va",
+        )
+        examples.append((f"{subject}_{task}_{frame:05d}", example))
+    return examples
+
+
+def _draw_pictures(job: Job) -> list[tuple[str, dict[str, Any]]]:
+    kind, name = job.rules.kind, job.subject
+    face, examples = population.person(kind, name), []
+    for number in range(1, population.IDENTITIES[kind][1] + 1):
+        rng = population.generator("picture", kind, name, number)
+        strengths = population.loose_expression(rng)
+        picture = render(face, strengths, draw_scene(rng))
+        example = schema.identity_example(
+            image=picture.image, name=name, identity=job.number, number=number
+        )
+        examples.append((f"{name}_{number:04d}", example))
+    return examples

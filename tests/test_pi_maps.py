@@ -1,0 +1,159 @@
+import cv2
+import numpy as np
+import pytest
+from mean_face import mean_face, random_face
+
+from piapdf_jax.action_units import RECORD_AUS
+from piapdf_jax.pi_maps import MIRROR, mirror_landmarks, polygon_vertices, predefined_pi_maps
+
+# Percent of a 256-pixel crop that each region should take, give or take the shape of the face.
+AREAS = {
+    1: 3.7, 2: 3.6, 4: 4.6, 6: 6.9, 7: 3.1, 9: 4.9, 10: 3.4, 12: 2.7, 14: 1.7, 15: 2.6, 17: 2.5,
+    23: 3.0, 24: 1.4, 25: 3.0, 26: 7.5,
+}  # fmt: skip
+# Centres of the AU regions as JAA-Net and EAC-Net publish them: landmark and offset downward in
+# units of the distance between the inner eye corners, image-left side.
+CENTRES = {
+    1: (21, -1 / 2), 2: (18, -1 / 3), 4: (19, 1 / 3), 6: (41, 1), 7: (38, 0), 9: (32, -1 / 2),
+    10: (61, 0), 12: (48, 0), 14: (48, 0), 15: (48, 0), 17: (58, 1 / 2), 23: (51, 0), 24: (51, 0),
+    25: (51, 0), 26: (58, 1 / 2),
+}  # fmt: skip
+
+
+def inside(polygon, points):
+    """Winding-free even-odd test in float64: points [N, 2] in a simple polygon [V, 2]."""
+    one, two = polygon, np.roll(polygon, -1, 0)
+    x, y = points[:, :1], points[:, 1:]
+    spans = (one[:, 1] <= y) != (two[:, 1] <= y)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cut = one[:, 0] + (y - one[:, 1]) * (two[:, 0] - one[:, 0]) / (two[:, 1] - one[:, 1])
+    return (spans & (x < cut)).sum(1) % 2 == 1
+
+
+def edge_distance(polygon, points):
+    one, two = polygon, np.roll(polygon, -1, 0)
+    along = two - one
+    share = ((points[:, None] - one) * along).sum(-1) / np.maximum((along**2).sum(-1), 1e-12)
+    foot = one + np.clip(share, 0, 1)[..., None] * along
+    return np.linalg.norm(points[:, None] - foot, axis=-1).min(1)
+
+
+def crossings(polygon):
+    """How many pairs of edges that share no vertex cross."""
+    count, edges = 0, len(polygon)
+    side = lambda a, b, c: np.sign((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))  # noqa: E731
+    for i in range(edges):
+        for j in range(i + 2, edges - (i == 0)):
+            a, b = polygon[i], polygon[(i + 1) % edges]
+            c, d = polygon[j], polygon[(j + 1) % edges]
+            count += side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
+    return count
+
+
+def test_mirror_table_is_an_involution_that_mirrors_a_face():
+    np.testing.assert_array_equal(MIRROR[MIRROR], np.arange(68))
+    np.testing.assert_allclose(mirror_landmarks(mean_face()), mean_face(), atol=1e-12)
+    face = random_face(np.random.default_rng(0))
+    np.testing.assert_allclose(mirror_landmarks(mirror_landmarks(face)), face, atol=1e-9)
+    assert mirror_landmarks(face)[36, 0] == 255 - face[45, 0]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mirrored_landmarks_give_mirrored_maps(seed):
+    face = random_face(np.random.default_rng(seed))
+    direct = predefined_pi_maps(mirror_landmarks(face))
+    mirrored = np.ascontiguousarray(predefined_pi_maps(face)[:, ::-1])
+    one_pixel = np.ones((3, 3), np.uint8)
+    assert not (direct & (1 - cv2.dilate(mirrored, one_pixel))).any()
+    assert not (mirrored & (1 - cv2.dilate(direct, one_pixel))).any()
+    assert (direct != mirrored).mean() < 2e-3
+
+
+@pytest.mark.parametrize("au", RECORD_AUS)
+def test_a_map_is_the_union_of_its_two_polygons(au):
+    face = random_face(np.random.default_rng(au))
+    y, x = np.mgrid[:256, :256]
+    pixels = np.stack([x.ravel(), y.ravel()], 1).astype(np.float64)
+    sides = polygon_vertices(face, au)
+    expected = inside(sides[0], pixels) | inside(sides[1], pixels)
+    drawn = predefined_pi_maps(face)[..., RECORD_AUS.index(au)].astype(bool).ravel()
+    wrong = drawn != expected
+    near = np.minimum(edge_distance(sides[0], pixels), edge_distance(sides[1], pixels))
+    assert drawn.any()
+    assert near[wrong].max(initial=0) <= 1.0
+
+
+@pytest.mark.parametrize("au", RECORD_AUS)
+def test_polygons_are_simple(au):
+    faces = [mean_face(), *(random_face(np.random.default_rng(seed)) for seed in range(40))]
+    tangled = [sum(crossings(side) for side in polygon_vertices(face, au)) > 0 for face in faces]
+    assert not tangled[0]
+    assert sum(tangled) <= 1
+
+
+def test_the_crossing_test_sees_a_bow_tie():
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], float)
+    assert crossings(square) == 0
+    assert crossings(square[[0, 2, 1, 3]]) == 1
+
+
+@pytest.mark.parametrize("au", RECORD_AUS)
+def test_area_and_published_centre(au):
+    face = mean_face()
+    plane = predefined_pi_maps(face)[..., RECORD_AUS.index(au)]
+    assert 0.65 * AREAS[au] < 100 * plane.mean() < 1.4 * AREAS[au]
+    landmark, down = CENTRES[au]
+    unit = np.linalg.norm(face[39] - face[42])
+    centre = face[landmark] + [0, down * unit]
+    # The rule puts some centres on the border of a region, such as the mouth's corner.
+    near = [edge_distance(side, centre[None]).min() for side in polygon_vertices(face, au)]
+    assert plane[tuple(np.rint(centre[::-1]).astype(int))] or min(near) < 0.05 * unit
+
+
+def test_forehead_and_chin_regions_are_inside_the_crop():
+    for au in (1, 2, 17, 26):
+        vertices = polygon_vertices(mean_face(), au)
+        assert vertices.min() >= 0 and vertices.max() <= 255
+
+
+def test_area_of_a_known_polygon():
+    """The inner brow region of a face of whole numbers: a hexagon with a closed-form area."""
+    face = mean_face()
+    face[[36, 37, 38, 40, 41]], face[39] = (80, 120), (110, 120)
+    face[[43, 44, 45, 46, 47]], face[42] = (176, 120), (146, 120)
+    face[20:24] = [(90, 80), (108, 84), (148, 84), (166, 80)]
+    # u = 36 and level eyes: the top lies 28.8 above the brow, the middle's foot 1.8 below it.
+    left, right = polygon_vertices(face, 1)
+    expected = [(90, 80), (108, 84), (128, 85.8), (128, 55.2), (108, 55.2), (90, 51.2)]
+    np.testing.assert_allclose(left, expected, atol=1e-9)
+    np.testing.assert_allclose(right, [(256 - x, y) for x, y in expected], atol=1e-9)
+    half = 18 * 28.8 + 20 * (28.8 + 30.6) / 2
+    drawn = predefined_pi_maps(face)[..., 0].sum()
+    perimeter = 2 * (18 + 20) * 2 + 2 * 28.8
+    assert abs(drawn - (2 * half + perimeter / 2)) < 0.25 * perimeter
+
+
+def test_turning_and_scaling_the_face_turns_and_scales_the_polygons():
+    face, angle = random_face(np.random.default_rng(3)), 0.4
+    turn = 0.7 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    for au in RECORD_AUS:
+        np.testing.assert_allclose(
+            polygon_vertices(face @ turn.T + [30, -10], au),
+            polygon_vertices(face, au) @ turn.T + [30, -10],
+            atol=1e-9,
+        )
+
+
+def test_size_and_landmarks_beyond_the_picture():
+    full, half = predefined_pi_maps(mean_face()), predefined_pi_maps(mean_face() / 2, size=128)
+    assert half.shape == (128, 128, 15) and half.dtype == np.uint8
+    np.testing.assert_allclose(half.mean((0, 1)), full.mean((0, 1)), rtol=0.15)
+    assert not predefined_pi_maps(mean_face() + 1000).any()
+    cut = predefined_pi_maps(mean_face() - [0, 60])
+    np.testing.assert_array_equal(cut[:190, :, 7], full[60:250, :, 7])
+
+
+@pytest.mark.parametrize("broken", [np.zeros((67, 2)), np.full((68, 2), np.nan), np.zeros((68, 2))])
+def test_landmarks_that_are_none(broken):
+    with pytest.raises(ValueError, match="landmarks"):
+        predefined_pi_maps(broken)
