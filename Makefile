@@ -14,8 +14,9 @@ BIN := $(VENV)/bin
 # What an environment is made of: with neither changed, nothing is installed again.
 DECLARED := setup.cfg pyproject.toml
 
-.PHONY: demo test lint parity clean
-.DELETE_ON_ERROR:
+.PHONY: demo test lint parity clean fresh
+# Two targets that install into one environment must not do so at once.
+.NOTPARALLEL:
 
 demo: $(VENV)/core.stamp
 	$(BIN)/python -m experiments.piapdf --config=demo
@@ -30,7 +31,10 @@ parity: $(VENV)/parity.stamp
 lint: $(VENV)/dev.stamp
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m pyright
+	$(BIN)/python -m pyright --pythonpath $(BIN)/python
+
+fresh:
+	rm -rf $(VENV)
 
 clean:
 	rm -rf .venv .venv-* .cache build dist piapdf_jax.egg-info .pytest_cache .ruff_cache

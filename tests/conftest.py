@@ -1,4 +1,4 @@
-"""Settings that every test shares; they stand in the environment, so that started processes share them too."""
+"""Settings that every test shares, in the environment, so that started processes share them too."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ for _name, _value in {
     "JAX_PLATFORMS": "cpu",
     # Two devices: what runs over a mesh is tested as such, on any machine.
     "JAX_NUM_CPU_DEVICES": "2",
-    # One cache for all workers and runs, down to the smallest function: compilation is most of the time.
+    # One cache for all workers and runs, down to the smallest function: compiling takes longest.
     "JAX_COMPILATION_CACHE_DIR": str(_ROOT / ".cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

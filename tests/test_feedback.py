@@ -304,6 +304,27 @@ def test_continuous_scales_by_learning_rate_schedule_and_cosine():
     np.testing.assert_allclose(info.coefficient, cosine, rtol=1e-5)
 
 
+def test_a_step_without_use_moves_neither_baseline_nor_schedule():
+    labeled, unlabeled = batches()
+    schedule = optax.linear_schedule(0.4, 0.0, 4)
+    options = {"variant": "continuous", "learning_rate": schedule, "baseline_decay": 0.9}
+    step = make(linear(), linear(apply=poisoned_apply), **options)
+    update = jax.jit(step.update)
+    key = jax.random.key(0)
+    first, _ = update(start(step), poison(labeled), poison(unlabeled), key)
+    assert float(first.baseline) != 0
+    unknown = {**labeled, "y": jnp.full_like(labeled["y"], -1.0)}
+    state, info = update(first, poison(unknown), poison(unlabeled), key)
+    assert float(info.feedback) == 0 and float(info.coefficient) == 0
+    assert float(state.baseline) == float(first.baseline)
+    state, info = update(first, poison(labeled), poison(unlabeled, train=jnp.nan), key)
+    assert bool(info.flags["student_skipped"])
+    assert float(state.baseline) == float(first.baseline)
+    after, info = update(state, poison(labeled), poison(unlabeled), key)
+    scaled = 0.3 * float(info.feedback)  # the student's second step, the third attempt
+    np.testing.assert_allclose(after.baseline, 0.9 * first.baseline + 0.1 * scaled, rtol=1e-5)
+
+
 # Reductions.
 
 

@@ -13,13 +13,15 @@ NO_FACE = 0
 
 
 def face_points(shift: float) -> np.ndarray:
-    """[68, 2] float32: a crude face whose place says which picture it was found in."""
+    """[68, 2] float32: a crude face whose jaw says which picture it was found in."""
     points = np.random.default_rng(5).uniform(30, 60, (68, 2))
     points[36:42], points[42:48] = (36, 40), (60, 40)
     points[[36, 45], 0] += (-3, 3)
     points[[39, 42], 0] += (3, -3)
     points[30], points[48], points[54] = (48, 52), (40, 64), (56, 64)
-    return (points + shift / 50).astype(np.float32)
+    # The jaw has no part in the crop, which would undo a movement of the whole face.
+    points[:17] += shift / 10
+    return points.astype(np.float32)
 
 
 class FrameDetector:

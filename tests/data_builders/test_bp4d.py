@@ -1,3 +1,5 @@
+import os
+
 import bp4d_tree
 import numpy as np
 import pytest
@@ -145,17 +147,21 @@ def test_faults_are_counted_and_left_out(tmp_path):
     np.testing.assert_allclose(records["part1", "F001", "T1", 12]["landmarks"], expected, atol=1e-3)
 
 
-def test_a_changed_picture_is_searched_again(tmp_path):
+@pytest.mark.parametrize("change", ["content", "time"])
+def test_a_changed_picture_is_searched_again(tmp_path, change):
     manual = bp4d_tree.write_tree(tmp_path / "manual", subjects=("F001",), tasks=("T1",))
-    build(manual, tmp_path / "data")
-    bp4d_tree.write_picture(manual / "2D+3D" / "F001" / "T1" / "13.jpg", 200)
+    first = build(manual, tmp_path / "data")
+    first.data_path.rename(tmp_path / "first")
+    picture = manual / "2D+3D" / "F001" / "T1" / "13.jpg"
+    if change == "content":
+        bp4d_tree.write_picture(picture, 200)
+    else:
+        os.utime(picture, (1, 1))
     with pytest.raises(AssertionError, match="cache"):
-        other = Builder(data_dir=tmp_path / "data", version="1.0.0")
-        other.data_path.rename(tmp_path / "first")
         build(manual, tmp_path / "data", detector=bp4d_tree.NoDetector)
-    landmark = read(build(manual, tmp_path / "data"))["part1", "F001", "T1", 13]["landmarks"]
-    image = faces.read_image(manual / "2D+3D" / "F001" / "T1" / "13.jpg")
-    np.testing.assert_array_equal(landmark, faces.crop(image, bp4d_tree.face_points(200))[1])
+    found = read(build(manual, tmp_path / "data"))["part1", "F001", "T1", 13]["landmarks"]
+    expected = bp4d_tree.face_points(200 if change == "content" else 30)
+    np.testing.assert_array_equal(found, faces.crop(faces.read_image(picture), expected)[1])
 
 
 def test_a_torn_cache_costs_only_the_search(tmp_path):
@@ -166,6 +172,18 @@ def test_a_torn_cache_costs_only_the_search(tmp_path):
     assert len(read(build(manual, tmp_path / "data"))) == 6
     with np.load(cache, allow_pickle=False) as stored:
         assert stored["landmarks"].shape == (6, 68, 2)
+
+
+def test_frames_between_two_others_take_from_both_by_distance():
+    origin = np.array([0, 2, 2, 0, 3], np.uint8)
+    points = np.full((5, 68, 2), np.nan, np.float32)
+    points[0], points[3] = 10, 20
+    filled = landmarks.fill_gaps(
+        landmarks.VideoLandmarks(points, origin), np.array([5, 6, 9, 10, 11])
+    )
+    assert filled.origin.tolist() == [0, 1, 1, 0, 3]
+    np.testing.assert_allclose(filled.landmarks[:4, 7, 0], [10, 12, 18, 20])
+    assert np.isnan(filled.landmarks[4]).all()
 
 
 def test_neighbours_out_of_reach_lend_nothing():

@@ -148,7 +148,9 @@ def test_exports_that_a_state_starts_from_stay_as_they_are(tmp_path, straight):
     fitted = toy_fit(tmp_path, 4, inputs={"before": given})
     assert tree_digest(given) == before
     assert fitted.report["trained"]["encoder"]["moved"] == 1
-    assert not np.array_equal(given["encoder"][0]["kernel"], fitted.state.params["encoder"]["kernel"])
+    assert not np.array_equal(
+        given["encoder"][0]["kernel"], fitted.state.params["encoder"]["kernel"]
+    )
 
 
 def test_a_skipped_step_is_counted_and_a_resumed_run_still_knows(tmp_path):
