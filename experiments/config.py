@@ -160,9 +160,7 @@ class ExperimentConfig:
     df: FeedbackSection = FeedbackSection(
         steps=10_000, learning_rate=1e-4, student_learning_rate=1e-4
     )
-    disfa: DISFASection = DISFASection(
-        steps=10_000, learning_rate=2e-4, au=0.5, pi=0.45, ap=0.05
-    )
+    disfa: DISFASection = DISFASection(steps=10_000, learning_rate=2e-4, au=0.5, pi=0.45, ap=0.05)
     eval: EvalSection = EvalSection()
     run: RunSection = RunSection()
 

@@ -282,7 +282,9 @@ class Jobs:
             seed=job.seed,
             augment=c.data.augment if training else None,
             aus=aus,
-            maps=c.aus if job.name in ("pi1", "pi2") and (job.name == "pi1" or not training) else (),
+            maps=c.aus
+            if job.name in ("pi1", "pi2") and (job.name == "pi1" or not training)
+            else (),
             workers=c.data.workers,
             host=jax.process_index(),
             hosts=jax.process_count(),
@@ -295,7 +297,9 @@ class Jobs:
             batches: Any = streams.IdentityStream(records, reading)
         elif TRAININGS[job.name].kind == "feedback":
             pools = tuple((part.records(), share) for part, share in job.pools)
-            batches = streams.FeedbackStream(records, pools, self.config.df.relabel_fraction, reading)
+            batches = streams.FeedbackStream(
+                records, pools, self.config.df.relabel_fraction, reading
+            )
         else:
             batches = streams.LabeledStream(records, reading)
         return lambda step: streams.iterate(batches, step, workers=reading.workers)

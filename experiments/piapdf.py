@@ -1,7 +1,7 @@
 """The launcher: trains the rows of the paper's tables and scores them.
 
-    python -m experiments.piapdf --config=demo
-    python -m experiments.piapdf --config=bp4d_fold1 --set model=tiny --stages=pi1,pi2
+python -m experiments.piapdf --config=demo
+python -m experiments.piapdf --config=bp4d_fold1 --set model=tiny --stages=pi1,pi2
 """
 
 import os

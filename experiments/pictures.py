@@ -34,13 +34,16 @@ def pi_maps(
     chosen = _different_people(records, faces)
     loaded = [load_image(records, row, reading, None) for row in chosen]
     images = np.stack([image for _, image, _ in loaded])
-    rows = {"predefined": np.stack([maps for _, _, maps in loaded])}
+    rows = {"predefined": np.stack([np.asarray(maps) for _, _, maps in loaded])}
     for title, (stage, exported) in generators.items():
         rows[title] = np.asarray(stage.predict(exported, images).pi_probs)
     lines = [_header(reading.maps)]
     for face, image in enumerate(images):
         for title, maps in rows.items():
-            cells = [_label(title, _CELL), *(_overlay(image, m) for m in np.moveaxis(maps[face], -1, 0))]
+            cells = [
+                _label(title, _CELL),
+                *(_overlay(image, m) for m in np.moveaxis(maps[face], -1, 0)),
+            ]
             lines.append(np.concatenate(cells, axis=1))
     picture = np.concatenate(lines, axis=0)
     if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):

@@ -20,7 +20,7 @@ _HOMES = {
     "predefined_pi_maps": "piapdf_jax.pi_maps",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

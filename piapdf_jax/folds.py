@@ -3,15 +3,59 @@
 The parts are those that ME-GraphAU and JAA-Net publish; fold k tests part 4 - k.
 """
 
-BP4D_PARTS = {
-    1: "F001 F002 F008 F009 F010 F016 F018 F023 M001 M004 M007 M008 M012 M014".split(),
-    2: "F003 F005 F011 F013 F020 F022 M002 M005 M010 M011 M013 M016 M017 M018".split(),
-    3: "F004 F006 F007 F012 F014 F015 F017 F019 F021 M003 M006 M009 M015".split(),
+BP4D_PARTS: dict[int, list[str]] = {
+    1: [
+        "F001",
+        "F002",
+        "F008",
+        "F009",
+        "F010",
+        "F016",
+        "F018",
+        "F023",
+        "M001",
+        "M004",
+        "M007",
+        "M008",
+        "M012",
+        "M014",
+    ],
+    2: [
+        "F003",
+        "F005",
+        "F011",
+        "F013",
+        "F020",
+        "F022",
+        "M002",
+        "M005",
+        "M010",
+        "M011",
+        "M013",
+        "M016",
+        "M017",
+        "M018",
+    ],
+    3: [
+        "F004",
+        "F006",
+        "F007",
+        "F012",
+        "F014",
+        "F015",
+        "F017",
+        "F019",
+        "F021",
+        "M003",
+        "M006",
+        "M009",
+        "M015",
+    ],
 }
-DISFA_PARTS = {
-    1: "SN001 SN002 SN009 SN010 SN016 SN026 SN027 SN030 SN032".split(),
-    2: "SN006 SN011 SN012 SN013 SN018 SN021 SN024 SN028 SN031".split(),
-    3: "SN003 SN004 SN005 SN007 SN008 SN017 SN023 SN025 SN029".split(),
+DISFA_PARTS: dict[int, list[str]] = {
+    1: ["SN001", "SN002", "SN009", "SN010", "SN016", "SN026", "SN027", "SN030", "SN032"],
+    2: ["SN006", "SN011", "SN012", "SN013", "SN018", "SN021", "SN024", "SN028", "SN031"],
+    3: ["SN003", "SN004", "SN005", "SN007", "SN008", "SN017", "SN023", "SN025", "SN029"],
 }
 BP4D_SUBJECTS = tuple(sorted(sum(BP4D_PARTS.values(), [])))
 BP4D_TASKS = tuple(f"T{k}" for k in range(1, 9))

@@ -14,8 +14,9 @@ PLANES = len(RECORD_AUS)
 
 #: An AU record. ``image``: JPEG, RGB [256, 256, 3] uint8. ``pi_maps``: PNG, [256, 256, 1] uint16, bit k is the plane of
 #: ``RECORD_AUS[k]``. ``landmarks``: [68, 2] float32, (x, y) pixels of the crop. ``labels``: [15] int8 over
-#: ``RECORD_AUS``, 0 absent, 1 present, -1 unknown. ``intensities``: [15] int8, 0..5, -1 unknown. ``subject``, ``task``:
-#: text ("" where a data set has no tasks). ``frame``: the data set's frame number. ``coded``: 1 where a label row exists.
+#: ``RECORD_AUS``, 0 absent, 1 present, -1 unknown. ``intensities``: [15] int8, 0..5, -1 unknown.
+#: ``subject``, ``task``: text ("" where a data set has no tasks). ``frame``: the data set's frame number.
+#: ``coded``: 1 where a label row exists.
 AU_FEATURES = (
     "image", "pi_maps", "landmarks", "labels", "intensities", "subject", "task", "frame", "coded",
 )  # fmt: skip
@@ -38,8 +39,9 @@ def pack_planes(planes: np.ndarray) -> np.ndarray:
     """
     if planes.ndim != 3 or planes.shape[-1] > 16:
         raise ValueError(f"expected [H, W, K] with K <= 16, got shape {planes.shape}")
-    weights = np.left_shift(np.uint16(1), np.arange(planes.shape[-1], dtype=np.uint16))
-    return (planes.astype(bool) * weights).sum(-1, dtype=np.uint16)
+    # A product of float32 is exact for 16 bits, and several times faster than shifting integers.
+    weights = np.exp2(np.arange(planes.shape[-1], dtype=np.float32))
+    return ((planes != 0).astype(np.float32) @ weights).astype(np.uint16)
 
 
 def unpack_planes(packed: np.ndarray, columns: list[int]) -> np.ndarray:

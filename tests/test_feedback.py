@@ -2,6 +2,7 @@
 
 import doctest
 import functools
+import hashlib
 import warnings
 
 import jax
@@ -498,6 +499,19 @@ def test_variants_share_their_draws():
     step = make(learner, labels="sample")
     _, other = step.update(state, labeled, unlabeled, jax.random.key(6))
     assert not np.allclose(other.losses["teacher_pseudo"], seen[0][1]["teacher_pseudo"])
+
+
+def test_every_pass_has_its_own_stream():
+    def apply(params, model_state, batch, key, mode):
+        return batch["x"] @ params["w"], jax.random.key_data(key)
+
+    step = make(linear(apply=apply))
+    state = start(step, model_state=jax.random.key_data(jax.random.key(0)))
+    key = jax.random.key(9)
+    state, _ = jax.jit(step.update)(state, *batches(), key)
+    for learner, name in ((state.teacher, "teacher_labeled"), (state.student, "student_unlabeled")):
+        word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
+        assert_trees(learner.model_state, jax.random.key_data(jax.random.fold_in(key, word)))
 
 
 # What is missing or not finite.

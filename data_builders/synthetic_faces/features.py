@@ -167,8 +167,9 @@ def glasses(canvas: Canvas, picture: np.ndarray, identity: Identity, points: np.
     """Paints spectacles, if the person wears any."""
     if not identity.glasses:
         return
-    color = (0.02, 0.018, 0.018) if identity.glasses == 2 else (0.22, 0.2, 0.17)
-    width = 0.03 if identity.glasses == 2 else 0.014
+    color = (0.012, 0.01, 0.01) if identity.glasses == 2 else (0.3, 0.24, 0.12)
+    color = np.array(color) * (0.35 if identity.skin < 0.5 else 1.3)
+    width = 0.03 if identity.glasses == 2 else 0.018
     rims = []
     for side in (-1, 1):
         eye = points[42:48].mean(0) if side > 0 else points[36:42].mean(0)
@@ -178,7 +179,7 @@ def glasses(canvas: Canvas, picture: np.ndarray, identity: Identity, points: np.
                         np.sign(np.sin(t)) * np.abs(np.sin(t)) ** power * 0.16), 1)  # fmt: skip
         rims.append(rim + eye + (side * 0.02, 0.04))
         paint.blend(picture, paint.area(canvas, rims[-1]), (0.9, 0.92, 0.95), 0.05)
-    paint.darken(picture, paint.strokes(canvas, [rim + (0, 0.03) for rim in rims], width=width, soft=2, closed=True), 0.3)
+    paint.darken(picture, paint.strokes(canvas, [rim + (0, 0.03) for rim in rims], width=width, soft=1.5, closed=True), 0.45)
     paint.blend(picture, paint.strokes(canvas, rims, width=width, soft=0.4, closed=True), color, 0.95)
     y = points[27, 1] + 0.03
     bridge = curve(np.array(((-0.11, y + 0.02), (0, y - 0.015), (0.11, y + 0.02))))

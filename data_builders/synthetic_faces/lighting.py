@@ -67,7 +67,7 @@ def _grooves(crease, direction, scene) -> np.ndarray:
     x, y = 0.9 * hard * direction[0], 0.9 * hard * direction[1]
     walls = np.array([[-x - y, -2 * y, x - y], [-2 * x, 0, 2 * x], [-x + y, 2 * y, x + y]]) / 4
     slope = cv2.filter2D(crease, cv2.CV_32F, walls.astype(np.float32))
-    return np.clip(1 - 0.5 * np.minimum(crease, 1.15) - slope, 0.2, 1.6)
+    return np.clip(1 - 0.46 * np.minimum(crease, 1.15) - slope, 0.2, 1.6)
 
 
 def _gloss(gx, gy, length, direction) -> np.ndarray:

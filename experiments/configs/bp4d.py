@@ -1,7 +1,7 @@
 """PIAP-DF on BP4D, subject-exclusive folds: the row PIAP-DF of the paper's tables 1 and 3.
 
-    python -m experiments.piapdf --config=bp4d_fold1
-    python -m experiments.piapdf --config=bp4d_fold1 --set methods=baseline,pi2,pi3,ap,df,piap,piapdf
+python -m experiments.piapdf --config=bp4d_fold1
+python -m experiments.piapdf --config=bp4d_fold1 --set methods=baseline,pi2,pi3,ap,df,piap,piapdf
 """
 
 import functools

@@ -41,9 +41,7 @@ def demo() -> ExperimentConfig:
             student_learning_rate=3e-4,
             disfa_fraction=0.0,
         ),
-        disfa=change(
-            base.disfa, steps=100, learning_rate=1e-3, dataset="synthetic_faces/disfa"
-        ),
+        disfa=change(base.disfa, steps=100, learning_rate=1e-3, dataset="synthetic_faces/disfa"),
         run=change(base.run, log_every=5, checkpoint_every=100),
     )
 

@@ -273,7 +273,7 @@ def iterate(
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationStream:
-    """Step to ``Batch``: one pass in the order of the rows, no augmentation, the last batch padded with the last row."""
+    """Step to ``Batch``: one pass in the order of the rows, not augmented, the end padded with the last row."""
 
     records: Records
     reading: Reading
@@ -286,7 +286,9 @@ class EvaluationStream:
         reading = dataclasses.replace(self.reading, augment=None)
         rows = np.arange(step * reading.batch_size, (step + 1) * reading.batch_size)
         inside = rows < len(self.records)
-        places = [(self.records, int(row), False) for row in np.minimum(rows, len(self.records) - 1)]
+        places = [
+            (self.records, int(row), False) for row in np.minimum(rows, len(self.records) - 1)
+        ]
         slots = _host_slots(reading, len(rows))
         valid = inside[slots.start : slots.stop].astype(np.float32)
         return read_batch(places, reading, step=step)._replace(valid=valid)  # pyright: ignore

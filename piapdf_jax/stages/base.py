@@ -58,7 +58,9 @@ class Stage(Protocol):
     def train_step(
         self, state: Any, frozen: Exported, batch: Any, key: jax.Array
     ) -> tuple[Any, dict[str, jax.Array]]:
-        """One update; jitted by the stage with ``state`` donated. A non-finite loss or gradient changes nothing and is counted.
+        """One update, jitted by the stage with ``state`` donated.
+
+        A loss or gradient that is not finite changes nothing and is counted.
 
         Args:
             state: what ``init`` or the last step returned; its ``step`` field counts.
@@ -140,9 +142,7 @@ def _kernels(params: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def start(
-    parts: Exported, optimizer: optax.GradientTransformation
-) -> StageState:
+def start(parts: Exported, optimizer: optax.GradientTransformation) -> StageState:
     """The state of a training before its first step, from parts by name."""
     params = {name: part[0] for name, part in parts.items()}
     stats = {name: part[1] for name, part in parts.items()}

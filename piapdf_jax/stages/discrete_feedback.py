@@ -13,7 +13,13 @@ import jax.numpy as jnp
 
 from piapdf_jax.action_units import UNKNOWN
 from piapdf_jax.batch import Batch, FeedbackBatch, Prediction, Targets
-from piapdf_jax.feedback import FeedbackInfo, FeedbackState, FeedbackStep, Learner, discrete_feedback
+from piapdf_jax.feedback import (
+    FeedbackInfo,
+    FeedbackState,
+    FeedbackStep,
+    Learner,
+    discrete_feedback,
+)
 from piapdf_jax.losses import LossWeights, au_loss, piap_loss
 from piapdf_jax.models.piap import ModelConfig, init_part, network_apply
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units

@@ -80,9 +80,7 @@ class PIAPStage:
 
         def loss_of(params: Any) -> tuple[jax.Array, Any]:
             parts = {name: (params[name], state.batch_stats[name]) for name in params}
-            prediction, stats = network_apply(
-                self.model, parts, batch.image, mode="train", key=key
-            )
+            prediction, stats = network_apply(self.model, parts, batch.image, mode="train", key=key)
             loss, terms = piap_loss(prediction, targets, self.weights)
             return loss, (stats, terms)
 

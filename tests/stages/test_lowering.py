@@ -51,7 +51,10 @@ def stages() -> dict:
     return {
         "pi1": (PI1Generator(MODEL, STEPS, **sizes), batch()),
         "pi2": (PI2Refine(MODEL, STEPS, num_aus=AUS, **sizes), batch()),
-        "identity": (IdentityStage(MODEL, STEPS, image_size=SIZE, num_identities=10_575), identities),
+        "identity": (
+            IdentityStage(MODEL, STEPS, image_size=SIZE, num_identities=10_575),
+            identities,
+        ),
         "piap": (PIAPStage(MODEL, STEPS, WEIGHTS, num_aus=AUS, **sizes), batch()),
         "piapdf": (feedback, FeedbackBatch(batch(), batch())),
     }
@@ -68,4 +71,6 @@ def test_full_size_step_lowers_for_cuda_and_tpu(name):
     exported = jax.export.export(step, platforms=["cuda", "tpu"])(*shapes)
     assert exported.platforms == ("cuda", "tpu")
     leaves = len(jax.tree.leaves(state))
-    assert [a.shape for a in exported.out_avals[:leaves]] == [x.shape for x in jax.tree.leaves(state)]
+    assert [a.shape for a in exported.out_avals[:leaves]] == [
+        x.shape for x in jax.tree.leaves(state)
+    ]
