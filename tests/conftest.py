@@ -32,5 +32,6 @@ flags.FLAGS.mark_as_parsed()
 @pytest.fixture(autouse=True)
 def _float_width(request: pytest.FixtureRequest) -> None:
     """Fails a test of 64-bit floats in a process of 32-bit ones, where it would mean nothing."""
-    if request.node.get_closest_marker("x64") and not jax.config.jax_enable_x64:
+    wide = any(request.node.get_closest_marker(name) for name in ("x64", "parity"))
+    if wide and not jax.config.jax_enable_x64:
         pytest.fail("this test needs 64-bit floats: run it with JAX_ENABLE_X64=1")

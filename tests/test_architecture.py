@@ -1,138 +1,261 @@
-"""Imports point down only, and the core needs nothing but jax, flax, optax, numpy and chex."""
+"""Imports point down only: which module may import which, at any depth, and what works without what."""
 
 import ast
+import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
-OURS = ("piapdf_jax", "experiments", "data_builders")
-RECORDS = {f"piapdf_jax.{m}" for m in ("action_units", "folds", "records", "pi_maps", "faces")}
-_P = "piapdf_jax."
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = ("piapdf_jax", "experiments", "data_builders")
 
-#: Module prefix -> prefixes it may import; the longest prefix that fits a module rules it.
-RULES = {
-    "piapdf_jax": set(),
-    _P + "action_units": set(),
-    _P + "folds": {_P + "action_units"},
-    _P + "records": {_P + "action_units"},
-    _P + "pi_maps": {_P + "action_units"},
-    _P + "metrics": {_P + "action_units"},
-    _P + "faces": {_P + "records"},
-    _P + "batch": set(),
-    _P + "keys": set(),
-    _P + "losses": {_P + "batch"},
-    _P + "feedback": set(),
-    _P + "models": {_P + "models", _P + "batch"},
-    _P + "stages": {_P + m for m in ("models", "losses", "feedback", "batch", "keys")}
-    | {_P + "action_units", _P + "stages.base"},
-    _P + "data": {_P + m for m in ("records", "folds", "pi_maps", "action_units", "batch", "keys")}
-    | {_P + "data"},
-    _P + "runtime": {_P + "runtime", _P + "stages.base", _P + "batch", _P + "keys"},
-    "data_builders": {"data_builders", *RECORDS},
-    "experiments": {"experiments", "piapdf_jax", "data_builders.prepare"},
-    # Where the truth table of a synthetic data set lies is the one thing asked of its builder.
-    "experiments.pipeline": {
-        *("experiments", "piapdf_jax", "data_builders.prepare"),
-        "data_builders.synthetic_faces",
-    },
+#: Own modules that a module may import. A name that ends in ".*" stands for a package with all it
+#: holds; the longest key that fits a module is its rule.
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "piapdf_jax": (
+        # public names, loaded on first use
+        "piapdf_jax.feedback",
+        "piapdf_jax.losses",
+        "piapdf_jax.models.*",
+        "piapdf_jax.pi_maps",
+    ),
+    "piapdf_jax.action_units": (),
+    "piapdf_jax.batch": (),
+    "piapdf_jax.keys": (),
+    "piapdf_jax.feedback": (),
+    "piapdf_jax.folds": ("piapdf_jax.action_units",),
+    "piapdf_jax.records": ("piapdf_jax.action_units",),
+    "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
+    "piapdf_jax.metrics": ("piapdf_jax.action_units",),
+    "piapdf_jax.faces": ("piapdf_jax.records",),
+    "piapdf_jax.losses": ("piapdf_jax.batch",),
+    "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch"),
+    "piapdf_jax.stages.base": ("piapdf_jax.batch", "piapdf_jax.keys"),
+    # no stage imports another: they meet through exports
+    "piapdf_jax.stages.*": (
+        "piapdf_jax.models.*",
+        "piapdf_jax.losses",
+        "piapdf_jax.feedback",
+        "piapdf_jax.batch",
+        "piapdf_jax.keys",
+        "piapdf_jax.action_units",
+        "piapdf_jax.stages.base",
+    ),
+    "piapdf_jax.data.*": (
+        "piapdf_jax.data.*",
+        "piapdf_jax.records",
+        "piapdf_jax.folds",
+        "piapdf_jax.pi_maps",
+        "piapdf_jax.action_units",
+        "piapdf_jax.batch",
+        "piapdf_jax.keys",
+    ),
+    "piapdf_jax.runtime.*": (
+        "piapdf_jax.runtime.*",
+        "piapdf_jax.stages.base",
+        "piapdf_jax.batch",
+        "piapdf_jax.keys",
+    ),
+    "experiments.pipeline": (
+        "experiments.*",
+        "piapdf_jax.*",
+        "data_builders.prepare",
+        "data_builders.synthetic_faces",  # where the true labels lie
+    ),
+    "experiments.*": ("experiments.*", "piapdf_jax.*", "data_builders.prepare"),
+    "data_builders.*": (
+        "data_builders.*",
+        "piapdf_jax.action_units",
+        "piapdf_jax.folds",
+        "piapdf_jax.records",
+        "piapdf_jax.pi_maps",
+        "piapdf_jax.faces",
+    ),
+}
+#: Outside packages that a module may not import: whatever loads JAX, and what the core does without.
+JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
+HEAVY = ("grain", "tensorflow_datasets", "array_record", "orbax", "rich", "tensorboardX")
+FORBIDDEN: dict[str, tuple[str, ...]] = {
+    "data_builders.*": JAX,
+    **{f"piapdf_jax.{name}": JAX for name in ("action_units", "folds", "records", "pi_maps")},
+    "piapdf_jax.faces": JAX,
+    "piapdf_jax.metrics": JAX,
+    "piapdf_jax.losses": ("flax", *HEAVY),
+    "piapdf_jax.feedback": ("flax", *HEAVY),
+    # the networks' library shows nowhere above the networks
+    "piapdf_jax.stages.*": ("flax", *HEAVY),
+    "piapdf_jax.runtime.*": ("flax", "grain", "tensorflow_datasets"),
+    "piapdf_jax.models.*": HEAVY,
+    "experiments.*": ("flax",),
 }
 
 
-def covers(prefix: str, module: str) -> bool:
-    return module == prefix or module.startswith(prefix + ".")
+def fits(module: str, pattern: str) -> bool:
+    base = pattern.removesuffix(".*")
+    return module == base or (pattern != base and module.startswith(base + "."))
 
 
-def imported(source: str, package: str) -> set[str]:
-    """Modules of ours that a source imports, at any depth."""
-    found = set()
+Table = dict[str, tuple[str, ...]]
+
+
+def rule(module: str, table: Table) -> tuple[str, ...] | None:
+    """What stands at the longest pattern that fits; None where none does."""
+    found = [pattern for pattern in table if fits(module, pattern)]
+    return table[max(found, key=len)] if found else None
+
+
+def module_name(path: pathlib.Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {module_name(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+
+
+def imported(module: str, source: str, *, is_package: bool = False) -> set[str]:
+    """Dotted names of all modules that a source imports, at any depth, also by a string."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"relative import in {package}"
             base = node.module or ""
-            folder = ROOT / base.replace(".", "/")
-            for alias in node.names:
-                below = (folder / f"{alias.name}.py").exists() or (folder / alias.name).is_dir()
-                found.add(f"{base}.{alias.name}" if below else base)
-    return {name for name in found if name.split(".")[0] in OURS}
+            if node.level:
+                parts = module.split(".")
+                up = node.level - is_package
+                base = ".".join(filter(None, (*parts[: len(parts) - up], base)))
+            # "from package import module" imports the module, "from module import name" does not
+            below = {f"{base}.{alias.name}" for alias in node.names} & PATHS.keys()
+            names.update(below)
+            if len(below) < len(node.names):
+                names.add(base)
+        elif isinstance(node, ast.Constant) and node.value in PATHS and "." in node.value:
+            names.add(node.value)
+    return names
 
 
-def upward(module: str, source: str) -> set[str]:
-    """Imports of a module that its rule does not allow."""
-    rule = max((p for p in RULES if covers(p, module)), key=len)
-    return {
-        name
-        for name in imported(source, module)
-        if not any(covers(allowed, name) for allowed in RULES[rule]) and name != module
-    }
+def violations(module: str, source: str, *, is_package: bool = False) -> list[str]:
+    """What a module's source imports against the tables, one line each."""
+    allowed, forbidden = rule(module, ALLOWED), rule(module, FORBIDDEN) or ()
+    if allowed is None:
+        return [f"{module} falls under no rule of this test: say what it may import"]
+    wrong = []
+    for name in sorted(imported(module, source, is_package=is_package) - {module}):
+        top = name.partition(".")[0]
+        own = top in PACKAGES
+        if own and not any(fits(name, pattern) for pattern in allowed):
+            wrong.append(f"{module} may not import {name}")
+        if not own and top in forbidden:
+            wrong.append(f"{module} may not import {name}")
+        if top == "tests":
+            wrong.append(f"{module} may not import tests")
+    return wrong
 
 
-def modules() -> dict[str, str]:
-    found = {}
-    for top in OURS:
-        for path in sorted((ROOT / top).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path.read_text()
-    return found
+@pytest.mark.parametrize("module", sorted(PATHS))
+def test_module_imports_only_what_lies_below_it(module: str) -> None:
+    path = PATHS[module]
+    assert not violations(module, path.read_text(), is_package=path.name == "__init__.py")
 
 
-@pytest.mark.parametrize("module", modules())
-def test_imports_point_down(module):
-    assert not upward(module, modules()[module])
-
-
-def test_every_module_has_a_room_of_its_own():
-    for module in modules():
-        rule = max((p for p in RULES if covers(p, module)), key=len)
-        assert rule != "piapdf_jax" or module == "piapdf_jax", f"no rule for {module}"
+def test_every_rule_is_of_a_module_that_exists() -> None:
+    names = {*ALLOWED, *FORBIDDEN, *(name for names in ALLOWED.values() for name in names)}
+    unknown = {name.removesuffix(".*") for name in names} - PATHS.keys()
+    assert not unknown
 
 
 @pytest.mark.parametrize(
-    "module, source",
+    ("module", "source", "culprit"),
     [
-        ("piapdf_jax.losses", "from piapdf_jax.models import piap"),
-        ("piapdf_jax.feedback", "def f():\n    import piapdf_jax.keys"),
-        ("piapdf_jax.stages.piap", "from piapdf_jax.stages import identity"),
-        ("piapdf_jax.runtime.loop", "from piapdf_jax.losses import au_loss"),
-        ("piapdf_jax.data.streams", "from piapdf_jax.stages.base import Stage"),
-        ("data_builders.bp4d.raw", "from piapdf_jax.batch import Batch"),
-        ("experiments.scoring", "from data_builders.synthetic_faces import truth_path"),
+        ("piapdf_jax.feedback", "from piapdf_jax import batch", "piapdf_jax.batch"),
+        ("piapdf_jax.stages.piap", "import piapdf_jax.stages.identity", "stages.identity"),
+        ("piapdf_jax.stages.piap", "from . import identity", "stages.identity"),
+        ("piapdf_jax.stages.piap", "from .identity import IdentityStage", "stages.identity"),
+        ("piapdf_jax.stages.piap", "from ..runtime import loop", "runtime.loop"),
+        ("piapdf_jax.stages.piap", "def f():\n    import flax.linen as nn", "flax.linen"),
+        ("piapdf_jax.losses", "def f():\n    from piapdf_jax.models import piap", "models.piap"),
+        (
+            "piapdf_jax.runtime.loop",
+            "import importlib\nimportlib.import_module('piapdf_jax.losses')",
+            "piapdf_jax.losses",
+        ),
+        ("piapdf_jax.records", "if True:\n    import jax.numpy", "jax.numpy"),
+        ("data_builders.schema", "class A:\n    from piapdf_jax import losses", "losses"),
+        ("data_builders.schema", "from experiments.config import x", "experiments.config"),
+        ("experiments.report", "import data_builders.schema", "data_builders.schema"),
+        ("piapdf_jax.novelty", "", "no rule"),
     ],
 )
-def test_an_upward_import_is_seen(module, source):
-    assert upward(module, source)
+def test_a_module_that_breaks_a_rule_is_found(module: str, source: str, culprit: str) -> None:
+    (line,) = violations(module, source)
+    assert module in line and culprit in line
 
 
-def run(code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+def in_a_process_of_its_own(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def test_builders_side_never_loads_jax():
-    names = [*sorted(RECORDS), "data_builders.schema", "data_builders.prepare"]
-    run(
-        f"import importlib, sys\nfor m in {names}: importlib.import_module(m)\n"
-        "assert not {'jax', 'flax', 'tensorflow', 'torch'} & set(sys.modules), 'jax was loaded'"
+def test_what_builders_need_leaves_jax_out() -> None:
+    modules = ["piapdf_jax", "data_builders.schema", "data_builders.prepare"]
+    modules += [f"piapdf_jax.{name}" for name in ("faces", "records", "folds", "pi_maps")]
+    code = f"""
+import importlib, sys
+for name in {modules}:
+    importlib.import_module(name)
+    print(name, sorted({{key.partition('.')[0] for key in sys.modules}} & {set(JAX)}))
+"""
+    assert in_a_process_of_its_own(code).splitlines() == [f"{name} []" for name in modules]
+
+
+#: Absent on a machine that has just jax, flax, optax, numpy, chex (which needs absl, and flax rich).
+BLOCKED = (
+    "grain",
+    "tensorflow_datasets",
+    "array_record",
+    "orbax",
+    "cv2",
+    "dlib",
+    "tensorboardX",
+    "torch",
+)
+CORE = sorted(
+    name
+    for name in PATHS
+    if fits(name, "piapdf_jax.*")
+    and not any(
+        fits(name, out) for out in ("piapdf_jax.data.*", "piapdf_jax.runtime.*", "piapdf_jax.faces")
     )
+)
 
 
-def test_core_imports_without_the_rest():
-    core = [
-        m
-        for m in modules()
-        if m.startswith("piapdf_jax") and not any(covers(_P + r, m) for r in ("data", "runtime"))
-    ]
-    blocked = ("grain", "tensorflow_datasets", "orbax", "cv2", "dlib", "array_record")
-    run(
-        "import importlib, sys\n"
-        "class Block:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.split('.')[0] in {blocked}: raise ImportError('blocked: ' + name)\n"
-        "sys.meta_path.insert(0, Block())\n"
-        # flax has optional helpers on orbax; a package that is not installed is what a GPU box has.
-        f"for m in {core}: importlib.import_module(m)"
-    )
+def test_the_core_works_with_jax_flax_optax_numpy_and_chex_alone() -> None:
+    code = f"""
+import importlib, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in {BLOCKED}:
+            raise ModuleNotFoundError('No module named ' + repr(name), name=name)
+
+sys.meta_path.insert(0, Absent())
+for name in {CORE}:
+    importlib.import_module(name)
+for name in {BLOCKED}:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        print('absent', name)
+"""
+    assert in_a_process_of_its_own(code).splitlines() == [f"absent {name}" for name in BLOCKED]

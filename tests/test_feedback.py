@@ -492,12 +492,11 @@ def test_variants_share_their_draws():
     ):
         step = make(learner, labels="sample", **options)
         state = step.init((mlp_params(0), None), (mlp_params(1), None))
-        _, info = step.update(state, labeled, unlabeled, jax.random.key(5))
+        _, info = jax.jit(step.update)(state, labeled, unlabeled, jax.random.key(5))
         seen.append((info.positive_rate, info.losses, info.gradient_norms, info.agreement))
     for other in seen[1:]:
         assert_trees(seen[0], other, rtol=1e-5)
-    step = make(learner, labels="sample")
-    _, other = step.update(state, labeled, unlabeled, jax.random.key(6))
+    _, other = jax.jit(step.update)(state, labeled, unlabeled, jax.random.key(6))
     assert not np.allclose(other.losses["teacher_pseudo"], seen[0][1]["teacher_pseudo"])
 
 
@@ -727,19 +726,8 @@ def test_settings_that_mean_nothing_are_refused(options, reason):
 
 # Compilation.
 
-EVERY = [
-    {},
-    {"labels": "sample", "drop_on": "positive", "confidence": 0.6},
-    {"estimator": "jvp"},
-    {"estimator": "difference"},
-    {"direction": "update"},
-    {"variant": "continuous", "cosine": True, "estimator": "vjp", "baseline_decay": 0.9},
-    {"variant": "continuous", "labels": "sample", "teacher_term": "score", "learning_rate": 0.1},
-    {"variant": "exact"},
-]
 
-
-@pytest.mark.parametrize("options", EVERY)
+@pytest.mark.parametrize("options", [{"labels": "sample", "confidence": 0.6}, {"variant": "exact"}])
 def test_phases_equal_the_whole_step_under_jit(options):
     learner = Learner(mlp_apply, identity, masked_bce, optax.sgd(ETA, momentum=0.9))
     plain, phased = make(learner, **options), make(learner, phases=True, **options)

@@ -48,7 +48,9 @@ def pi_expected(logits: np.ndarray, maps: np.ndarray, weight: float, dice: float
 def ap_expected(p: np.ndarray, q: np.ndarray) -> float:
     """Equation (4), for cosines away from 1."""
     p, q = p.astype(np.float64), q.astype(np.float64)
-    cosine = [np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in zip(p, q)]
+    cosine = [
+        np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in zip(p, q, strict=True)
+    ]
     return float(np.mean([-np.log(1 - abs(c)) for c in cosine]))
 
 
@@ -109,13 +111,12 @@ def test_au_loss_has_no_gradient_at_unknown_cells_and_the_residual_elsewhere() -
     np.testing.assert_allclose(slope, expected, rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("size", [1.0, 1e4, np.inf])
+@pytest.mark.parametrize("size", [1.0, 1e4])
 def test_au_loss_without_a_known_cell_is_zero_with_zero_gradient(size: float) -> None:
     logits = jnp.full((BATCH, UNITS), size)
     loss, slope = jax.value_and_grad(au_loss)(logits, jnp.full((BATCH, UNITS), -1.0))
     assert loss == 0
-    if np.isfinite(size):
-        np.testing.assert_array_equal(slope, np.zeros((BATCH, UNITS)))
+    np.testing.assert_array_equal(slope, np.zeros((BATCH, UNITS)))
 
 
 def test_ap_loss_is_equation_4() -> None:

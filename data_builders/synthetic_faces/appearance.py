@@ -76,7 +76,8 @@ def layers(identity: Identity, canvas: Canvas) -> Layers:
 
 def _neck_cover(canvas: Canvas, width: float) -> np.ndarray:
     """Coverage of neck, shoulders and ears."""
-    column = np.array(((0.52, 0.5), (0.5, 1.1), (0.52, 1.35), (0.75, 1.5), (1.5, 1.68), (1.5, 2.9)))
+    column = np.array(((0.52, 0.5), (0.5, 1.1), (0.56, 1.36), (0.95, 1.52), (1.42, 1.68), (1.68, 2.05), (1.74, 2.9)))
+    column = curve(column)
     outline = np.concatenate((column, (column * (-1, 1))[::-1]))
     neck = paint.full(canvas, paint.area(canvas, outline, soft=0.9))
     for side in (-1, 1):
@@ -187,8 +188,11 @@ def _hair_cover(identity, canvas, rng) -> tuple[np.ndarray, np.ndarray]:
     back = np.zeros_like(front)
     if identity.style in _LONG:
         end = _LONG[identity.style]
-        side = 0.86 + volume
-        drop = np.array(((side, end), (side + 0.03, end * 0.45), (side - 0.02, -0.1), (0.7, -0.5), (0, -0.9)))
+        side = 0.86 + volume * (0.55 if identity.style == "curly" else 1)
+        drop = np.array((
+            (side - 0.3, end + 0.04), (side - 0.03, end), (side + 0.03, end - 0.25), (side - 0.02, -0.1),
+            (0.7, -0.5), (0, -0.9),
+        ))  # fmt: skip
         shape = curve(_mirrored(drop + rng.normal(0, 0.02, drop.shape))) * (width, 1)
         back = paint.full(canvas, paint.area(canvas, shape, soft=2))
     ragged = 0.12 * _noise(canvas, rng, 1.5)

@@ -116,8 +116,11 @@ def nose(canvas: Canvas, picture: np.ndarray, layers: Layers, points: np.ndarray
         paint.darken(picture, paint.strokes(canvas, [rim], width=0.014, soft=1.2), 0.55)
 
 
-def mouth(canvas: Canvas, picture: np.ndarray, identity: Identity, layers: Layers, points: np.ndarray) -> paint.Area:
-    """Paints lips, and teeth and tongue where the mouth is open.
+def mouth(
+    canvas: Canvas, picture: np.ndarray, identity: Identity, layers: Layers, points: np.ndarray,
+    tense: float,
+) -> paint.Area:  # fmt: skip
+    """Paints lips, and teeth and tongue where the mouth is open; ``tense`` 0..1 drains and rolls in the lips.
 
     Returns:
         Coverage of the lips, which shine a little.
@@ -128,7 +131,7 @@ def mouth(canvas: Canvas, picture: np.ndarray, identity: Identity, layers: Layer
         0.45 + 0.55 * layers.tone[0] / 0.78
     )
     lips = paint.area(canvas, np.concatenate((upper, lower[::-1])), soft=1.0)
-    paint.blend(picture, lips, red, 0.75)
+    paint.blend(picture, lips, red, 0.75 * (1 - 0.6 * tense))
     paint.darken(picture, paint.area(canvas, np.concatenate((upper, top[::-1])), soft=1.0), 0.22)
     inside = np.concatenate((top, bottom[::-1]))
     gap = float((points[[65, 66, 67], 1] - points[[63, 62, 61], 1]).mean())

@@ -37,9 +37,9 @@ def _middle(points: np.ndarray, s: dict[int, float]) -> list[Fold]:
         _line((-0.2, lip + 0.1 + arc), (0, lip + 0.085 - arc), (0.2, lip + 0.1 + arc),
               width=0.018, depth=0.25 + 0.65 * s[17]),
         _line((-0.15, lip + 0.055), (0, lip + 0.05), (0.15, lip + 0.055), width=0.014,
-              depth=0.75 * s[24]),
+              depth=0.95 * s[24]),
         _line((-0.17, points[51, 1] - 0.035), (0, points[51, 1] - 0.03),
-              (0.17, points[51, 1] - 0.035), width=0.012, depth=0.55 * s[24]),
+              (0.17, points[51, 1] - 0.035), width=0.012, depth=0.75 * s[24]),
         _line((-0.08, root - 0.03), (0, root - 0.015), (0.08, root - 0.03), width=0.012,
               depth=0.7 * s[9] + 0.35 * s[4]),
     ]  # fmt: skip
@@ -137,8 +137,8 @@ def _mouth(points: np.ndarray, s: dict[int, float], side: int) -> list[Fold]:
         rise = 0.25 * max(0.0, x - 0.08)
         found += [
             _line((side * x, upper[1] - 0.012 + rise), (side * x * 1.12, upper[1] - 0.07 + rise),
-                  width=0.011, depth=0.6 * s[23]),
+                  width=0.011, depth=0.8 * s[23]),
             _line((side * x, lower[1] + 0.012 - rise), (side * x * 1.12, lower[1] + 0.065 - rise),
-                  width=0.011, depth=0.5 * s[23]),
+                  width=0.011, depth=0.7 * s[23]),
         ]  # fmt: skip
     return found

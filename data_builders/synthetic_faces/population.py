@@ -7,7 +7,7 @@ words, so neither the order of drawing nor the number of processes matters.
 import dataclasses
 import functools
 import hashlib
-import statistics
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ AU_KINDS, IDENTITY_KINDS = ("bp4d", "disfa", "afew_va"), ("webface", "lfw")
 FRAMES = 12  # of a BP4D sequence; the first and last two are uncoded
 CODED = range(2, 10)
 DISFA_FRAMES, AFEW_FRAMES, AFEW_ACTORS = 20, 10, 48
+_BLOCKS = 10
 IDENTITIES = {"webface": (80, 12), "lfw": (60, 6)}  # people, pictures of each
 
 #: Share of frames that show each AU: BP4D's published base rates (ME-GraphAU's lists, whole set).
@@ -60,7 +61,7 @@ class Rules:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sequence:
+class Clip:
     """One subject in one task.
 
     Attributes:
@@ -172,7 +173,7 @@ def _thresholds(rules: Rules) -> np.ndarray:
     return np.array([np.quantile(drive[:, k], 1 - rates[au]) for k, au in enumerate(_aus(kind))])
 
 
-def sequence(rules: Rules, subject: str, task: str) -> Sequence:
+def sequence(rules: Rules, subject: str, task: str) -> Clip:
     """What one subject does in one task, and what is published about it.
 
     Args:
@@ -201,10 +202,10 @@ def sequence(rules: Rules, subject: str, task: str) -> Sequence:
     frames = start + np.arange(length)
     coded = np.isin(np.arange(length), CODED) if kind == "bp4d" else np.ones(length, bool)
     if kind == "afew_va":
-        return Sequence(subject, task, frames, coded, strengths, {}, {})
+        return Clip(subject, task, frames, coded, strengths, {}, {})
     clean = {au: present[:, k] for k, au in enumerate(aus)}
     published = _publish(rules, subject, task, frames, clean)
-    return Sequence(subject, task, frames, coded, strengths, clean, published)
+    return Clip(subject, task, frames, coded, strengths, clean, published)
 
 
 def _others(kind, subject, task, aus, strength) -> list[dict[int, float]]:
@@ -257,27 +258,27 @@ def loose_expression(rng: np.random.Generator) -> dict[int, float]:
     return strengths
 
 
-def pairs(kind: str = "lfw", *, blocks: int = 10, size: int = 30) -> list[tuple]:
-    """Pairs for verification, LFW's protocol: ten blocks that share no person, half of each the same person.
+def pairs(people: Sequence[str] | None = None, *, size: int = 30) -> list[tuple]:
+    """Pairs for verification, LFW's protocol: blocks that share no person, half of each the same person.
+
+    Args:
+        people: names, None for all of ``lfw``; every six of them make a block, at most ten.
+        size: same-person pairs of a block, and different-person pairs.
 
     Returns:
-        Rows (name, number, name, number, 1 if the same person, block); numbers from 1.
+        Rows (name, number, name, number, 1 if the same person, block); numbers from 1. Empty below two people.
     """
-    people, pictures = subjects(kind), IDENTITIES[kind][1]
+    people = subjects("lfw") if people is None else people
+    blocks = min(_BLOCKS, max(1, len(people) * _BLOCKS // IDENTITIES["lfw"][0]))
     share = len(people) // blocks
     rows: list[tuple] = []
-    for block in range(blocks):
-        rng = generator("pairs", kind, block)
+    for block in range(blocks if len(people) > 1 else 0):
+        rng = generator("pairs", block)
         group = people[block * share : (block + 1) * share]
-        shots = [(name, number) for name in group for number in range(1, pictures + 1)]
+        shots = [(name, k) for name in group for k in range(1, IDENTITIES["lfw"][1] + 1)]
         couples = [(a, b) for i, a in enumerate(shots) for b in shots[i + 1 :]]
         for same in (1, 0):
             fitting = [(a, b) for a, b in couples if (a[0] == b[0]) == bool(same)]
             for k in rng.choice(len(fitting), size, replace=False):
                 rows.append((*fitting[k][0], *fitting[k][1], same, block))
     return rows
-
-
-def mean_always_yes(rates: dict[int, float]) -> float:
-    """Mean F1 (percent) of a detector that says yes to everything, from base rates."""
-    return 100 * statistics.fmean(2 * p / (1 + p) for p in rates.values())

@@ -93,7 +93,8 @@ def _draw(canvas, identity, strengths, points, coarse, scene) -> tuple[np.ndarra
     skin = layers.skin.copy()
     features.eyes(canvas, skin, identity, layers, points, scene.gaze)
     features.nose(canvas, skin, layers, points)
-    lips = features.mouth(canvas, skin, identity, layers, points)
+    tense = min(1.0, strengths.get(23, 0.0) + strengths.get(24, 0.0))
+    lips = features.mouth(canvas, skin, identity, layers, points, tense)
     features.brows(canvas, skin, identity, points, strengths.get(4, 0.0))
     behind = layers.behind.copy()
     _clothes(canvas, behind, layers, scene)
@@ -120,7 +121,7 @@ def _face(canvas, points) -> np.ndarray:
 
 
 def _clothes(canvas, picture, layers, scene) -> None:
-    collar = np.array(((-1.6, 1.55), (-0.62, 1.48), (0, 1.72), (0.62, 1.48), (1.6, 1.55), (1.6, 2.4), (-1.6, 2.4)))
+    collar = np.array(((-1.8, 1.55), (-0.62, 1.48), (0, 1.72), (0.62, 1.48), (1.8, 1.55), (1.8, 2.95), (-1.8, 2.95)))
     shirt = paint.area(canvas, collar, soft=1.0)
     shirt.cover[:] *= layers.neck[shirt.window]
     paint.blend(picture, shirt, scenes.clothes(scene))

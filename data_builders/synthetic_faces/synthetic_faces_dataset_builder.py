@@ -86,8 +86,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         metadata = tfds.core.MetadataDict()
         if config.kind == "lfw":
             names = population.subjects("lfw")[: config.people]
-            chosen = [row for row in population.pairs() if row[0] in names and row[2] in names]
-            metadata["pairs"] = [list(row) for row in chosen]
+            metadata["pairs"] = [list(row) for row in population.pairs(names)]
         return self.dataset_info_from_configs(features=features, metadata=metadata)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:

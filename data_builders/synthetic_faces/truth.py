@@ -29,7 +29,7 @@ def truth_path(
     return root / config / version / "truth.npz"
 
 
-def write(path: pathlib.Path, sequences: Sequence[population.Sequence]) -> None:
+def write(path: pathlib.Path, sequences: Sequence[population.Clip]) -> None:
     """Writes the table, all at once.
 
     Args:

@@ -106,6 +106,8 @@ class Checkpoints:
                 restored = self._read(step, abstract)
             except _ForeignCheckpoint as error:
                 raise ValueError(str(error)) from None
+            except (MemoryError, jax.errors.JaxRuntimeError):
+                raise  # the machine's fault, not the checkpoint's
             except Exception as error:
                 self._put_aside(step, error)
                 continue

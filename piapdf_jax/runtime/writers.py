@@ -193,7 +193,7 @@ class Progress:
         every: float = 10.0,
     ) -> None:
         self.name, self.steps, self.batch_size, self.every = name, steps, batch_size, every
-        self._begin: tuple[float, int] | None = None
+        self._from, self._begin = step, None
         self._said, self._shown, self._loss, self._bar = time.monotonic(), shown, "", None
         console = Console(stderr=True)
         if shown and console.is_terminal:
@@ -210,6 +210,8 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._bar is not None:
             self._bar.start()
+        elif self._shown:
+            log.info("%s: step %d/%d, compiling", self.name, self._from, self.steps)
         return self
 
     def __exit__(self, *_: object) -> None:

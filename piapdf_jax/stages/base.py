@@ -179,7 +179,7 @@ def guarded_update(
     Returns:
         The state after the step, and ``loss``, ``gradient_norm`` and ``count_skipped``.
     """
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
     new = (optax.apply_updates(state.params, updates), batch_stats, opt_state)

@@ -98,7 +98,7 @@ class PI2Refine:
             return au_loss(au_logits, batch.labels), stats
 
         (loss, stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        reached = optax.global_norm(gradients["generator"])
+        reached = optax.tree.norm(gradients["generator"])
         state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
         return state, {**metrics, "generator_gradient_norm": jnp.asarray(reached)}
 

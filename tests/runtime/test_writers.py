@@ -98,9 +98,10 @@ def test_plain_progress_says_rate_and_time_left(clock, caplog):
             clock[0] += 1.0
             progress.update(step)
     said = [record.getMessage() for record in caplog.records]
-    assert said[0] == "pi1: step 1/100, loss 2.0000, first step done"
-    assert said[1] == "pi1: step 11/100, loss 2.0000, 8.0 images/s, 89 s left"
-    assert len(said) == 3
+    assert said[0] == "pi1: step 0/100, compiling"
+    assert said[1] == "pi1: step 1/100, loss 2.0000, first step done"
+    assert said[2] == "pi1: step 11/100, loss 2.0000, 8.0 images/s, 89 s left"
+    assert len(said) == 4
 
 
 def test_bar_on_a_terminal(monkeypatch):

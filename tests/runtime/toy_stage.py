@@ -26,7 +26,7 @@ SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8
 
 @dataclasses.dataclass(frozen=True)
 class ToyStage:
-    """Image -> standardise by running statistics -> tanh -> AU logits, with noise and a frozen part."""
+    """Image, standardised, tanh layer, AU logits; with noise and a frozen part."""
 
     optimizer: OptimizerConfig = OptimizerConfig(steps=40, learning_rate=0.02, warmup=0.1)
     noise: float = 0.1

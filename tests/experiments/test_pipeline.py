@@ -1,0 +1,207 @@
+"""The demo shrunk to seconds: every stage, its exports, its resuming, its errors."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from experiments import config as configs
+from experiments.pipeline import Pipeline
+from piapdf_jax.data.source import CorruptShard
+
+NANO = ["model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
+NANO += [f"{name}.batch_size=8" for name in ("pi1", "pi2", "identity", "baseline", "piap", "df")]
+NANO += [f"{name}.steps=4" for name in ("pi1", "pi2", "identity", "baseline", "piap", "df")]
+NANO += ["disfa.batch_size=8", "disfa.steps=3", "disfa.dataset=synthetic_faces/small_disfa"]
+NANO += ["data.dataset=synthetic_faces/small_bp4d", "pi1.dataset=synthetic_faces/small_afew_va"]
+NANO += ["identity.dataset=synthetic_faces/small_webface"]
+NANO += ["identity.pairs=synthetic_faces/small_lfw"]
+
+
+def run(data, runs, *settings, stages=(), config="demo", name=""):
+    loaded = configs.load(config, [*NANO, *settings])
+    pipeline = Pipeline(
+        loaded, data_dir=str(data), runs_dir=str(runs), name=name or loaded.name, stages=stages
+    )
+    return pipeline.run()
+
+
+def contents(runs: pathlib.Path) -> dict[str, str]:
+    """Bitwise digests of all exports, by training."""
+    infos = [json.loads(path.read_text()) for path in runs.glob("exports/*/*/export.json")]
+    return {info["training"]: info["content"] for info in infos}
+
+
+@pytest.fixture(scope="module")
+def demo(small_data, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    return run(small_data, runs), runs
+
+
+def test_every_stage_says_what_it_did(demo):
+    results, runs = demo
+    trainings = results["trainings"]
+    assert list(trainings) == ["pi1", "pi2", "identity", "baseline", "piap", "piapdf"]
+    for name, training in trainings.items():
+        report = training["report"]
+        assert report["steps"] == 4 and report["skipped"] == 0
+        assert np.isfinite([report["loss_start"], report["loss_end"]]).all()
+        assert report["frozen_unchanged"] is True
+        for part, row in report["trained"].items():
+            assert row["moved"] == row["leaves"] > 0, (name, part)
+    assert set(trainings["piap"]["consumed"]) == {"pi2", "identity"}
+    assert set(trainings["piapdf"]["consumed"]) == {"pi2", "identity", "piap"}
+    assert trainings["pi2"]["consumed"]["pi1"] == trainings["pi1"]["digest"]
+    stored = json.loads((runs / "demo" / "results.json").read_text())
+    assert stored["trainings"].keys() == trainings.keys()
+
+
+def test_scores_are_complete(demo):
+    scores = {name: row["scores"] for name, row in demo[0]["trainings"].items()}
+    assert len(scores["pi1"]["iou_per_map"]) == 12
+    assert scores["pi2"]["maps_moved"]["mean_abs"] > 0
+    assert 0 <= scores["identity"]["verification"] <= 1
+    for name in ("baseline", "piap", "piapdf"):
+        assert len(scores[name]["published"]["f1"]) == len(scores[name]["true"]["f1"]) == 12
+        assert scores[name]["identity_probe"]["chance"] == 0.5  # two people are held out
+    assert scores["piapdf"]["parameters"] == scores["baseline"]["parameters"]
+    totals = demo[0]["trainings"]["piapdf"]["report"]["totals"]
+    signs = [totals[f"count_{sign}"] for sign in ("positive", "negative", "zero")]
+    assert sum(signs) == 4
+
+
+def test_generator_gets_a_gradient(demo):
+    lines = next((demo[1] / "demo" / "pi2").glob("*/metrics.jsonl")).read_text().splitlines()
+    assert all(json.loads(line)["generator_gradient_norm"] > 0 for line in lines)
+
+
+def test_picture_shows_three_sources_for_three_faces(demo):
+    import cv2
+
+    picture = cv2.imread(demo[0]["picture"])
+    faces = 2  # so many people are held out in the small data
+    assert picture.shape[0] > 3 * faces * 100 and picture.shape[1] > 12 * 100
+    assert picture.std() > 20
+
+
+def test_second_run_trains_nothing_and_scores_the_same(demo, small_data):
+    results, runs = demo
+    before = {path: path.stat().st_mtime_ns for path in runs.glob("exports/*/*/export.json")}
+    again = run(small_data, runs, name="again")
+    after = {path: path.stat().st_mtime_ns for path in runs.glob("exports/*/*/export.json")}
+    assert before == after
+    for name, training in again["trainings"].items():
+        assert training["scores"] == results["trainings"][name]["scores"]
+
+
+def test_seed_of_pi1_is_its_own(demo, small_data):
+    results, runs = demo
+    other = run(small_data, runs, "seed=3", "methods=pi2", stages=("pi1", "pi2"), name="seed3")
+    digests = {name: row["digest"] for name, row in other["trainings"].items()}
+    assert digests["pi1"] == results["trainings"]["pi1"]["digest"]
+    assert digests["pi2"] != results["trainings"]["pi2"]["digest"]
+
+
+def test_deleted_export_is_trained_again_bitwise(demo, small_data, tmp_path):
+    runs = tmp_path / "runs"
+    shutil.copytree(demo[1], runs)
+    before = contents(runs)
+    shutil.rmtree(runs / "exports" / "baseline")
+    run(small_data, runs, "methods=baseline")
+    assert contents(runs) == before
+
+
+def test_export_left_out_by_stages_is_named(small_data, tmp_path):
+    with pytest.raises(configs.ConfigError, match="training 'pi1' with digest [0-9a-f]{16}"):
+        run(small_data, tmp_path, stages=("pi2",))
+
+
+def test_flipped_truth_changes_no_training(demo, small_data, tmp_path):
+    from data_builders.synthetic_faces import truth_path
+
+    path = truth_path(str(small_data), "small_bp4d")
+    with np.load(path, allow_pickle=False) as table:
+        flipped = {**table, "clean": 1 - table["clean"]}
+    np.savez(tmp_path / "truth.npz", **flipped)
+    setting = f"eval.truth={tmp_path / 'truth.npz'}"
+    results = run(small_data, tmp_path / "runs", setting, "methods=baseline")
+    assert contents(tmp_path / "runs")["baseline"] == contents(demo[1])["baseline"]
+    scores, before = (r["trainings"]["baseline"]["scores"] for r in (results, demo[0]))
+    assert scores["published"] == before["published"]
+    assert scores["true"] != before["true"]
+
+
+@pytest.mark.parametrize("variant", ["continuous", "none", "constant"])
+def test_variants_of_feedback_run(demo, small_data, variant):
+    results = run(
+        small_data, demo[1], f"df.variant={variant}", "methods=piapdf", "df.steps=2", name=variant
+    )
+    totals = results["trainings"]["piapdf"]["report"]["totals"]
+    expected = {"none": "count_zero", "constant": "count_positive"}.get(variant)
+    if expected:
+        assert totals[expected] == 2
+    else:
+        assert totals["count_positive"] + totals["count_negative"] == 2
+
+
+def test_disfa_goes_on_from_piap(demo, small_data):
+    results = run(small_data, demo[1], "methods=disfa", name="disfa")
+    disfa = results["trainings"]["disfa"]
+    assert disfa["consumed"]["piap"] == demo[0]["trainings"]["piap"]["digest"]
+    assert disfa["scores"]["aus"] == [1, 2, 4, 6, 9, 12, 25, 26]
+    assert set(disfa["scores"]["true"]) == set(disfa["scores"]["published"])
+
+
+def test_corrupt_shard_is_named(small_data, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    shard = next((data / "synthetic_faces" / "small_bp4d" / "1.0.0").glob("*part1.array_record*"))
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    with pytest.raises(CorruptShard, match=shard.name):
+        run(data, tmp_path / "runs", "methods=baseline")
+
+
+def launch(data, runs, *settings) -> list[str]:
+    command = [sys.executable, "-m", "experiments.piapdf", "--config=demo", "--stages=baseline"]
+    command += [f"--data_dir={data}", f"--runs_dir={runs}"]
+    return command + [f"--set={setting}" for setting in (*NANO, *settings)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_and_resumed_is_the_straight_run(small_data, tmp_path, number):
+    settings = ["methods=baseline", "baseline.steps=40", "run.checkpoint_every=7"]
+    run(small_data, tmp_path / "straight", *settings)
+    stopped = subprocess.Popen(
+        launch(small_data, tmp_path / "stopped", *settings),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+    )
+    folder = tmp_path / "stopped" / "demo" / "baseline"
+    for _ in range(1200):
+        lines = [path.read_text().count("\n") for path in folder.glob("*/metrics.jsonl")]
+        if lines and lines[0] >= 5:
+            break
+        time.sleep(0.1)
+    stopped.send_signal(number)
+    _, told = stopped.communicate(timeout=120)
+    assert "stopped and saved at step" in told and "Traceback" not in told
+    assert stopped.returncode > 128
+    assert not list((tmp_path / "stopped").glob("exports/*/*/export.json"))
+    run(small_data, tmp_path / "stopped", *settings)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "straight")
+    assert lines_of(tmp_path / "stopped") == lines_of(tmp_path / "straight")
+
+
+def lines_of(runs: pathlib.Path) -> list[dict]:
+    path = next((runs / "demo" / "baseline").glob("*/metrics.jsonl"))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    clocks = ("seconds", "images_per_second", "wait_seconds", "time")
+    return [{k: v for k, v in row.items() if k not in clocks} for row in rows]
