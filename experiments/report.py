@@ -1,6 +1,7 @@
 """What a run prints: a line a training, and the table of F1 with "always yes" beside it."""
 
 import logging
+import math
 import pathlib
 from typing import Any
 
@@ -38,7 +39,8 @@ def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None
     log.info("%s [%s] took %s", TRAININGS[name].title, result["digest"], result["consumed"] or "-")
     log.info(
         "  loss %.4f -> %.4f in %d steps, %.0f s (first step %.0f s), %.0f images/s, %d skipped",
-        report["loss_start"], report["loss_end"], report["steps"], report["seconds"],
+        *(math.nan if loss is None else loss for loss in (report["loss_start"], report["loss_end"])),
+        report["steps"], report["seconds"],
         report["first_step_seconds"], report["images_per_second"], report["skipped"],
     )  # fmt: skip
     moved = ", ".join(

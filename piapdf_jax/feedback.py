@@ -531,8 +531,7 @@ def discrete_feedback(
     Args:
         teacher: the model that labels.
         student: the model that learns from the labels; may be the same Learner.
-        known_labels: labeled batch -> (labels [B, C], mask [B, C] bool): Y_l, and where it is
-            known.
+        known_labels: labeled batch -> (labels [B, C], mask [B, C] bool), Y_l and where it is known.
         variant: "discrete", the paper's gate; "continuous", fb as a number; "exact", the
             second-order gradient; "none", c = 0, a supervised teacher; "constant", c = `positive`,
             self-training. The last two measure the feedback all the same, so that all log alike.
@@ -554,8 +553,7 @@ def discrete_feedback(
         feedback_weight: factor of every coefficient.
         confidence: accept only pseudo labels with max(p, 1 - p) at least this; None for all.
         learning_rate: for "continuous", eta: a number or a schedule of the student's step count.
-        cosine: for "continuous", the cosine of labeled gradient and direction in the place of eta
-            fb.
+        cosine: for "continuous", the cosine of labeled gradient and direction instead of eta fb.
         baseline_decay: for "continuous", subtract a moving average with this decay.
         phases: False: `update` compiles nothing; compile it whole, such as by
             `jax.jit(step.update, donate_argnums=0)`. True: `update` compiles its parts and must not
@@ -570,8 +568,7 @@ def discrete_feedback(
 
     Raises:
         ValueError: settings that mean nothing together, with the reason; from `init`, "exact" with
-        an
-            optimizer that has no derivative where a gradient is 0 (Adam without `eps_root`).
+            an optimizer that has no derivative where a gradient is 0 (Adam without `eps_root`).
 
     Source: PIAP-DF section 3.3, equations (7)-(14).
     """

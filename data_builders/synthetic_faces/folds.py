@@ -46,7 +46,7 @@ def _middle(points: np.ndarray, s: dict[int, float]) -> list[Fold]:
     for x, y in ((-0.1, 0.13), (0.06, 0.11), (-0.02, 0.17), (0.11, 0.17), (-0.12, 0.2),
                  (0.03, 0.215), (-0.06, 0.24), (0.09, 0.235)):  # fmt: skip
         found.append(_line((x - 0.012, chin - y), (x + 0.012, chin - y + 0.008), width=0.02,
-                           depth=0.8 * s[17]))  # fmt: skip
+                           depth=0.55 * s[17]))  # fmt: skip
     return found
 
 
@@ -133,12 +133,12 @@ def _mouth(points: np.ndarray, s: dict[int, float], side: int) -> list[Fold]:
         _line((corner[0] - side * 0.09, corner[1] + 0.09), (corner[0] - side * 0.03,
               corner[1] + 0.13), width=0.014, depth=0.5 * s[15]),
     ]  # fmt: skip
-    for x in (0.03, 0.09, 0.15, 0.21):
+    for x in (0.045, 0.115, 0.185):
         rise = 0.25 * max(0.0, x - 0.08)
         found += [
             _line((side * x, upper[1] - 0.012 + rise), (side * x * 1.12, upper[1] - 0.07 + rise),
-                  width=0.011, depth=0.8 * s[23]),
+                  width=0.011, depth=0.55 * s[23]),
             _line((side * x, lower[1] + 0.012 - rise), (side * x * 1.12, lower[1] + 0.065 - rise),
-                  width=0.011, depth=0.7 * s[23]),
+                  width=0.011, depth=0.5 * s[23]),
         ]  # fmt: skip
     return found

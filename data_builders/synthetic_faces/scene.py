@@ -52,7 +52,7 @@ def draw_scene(rng: np.random.Generator, *, spread: float = 1.0) -> Scene:
     Returns:
         The scene.
     """
-    bend = np.clip(rng.standard_normal(3), -2, 2) * (11, 7, 5) * spread
+    bend = np.clip(rng.standard_normal(3), -2, 2) * (12, 7.5, 5) * spread
     azimuth, height = np.deg2rad((rng.uniform(-75, 75), rng.uniform(-8, 60)))
     light = np.array(
         (np.sin(azimuth) * np.cos(height), -np.sin(height), np.cos(azimuth) * np.cos(height))
@@ -69,8 +69,8 @@ def draw_scene(rng: np.random.Generator, *, spread: float = 1.0) -> Scene:
         ambient=tuple(float(v) for v in ambient),
         exposure=float(1.25 * np.exp(rng.normal(0, 0.16))),
         gaze=tuple(float(v) for v in rng.normal(0, (0.016, 0.008))),
-        zoom=float(np.exp(rng.normal(0, 0.05 * spread))),
-        shift=tuple(float(v) for v in rng.normal(0, 0.022 * spread, 2)),
+        zoom=float(np.exp(rng.normal(0, 0.055 * spread))),
+        shift=tuple(float(v) for v in rng.normal(0, 0.026 * spread, 2)),
         tilt=float(rng.normal(0, 3.0 * spread)),
         blur=float(max(0.0, rng.normal(0.35, 0.35))),
         noise=float(rng.uniform(0.5, 3.5)),
