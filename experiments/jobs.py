@@ -236,7 +236,8 @@ class Jobs:
         student = dataclasses.replace(
             c.df.optimizer_config(), learning_rate=c.df.student_learning_rate
         )
-        stage = FeedbackStage(
+        stage = _checked(
+            FeedbackStage,
             **chosen,
             model=c.model,
             teacher_optimizer=c.df.optimizer_config(),
@@ -303,6 +304,14 @@ class Jobs:
         else:
             batches = streams.LabeledStream(records, reading)
         return lambda step: streams.iterate(batches, step, workers=reading.workers)
+
+
+def _checked(make: Callable[..., Any], **settings: Any) -> Any:
+    """Makes a stage; settings that mean nothing together are the user's mistake."""
+    try:
+        return make(**settings)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _needed(weights: LossWeights, begin: str | None) -> tuple[str, ...]:

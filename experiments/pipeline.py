@@ -89,6 +89,7 @@ class Pipeline:
         began = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.json").write_text(config_json(self.config))
+        (self.folder / "versions.json").write_text(json.dumps(versions(), indent=2))
         wanted = [name for name in ordered(self.config.methods) if name in self.stages]
         results: dict[str, Any] = {
             "config": self.config.name,

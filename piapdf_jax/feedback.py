@@ -191,8 +191,7 @@ class FeedbackStep(NamedTuple):
     Attributes:
         init: ((params, model_state) of the teacher, the same of the student) -> FeedbackState. All
             is copied, so both may start from the same arrays and the state may be donated.
-        update: (state, labeled, unlabeled, key) -> (state, FeedbackInfo); a new typed key each
-            step.
+        update: (state, labeled, unlabeled, key) -> (state, FeedbackInfo), a new typed key each time.
     """
 
     init: Callable[[tuple[Any, Any], tuple[Any, Any]], FeedbackState]

@@ -76,7 +76,17 @@ def layers(identity: Identity, canvas: Canvas) -> Layers:
 
 def _neck_cover(canvas: Canvas, width: float) -> np.ndarray:
     """Coverage of neck, shoulders and ears."""
-    column = np.array(((0.52, 0.5), (0.5, 1.1), (0.56, 1.36), (0.95, 1.52), (1.42, 1.68), (1.68, 2.05), (1.74, 2.9)))
+    column = np.array(
+        (
+            (0.52, 0.5),
+            (0.5, 1.1),
+            (0.56, 1.36),
+            (0.95, 1.52),
+            (1.42, 1.68),
+            (1.68, 2.05),
+            (1.74, 2.9),
+        )
+    )
     column = curve(column)
     outline = np.concatenate((column, (column * (-1, 1))[::-1]))
     neck = paint.full(canvas, paint.area(canvas, outline, soft=0.9))
@@ -103,7 +113,10 @@ def _skin(identity, canvas, points, tone, rng) -> np.ndarray:
     mottle = 1 + 0.035 * _noise(canvas, rng, 7) + 0.03 * _noise(canvas, rng, 1)
     skin *= mottle[..., None]
     red = np.zeros((canvas.height, canvas.width), np.float32)
-    spots = [(0.0, points[30, 1] + 0.02, 0.11, 0.1, 0.8), (0.0, points[8, 1] - 0.15, 0.2, 0.12, 0.4)]
+    spots = [
+        (0.0, points[30, 1] + 0.02, 0.11, 0.1, 0.8),
+        (0.0, points[8, 1] - 0.15, 0.2, 0.12, 0.4),
+    ]
     spots += [(side * 0.44, 0.38, 0.17, 0.15, 1.0) for side in (-1, 1)]
     for cx, cy, rx, ry, height in spots:
         bump = np.exp(-(((y - cy) / ry) ** 2))[:, None] * np.exp(-(((x - cx) / rx) ** 2))[None, :]
@@ -141,7 +154,9 @@ def _strands(identity, canvas, rng) -> np.ndarray:
     curls = 22.0 if identity.style == "curly" else 2.5
     angle = angle + curls * _noise(canvas, rng, 9 if identity.style == "curly" else 24)
     texture = cv2.GaussianBlur(rng.standard_normal((96, 1024), np.float32), (0, 0), 1.1, sigmaY=9)
-    texture += 0.8 * cv2.GaussianBlur(rng.standard_normal((96, 1024), np.float32), (0, 0), 5, sigmaY=12)
+    texture += 0.8 * cv2.GaussianBlur(
+        rng.standard_normal((96, 1024), np.float32), (0, 0), 5, sigmaY=12
+    )
     texture /= texture.std()
     strand = cv2.remap(
         texture, angle.astype(np.float32), radius.astype(np.float32), cv2.INTER_LINEAR,

@@ -84,7 +84,9 @@ def drawing_time() -> tuple[float, float]:
     """Milliseconds of one core that a frame takes: drawing alone, and drawing and encoding."""
     cv2.setNumThreads(1)
     rules = population.Rules("bp4d")
-    jobs = [builder.Job(rules, subject, "T1", True, 0) for subject in population.subjects("bp4d")[:4]]
+    jobs = [
+        builder.Job(rules, subject, "T1", True, 0) for subject in population.subjects("bp4d")[:4]
+    ]
     builder.draw(jobs[0])
     start = time.process_time()
     count = sum(len(builder.draw(job)) for job in jobs[1:])
@@ -131,14 +133,17 @@ def _folder(data_dir: pathlib.Path) -> pathlib.Path:
 
 def _key(record: dict) -> tuple[str, str, int]:
     subject, task = (
-        text.decode() if isinstance(text, bytes) else text for text in (record["subject"], record["task"])
+        text.decode() if isinstance(text, bytes) else text
+        for text in (record["subject"], record["task"])
     )
     return subject, task, int(record["frame"])
 
 
 def _truth(data_dir: pathlib.Path) -> dict[tuple[str, str, int], np.ndarray]:
     with np.load(truth.truth_path(data_dir, "bp4d")) as file:
-        keys = zip(file["subject"].tolist(), file["task"].tolist(), file["frame"].tolist(), strict=True)
+        keys = zip(
+            file["subject"].tolist(), file["task"].tolist(), file["frame"].tolist(), strict=True
+        )
         return dict(zip(keys, file["clean"], strict=True))
 
 

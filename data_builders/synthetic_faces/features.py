@@ -26,7 +26,9 @@ def eyes(
         outline = np.concatenate((upper, lower[::-1]))
         center = (upper[12] + lower[12]) / 2
         width = np.abs(upper[-1, 0] - upper[0, 0])
-        crease = upper + (0, -0.034) + np.outer(np.sin(np.linspace(0, np.pi, len(upper))), (0, -0.02))
+        crease = (
+            upper + (0, -0.034) + np.outer(np.sin(np.linspace(0, np.pi, len(upper))), (0, -0.02))
+        )
         paint.darken(picture, paint.strokes(canvas, [crease], width=0.018, soft=1.0), 0.5)
         paint.darken(picture, paint.area(canvas, outline, soft=3.5), 0.3)
         opening = paint.area(canvas, outline, soft=0.5)
@@ -35,11 +37,15 @@ def eyes(
         lid_shadow = paint.strokes(canvas, [upper + (0, 0.012)], width=0.03, soft=1.3)
         inside = lid_shadow.cover * _within(opening, lid_shadow)
         paint.darken(picture, paint.Area(lid_shadow.window, inside), 0.55)
-        caruncle = paint.area(canvas, paint.ellipse(upper[-1] + (side * 0.012, 0.002), 0.016, 0.011), soft=0.7)
+        caruncle = paint.area(
+            canvas, paint.ellipse(upper[-1] + (side * 0.012, 0.002), 0.016, 0.011), soft=0.7
+        )
         paint.blend(picture, caruncle, layers.tone * (1, 0.5, 0.45), 0.8)
         lash = upper[:-2].copy()
         lash[0] += (side * 0.02, -0.004)
-        paint.blend(picture, paint.strokes(canvas, [lash], width=0.022, soft=0.6), dark * 0.35, 0.95)
+        paint.blend(
+            picture, paint.strokes(canvas, [lash], width=0.022, soft=0.6), dark * 0.35, 0.95
+        )
         paint.blend(picture, paint.strokes(canvas, [lower], width=0.011, soft=0.7), dark, 0.75)
 
 
@@ -49,8 +55,14 @@ def _within(opening: paint.Area, other: paint.Area) -> np.ndarray:
     rows = [max(o.start, w.start) for o, w in zip(opening.window, other.window, strict=True)]
     ends = [min(o.stop, w.stop) for o, w in zip(opening.window, other.window, strict=True)]
     if rows[0] < ends[0] and rows[1] < ends[1]:
-        into = tuple(slice(a - w.start, b - w.start) for a, b, w in zip(rows, ends, other.window, strict=True))
-        of = tuple(slice(a - o.start, b - o.start) for a, b, o in zip(rows, ends, opening.window, strict=True))
+        into = tuple(
+            slice(a - w.start, b - w.start)
+            for a, b, w in zip(rows, ends, other.window, strict=True)
+        )
+        of = tuple(
+            slice(a - o.start, b - o.start)
+            for a, b, o in zip(rows, ends, opening.window, strict=True)
+        )
         cover[into] = opening.cover[of]
     return cover
 
@@ -58,7 +70,12 @@ def _within(opening: paint.Area, other: paint.Area) -> np.ndarray:
 def _iris(canvas, picture, opening, identity, center, width) -> None:
     radius = width * 0.2
     dark = np.array(identity.iris, np.float32)
-    rings = ((1.0, dark * 0.3, 0.5), (0.85, dark, 0.6), (0.55, dark * 1.5, 0.8), (0.42, dark * 0.02, 0.4))
+    rings = (
+        (1.0, dark * 0.3, 0.5),
+        (0.85, dark, 0.6),
+        (0.55, dark * 1.5, 0.8),
+        (0.42, dark * 0.02, 0.4),
+    )
     for size, color, soft in rings:
         disk = paint.area(canvas, paint.ellipse(center, radius * size, radius * size), soft=soft)
         paint.blend(picture, paint.Area(disk.window, disk.cover * _within(opening, disk)), color)
@@ -72,10 +89,17 @@ def eye_sparkle(canvas: Canvas, picture: np.ndarray, points: np.ndarray, light, 
         spot = center + 0.022 * np.array((light[0], light[1])) + (0, -0.006)
         opening = paint.area(canvas, np.concatenate((upper, lower[::-1])), soft=0.4)
         glint = paint.area(canvas, paint.ellipse(spot, 0.011, 0.01), soft=0.5)
-        paint.blend(picture, paint.Area(glint.window, glint.cover * _within(opening, glint)), (1, 1, 1), 0.85)
+        paint.blend(
+            picture,
+            paint.Area(glint.window, glint.cover * _within(opening, glint)),
+            (1, 1, 1),
+            0.85,
+        )
 
 
-def brows(canvas: Canvas, picture: np.ndarray, identity: Identity, points: np.ndarray, knit: float) -> None:
+def brows(
+    canvas: Canvas, picture: np.ndarray, identity: Identity, points: np.ndarray, knit: float
+) -> None:
     """Paints both brows hair by hair; ``knit`` 0..1 turns the inner hairs up."""
     rng = np.random.default_rng(identity.seed + 7)
     color = np.minimum(np.array(identity.hair, np.float32) * 0.6, 0.13)
@@ -90,9 +114,18 @@ def brows(canvas: Canvas, picture: np.ndarray, identity: Identity, points: np.nd
         place = rng.random(80)
         root = rng.random(80)[:, None]
         index = place * (len(line) - 1)
-        start = np.stack([np.interp(index, np.arange(len(line)), edge[:, c]) for edge in (top, bottom) for c in (0, 1)], 1)
+        start = np.stack(
+            [
+                np.interp(index, np.arange(len(line)), edge[:, c])
+                for edge in (top, bottom)
+                for c in (0, 1)
+            ],
+            1,
+        )
         foot = start[:, :2] * (1 - root) + start[:, 2:] * root
-        lean = np.stack((side * (0.01 + 0.035 * (1 - place**3)), -0.012 - 0.02 * place**2 * (1 + knit)), 1)
+        lean = np.stack(
+            (side * (0.01 + 0.035 * (1 - place**3)), -0.012 - 0.02 * place**2 * (1 + knit)), 1
+        )
         hairs = np.stack((foot, foot + lean * rng.uniform(0.7, 1.2, (80, 1))), 1)
         drawn = paint.strokes(canvas, hairs, width=0.0085, soft=0.4)
         paint.blend(picture, drawn, color * 0.6, 0.8 * identity.brow_darkness)
@@ -107,8 +140,12 @@ def nose(canvas: Canvas, picture: np.ndarray, layers: Layers, points: np.ndarray
     for side in (-1, 1):
         corner = points[35] if side > 0 else points[31]
         inner = points[34] if side > 0 else points[32]
-        hole = paint.ellipse((corner * 0.4 + inner * 0.6) + (0, -0.018), wing * 0.27, 0.02, tilt=-side * 18)
-        paint.blend(picture, paint.area(canvas, hole, soft=0.9), layers.tone * (0.07, 0.045, 0.04), 0.92)
+        hole = paint.ellipse(
+            (corner * 0.4 + inner * 0.6) + (0, -0.018), wing * 0.27, 0.02, tilt=-side * 18
+        )
+        paint.blend(
+            picture, paint.area(canvas, hole, soft=0.9), layers.tone * (0.07, 0.045, 0.04), 0.92
+        )
         rim = curve(np.stack((
             corner + (side * 0.008, -0.095), corner + (side * 0.03, -0.045), corner + (side * 0.018, 0.004),
             (corner + inner) / 2 + (0, 0.012),
@@ -125,11 +162,14 @@ def mouth(
     Returns:
         Coverage of the lips, which shine a little.
     """
-    upper, lower = curve(points[48:55], steps=6), curve(points[[48, 59, 58, 57, 56, 55, 54]], steps=6)
-    top, bottom = curve(points[60:65], steps=6), curve(points[[60, 67, 66, 65, 64]], steps=6)
-    red = layers.tone * (0.92, 0.45, 0.45) * (1 - identity.lip_red) + np.array((0.5, 0.1, 0.1)) * identity.lip_red * (
-        0.45 + 0.55 * layers.tone[0] / 0.78
+    upper, lower = (
+        curve(points[48:55], steps=6),
+        curve(points[[48, 59, 58, 57, 56, 55, 54]], steps=6),
     )
+    top, bottom = curve(points[60:65], steps=6), curve(points[[60, 67, 66, 65, 64]], steps=6)
+    red = layers.tone * (0.92, 0.45, 0.45) * (1 - identity.lip_red) + np.array(
+        (0.5, 0.1, 0.1)
+    ) * identity.lip_red * (0.45 + 0.55 * layers.tone[0] / 0.78)
     lips = paint.area(canvas, np.concatenate((upper, lower[::-1])), soft=1.0)
     paint.blend(picture, lips, red, 0.75 * (1 - 0.6 * tense))
     paint.darken(picture, paint.area(canvas, np.concatenate((upper, top[::-1])), soft=1.0), 0.22)
@@ -141,7 +181,12 @@ def mouth(
     middle = (top + bottom) / 2
     line = curve(np.concatenate((ends[:1] + (0.012, 0), middle[::6], ends[1:] - (0.012, 0))))
     share = 0.9 if gap < 0.03 else 0.3
-    paint.blend(picture, paint.strokes(canvas, [line], width=0.014, soft=0.7), layers.tone * (0.12, 0.05, 0.05), share)
+    paint.blend(
+        picture,
+        paint.strokes(canvas, [line], width=0.014, soft=0.7),
+        layers.tone * (0.12, 0.05, 0.05),
+        share,
+    )
     for end in ends:
         paint.darken(picture, paint.area(canvas, paint.ellipse(end, 0.022, 0.016), soft=1.8), 0.45)
     rim = lower[4:-4] + (0, 0.022)
@@ -158,12 +203,22 @@ def _open_mouth(canvas, picture, inside, top, points, gap) -> None:
     teeth = paint.area(canvas, np.concatenate((row - (0, 0.02), edge[::-1])), soft=0.8)
     within = paint.Area(teeth.window, teeth.cover * _within(hollow, teeth))
     paint.blend(picture, within, (0.62, 0.58, 0.5), 0.9)
-    gaps = [np.array(((x, points[62, 1] - 0.02), (x, points[62, 1] + depth))) for x in np.arange(-0.18, 0.19, 0.045)]
+    gaps = [
+        np.array(((x, points[62, 1] - 0.02), (x, points[62, 1] + depth)))
+        for x in np.arange(-0.18, 0.19, 0.045)
+    ]
     lines = paint.strokes(canvas, gaps, width=0.005, soft=0.5)
     paint.darken(picture, paint.Area(lines.window, lines.cover * _within(within, lines)), 0.35)
     if gap > 0.08:
-        tongue = paint.area(canvas, paint.ellipse(points[66] + (0, -0.005), 0.13, gap * 0.35), soft=2)
-        paint.blend(picture, paint.Area(tongue.window, tongue.cover * _within(hollow, tongue)), (0.3, 0.08, 0.08), 0.8)
+        tongue = paint.area(
+            canvas, paint.ellipse(points[66] + (0, -0.005), 0.13, gap * 0.35), soft=2
+        )
+        paint.blend(
+            picture,
+            paint.Area(tongue.window, tongue.cover * _within(hollow, tongue)),
+            (0.3, 0.08, 0.08),
+            0.8,
+        )
 
 
 def glasses(canvas: Canvas, picture: np.ndarray, identity: Identity, points: np.ndarray) -> None:
@@ -182,8 +237,16 @@ def glasses(canvas: Canvas, picture: np.ndarray, identity: Identity, points: np.
                         np.sign(np.sin(t)) * np.abs(np.sin(t)) ** power * 0.16), 1)  # fmt: skip
         rims.append(rim + eye + (side * 0.02, 0.04))
         paint.blend(picture, paint.area(canvas, rims[-1]), (0.9, 0.92, 0.95), 0.05)
-    paint.darken(picture, paint.strokes(canvas, [rim + (0, 0.03) for rim in rims], width=width, soft=1.5, closed=True), 0.45)
-    paint.blend(picture, paint.strokes(canvas, rims, width=width, soft=0.4, closed=True), color, 0.95)
+    paint.darken(
+        picture,
+        paint.strokes(
+            canvas, [rim + (0, 0.03) for rim in rims], width=width, soft=1.5, closed=True
+        ),
+        0.45,
+    )
+    paint.blend(
+        picture, paint.strokes(canvas, rims, width=width, soft=0.4, closed=True), color, 0.95
+    )
     y = points[27, 1] + 0.03
     bridge = curve(np.array(((-0.11, y + 0.02), (0, y - 0.015), (0.11, y + 0.02))))
     arms = [np.array(((side * 0.6, y - 0.02), (side * 0.78, y - 0.03))) for side in (-1, 1)]

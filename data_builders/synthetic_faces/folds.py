@@ -59,10 +59,24 @@ def _forehead(points: np.ndarray, s: dict[int, float], side: int, age: float) ->
         medial = max(rest, (0.95 - 0.12 * row) * s[1])
         lateral = max(rest, (0.95 - 0.12 * row) * s[2])
         y = inner[1] - up
-        found.append(_line((0, y - 0.01 + 0.012 * row), (side * 0.14, y - 0.02),
-                           (side * 0.3, y + 0.035 - 0.03 * s[2]), width=0.014, depth=medial))
-        found.append(_line((side * 0.3, middle[1] - up + 0.01), (outer[0], outer[1] - up),
-                           (side * 0.68, outer[1] - up + 0.075), width=0.014, depth=lateral))
+        found.append(
+            _line(
+                (0, y - 0.01 + 0.012 * row),
+                (side * 0.14, y - 0.02),
+                (side * 0.3, y + 0.035 - 0.03 * s[2]),
+                width=0.014,
+                depth=medial,
+            )
+        )
+        found.append(
+            _line(
+                (side * 0.3, middle[1] - up + 0.01),
+                (outer[0], outer[1] - up),
+                (side * 0.68, outer[1] - up + 0.075),
+                width=0.014,
+                depth=lateral,
+            )
+        )
     x = abs(inner[0]) * 0.55
     found += [
         _line((side * (x + 0.012), inner[1] - 0.12), (side * x, inner[1] - 0.01),
@@ -129,7 +143,7 @@ def _mouth(points: np.ndarray, s: dict[int, float], side: int) -> list[Fold]:
               (corner[0] + side * 0.08, corner[1] + 0.055), width=0.014, depth=0.55 * s[14]),
         _line((corner[0] + side * 0.015, corner[1] + 0.015),
               (corner[0] + side * 0.045, corner[1] + 0.09),
-              (corner[0] + side * 0.05, corner[1] + 0.19), width=0.018, depth=0.95 * s[15]),
+              (corner[0] + side * 0.055, corner[1] + 0.165), width=0.018, depth=0.8 * s[15]),
         _line((corner[0] - side * 0.09, corner[1] + 0.09), (corner[0] - side * 0.03,
               corner[1] + 0.13), width=0.014, depth=0.5 * s[15]),
     ]  # fmt: skip

@@ -187,7 +187,11 @@ def sample(canvas: Canvas, height: np.ndarray, points: np.ndarray, *, step: int 
 
     spot = (canvas.pixels(points) - (step - 1) / 2) / step
     found = cv2.remap(
-        height, spot[:, None, 0], spot[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        height,
+        spot[:, None, 0],
+        spot[:, None, 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
     )
     return found[:, 0]
 

@@ -49,7 +49,12 @@ def light(
     below = cv2.resize(cv2.GaussianBlur(small_face[::2, ::2], (0, 0), 2.2), size[::1])[::2, ::2]
     under = 1 - 0.75 * np.roll(below, 7, axis=0) * (1 - small_face)
     facing = (direction[2] - gx * direction[0] - gy * direction[1]) * length
-    key = np.maximum((facing + 0.22) / 1.22, 0) * (0.28 + 0.72 * clear) * under * (0.45 + 0.55 * open_sky)
+    key = (
+        np.maximum((facing + 0.22) / 1.22, 0)
+        * (0.28 + 0.72 * clear)
+        * under
+        * (0.45 + 0.55 * open_sky)
+    )
     sky = (0.78 - 0.22 * gy * length) * open_sky * under
     colors = zip(scene.ambient, scene.key, strict=True)
     planes = [sky * np.float32(a) + key * np.float32(k) for a, k in colors]

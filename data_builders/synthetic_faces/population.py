@@ -218,7 +218,9 @@ def _others(kind, subject, task, aus, strength) -> list[dict[int, float]]:
         peak = rng.uniform(0.3, 0.9) * (rng.random() < odds)
         found.append(np.clip(peak * (0.6 + 0.6 * wave), 0, 1) * (au not in aus))
     if 24 in aus:  # pressed lips stay shut
-        shut = 1 - np.minimum(1, 2 * np.maximum(strength[:, aus.index(24)], strength[:, aus.index(23)]))
+        shut = 1 - np.minimum(
+            1, 2 * np.maximum(strength[:, aus.index(24)], strength[:, aus.index(23)])
+        )
         found[1], found[2] = found[1] * shut, found[2] * shut
     rows = np.stack(found, 1)
     return [{au: float(v) for au, v in zip(_OTHER_AUS, row, strict=True) if v > 0} for row in rows]
@@ -252,7 +254,11 @@ def loose_expression(rng: np.random.Generator) -> dict[int, float]:
     strengths: dict[int, float] = {}
     if rng.random() < 0.5:
         smile = float(rng.uniform(0.3, 1))
-        strengths |= {12: smile, 6: smile * float(rng.random()), 25: float(rng.random() < 0.5) * smile}
+        strengths |= {
+            12: smile,
+            6: smile * float(rng.random()),
+            25: float(rng.random() < 0.5) * smile,
+        }
     for au in rng.choice((1, 2, 4, 7, 10, 14, 15, 17, 24, 26), rng.integers(0, 3), replace=False):
         strengths[int(au)] = float(rng.uniform(0.2, 0.9))
     return strengths

@@ -76,7 +76,9 @@ def _chosen(layout: str, people: int | Sequence[str] | None) -> tuple[str, ...]:
         return everyone[:people]
     strangers = sorted(set(people) - set(everyone))
     if strangers:
-        raise ValueError(f"{layout} has nobody called {strangers[0]!r}; give some of {everyone[:3]}...")
+        raise ValueError(
+            f"{layout} has nobody called {strangers[0]!r}; give some of {everyone[:3]}..."
+        )
     return tuple(people)
 
 

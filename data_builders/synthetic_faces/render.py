@@ -10,6 +10,7 @@ from data_builders.synthetic_faces import (
 )  # fmt: skip
 from piapdf_jax import faces
 
+
 class Picture(NamedTuple):
     """A finished picture.
 
@@ -116,12 +117,24 @@ def _face(canvas, points) -> np.ndarray:
     jaw = geometry.curve(points[anatomy.JAW], steps=4)
     width = np.abs(points[[0, 16], 0]).mean()
     skull = np.array(((0.985, -0.3), (0.87, -0.62), (0.55, -0.87), (0.2, -0.95))) * (width, 1)
-    top = geometry.curve(np.concatenate((points[16:17], skull, (skull * (-1, 1))[::-1], points[:1])))
+    top = geometry.curve(
+        np.concatenate((points[16:17], skull, (skull * (-1, 1))[::-1], points[:1]))
+    )
     return paint.full(canvas, paint.area(canvas, np.concatenate((jaw, top[1:-1])), soft=0.9))
 
 
 def _clothes(canvas, picture, layers, scene) -> None:
-    collar = np.array(((-1.8, 1.55), (-0.62, 1.48), (0, 1.72), (0.62, 1.48), (1.8, 1.55), (1.8, 2.95), (-1.8, 2.95)))
+    collar = np.array(
+        (
+            (-1.8, 1.55),
+            (-0.62, 1.48),
+            (0, 1.72),
+            (0.62, 1.48),
+            (1.8, 1.55),
+            (1.8, 2.95),
+            (-1.8, 2.95),
+        )
+    )
     shirt = paint.area(canvas, collar, soft=1.0)
     shirt.cover[:] *= layers.neck[shirt.window]
     paint.blend(picture, shirt, scenes.clothes(scene))
@@ -138,6 +151,8 @@ def _creases(canvas, points, strengths, age) -> np.ndarray:
             cut = round(len(path) * (1 - part) / 2)
             value = min(255.0, 255 * line.depth * share)
             thick = 1 if line.width < 0.017 else 2
-            cv2.polylines(drawn, [path[cut : len(path) - cut]], False, (value,), thick, cv2.LINE_AA, 4)
+            cv2.polylines(
+                drawn, [path[cut : len(path) - cut]], False, (value,), thick, cv2.LINE_AA, 4
+            )
     soft = cv2.GaussianBlur(drawn, (0, 0), 1.15)
     return np.multiply(soft, np.float32(2.3 / 255), dtype=np.float32)

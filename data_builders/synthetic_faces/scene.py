@@ -61,7 +61,9 @@ def draw_scene(rng: np.random.Generator, *, spread: float = 1.0) -> Scene:
     warmth = rng.normal(0, 0.09)
     tint = np.array((1 + warmth, 1, 1 - warmth)) * (1 + rng.normal(0, 0.025, 3))
     other = rng.normal(0, 0.07)
-    ambient = np.array((1 + other, 1, 1 - other)) * (1.2 - 0.75 * strength) * rng.uniform(0.85, 1.15)
+    ambient = (
+        np.array((1 + other, 1, 1 - other)) * (1.2 - 0.75 * strength) * rng.uniform(0.85, 1.15)
+    )
     return Scene(
         *(float(angle) for angle in bend),
         light=tuple(float(v) for v in light),
@@ -97,7 +99,9 @@ def background(scene: Scene, size: tuple[int, int]) -> np.ndarray:
     room *= 1 + rng.uniform(-0.35, 0.35) * ramp[None, :, None]
     for _ in range(rng.integers(0, 6)):
         x, y, w, h = rng.integers(0, 20, 2).tolist() + rng.integers(2, 12, 2).tolist()
-        room[y : y + h, x : x + w] = room[y : y + h, x : x + w] * 0.4 + 0.6 * rng.uniform(0.03, 0.8, 3)
+        room[y : y + h, x : x + w] = room[y : y + h, x : x + w] * 0.4 + 0.6 * rng.uniform(
+            0.03, 0.8, 3
+        )
     room = cv2.GaussianBlur(room, (0, 0), float(rng.uniform(0.4, 2.0)))
     room *= np.float32(scene.ambient) + np.float32(0.3) * np.float32(scene.key)
     large = cv2.resize(room, size, interpolation=cv2.INTER_LINEAR)
@@ -140,4 +144,6 @@ def _grain(size: int) -> np.ndarray:
     """A sheet of sensor noise [2 size, 2 size, 3], from which pictures cut theirs."""
     rng = np.random.default_rng(size)
     grain = rng.standard_normal((2 * size, 2 * size, 1), np.float32)
-    return grain + cv2.resize(0.5 * rng.standard_normal((size, size, 3), np.float32), (2 * size, 2 * size))
+    return grain + cv2.resize(
+        0.5 * rng.standard_normal((size, size, 3), np.float32), (2 * size, 2 * size)
+    )

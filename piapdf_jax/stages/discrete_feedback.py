@@ -159,7 +159,9 @@ def _functions(stage: FeedbackStage) -> tuple:
 @functools.lru_cache(maxsize=16)
 def _bound(stage: FeedbackStage) -> FeedbackStep:
     functions = _functions(stage)
-    continuous = stage.variant == "continuous"
+    # The other ways to measure come scaled by the student's step already.
+    scaled = stage.variant == "continuous" and stage.direction == "gradient"
+    scaled = scaled and stage.estimator != "difference"
     return discrete_feedback(
         _learner(stage, stage.teacher_optimizer, functions),
         _learner(stage, stage.student_optimizer, functions),
@@ -174,7 +176,7 @@ def _bound(stage: FeedbackStage) -> FeedbackStep:
         drop_rate=stage.drop_rate,
         drop_on=stage.drop_on,
         feedback_weight=stage.feedback_weight,
-        learning_rate=stage.student_optimizer.schedule() if continuous else None,
+        learning_rate=stage.student_optimizer.schedule() if scaled else None,
         phases=stage.phases,
     )
 

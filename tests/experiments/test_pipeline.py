@@ -151,6 +151,11 @@ def test_variants_of_feedback_run(demo, small_data, variant):
         assert totals["count_positive"] + totals["count_negative"] == 2
 
 
+def test_settings_that_mean_nothing_together_are_refused(small_data, tmp_path):
+    with pytest.raises(configs.ConfigError, match="soft"):
+        run(small_data, tmp_path, "methods=df", "df.labels=soft")
+
+
 def test_disfa_goes_on_from_piap(demo, small_data):
     results = run(small_data, demo[1], "methods=disfa", name="disfa")
     disfa = results["trainings"]["disfa"]

@@ -1,0 +1,62 @@
+"""Where data sets are looked for, and what their fingerprint depends on."""
+
+import json
+
+import pytest
+
+from piapdf_jax.data import source
+
+
+def make(folder, shard=b"records", info="{}"):
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text(info)
+    (folder / "set-part1.array_record-00000-of-00001").write_bytes(shard)
+    return folder
+
+
+def test_newest_version_is_taken(tmp_path):
+    for version in ("1.2.0", "1.10.0", "1.9.3"):
+        make(tmp_path / "bp4d" / version)
+    assert source.dataset_folder(tmp_path, "bp4d").name == "1.10.0"
+
+
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        ("bp4d", "python -m data_builders.prepare bp4d --data_dir=.* --manual_dir="),
+        ("bp4d", "data_builders/bp4d/README.md"),
+        ("synthetic_faces/lfw", "python -m data_builders.prepare synthetic_faces/lfw"),
+    ],
+)
+def test_missing_data_set_names_the_command(tmp_path, name, told):
+    with pytest.raises(source.MissingDataset, match=told):
+        source.dataset_folder(tmp_path, name)
+
+
+def test_unfinished_build_is_not_a_data_set(tmp_path):
+    (tmp_path / "bp4d" / "1.0.0.incompleteABC").mkdir(parents=True)
+    with pytest.raises(source.MissingDataset):
+        source.dataset_folder(tmp_path, "bp4d")
+
+
+def test_fingerprint_is_of_content_and_not_of_place(tmp_path):
+    first = source.fingerprint(make(tmp_path / "a" / "1.0.0"))
+    assert source.fingerprint(make(tmp_path / "b" / "1.0.0")) == first
+    assert source.fingerprint(make(tmp_path / "c" / "1.0.0", shard=b"Records")) != first
+    assert source.fingerprint(make(tmp_path / "d" / "1.0.0", info='{"a": 1}')) != first
+
+
+def test_remembered_checksums_give_the_same_and_notice_a_change(tmp_path):
+    folder, cache = make(tmp_path / "a" / "1.0.0"), tmp_path / "cache" / "sums.json"
+    first = source.fingerprint(folder, cache=cache)
+    assert source.fingerprint(folder, cache=cache) == first == source.fingerprint(folder)
+    assert len(json.loads(cache.read_text())) == 1
+    (folder / "set-part1.array_record-00000-of-00001").write_bytes(b"longer records")
+    assert source.fingerprint(folder, cache=cache) == source.fingerprint(folder) != first
+
+
+def test_torn_cache_is_made_anew(tmp_path):
+    folder, cache = make(tmp_path / "a" / "1.0.0"), tmp_path / "sums.json"
+    cache.write_text('{"torn')
+    assert source.fingerprint(folder, cache=cache) == source.fingerprint(folder)
+    assert json.loads(cache.read_text())
