@@ -172,8 +172,11 @@ class ExperimentConfig:
         for method in self.methods:
             if method not in METHODS:
                 raise ConfigError(_unknown("method", method, METHODS))
-        for section in (self.baseline, self.pi3, self.ap, self.piap, self.disfa):
-            section.weights()
+        for name in ("baseline", "pi3", "ap", "piap", "disfa"):
+            try:
+                getattr(self, name).weights()
+            except ValueError as error:
+                raise ConfigError(f"{name}: {error}") from error
 
     @property
     def aus(self) -> tuple[int, ...]:

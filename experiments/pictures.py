@@ -2,6 +2,7 @@
 
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 
 from piapdf_jax.data.source import Records
@@ -36,7 +37,7 @@ def pi_maps(
     images = np.stack([image for _, image, _ in loaded])
     rows = {"predefined": np.stack([np.asarray(maps) for _, _, maps in loaded])}
     for title, (stage, exported) in generators.items():
-        rows[title] = np.asarray(stage.predict(exported, images).pi_probs)
+        rows[title] = np.asarray(stage.predict(exported, jnp.asarray(images)).pi_probs)
     lines = [_header(reading.maps)]
     for face, image in enumerate(images):
         for title, maps in rows.items():

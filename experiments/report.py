@@ -47,6 +47,12 @@ def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None
         f"{part} {row['moved']}/{row['leaves']}" for part, row in report["trained"].items()
     )
     log.info("  leaves moved: %s; frozen bitwise unchanged: %s", moved, report["frozen_unchanged"])
+    for against in ("published", "true"):
+        if against in scores:
+            log.info(
+                "  mean F1 %.1f against %s labels of unseen people (always yes %.1f)",
+                scores[against]["mean_f1"], against, scores[against]["mean_always_yes"],
+            )  # fmt: skip
     if "verification" in scores:
         log.info(
             "  pair verification %.1f%% +- %.1f on unseen people",

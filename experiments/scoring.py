@@ -31,7 +31,7 @@ def _overlap(result: Evaluation, reading: streams.Reading) -> dict[str, Any]:
     assert result.pi_intersection is not None and result.pi_union is not None
     iou = metrics.iou(result.pi_intersection, result.pi_union)
     per_map = dict(zip(map(str, reading.maps), _rounded(iou), strict=True))
-    return {"iou": float(np.mean(iou)), "iou_per_map": per_map}
+    return {"iou": float(np.nanmean(iou)), "iou_per_map": per_map}
 
 
 def maps_moved(
@@ -116,9 +116,9 @@ def action_units(
         always = 100 * metrics.always_yes_f1(known)
         scores[name] = {
             "f1": _rounded(f1, 2),
-            "mean_f1": float(np.mean(f1)),
+            "mean_f1": float(np.nanmean(f1)),
             "always_yes": _rounded(always, 2),
-            "mean_always_yes": float(np.mean(always)),
+            "mean_always_yes": float(np.nanmean(always)),
             "roc_auc": _rounded(metrics.roc_auc(result.au_probs, known)),
             "unknown_cells": int((known == UNKNOWN).sum()),
         }

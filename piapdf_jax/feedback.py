@@ -323,6 +323,7 @@ def pseudo_labels(
     bar: float | jax.Array = threshold
     if kind == "sample":
         _refuse(key is None, "kind='sample' draws labels and needs a key.")
+        assert key is not None
         bar = 1 - jax.random.uniform(key, probs.shape, probs.dtype)  # in (0, 1]: p = 0 gives no 1
     return (probs >= bar).astype(probs.dtype), mask
 

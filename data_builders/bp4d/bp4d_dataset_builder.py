@@ -91,6 +91,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self.expected_examples = {
             split: sum(len(block.frames) for block in blocks) for split, blocks in splits.items()
         }
+        assert self.info.metadata is not None
         self.info.metadata.update(_metadata(videos, origins, report))
         return {split: self._generate_examples(blocks) for split, blocks in splits.items()}
 

@@ -82,11 +82,11 @@ class Identity:
     age: float
     freckles: float
     moles: int
-    hair: tuple[float, float, float]
+    hair: tuple[float, ...]
     style: str
     brow_thickness: float
     brow_darkness: float
-    iris: tuple[float, float, float]
+    iris: tuple[float, ...]
     lip_red: float
     beard: float
     glasses: int
@@ -120,7 +120,9 @@ def draw_identity(rng: np.random.Generator, sex: str | None = None) -> Identity:
         The person.
     """
     male = rng.random() < 0.5 if sex is None else sex == "M"
-    shape = dict(zip(PROPORTIONS, np.clip(rng.standard_normal(len(PROPORTIONS)), -2, 2)))
+    shape = dict(
+        zip(PROPORTIONS, np.clip(rng.standard_normal(len(PROPORTIONS)), -2, 2), strict=True)
+    )
     for name, shift in (("jaw_width", 0.7), ("brow_ridge", 0.6), ("upper_lip", -0.4)):
         shape[name] += shift if male else -shift
     skin = float(rng.beta(1.1, 1.3))

@@ -17,7 +17,7 @@ def _eye_lids(points: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
 
 def eyes(
     canvas: Canvas, picture: np.ndarray, identity: Identity, layers: Layers, points: np.ndarray,
-    gaze: tuple[float, float],
+    gaze: tuple[float, ...],
 ) -> None:  # fmt: skip
     """Paints both eyes into ``picture`` [H, W, 3]."""
     dark = layers.tone * np.float32(0.16)

@@ -28,7 +28,9 @@ class Canvas:
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Head units [..., 2] to pixels [..., 2], float32."""
-        return np.asarray(points, np.float32) * np.float32(self.scale) + np.float32(self.origin)
+        return np.asarray(points, np.float32) * np.float32(self.scale) + np.array(
+            self.origin, np.float32
+        )
 
     def axes(self, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Head units of every ``step``-th column [W] and row [H], float32."""
@@ -223,10 +225,10 @@ def inverse_map(
     slide = back @ seen.matrix[:, 2]
     points = flat
     for _ in range(6):
-        spot = (points * canvas.scale + np.float32(canvas.origin) - 0.5) / 2
+        spot = (points * canvas.scale + np.array(canvas.origin, np.float32) - 0.5) / 2
         depth = cv2.remap(height, spot, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         points = flat - depth[..., None] * slide
-    pixels = points * np.float32(canvas.scale) + np.float32(canvas.origin)
+    pixels = points * np.float32(canvas.scale) + np.array(canvas.origin, np.float32)
     # Every coarse-th sample must stay in its place, so the picture is stretched about pixel 0.
     stretch = np.array([[1 / coarse, 0, 0], [0, 1 / coarse, 0]], np.float32)
     return cv2.warpAffine(

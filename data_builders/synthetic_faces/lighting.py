@@ -9,7 +9,9 @@ from data_builders.synthetic_faces.scene import Scene
 
 def toward(scene: Scene) -> np.ndarray:
     """Direction [3] of the key light in head axes."""
-    return geometry.rotation(scene.yaw, scene.pitch, scene.roll).T @ np.float32(scene.light)
+    return geometry.rotation(scene.yaw, scene.pitch, scene.roll).T @ np.array(
+        scene.light, np.float32
+    )
 
 
 def light(
@@ -76,7 +78,7 @@ def _grooves(crease, direction, scene) -> np.ndarray:
 
 
 def _gloss(gx, gy, length, direction) -> np.ndarray:
-    half = direction + np.float32((0, 0, 1))
+    half = direction + np.array((0, 0, 1), np.float32)
     half /= np.linalg.norm(half)
     gloss = np.maximum((half[2] - gx * half[0] - gy * half[1]) * length, 0)
     for _ in range(4):  # to the 16th power

@@ -1,5 +1,6 @@
 """Soft areas and strokes, blended into a picture of linear light; only the touched window is worked on."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -68,7 +69,7 @@ def strokes(
 
     Args:
         canvas: where.
-        lines: each [N, 2] head units; one array [lines, N, 2] where all are equally long.
+        lines: each [N, 2] head units.
         width: head units; thinner than a pixel makes fainter lines.
         soft: standard deviation of the blur in pixels.
         closed: whether each line ends where it began.
@@ -76,17 +77,15 @@ def strokes(
     Returns:
         Their coverage.
     """
-    same = isinstance(lines, np.ndarray)
-    pixels = canvas.pixels(lines) if same else [canvas.pixels(line) for line in lines]
-    spread = pixels.reshape(-1, 2) if same else np.concatenate(pixels)
-    window = _window(canvas, spread, 3 * soft + width * canvas.scale + 2)
+    pixels = canvas.pixels(np.concatenate(lines))
+    window = _window(canvas, pixels, 3 * soft + width * canvas.scale + 2)
     drawn = np.zeros((window[0].stop - window[0].start, window[1].stop - window[1].start), np.uint8)
     thick = width * canvas.scale
     value = 255 * min(1.0, thick)
-    fixed = list(_fixed(pixels, window)) if same else [_fixed(line, window) for line in pixels]
-    cv2.polylines(
-        drawn, fixed, closed, (value,), max(1, round(thick)), cv2.LINE_AA, _SHIFT
-    )  # fmt: skip
+    fixed = _fixed(pixels, window)
+    ends = [0, *itertools.accumulate(map(len, lines))]
+    parts = [fixed[start:end] for start, end in itertools.pairwise(ends)]
+    cv2.polylines(drawn, parts, closed, (value,), max(1, round(thick)), cv2.LINE_AA, _SHIFT)
     return Area(window, _soften(drawn, soft))
 
 

@@ -23,9 +23,12 @@ _BLOCKS = 10
 IDENTITIES = {"webface": (80, 12), "lfw": (60, 6)}  # people, pictures of each
 
 #: Share of frames that show each AU: BP4D's published base rates (ME-GraphAU's lists, whole set).
-BP4D_RATES = dict(zip(BP4D_AUS, (.211, .171, .203, .461, .549, .594, .562, .466, .169, .343, .165, .151)))  # fmt: skip
+BP4D_RATES = {
+    1: 0.211, 2: 0.171, 4: 0.203, 6: 0.461, 7: 0.549, 10: 0.594, 12: 0.562, 14: 0.466, 15: 0.169, 17: 0.343,
+    23: 0.165, 24: 0.151,
+}  # fmt: skip
 #: DISFA's, at intensity 2 and above; at least a tenth, so that a few hundred frames hold some of each.
-DISFA_RATES = dict(zip(DISFA_AUS, (.1, .1, .152, .1, .1, .129, .277, .1)))  # fmt: skip
+DISFA_RATES = {1: 0.1, 2: 0.1, 4: 0.152, 6: 0.1, 9: 0.1, 12: 0.129, 25: 0.277, 26: 0.1}
 
 #: What the tasks call forth: happy, sad, startle, embarrassment, fear, pain, anger, disgust.
 _TASK_EFFECTS = np.array((
@@ -105,7 +108,8 @@ def subjects(kind: str) -> tuple[str, ...]:
 def _names(count: int) -> tuple[str, ...]:
     """Given and family names of nobody."""
     rng = generator("names")
-    parts = "ba be bo da do el fa go ha in ka ko la le li lo ma me mi na ne no or ra re ri ro sa se ta ti to va vi".split()
+    first, second = "bdfghklmnprstv", ("a", "e", "i", "o", "an", "el", "in", "or")
+    parts = [letter + rest for letter in first for rest in second]
     names: dict[str, None] = {}
     while len(names) < count:
         words = ["".join(rng.choice(parts, size)).capitalize() for size in rng.integers(2, 4, 2)]
@@ -279,7 +283,7 @@ def pairs(people: Sequence[str] | None = None, *, size: int = 30) -> list[tuple]
     share = len(people) // blocks
     rows: list[tuple] = []
     for block in range(blocks if len(people) > 1 else 0):
-        rng = generator("pairs", block)
+        rng = generator("lfw pairs", block)
         group = people[block * share : (block + 1) * share]
         shots = [(name, k) for name in group for k in range(1, IDENTITIES["lfw"][1] + 1)]
         couples = [(a, b) for i, a in enumerate(shots) for b in shots[i + 1 :]]

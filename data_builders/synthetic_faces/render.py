@@ -6,8 +6,16 @@ import cv2
 import numpy as np
 
 from data_builders.synthetic_faces import (
-    actions, anatomy, appearance, features, folds, geometry, lighting, paint, scene as scenes,
-)  # fmt: skip
+    actions,
+    anatomy,
+    appearance,
+    features,
+    folds,
+    geometry,
+    lighting,
+    paint,
+)
+from data_builders.synthetic_faces import scene as scenes
 from piapdf_jax import faces
 
 
@@ -52,10 +60,9 @@ def render(
     coarse = geometry.relief(canvas, identity, points, vigorous)
     color, cover = _draw(canvas, identity, vigorous, points, coarse, scene)
     depths = geometry.sample(canvas, coarse, points)
-    if side is None:
-        seen = _crop_view(points, depths, scene, size)
-    else:
-        seen = _wide_view(scene, size, side)
+    seen = (
+        _crop_view(points, depths, scene, size) if side is None else _wide_view(scene, size, side)
+    )
     where = geometry.inverse_map(canvas, coarse, seen, (size, size))
     turned, share = (
         cv2.remap(layer, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

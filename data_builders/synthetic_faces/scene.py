@@ -29,13 +29,13 @@ class Scene:
     yaw: float
     pitch: float
     roll: float
-    light: tuple[float, float, float]
-    key: tuple[float, float, float]
-    ambient: tuple[float, float, float]
+    light: tuple[float, ...]
+    key: tuple[float, ...]
+    ambient: tuple[float, ...]
     exposure: float
-    gaze: tuple[float, float]
+    gaze: tuple[float, ...]
     zoom: float
-    shift: tuple[float, float]
+    shift: tuple[float, ...]
     tilt: float
     blur: float
     noise: float
@@ -71,8 +71,8 @@ def draw_scene(rng: np.random.Generator, *, spread: float = 1.0) -> Scene:
         ambient=tuple(float(v) for v in ambient),
         exposure=float(1.25 * np.exp(rng.normal(0, 0.16))),
         gaze=tuple(float(v) for v in rng.normal(0, (0.016, 0.008))),
-        zoom=float(np.exp(rng.normal(0, 0.055 * spread))),
-        shift=tuple(float(v) for v in rng.normal(0, 0.026 * spread, 2)),
+        zoom=float(np.exp(rng.normal(0, 0.05 * spread))),
+        shift=tuple(float(v) for v in rng.normal(0, 0.024 * spread, 2)),
         tilt=float(rng.normal(0, 3.0 * spread)),
         blur=float(max(0.0, rng.normal(0.35, 0.35))),
         noise=float(rng.uniform(0.5, 3.5)),
@@ -103,7 +103,7 @@ def background(scene: Scene, size: tuple[int, int]) -> np.ndarray:
             0.03, 0.8, 3
         )
     room = cv2.GaussianBlur(room, (0, 0), float(rng.uniform(0.4, 2.0)))
-    room *= np.float32(scene.ambient) + np.float32(0.3) * np.float32(scene.key)
+    room *= np.array(scene.ambient, np.float32) + np.float32(0.3) * np.array(scene.key, np.float32)
     large = cv2.resize(room, size, interpolation=cv2.INTER_LINEAR)
     return np.maximum(large, 0.005)
 
@@ -128,7 +128,7 @@ def develop(light: np.ndarray, scene: Scene) -> np.ndarray:
     if scene.blur > 0.3:
         light = cv2.GaussianBlur(light, (0, 0), scene.blur)
     # A shoulder instead of a hard clip, then display gamma 2.
-    light = light * np.float32(scene.exposure)
+    light = light * np.array(scene.exposure, np.float32)
     np.maximum(light, 0, out=light)
     light /= 1 + np.float32(0.18) * light
     shown = np.sqrt(light, out=light)

@@ -4,7 +4,6 @@ python -m data_builders.prepare synthetic_faces/bp4d --data_dir=SHARDS
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 

@@ -71,9 +71,10 @@ class Records:
             import tensorflow_datasets as tfds
 
             builder = tfds.builder_from_directory(self.folder)
+            features: Any = builder.info.features
             skip = {
                 key: tfds.decode.SkipDecoding() for key in ("image", "pi_maps")
-                if key in (builder.info.features or {})
+                if key in features
             }  # fmt: skip
             splits = [part.strip() for part in self.split.split("+")]
             unknown = [s for s in splits if s.split("[")[0] not in builder.info.splits]
@@ -90,11 +91,12 @@ class Records:
         return self._source
 
     def _name_broken_shard(self, builder: Any, error: Exception) -> None:
-        from array_record.python.array_record_module import ArrayRecordReader
+        from array_record.python import array_record_module
 
         for _, name in _shard_ends(builder, self.split):
             try:
-                ArrayRecordReader(str(self.folder / name)).close()
+                reader: Any = array_record_module.ArrayRecordReader
+                reader(str(self.folder / name)).close()
             except Exception:
                 raise CorruptShard(_corrupt(self.folder / name, error)) from error
 

@@ -151,13 +151,15 @@ def read_batch(
             else np.full(len(columns), UNKNOWN, np.float32)
         )
         rows.append(row)
-    return Batch(
-        image=np.stack(images),
-        labels=np.stack(labels),
-        pi_maps=np.stack(maps) if reading.maps else None,
-        valid=np.ones(len(rows), np.float32),
-        row=np.asarray(rows, np.int32),
-    )  # pyright: ignore[reportArgumentType]
+    # Batches are numpy arrays on this side of the devices.
+    arrays: Any = {
+        "image": np.stack(images),
+        "labels": np.stack(labels),
+        "pi_maps": np.stack(maps) if reading.maps else None,
+        "valid": np.ones(len(rows), np.float32),
+        "row": np.asarray(rows, np.int32),
+    }
+    return Batch(**arrays)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,16 +74,17 @@ def init_part(
             f"the part {part!r} needs a number that is None: see the docstring of init_part."
         )
     size, channels = feature_side(config.encoder, config.encoder_size), config.encoder.out_features
-    module, shape = {
+    made: dict[str, Any] = {
         "generator": lambda: (_generator(config, num_maps), (image_size, image_size, 3)),
         "encoder": lambda: (
             EfficientNet(config.encoder),
             (*2 * (config.encoder_size,), in_channels),
         ),
-        "head": lambda: (Head(num_aus, config.dropout), (channels,)),
+        "head": lambda: (Head(num_aus or 0, config.dropout), (channels,)),
         "decoder": lambda: (_decoder(config, num_maps, image_size), (size, size, channels)),
-        "identity": lambda: (IdentityClasses(num_identities), (channels,)),
-    }[part]()
+        "identity": lambda: (IdentityClasses(num_identities or 0), (channels,)),
+    }
+    module, shape = made[part]()
     inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     variables = initialize(module, key, inputs, mode="eval")
     return variables["params"], variables.get("batch_stats", {})
@@ -279,13 +280,15 @@ def _apply(
     params, stats = part
     variables = {"params": params, "batch_stats": stats}
     rngs = {} if key is None else {"dropout": key}
+    output: Any
     if mode == "eval":
-        return module.apply(variables, inputs, mode=mode), stats
+        output = module.apply(variables, inputs, mode=mode)
+        return output, stats
     output, updated = module.apply(variables, inputs, mode=mode, rngs=rngs, mutable=["batch_stats"])
     return output, updated.get("batch_stats", stats)
 
 
-def _generator(config: ModelConfig, num_maps: int | None) -> DWUNet:
+def _generator(config: ModelConfig, num_maps: Any) -> DWUNet:
     return DWUNet(
         num_maps,
         config.unet_widths,
@@ -296,7 +299,7 @@ def _generator(config: ModelConfig, num_maps: int | None) -> DWUNet:
     )
 
 
-def _decoder(config: ModelConfig, num_maps: int | None, image_size: int | None) -> PIDecoder:
+def _decoder(config: ModelConfig, num_maps: Any, image_size: Any) -> PIDecoder:
     return PIDecoder(
         num_maps,
         image_size,

@@ -107,9 +107,15 @@ class OptimizerConfig:
     def schedule(self) -> optax.Schedule:
         """Step -> learning rate."""
         warmup = max(1, round(self.warmup * self.steps))
-        return optax.warmup_cosine_decay_schedule(
+        rate = optax.warmup_cosine_decay_schedule(
             0.0, self.learning_rate, warmup, max(warmup + 1, self.steps)
         )
+
+        def schedule(count: Any) -> Any:
+            with jax.numpy_dtype_promotion("standard"):
+                return rate(count)
+
+        return schedule
 
     def build(self) -> optax.GradientTransformation:
         """The optimizer.

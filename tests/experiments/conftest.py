@@ -23,9 +23,10 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for config in faces.Builder.BUILDER_CONFIGS:
-            if config.name in PEOPLE and not (
-                folder / "synthetic_faces" / f"small_{config.name}"
-            ).exists():
+            if (
+                config.name in PEOPLE
+                and not (folder / "synthetic_faces" / f"small_{config.name}").exists()
+            ):
                 small = dataclasses.replace(
                     config,
                     name=f"small_{config.name}",
