@@ -6,6 +6,7 @@ python -m data_builders.synthetic_faces.checks --data_dir=SHARDS
 import pathlib
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,7 +101,8 @@ def drawing_time() -> tuple[float, float]:
 
 def records(folder: pathlib.Path, split: str) -> Iterator[dict]:
     """Decoded records of a split."""
-    yield from tfds.builder_from_directory(folder).as_data_source(split)
+    builder: Any = tfds.builder_from_directory(folder)
+    yield from builder.as_data_source(split)
 
 
 def ridge(data_dir: pathlib.Path) -> tuple[float, float, float, float]:

@@ -46,7 +46,7 @@ def _band(names: list[str], cell: int) -> np.ndarray:
     for k, name in enumerate(names):
         place = (k * cell + 4, _HEADER - 5)
         cv2.putText(header, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.36, (0, 0, 0), 1, cv2.LINE_AA)
-    rows = [header]
+    rows: list[np.ndarray] = [header]
     for subject in _PEOPLE:
         face = population.person("bp4d", subject)
         scene = draw_scene(population.generator("sheet", subject), spread=0.3)

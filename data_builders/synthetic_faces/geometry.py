@@ -226,7 +226,9 @@ def inverse_map(
     points = flat
     for _ in range(6):
         spot = (points * canvas.scale + np.array(canvas.origin, np.float32) - 0.5) / 2
-        depth = cv2.remap(height, spot, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        depth = cv2.remap(
+            height, spot[..., 0], spot[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         points = flat - depth[..., None] * slide
     pixels = points * np.float32(canvas.scale) + np.array(canvas.origin, np.float32)
     # Every coarse-th sample must stay in its place, so the picture is stretched about pixel 0.

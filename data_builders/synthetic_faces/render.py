@@ -64,8 +64,9 @@ def render(
         _crop_view(points, depths, scene, size) if side is None else _wide_view(scene, size, side)
     )
     where = geometry.inverse_map(canvas, coarse, seen, (size, size))
+    column, row = cv2.split(where)
     turned, share = (
-        cv2.remap(layer, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        cv2.remap(layer, column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for layer in (color, cover)
     )
     light = paint.over(scenes.background(scene, (size, size)), turned, share)

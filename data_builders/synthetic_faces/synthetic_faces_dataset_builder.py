@@ -78,8 +78,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         super().__init__(**kwargs)
         self.expected_examples: dict[str, int] = {}
 
-    def _info(self) -> tfds.core.DatasetInfo:
+    @property
+    def _config(self) -> SyntheticFacesConfig:
         config = self.builder_config
+        assert isinstance(config, SyntheticFacesConfig)
+        return config
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self._config
         identity = config.kind in population.IDENTITY_KINDS
         features = schema.identity_features() if identity else schema.au_features()
         metadata = tfds.core.MetadataDict()
@@ -89,7 +95,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(features=features, metadata=metadata)
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
-        config = self.builder_config
+        config = self._config
         splits = _splits(config)
         if config.kind in ("bp4d", "disfa"):
             jobs = [job for split, found in splits.items() for job in found if job.coded]

@@ -70,7 +70,7 @@ class Records:
         if self._source is None:
             import tensorflow_datasets as tfds
 
-            builder = tfds.builder_from_directory(self.folder)
+            builder: Any = tfds.builder_from_directory(self.folder)
             features: Any = builder.info.features
             skip = {
                 key: tfds.decode.SkipDecoding() for key in ("image", "pi_maps")
