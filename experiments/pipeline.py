@@ -20,7 +20,7 @@ from experiments.jobs import Job, Jobs
 from experiments.methods import METHODS, TRAININGS, ordered
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.keys import named_key
-from piapdf_jax.runtime import exports, loop, mesh
+from piapdf_jax.runtime import allocator, exports, loop, mesh
 from piapdf_jax.stages.base import Exported
 
 USER_ERRORS = (ConfigError, MissingDataset, CorruptShard, FileNotFoundError, PermissionError)
@@ -29,7 +29,9 @@ log = logging.getLogger("piapdf")
 
 
 def setup(config: ExperimentConfig) -> None:
-    """Logging, and the persistent compilation cache."""
+    """Logging, memory and the persistent compilation cache; before JAX starts its devices."""
+    if allocator.cpu_alone():
+        allocator.keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     log.setLevel(logging.INFO)
     for name in ("absl", "jax", "orbax"):
@@ -91,6 +93,7 @@ class Pipeline:
         (self.folder / "config.json").write_text(config_json(self.config))
         (self.folder / "versions.json").write_text(json.dumps(versions(), indent=2))
         wanted = [name for name in ordered(self.config.methods) if name in self.stages]
+        self._check(wanted)
         results: dict[str, Any] = {
             "config": self.config.name,
             "versions": versions(),
@@ -108,6 +111,16 @@ class Pipeline:
         (self.folder / "results.json").write_text(json.dumps(results, indent=1))
         report.print_results(results, self.folder)
         return results
+
+    def _check(self, wanted: list[str]) -> None:
+        """Finds what is missing before hours go into the first training."""
+        for name in wanted:
+            job, digest = self.job(name), self.digest(name)
+            self._truth(job)
+            if exports.find_export(self.runs, name, digest) is None:
+                for other in job.takes:
+                    if other not in wanted:
+                        self.exported(other)
 
     def job(self, name: str) -> Job:
         """The job of a training, made once."""

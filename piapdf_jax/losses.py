@@ -104,9 +104,9 @@ def ap_loss(vector: jax.Array, identity: jax.Array) -> jax.Array:
     """L_AP (4): -mean log(1 - |cos(p, P)|), 0 where AU vectors and identity vectors are orthogonal.
 
     The paper's logarithm is infinite for parallel vectors. From |cos| = 1 - ``COSINE_MARGIN`` on
-    its
-    tangent takes its place: the loss and its gradient stay finite, and the gradient still drives
-    the vectors apart. A zero vector counts as orthogonal to everything and gets a zero gradient.
+    its tangent takes its place: the loss and its gradient stay finite, and the gradient still
+    drives the vectors apart. A zero vector counts as orthogonal to everything and gets a zero
+    gradient.
 
     Args:
         vector: p, [B, F], any float dtype.

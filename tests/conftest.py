@@ -21,6 +21,10 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+from piapdf_jax.runtime.allocator import keep_freed_memory  # noqa: E402
+
+keep_freed_memory()
+
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402

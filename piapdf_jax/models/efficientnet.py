@@ -1,8 +1,9 @@
 """EfficientNet: its block table as data, B0 to B7 and two small ones by coefficients.
 
 Reference: Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks,
-    2019. The preset is
-that of the TensorFlow weights: SAME padding, BatchNorm with epsilon 1e-3 and momentum 0.99.
+    2019.
+Padding (SAME) and BatchNorm (epsilon 1e-3, momentum 0.99) are those of the published TensorFlow
+weights.
 """
 
 import dataclasses
@@ -67,7 +68,7 @@ COEFFICIENTS = {
     "b5": Coefficients(1.6, 2.2, 456, 0.4),
     "b6": Coefficients(1.8, 2.6, 528, 0.5),
     "b7": Coefficients(2.0, 3.1, 600, 0.5),
-    "tiny": Coefficients(0.25, 0.35, 96, 0.1),
+    "tiny": Coefficients(0.25, 0.2, 96, 0.1),
     "nano": Coefficients(0.25, 0.35, 32, 0.1),
 }
 

@@ -14,7 +14,7 @@ import pytest
 
 from experiments import config as configs
 from experiments.pipeline import Pipeline
-from piapdf_jax.data.source import CorruptShard
+from piapdf_jax.data.source import CorruptShard, MissingDataset
 
 NANO = ["model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
 NANO += [f"{name}.batch_size=8" for name in ("pi1", "pi2", "identity", "baseline", "piap", "df")]
@@ -121,6 +121,15 @@ def test_deleted_export_is_trained_again_bitwise(demo, small_data, tmp_path):
 def test_export_left_out_by_stages_is_named(small_data, tmp_path):
     with pytest.raises(configs.ConfigError, match="training 'pi1' with digest [0-9a-f]{16}"):
         run(small_data, tmp_path, stages=("pi2",))
+
+
+def test_what_is_missing_is_told_before_any_training(small_data, tmp_path):
+    missing = f"eval.truth={tmp_path / 'nowhere.npz'}"
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        run(small_data, tmp_path, missing, "methods=baseline")
+    with pytest.raises(MissingDataset, match=r"data_builders\.prepare bp4d"):
+        run(small_data, tmp_path, "data.dataset=bp4d", "methods=piap")
+    assert not (tmp_path / "exports").exists()
 
 
 def test_flipped_truth_changes_no_training(demo, small_data, tmp_path):

@@ -1,0 +1,42 @@
+"""How the C library hands memory to XLA on a CPU."""
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+import platform
+
+# Names and numbers of glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+_LARGEST_INT = 2**31 - 1
+
+
+def cpu_alone() -> bool:
+    """Whether JAX will run on the CPU, told without starting it."""
+    chosen = os.environ.get("JAX_PLATFORMS", "")
+    if chosen:
+        return chosen == "cpu"
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return not plugins and importlib.util.find_spec("libtpu") is None
+
+
+def keep_freed_memory() -> bool:
+    """Lets freed memory stay with the process; for training on a CPU, before JAX starts its devices.
+
+    By default glibc returns every large buffer to the kernel when it is freed. XLA allocates the
+    temporary buffers of a step anew each time, so the kernel clears the same hundreds of megabytes
+    in every step, which takes as long as the arithmetic of a small network. Only the heap of the
+    main thread can keep buffers of any size, so steps are dispatched from there. Numbers do not
+    change; the process keeps the most memory it ever held.
+
+    Returns:
+        Whether the C library took the settings; False where it is not glibc.
+    """
+    import jax
+
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    taken = all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, _LARGEST_INT)])
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    return taken
