@@ -164,7 +164,12 @@ class ExperimentConfig:
     eval: EvalSection = EvalSection()
     run: RunSection = RunSection()
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuses values that mean nothing together; not earlier, because settings come one by one.
+
+        Raises:
+            ConfigError: naming the key.
+        """
         from experiments.methods import METHODS
 
         if self.fold not in (1, 2, 3):
@@ -221,6 +226,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> ExperimentCo
             near = difflib.get_close_matches(key, every, n=3, cutoff=0.0)
             raise ConfigError(f"unknown key {key!r}: nearest are {', '.join(near)}")
         config = _set(config, key.split("."), text.strip(), key)
+    config.check()
     return config
 
 
@@ -251,8 +257,6 @@ def _set(section: Any, path: list[str], text: str, key: str) -> Any:
     try:
         value = _coerce(text, get_type_hints(type(section))[name])
         return dataclasses.replace(section, **{name: value})
-    except ConfigError:
-        raise
     except (ValueError, TypeError, SyntaxError) as error:
         raise ConfigError(f"cannot set {key}={text!r}: {error}") from error
 

@@ -27,7 +27,7 @@ def demo() -> ExperimentConfig:
         methods=("baseline", "piap", "piapdf"),
         model=MODELS["tiny"],
         data=change(base.data, dataset="synthetic_faces/bp4d", image_size=96, augment=gentle),
-        pi1=change(base.pi1, steps=120, dataset="synthetic_faces/afew_va", learning_rate=1e-2),
+        pi1=change(base.pi1, steps=200, dataset="synthetic_faces/afew_va", learning_rate=1e-2),
         pi2=change(base.pi2, steps=80, learning_rate=3e-3),
         identity=change(
             base.identity,
@@ -37,8 +37,8 @@ def demo() -> ExperimentConfig:
             dataset="synthetic_faces/webface",
             pairs="synthetic_faces/lfw",
         ),
-        baseline=change(base.baseline, steps=900, learning_rate=6e-3),
-        piap=change(base.piap, steps=700, learning_rate=6e-3),
+        baseline=change(base.baseline, steps=1000, learning_rate=1e-2, warmup=0.2),
+        piap=change(base.piap, steps=1200, learning_rate=1e-2, warmup=0.2),
         df=change(
             base.df, steps=60, learning_rate=5e-4, student_learning_rate=5e-4, disfa_fraction=0.0
         ),

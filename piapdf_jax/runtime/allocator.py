@@ -26,8 +26,8 @@ def keep_freed_memory() -> bool:
     By default glibc returns every large buffer to the kernel when it is freed. XLA allocates the
     temporary buffers of a step anew each time, so the kernel clears the same hundreds of megabytes
     in every step, which takes as long as the arithmetic of a small network. Only the heap of the
-    main thread can keep buffers of any size, so steps are dispatched from there. Numbers do not
-    change; the process keeps the most memory it ever held.
+    main thread keeps buffers of any size, so steps run in the thread that calls them, when their
+    inputs are ready. Numbers do not change; the process keeps the most memory it ever held.
 
     Returns:
         Whether the C library took the settings; False where it is not glibc.

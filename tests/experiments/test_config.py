@@ -59,6 +59,11 @@ def test_settings_take_the_type_of_their_field(setting, section, field, value):
     assert untouched == configs.load("bp4d_fold1")
 
 
+def test_weights_may_be_set_one_by_one():
+    settings = ["piap.au=0.8", "piap.pi=0.15", "piap.ap=0.05"]
+    assert configs.load("demo", settings).piap.weights() == (0.8, 0.15, 0.05)
+
+
 def test_methods_are_a_list():
     config = configs.load("bp4d_fold1", ["methods=baseline,piap"])
     assert config.methods == ("baseline", "piap")
