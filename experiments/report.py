@@ -64,6 +64,9 @@ def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None
             "  IoU with the predefined maps of unseen people %.3f (lowest: AU%s %.3f)",
             scores["iou"], *lowest,
         )  # fmt: skip
+    ends = [report[f"metrics_{end}"].get("generator_gradient_norm") for end in ("start", "end")]
+    if None not in ends:
+        log.info("  norm of the gradient into the generator %.3g -> %.3g", *ends)
     if "maps_moved" in scores:
         log.info("  soft maps moved by %.4f on average", scores["maps_moved"]["mean_abs"])
     counts = {key: value for key, value in report.get("totals", {}).items() if value}

@@ -1,21 +1,38 @@
 """Every number of a results table, from what ``predict`` says of a split and from label tables."""
 
+import contextlib
+import math
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.jobs import Job
 from piapdf_jax import metrics
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_columns
+from piapdf_jax.batch import Batch
 from piapdf_jax.data import source, streams
 from piapdf_jax.runtime.evaluate import Evaluation, evaluate
+from piapdf_jax.runtime.writers import Progress
 from piapdf_jax.stages.base import Exported, Stage
 
 
 def _evaluate(job: Job, exported: Exported, reading: streams.Reading) -> Evaluation:
-    batches = streams.evaluation_batches(job.test.records(), reading)
-    return evaluate(job.stage.predict, exported, batches)
+    with _batches(job, reading) as batches:
+        return evaluate(job.stage.predict, exported, batches)
+
+
+@contextlib.contextmanager
+def _batches(job: Job, reading: streams.Reading) -> Iterator[Iterator[Batch]]:
+    """The test split once, with a bar of how far it is."""
+    records = job.test.records()
+    steps = math.ceil(len(records) / reading.batch_size)
+    shown, size = jax.process_index() == 0, reading.batch_size
+    with Progress(f"scores of {job.name}", 0, steps, size, shown=shown, greets=False) as progress:
+        yield progress.over(streams.evaluation_batches(records, reading))
 
 
 def _rounded(values: Any, digits: int = 4) -> Any:
@@ -40,13 +57,14 @@ def maps_moved(
     """How far the soft maps of the test split moved from PI Generator 0 to PI Generator 1."""
     stage, start = before
     means, largest = [], 0.0
-    for batch in streams.evaluation_batches(job.test.records(), reading):
-        old = stage.predict(start, batch.image).pi_probs
-        new = job.stage.predict(exported, batch.image).pi_probs
-        assert old is not None and new is not None
-        change = np.abs(np.asarray(new) - np.asarray(old))[np.asarray(batch.valid) > 0]
-        means.append(change.mean(axis=(1, 2, 3)))
-        largest = max(largest, float(change.max()))
+    with _batches(job, reading) as batches:
+        for batch in batches:
+            old = stage.predict(start, jnp.asarray(batch.image)).pi_probs
+            new = job.stage.predict(exported, jnp.asarray(batch.image)).pi_probs
+            assert old is not None and new is not None
+            change = np.abs(np.asarray(new) - np.asarray(old))[np.asarray(batch.valid) > 0]
+            means.append(change.mean(axis=(1, 2, 3)))
+            largest = max(largest, float(change.max()))
     return {"mean_abs": float(np.concatenate(means).mean()), "max_abs": largest}
 
 
@@ -128,12 +146,6 @@ def action_units(
     if result.pi_intersection is not None:
         scores |= _overlap(result, reading)
     kept = {name: exported[name] for name in ("encoder", "head")}
-    sizes = [leaf.size for params, _ in kept.values() for leaf in _leaves(params)]
+    sizes = [leaf.size for params, _ in kept.values() for leaf in jax.tree.leaves(params)]
     scores["parameters"] = int(sum(sizes))
     return scores
-
-
-def _leaves(tree: Any) -> list[Any]:
-    import jax
-
-    return jax.tree.leaves(tree)

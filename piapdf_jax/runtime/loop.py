@@ -60,7 +60,8 @@ class Fitted:
         state: after the last step.
         frozen: the parts that every step only read.
         report: what the training did, as JSON holds it: ``steps``; ``loss_start`` and ``loss_end``,
-            means over the first and last 5% of the logged lines; ``seconds``, ``init_seconds``,
+            means over the first and last 5% of the logged lines; ``metrics_start`` and
+            ``metrics_end``, the first and last of them whole; ``seconds``, ``init_seconds``,
             ``first_step_seconds`` (compilation), ``wait_seconds`` (for input) and
             ``images_per_second`` (first step left out), over all restarts; ``skipped`` steps;
             ``trained``, {part: {leaves, moved, max_abs_change}}; ``frozen_unchanged``, bitwise;
@@ -273,6 +274,8 @@ class _Run:
             "steps": self.step,
             "loss_start": loss_start,
             "loss_end": loss_end,
+            "metrics_start": rows[0] if rows else {},
+            "metrics_end": rows[-1] if rows else {},
             **{
                 name: round(getattr(self.clock, name), 3)
                 for name in ("seconds", "init_seconds", "first_step_seconds", "wait_seconds")

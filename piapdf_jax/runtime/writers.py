@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -171,15 +171,16 @@ def open_writers(
 
 
 class Progress:
-    """How far a training is: a bar with images/s and time left, or log lines off a terminal.
+    """How far a pass is: a bar with images/s and time left, or log lines off a terminal.
 
     Args:
-        name: of the training.
+        name: of the training or evaluation.
         step: where it starts.
         steps: where it ends.
         batch_size: images a step.
         shown: False on hosts that stay silent.
         every: seconds between plain lines.
+        greets: a plain line before the first step and after the last, however short the pass.
     """
 
     def __init__(
@@ -191,7 +192,9 @@ class Progress:
         *,
         shown: bool = True,
         every: float = 10.0,
+        greets: bool = True,
     ) -> None:
+        self._greets = greets
         self.name, self.steps, self.batch_size, self.every = name, steps, batch_size, every
         self._from, self._begin = step, None
         self._said, self._shown, self._loss, self._bar = time.monotonic(), shown, "", None
@@ -210,13 +213,19 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._bar is not None:
             self._bar.start()
-        elif self._shown:
+        elif self._shown and self._greets:
             log.info("%s: step %d/%d, compiling", self.name, self._from, self.steps)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+    def over(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Passes batches on, each a step that is done when the next one is asked for."""
+        for step, batch in enumerate(batches, start=1):
+            yield batch
+            self.update(step)
 
     def update(self, step: int, row: dict[str, Any] | None = None) -> None:
         """Says that a step is done; ``row`` are its metrics where it was logged."""
@@ -230,7 +239,9 @@ class Progress:
         speed = f"{rate * self.batch_size:.1f} images/s" if done else "first step done"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, note=self._loss + speed)
-        elif self._shown and (now - self._said >= self.every or step == self.steps):
+        elif self._shown and (
+            now - self._said >= self.every or (self._greets and step == self.steps)
+        ):
             self._said = now
             left = f", {(self.steps - step) / rate:.0f} s left" if rate else ""
             log.info("%s: step %d/%d, %s%s%s", self.name, step, self.steps, self._loss, speed, left)
