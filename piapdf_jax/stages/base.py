@@ -105,10 +105,13 @@ class OptimizerConfig:
     momentum: float = 0.9
 
     def schedule(self) -> optax.Schedule:
-        """Step -> learning rate."""
+        """Step -> learning rate; never 0, so that no step is wasted."""
         warmup = max(1, round(self.warmup * self.steps))
         rate = optax.warmup_cosine_decay_schedule(
-            0.0, self.learning_rate, warmup, max(warmup + 1, self.steps)
+            self.learning_rate / (warmup + 1),
+            self.learning_rate,
+            warmup,
+            max(warmup + 1, self.steps),
         )
 
         def schedule(count: Any) -> Any:

@@ -9,6 +9,7 @@ import pytest
 
 from experiments import config as configs
 from experiments.methods import METHODS, TRAININGS, ordered
+from piapdf_jax.losses import LossWeights
 
 
 def test_full_size_configs_are_the_papers():
@@ -61,7 +62,7 @@ def test_settings_take_the_type_of_their_field(setting, section, field, value):
 
 def test_weights_may_be_set_one_by_one():
     settings = ["piap.au=0.8", "piap.pi=0.15", "piap.ap=0.05"]
-    assert configs.load("demo", settings).piap.weights() == (0.8, 0.15, 0.05)
+    assert configs.load("demo", settings).piap.weights() == LossWeights(au=0.8, pi=0.15, ap=0.05)
 
 
 def test_methods_are_a_list():
