@@ -28,7 +28,7 @@ def demo() -> ExperimentConfig:
         model=MODELS["tiny"],
         data=change(base.data, dataset="synthetic_faces/bp4d", image_size=96, augment=gentle),
         pi1=change(base.pi1, steps=200, dataset="synthetic_faces/afew_va", learning_rate=1e-2),
-        pi2=change(base.pi2, steps=80, learning_rate=3e-3),
+        pi2=change(base.pi2, steps=120, learning_rate=1e-3),
         identity=change(
             base.identity,
             steps=250,
