@@ -12,6 +12,7 @@ from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.piap import MODELS, ModelConfig
 from piapdf_jax.stages.base import OptimizerConfig
+from piapdf_jax.stages.discrete_feedback import FeedbackOptions
 
 
 class ConfigError(ValueError):
@@ -94,19 +95,9 @@ class PISection:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FeedbackSection(TrainSection):
+class FeedbackSection(TrainSection, FeedbackOptions):
     """Discrete feedback (section 3.3); serves ``df`` and ``piapdf``."""
 
-    variant: str = "discrete"
-    estimator: str = "grad"
-    direction: str = "gradient"
-    labels: str = "threshold"
-    teacher_term: str = "full"
-    positive: float = 1.0
-    negative: float = -0.1
-    drop_rate: float = 0.05
-    drop_on: str = "all"
-    feedback_weight: float = 1.0
     start: str = "trained"
     relabel_fraction: float = 0.1
     disfa_fraction: float = 0.25

@@ -15,7 +15,7 @@ from piapdf_jax.data import source, streams
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.runtime import exports
 from piapdf_jax.stages.base import Stage
-from piapdf_jax.stages.discrete_feedback import FeedbackStage
+from piapdf_jax.stages.discrete_feedback import FeedbackOptions, FeedbackStage
 from piapdf_jax.stages.identity import IdentityStage
 from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.pi2_refine import PI2Refine
@@ -230,15 +230,13 @@ class Jobs:
         begin = begin if c.df.start == "trained" else None
         weights = c.baseline.weights() if name == "df" else c.piap.weights()
         train, test = self.parts(c.data.dataset)
-        names = {field.name for field in dataclasses.fields(FeedbackStage)}
-        chosen = {k: v for k, v in dataclasses.asdict(c.df).items() if k in names}
-        chosen.pop("optimizer", None)
+        names = [field.name for field in dataclasses.fields(FeedbackOptions)]
         student = dataclasses.replace(
             c.df.optimizer_config(), learning_rate=c.df.student_learning_rate
         )
         stage = _checked(
             FeedbackStage,
-            **chosen,
+            options=FeedbackOptions(**{name: getattr(c.df, name) for name in names}),
             model=c.model,
             teacher_optimizer=c.df.optimizer_config(),
             student_optimizer=student,

@@ -33,6 +33,22 @@ class _Supervised(NamedTuple):
     targets: Targets
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeedbackOptions:
+    """How feedback is measured and handed back: what ``piapdf_jax.feedback.discrete_feedback`` takes by name."""
+
+    variant: str = "discrete"
+    estimator: str = "grad"
+    direction: str = "gradient"
+    labels: str = "threshold"
+    teacher_term: str = "full"
+    positive: float = 1.0
+    negative: float = -0.1
+    drop_rate: float = 0.05
+    drop_on: str = "all"
+    feedback_weight: float = 1.0
+
+
 @dataclasses.dataclass(frozen=True)
 class FeedbackStage:
     """Teacher and student under L_PIAP (6) with the feedback (9)-(11).
@@ -47,8 +63,7 @@ class FeedbackStage:
         num_maps: K.
         binarise: cut the generator's soft maps at 0.5 before L_PI.
         begin: training that both copies start from; None for fresh networks.
-        variant, estimator, direction, labels, teacher_term, positive, negative, drop_rate, drop_on, feedback_weight:
-            as ``piapdf_jax.feedback.discrete_feedback`` takes them.
+        options: how feedback is measured and handed back.
         phases: compile the step in shared parts, which takes a fraction of the time and memory of one piece.
     """
 
@@ -61,16 +76,7 @@ class FeedbackStage:
     num_maps: int
     binarise: bool = False
     begin: str | None = None
-    variant: str = "discrete"
-    estimator: str = "grad"
-    direction: str = "gradient"
-    labels: str = "threshold"
-    teacher_term: str = "full"
-    positive: float = 1.0
-    negative: float = -0.1
-    drop_rate: float = 0.05
-    drop_on: str = "all"
-    feedback_weight: float = 1.0
+    options: FeedbackOptions = FeedbackOptions()
     phases: bool = True
 
     def __post_init__(self) -> None:
@@ -127,7 +133,7 @@ class FeedbackStage:
         return Scores(jax.nn.sigmoid(prediction.au_logits), prediction.vector, None)
 
 
-def _learner(stage: FeedbackStage, optimizer: OptimizerConfig, functions: tuple) -> Learner:
+def _learner(optimizer: OptimizerConfig, functions: tuple) -> Learner:
     apply, logits, loss, score = functions
     return Learner(
         apply=apply, logits=logits, loss=loss, optimizer=optimizer.build(), score_loss=score
@@ -158,26 +164,19 @@ def _functions(stage: FeedbackStage) -> tuple:
 
 @functools.lru_cache(maxsize=16)
 def _bound(stage: FeedbackStage) -> FeedbackStep:
-    functions = _functions(stage)
+    functions, options = _functions(stage), dataclasses.asdict(stage.options)
+    if options["variant"] == "exact":
+        options["labels"] = None  # soft ones, the only ones it can differentiate
     # The other ways to measure come scaled by the student's step already.
-    scaled = stage.variant == "continuous" and stage.direction == "gradient"
-    scaled = scaled and stage.estimator != "difference"
+    scaled = options["variant"] == "continuous" and options["direction"] == "gradient"
+    scaled = scaled and options["estimator"] != "difference"
     return discrete_feedback(
-        _learner(stage, stage.teacher_optimizer, functions),
-        _learner(stage, stage.student_optimizer, functions),
+        _learner(stage.teacher_optimizer, functions),
+        _learner(stage.student_optimizer, functions),
         known_labels=lambda batch: (batch.targets.labels, batch.targets.labels >= 0),
-        variant=stage.variant,
-        estimator=stage.estimator,
-        direction=stage.direction,
-        labels=None if stage.variant == "exact" else stage.labels,
-        teacher_term=stage.teacher_term,
-        positive=stage.positive,
-        negative=stage.negative,
-        drop_rate=stage.drop_rate,
-        drop_on=stage.drop_on,
-        feedback_weight=stage.feedback_weight,
         learning_rate=stage.student_optimizer.schedule() if scaled else None,
         phases=stage.phases,
+        **options,
     )
 
 
