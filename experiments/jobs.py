@@ -8,6 +8,7 @@ from typing import Any
 import jax
 
 import piapdf_jax
+from data_builders.prepare import BUILDERS
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.methods import TRAININGS
 from piapdf_jax import folds
@@ -110,7 +111,14 @@ class Jobs:
         """The folder of a data set; synthetic ones are drawn when they are missing."""
         try:
             return source.dataset_folder(self.data_dir, dataset)
-        except source.MissingDataset:
+        except source.MissingDataset as missing:
+            if dataset.split("/")[0] not in BUILDERS:
+                raise ConfigError(
+                    f"data set {dataset!r} is not in {self.data_dir}, and there is no builder for it;"
+                    f" there are {', '.join(BUILDERS)}. Let one stand in, such as --set"
+                    " pi1.dataset=bp4d --set identity.dataset=synthetic_faces/webface"
+                    " --set identity.pairs=synthetic_faces/lfw"
+                ) from missing
             if not dataset.startswith("synthetic_faces/"):
                 raise
             self._prepare(dataset)

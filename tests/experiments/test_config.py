@@ -104,7 +104,11 @@ def test_every_method_ends_in_its_row_and_lists_what_it_takes():
     [
         (["--config=dmeo"], "nearest is 'demo'"),
         (["--confg=demo"], "confg"),
-        (["--config=bp4d_fold1"], "python -m data_builders.prepare"),
+        (["--config=bp4d_fold1"], "'afew_va' is not in"),
+        (
+            ["--config=bp4d_fold1", "--set=methods=baseline"],
+            "python -m data_builders.prepare bp4d --data_dir=",
+        ),
         (["--config=demo", "--stages=pi9"], "unknown stage 'pi9'"),
     ],
 )
