@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import jax
+from absl import logging as absl_logging
 
 from data_builders.prepare import prepare
 from experiments import pictures, report, scoring
@@ -34,7 +35,8 @@ def setup(config: ExperimentConfig) -> None:
         allocator.keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     log.setLevel(logging.INFO)
-    for name in ("absl", "jax", "orbax"):
+    absl_logging.set_verbosity(absl_logging.ERROR)
+    for name in ("jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.expanduser(
         "~/.cache/piapdf_jax/xla"
