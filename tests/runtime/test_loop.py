@@ -233,6 +233,15 @@ def test_a_thread_can_train(tmp_path, straight):
     same_training(tmp_path, made[0], straight)
 
 
+@pytest.fixture
+def python_handles_sigint():
+    """What a shell sets for a job in the background, to ignore it, is not what is tested."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_handles_sigint")
 def test_signals_are_noted_once_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
     with loop.StopSignals() as stop:
