@@ -812,7 +812,9 @@ def test_state_can_be_donated_and_copies_its_start():
         labeled, unlabeled = batches(t)
         state, _ = donated(state, labeled, unlabeled, jax.random.key(t))
         plain, _ = whole(plain, labeled, unlabeled, jax.random.key(t))
-    assert_trees(state, plain)
+    # Two compilations: XLA may round a sum in another order where it writes in place. A buffer
+    # that was overwritten too early would be off by the size of a step, 1e-2.
+    assert_trees(state, plain, rtol=1e-6, atol=1e-7)
     assert float(params["w"].sum()) == 12
 
 
