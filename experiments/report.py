@@ -36,7 +36,11 @@ def stand_ins(config: ExperimentConfig) -> dict[str, str]:
 def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None:
     """Says what one training did: digests, losses, what moved, what stayed, and its scores."""
     report, scores = result["report"], result["scores"]
-    log.info("%s [%s] took %s", TRAININGS[name].title, result["digest"], result["consumed"] or "-")
+    log.info("%s [%s]", TRAININGS[name].title, result["digest"])
+    taken = ", ".join(f"{other} [{digest}]" for other, digest in result["consumed"].items())
+    log.info(
+        "  from %s%s", " + ".join(result["data"]), f" and the exports of {taken}" if taken else ""
+    )
     log.info(
         "  loss %.4f -> %.4f in %d steps, %.0f s (first step %.0f s), %.0f images/s, %d skipped",
         *(math.nan if loss is None else loss for loss in (report["loss_start"], report["loss_end"])),
