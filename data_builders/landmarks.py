@@ -23,7 +23,7 @@ class VideoFiles(NamedTuple):
     Attributes:
         name: what its cache file is called.
         paths: picture files, in time order.
-        numbers: frame number of each.
+        numbers: frame number of each; () for pictures that are no video and lend one another nothing.
         cache: folder of the cache.
         detector: makes the detector, in whatever process this is; importable by name.
     """
@@ -68,7 +68,8 @@ def find_landmarks(video: VideoFiles) -> VideoLandmarks:
         landmarks[row], origin[row] = known[key]
     if new:
         _write_cache(cache, keys, landmarks, origin)
-    return fill_gaps(VideoLandmarks(landmarks, origin), np.asarray(video.numbers))
+    found = VideoLandmarks(landmarks, origin)
+    return fill_gaps(found, np.asarray(video.numbers)) if video.numbers else found
 
 
 def fill_gaps(found: VideoLandmarks, numbers: np.ndarray, *, reach: int = REACH) -> VideoLandmarks:

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from data_builders import landmarks as finder
 from data_builders import schema
 from data_builders.bp4d import raw
+from data_builders.report import Report
 from piapdf_jax import faces, folds
 
 _BLOCK = 32  # frames that one process turns into records at a time
@@ -69,7 +70,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
-        report = raw.Report()
+        report = Report()
         videos = raw.read_videos(
             pathlib.Path(dl_manager.manual_dir), report, frame_offset=self.frame_offset
         )
@@ -145,14 +146,14 @@ def _examples(block: Block) -> list[tuple[str, dict[str, Any]]]:
     return examples
 
 
-def _count_left_out(video: raw.Video, found: finder.VideoLandmarks, report: raw.Report) -> None:
+def _count_left_out(video: raw.Video, found: finder.VideoLandmarks, report: Report) -> None:
     for frame, origin in zip(video.frames, found.origin, strict=True):
         if origin in _LEFT_OUT:
             report.add(_LEFT_OUT[origin], "/".join(pathlib.Path(frame.path).parts[-3:]))
 
 
 def _metadata(
-    videos: list[raw.Video], origins: collections.Counter[int], report: raw.Report
+    videos: list[raw.Video], origins: collections.Counter[int], report: Report
 ) -> dict[str, Any]:
     coded = [frame.labels for video in videos for frame in video.frames if frame.labels]
     return {

@@ -5,7 +5,6 @@ unknown, never absent. And in some copies the pictures are numbered from 0 while
 count from 1.
 """
 
-import collections
 import csv
 import dataclasses
 import os
@@ -13,6 +12,7 @@ import pathlib
 import re
 from collections.abc import Iterable
 
+from data_builders.report import Report
 from piapdf_jax.action_units import BP4D_AUS, UNKNOWN
 from piapdf_jax.folds import BP4D_SUBJECTS, BP4D_TASKS
 
@@ -25,30 +25,6 @@ _SUBJECT = re.compile(r"[FM]\d{3}")
 _PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 _LABELS = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
 _DEPTH = 3  # how far below the given folder pictures and labels are looked for
-_LISTED = 20  # how many cases of one fault are named
-
-
-class Report:
-    """Counts what was left out and why, and names the first cases of each reason."""
-
-    def __init__(self) -> None:
-        self.counts: collections.Counter[str] = collections.Counter()
-        self.examples: dict[str, list[str]] = {}
-
-    def add(self, reason: str, case: str, count: int = 1) -> None:
-        """Counts ``count`` cases of a reason, of which ``case`` is one."""
-        if count:
-            self.counts[reason] += count
-            listed = self.examples.setdefault(reason, [])
-            if len(listed) < _LISTED:
-                listed.append(case)
-
-    def as_dict(self) -> dict[str, dict[str, object]]:
-        """{reason: {"count": how many, "examples": the first of them}}, for JSON."""
-        return {
-            reason: {"count": count, "examples": self.examples[reason]}
-            for reason, count in sorted(self.counts.items())
-        }
 
 
 @dataclasses.dataclass(frozen=True)

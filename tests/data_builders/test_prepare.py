@@ -75,9 +75,12 @@ def test_what_was_left_out_is_said(tree, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("bp4", "unknown data set: 'bp4'; known: bp4d, synthetic_faces; did you mean 'bp4d'?"),
+        (
+            "bp4",
+            f"unknown data set: 'bp4'; known: {', '.join(command.BUILDERS)}; did you mean 'bp4d'?",
+        ),
         ("bp4d/small", "unknown config of bp4d: 'small'; known: none"),
-        ("mnist", "unknown data set: 'mnist'; known: bp4d, synthetic_faces"),
+        ("mnist", f"unknown data set: 'mnist'; known: {', '.join(command.BUILDERS)}"),
     ],
 )
 def test_unknown_names(tmp_path, name, said):

@@ -1,0 +1,1 @@
+"""AFEW-VA as a TFDS builder, and the reader of its distributed layout."""

@@ -1,0 +1,118 @@
+"""AFEW-VA: 600 clips of films with 68 landmarks a frame, on which PI stage 1 learns.
+
+python -m data_builders.prepare afew_va --manual_dir=FILES --data_dir=SHARDS --workers=8
+"""
+
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from data_builders import schema
+from data_builders.afew_va import raw
+from data_builders.report import Report
+from piapdf_jax import faces
+
+#: Every so many actors, in the order of their names, one belongs to the split ``test``.
+_TEST_EVERY = 5
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Builds AFEW-VA, its actors apart in the splits ``train`` and ``test``.
+
+    Attributes:
+        workers: processes.
+        progress: shows how far a pass over items is.
+        expected_examples: frames by split, known before the first is made.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """
+    AFEW-VA comes from Imperial College London (https://ibug.doc.ic.ac.uk/resources/afew-va-database);
+    unpack the twelve archives, so that 001/001.json and 001/00000.png ... lie below --manual_dir.
+    """
+
+    workers: int = 1
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.progress: Callable[..., Iterator[Any]] = lambda items, **_: iter(items)
+        self.expected_examples: dict[str, int] = {}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=schema.au_features(),
+            homepage="https://ibug.doc.ic.ac.uk/resources/afew-va-database/",
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+        report = Report()
+        clips = raw.read_clips(pathlib.Path(dl_manager.manual_dir), report)
+        splits = split_by_actor(clips)
+        self.expected_examples = {
+            split: sum(len(clip.numbers) for clip in found) for split, found in splits.items()
+        }
+        assert self.info.metadata is not None
+        self.info.metadata.update(
+            read={
+                "clips": len(clips),
+                "actors": len({clip.actor for clip in clips}),
+                "frames with landmarks and picture": sum(self.expected_examples.values()),
+            },
+            skipped=report.as_dict(),
+        )
+        return {split: self._generate_examples(found, report) for split, found in splits.items()}
+
+    def _generate_examples(
+        self, clips: list[raw.Clip], report: Report
+    ) -> Iterator[tuple[str, dict]]:
+        for examples, faults in schema.parallel(_examples, clips, workers=self.workers):
+            yield from examples
+            for reason, case in faults:
+                report.add(reason, case)
+        assert self.info.metadata is not None
+        self.info.metadata["skipped"] = report.as_dict()
+
+
+def split_by_actor(clips: list[raw.Clip]) -> dict[str, list[raw.Clip]]:
+    """Clips of the splits ``train`` and ``test``; no actor is in both, and none is empty.
+
+    Raises:
+        ValueError: for clips of fewer than two actors.
+    """
+    actors = sorted({clip.actor for clip in clips})
+    if len(actors) < 2:
+        raise ValueError(f"clips of {len(actors)} actor(s) cannot be split into train and test")
+    tested = set(actors[1::_TEST_EVERY])
+    return {
+        "train": [clip for clip in clips if clip.actor not in tested],
+        "test": [clip for clip in clips if clip.actor in tested],
+    }
+
+
+def _examples(
+    clip: raw.Clip,
+) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[str, str]]]:
+    """Records and faults (reason, case) of a clip; runs in a worker process."""
+    examples, faults = [], []
+    for number, path, points in zip(clip.numbers, clip.paths, clip.landmarks, strict=True):
+        case = f"{clip.name}/{pathlib.Path(path).name}"
+        try:
+            picture = faces.read_image(path)
+        except ValueError:
+            faults.append(("picture that cannot be read", case))
+            continue
+        try:
+            image, moved = faces.crop(picture, points)
+        except ValueError:
+            faults.append(("landmarks that are no face", case))
+            continue
+        example = schema.au_example(
+            image=image, landmarks=moved, labels={},
+            subject=clip.actor, task=clip.name, frame=number, coded=False,
+        )  # fmt: skip
+        examples.append((f"{clip.name}_{number:05d}", example))
+    return examples, faults

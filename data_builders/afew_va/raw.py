@@ -1,0 +1,98 @@
+"""Reads the layout in which AFEW-VA is distributed: a folder a clip, pictures and one JSON file in it."""
+
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_builders.report import Report
+
+_DEPTH = 3  # the twelve archives may be unpacked into one folder or into one each
+_SUFFIXES = {".png", ".jpg", ".jpeg"}
+
+
+class Clip(NamedTuple):
+    """The frames of one clip that have landmarks: numbers, files, landmarks [N, 68, 2] in picture pixels."""
+
+    name: str
+    actor: str
+    numbers: tuple[int, ...]
+    paths: tuple[str, ...]
+    landmarks: np.ndarray
+
+
+def read_clips(root: pathlib.Path, report: Report) -> list[Clip]:
+    """Every clip below a folder.
+
+    Args:
+        root: holds ``001/001.json`` and its pictures, at most three folders down.
+        report: gets frames without 68 landmarks, without a picture, and pictures without landmarks.
+
+    Returns:
+        Clips with at least one frame, by name.
+
+    Raises:
+        FileNotFoundError: where there is no clip.
+        ValueError: for a JSON file that is not as distributed, naming it, and for a clip that is there twice.
+    """
+    files: dict[str, pathlib.Path] = {}
+    for depth in range(1, _DEPTH + 1):
+        for path in sorted(root.glob("/".join(["*"] * depth) + ".json")):
+            if path.stem != path.parent.name:
+                continue
+            if path.stem in files:
+                raise ValueError(f"clip {path.stem} is there twice: {files[path.stem]} and {path}")
+            files[path.stem] = path
+    if not files:
+        raise FileNotFoundError(f"no clip below {root}; expected 001/001.json and its pictures")
+    clips = [_read_clip(files[name], report) for name in sorted(files)]
+    return [clip for clip in clips if clip.numbers]
+
+
+def _read_clip(path: pathlib.Path, report: Report) -> Clip:
+    actor, frames = _parse(path)
+    pictures = {
+        entry.name.rsplit(".", 1)[0]: entry.path
+        for entry in os.scandir(path.parent)
+        if pathlib.Path(entry.name).suffix.lower() in _SUFFIXES
+    }
+    for name in sorted(pictures.keys() - frames.keys()):
+        report.add("picture without landmarks", f"{path.stem}/{name}")
+    numbers, paths, landmarks = [], [], []
+    for name in sorted(frames, key=int):
+        points = _points(frames[name])
+        if points is None:
+            report.add("landmark list that is not 68 points", f"{path.stem}/{name}")
+        elif name not in pictures:
+            report.add("landmarks without their picture", f"{path.stem}/{name}")
+        else:
+            numbers.append(int(name))
+            paths.append(pictures[name])
+            landmarks.append(points)
+    stacked = np.array(landmarks, np.float32).reshape(-1, 68, 2)
+    return Clip(path.stem, actor, tuple(numbers), tuple(paths), stacked)
+
+
+def _parse(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    actor = content.get("actor") if isinstance(content, dict) else None
+    frames = content.get("frames") if isinstance(content, dict) else None
+    if not actor or not isinstance(actor, str):
+        raise ValueError(f"{path} names no actor, so its clip belongs to no split")
+    if not isinstance(frames, dict) or not all(name.isdecimal() for name in frames):
+        raise ValueError(f"{path}: 'frames' must map frame numbers to landmarks")
+    return actor, frames
+
+
+def _points(frame: Any) -> np.ndarray | None:
+    """[68, 2], or None for anything else."""
+    try:
+        points = np.asarray(frame["landmarks"], np.float32)
+    except (TypeError, KeyError, ValueError):
+        return None
+    return points if points.shape == (68, 2) and np.isfinite(points).all() else None

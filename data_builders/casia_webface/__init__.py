@@ -1,0 +1,1 @@
+"""CASIA-WebFace as a TFDS builder."""

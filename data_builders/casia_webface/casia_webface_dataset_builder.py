@@ -1,0 +1,103 @@
+"""CASIA-WebFace: pictures of 10,575 people, for face recognition.
+
+python -m data_builders.prepare casia_webface --manual_dir=FILES --data_dir=SHARDS --workers=8
+"""
+
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_builders import landmarks as finder
+from data_builders import portraits, schema
+from data_builders.report import Report
+from piapdf_jax import faces
+
+#: Names of people to leave out, one a line, beside the folders: for example those of LFW.
+EXCLUDED = "exclude.txt"
+_REASONS = {
+    finder.NO_FACE: "no face found",
+    finder.UNREADABLE: "picture that cannot be read",
+}
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Builds CASIA-WebFace from a folder a person, whole as the split ``train``.
+
+    Attributes:
+        workers: processes.
+        detector: makes the landmark detector; importable by name.
+        progress: shows how far a pass over items is.
+        expected_examples: records by split, known before the first is made.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """
+    CASIA-WebFace was given out by the Institute of Automation of the Chinese Academy of Sciences;
+    put the pictures into CASIA-WebFace/0000045/001.jpg ... below --manual_dir, and the names of
+    people to leave out, one a line, into exclude.txt.
+    """
+
+    workers: int = 1
+    detector: Callable[[], faces.LandmarkDetector] = faces.DlibDetector
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.progress: Callable[..., Iterator[Any]] = lambda items, **_: iter(items)
+        self.expected_examples: dict[str, int] = {}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=schema.identity_features(), metadata=tfds.core.MetadataDict()
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+        manual, report = pathlib.Path(dl_manager.manual_dir), Report()
+        people = portraits.read_people(portraits.picture_root(manual, ("CASIA-WebFace",)), report)
+        excluded = _excluded(manual / EXCLUDED)
+        for name in sorted(excluded - {person.name for person in people}):
+            report.add(f"name in {EXCLUDED} that nobody has", name)
+        kept = [person for person in people if person.name not in excluded]
+        known = self._known(kept, report)
+        if not known:
+            raise ValueError(f"no picture of {manual} can be used: {report.as_dict()}")
+        pictures = sum(len(person.paths) for person in known)
+        self.expected_examples = {"train": pictures}
+        assert self.info.metadata is not None
+        self.info.metadata.update(
+            read={
+                "folders with pictures": len(people),
+                "people left out on request": len(people) - len(kept),
+                "people": len(known),
+                "pictures": pictures,
+            },
+            skipped=report.as_dict(),
+        )
+        return {"train": self._generate_examples(known)}
+
+    def _generate_examples(self, people: list[portraits.Person]) -> Iterator[tuple[str, dict]]:
+        yield from portraits.generate(people, workers=self.workers)
+
+    def _known(self, people: list[portraits.Person], report: Report) -> list[portraits.Person]:
+        """People with a face in some picture, their ids contiguous; the rest is reported."""
+        known: list[portraits.Person] = []
+        for person, found in portraits.find_faces(people, self):
+            for path, origin in zip(person.paths, found.origin, strict=True):
+                if origin in _REASONS:
+                    report.add(_REASONS[origin], portraits.short(path))
+            rows = np.flatnonzero(found.origin == finder.FOUND)
+            if len(rows):
+                named = person._replace(identity=len(known))
+                known.append(portraits.chosen(named, rows, found.landmarks[rows]))
+            else:
+                report.add("person without a picture that can be used", person.name)
+        return known
+
+
+def _excluded(path: pathlib.Path) -> set[str]:
+    if not path.is_file():
+        return set()
+    return {line.strip() for line in path.read_text().splitlines() if line.strip()}

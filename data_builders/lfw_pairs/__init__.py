@@ -1,0 +1,1 @@
+"""LFW and its pairs for verification as a TFDS builder."""

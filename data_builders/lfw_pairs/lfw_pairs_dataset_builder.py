@@ -1,0 +1,125 @@
+"""LFW: 13,233 pictures of 5,749 people and the 6,000 pairs of them that verification is scored on.
+
+python -m data_builders.prepare lfw_pairs --manual_dir=FILES --data_dir=SHARDS --workers=8
+"""
+
+import pathlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_builders import landmarks as finder
+from data_builders import portraits, schema
+from data_builders.lfw_pairs import raw
+from data_builders.report import Report
+from piapdf_jax import faces
+
+_FOLDERS = ("lfw", "lfw-deepfunneled", "lfw_funneled")
+_NUMBER = re.compile(r"_(\d+)\.[A-Za-z]+$")
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Builds LFW as the split ``test``; the pairs and their blocks are in its metadata.
+
+    No picture that a pair names is left out, or the score would be of other pairs than everybody's.
+
+    Attributes:
+        workers: processes.
+        detector: makes the landmark detector; importable by name.
+        progress: shows how far a pass over items is.
+        expected_examples: records by split, known before the first is made.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "First version."}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = """
+    LFW comes from the University of Massachusetts (http://vis-www.cs.umass.edu/lfw); put the
+    pictures into lfw/NAME/NAME_0001.jpg ... and pairs.txt beside that folder, below --manual_dir.
+    """
+
+    workers: int = 1
+    detector: Callable[[], faces.LandmarkDetector] = faces.DlibDetector
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.progress: Callable[..., Iterator[Any]] = lambda items, **_: iter(items)
+        self.expected_examples: dict[str, int] = {}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=schema.identity_features(), metadata=tfds.core.MetadataDict()
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+        manual, report = pathlib.Path(dl_manager.manual_dir), Report()
+        root = portraits.picture_root(manual, _FOLDERS)
+        lists = [path for path in (manual / "pairs.txt", root / "pairs.txt") if path.is_file()]
+        pairs = raw.read_pairs(lists[0] if lists else manual / "pairs.txt")
+        people = [_numbered(person) for person in portraits.read_people(root, report)]
+        found = list(portraits.find_faces(people, self))
+        placed = _placed(found, report)
+        _check(pairs, placed)
+        pictures = sum(len(person.paths) for person in placed)
+        self.expected_examples = {"test": pictures}
+        assert self.info.metadata is not None
+        self.info.metadata.update(
+            pairs=[list(pair) for pair in pairs],
+            read={
+                "people": len(people),
+                "pictures": pictures,
+                "pictures without a face found, cropped where the median face lies": sum(
+                    int((marks.origin == finder.NO_FACE).sum()) for _, marks in found
+                ),
+                "pairs": len(pairs),
+                "blocks": len({pair.block for pair in pairs}),
+            },
+            skipped=report.as_dict(),
+        )
+        return {"test": self._generate_examples(placed)}
+
+    def _generate_examples(self, people: list[portraits.Person]) -> Iterator[tuple[str, dict]]:
+        yield from portraits.generate(people, workers=self.workers)
+
+
+def _numbered(person: portraits.Person) -> portraits.Person:
+    """Numbers as the file names write them, which is how pairs name pictures."""
+    numbers = []
+    for path in person.paths:
+        written = _NUMBER.search(path)
+        if written is None:
+            raise ValueError(f"{path} is not named NAME_0001.jpg")
+        numbers.append(int(written[1]))
+    return person._replace(numbers=tuple(numbers))
+
+
+def _placed(
+    found: list[tuple[portraits.Person, finder.VideoLandmarks]], report: Report
+) -> list[portraits.Person]:
+    """Everybody with landmarks for every picture that can be read."""
+    sure = [marks.landmarks[marks.origin == finder.FOUND] for _, marks in found]
+    if not sum(map(len, sure)):
+        raise ValueError("no face was found in any picture")
+    usual = np.median(np.concatenate(sure), axis=0)
+    placed = []
+    for person, marks in found:
+        for path, origin in zip(person.paths, marks.origin, strict=True):
+            if origin == finder.UNREADABLE:
+                report.add("picture that cannot be read", portraits.short(path))
+        rows = np.flatnonzero(marks.origin != finder.UNREADABLE)
+        points = np.where(np.isfinite(marks.landmarks[rows]), marks.landmarks[rows], usual)
+        placed.append(portraits.chosen(person, rows, points.astype(np.float32)))
+    return placed
+
+
+def _check(pairs: list[raw.Pair], people: list[portraits.Person]) -> None:
+    there = {(person.name, number) for person in people for number in person.numbers}
+    for pair in pairs:
+        for place in ((pair.first, pair.first_number), (pair.second, pair.second_number)):
+            if place not in there:
+                raise ValueError(
+                    f"pairs.txt names picture {place[1]} of {place[0]}, which is not there or"
+                    " cannot be read"
+                )

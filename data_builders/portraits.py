@@ -1,0 +1,124 @@
+"""Pictures of people by name, as face recognition sets hold them: a folder a person."""
+
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_builders import landmarks as finder
+from data_builders import schema
+from data_builders.report import Report
+from piapdf_jax import faces
+
+_PICTURE = re.compile(r".+\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
+
+
+class Person(NamedTuple):
+    """Some pictures of one person.
+
+    Attributes:
+        name: as the data set spells it.
+        identity: contiguous id from 0.
+        paths: picture files.
+        numbers: of each, from 1.
+        landmarks: [N, 68, 2] float32, pixels of each picture; None before they are looked for.
+    """
+
+    name: str
+    identity: int
+    paths: tuple[str, ...]
+    numbers: tuple[int, ...]
+    landmarks: np.ndarray | None = None
+
+
+def read_people(root: pathlib.Path, report: Report) -> list[Person]:
+    """The folders of a set by name, pictures by file name and numbered from 1.
+
+    Args:
+        root: holds a folder a person.
+        report: gets the folders without a picture.
+
+    Returns:
+        People in order of their names.
+    """
+    people = []
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        paths = sorted(str(path) for path in folder.iterdir() if _PICTURE.fullmatch(path.name))
+        if paths:
+            numbers = tuple(range(1, len(paths) + 1))
+            people.append(Person(folder.name, len(people), tuple(paths), numbers))
+        else:
+            report.add("folder without pictures", folder.name)
+    return people
+
+
+def find_faces(
+    people: list[Person], builder: Any
+) -> Iterator[tuple[Person, finder.VideoLandmarks]]:
+    """Landmarks of everybody's pictures, found once and kept on disk.
+
+    Args:
+        people: whose.
+        builder: has ``name``, ``data_dir_root``, ``workers``, ``detector`` and ``progress``.
+
+    Yields:
+        Each person with the landmarks of each picture and how they were come by.
+    """
+    cache = str(pathlib.Path(builder.data_dir_root, ".cache", "landmarks", builder.name))
+    files = [
+        finder.VideoFiles(person.name, person.paths, (), cache, builder.detector)
+        for person in people
+    ]
+    found = schema.parallel(finder.find_landmarks, files, workers=builder.workers)
+    shown = builder.progress(found, label=f"{builder.name} landmarks, people", total=len(files))
+    yield from zip(people, shown, strict=True)
+
+
+def chosen(person: Person, rows: np.ndarray, landmarks: np.ndarray) -> Person:
+    """A person's pictures at some rows, with their landmarks [len(rows), 68, 2]."""
+    return person._replace(
+        paths=tuple(person.paths[row] for row in rows),
+        numbers=tuple(person.numbers[row] for row in rows),
+        landmarks=landmarks,
+    )
+
+
+def short(path: str) -> str:
+    """Person and file of a picture, for reports."""
+    return "/".join(pathlib.Path(path).parts[-2:])
+
+
+def examples(person: Person) -> list[tuple[str, dict[str, Any]]]:
+    """The records of a person; runs in a worker process."""
+    assert person.landmarks is not None
+    made = []
+    for path, number, points in zip(person.paths, person.numbers, person.landmarks, strict=True):
+        image, _ = faces.crop(faces.read_image(path), points)
+        example = schema.identity_example(
+            image=image, name=person.name, identity=person.identity, number=number
+        )
+        made.append((f"{person.name}_{number:05d}", example))
+    return made
+
+
+def generate(people: list[Person], *, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records of everybody, in order."""
+    for made in schema.parallel(examples, people, workers=workers):
+        yield from made
+
+
+def picture_root(manual: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path:
+    """The folder of the people's folders: the first of ``names`` that is there, else the given one.
+
+    Raises:
+        FileNotFoundError: where it holds no folder.
+    """
+    root = next((manual / name for name in names if (manual / name).is_dir()), manual)
+    if not any(path.is_dir() for path in root.iterdir()):
+        raise FileNotFoundError(
+            f"{root} holds no folder of a person; expected {' or '.join(names)} below {manual},"
+            " or the people's folders themselves"
+        )
+    return root
