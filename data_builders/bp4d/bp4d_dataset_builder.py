@@ -6,32 +6,16 @@ python -m data_builders.prepare bp4d --manual_dir=FILES --data_dir=SHARDS --work
 import collections
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from data_builders import landmarks as finder
 from data_builders import schema
+from data_builders import videos as shared
 from data_builders.bp4d import raw
 from data_builders.report import Report
 from piapdf_jax import faces, folds
-
-_BLOCK = 32  # frames that one process turns into records at a time
-
-_LEFT_OUT = {
-    finder.NO_FACE: "no face found, none in the neighbouring frames",
-    finder.UNREADABLE: "picture that cannot be read",
-}
-
-
-class Block(NamedTuple):
-    """Some frames of one video and their landmarks [N, 68, 2] in picture pixels."""
-
-    subject: str
-    task: str
-    frames: tuple[raw.Frame, ...]
-    landmarks: np.ndarray
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -74,82 +58,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         videos = raw.read_videos(
             pathlib.Path(dl_manager.manual_dir), report, frame_offset=self.frame_offset
         )
-        splits: dict[str, list[Block]] = {
-            folds.part_split(part, coded=coded): []
-            for coded in (True, False)
-            for part in folds.BP4D_PARTS
-        }
-        origins: collections.Counter[int] = collections.Counter()
-        for video, found in zip(videos, self._landmarks(videos), strict=True):
-            origins.update(found.origin.tolist())
-            _count_left_out(video, found, report)
-            part = folds.part_of(video.subject, folds.BP4D_PARTS)
-            for coded in (True, False):
-                splits[folds.part_split(part, coded=coded)] += _blocks(video, found, coded=coded)
-        splits = {split: blocks for split, blocks in splits.items() if blocks}
-        if not splits:
-            raise ValueError(f"no frame of {dl_manager.manual_dir} can be used: {report.as_dict()}")
-        self.expected_examples = {
-            split: sum(len(block.frames) for block in blocks) for split, blocks in splits.items()
-        }
+        placed = shared.place(videos, folds.BP4D_PARTS, self, report)
+        self.expected_examples = placed.sizes()
         assert self.info.metadata is not None
-        self.info.metadata.update(_metadata(videos, origins, report))
-        return {split: self._generate_examples(blocks) for split, blocks in splits.items()}
+        self.info.metadata.update(_metadata(videos, placed.origins, report))
+        return {split: self._generate_examples(blocks) for split, blocks in placed.splits.items()}
 
-    def _generate_examples(self, blocks: list[Block]) -> Iterator[tuple[str, dict]]:
-        for examples in schema.parallel(_examples, blocks, workers=self.workers):
-            yield from examples
-
-    def _landmarks(self, videos: list[raw.Video]) -> Iterator[finder.VideoLandmarks]:
-        cache = pathlib.Path(self.data_dir_root, ".cache", "landmarks", self.name)
-        files = [
-            finder.VideoFiles(
-                name=f"{video.subject}_{video.task}",
-                paths=tuple(frame.path for frame in video.frames),
-                numbers=tuple(frame.number for frame in video.frames),
-                cache=str(cache),
-                detector=self.detector,
-            )
-            for video in videos
-        ]
-        found = schema.parallel(finder.find_landmarks, files, workers=self.workers)
-        return self.progress(found, label=f"{self.name} landmarks, videos", total=len(files))
-
-
-def _blocks(video: raw.Video, found: finder.VideoLandmarks, *, coded: bool) -> Iterator[Block]:
-    rows = [
-        row
-        for row, frame in enumerate(video.frames)
-        if found.origin[row] not in _LEFT_OUT and (frame.labels is not None) == coded
-    ]
-    for start in range(0, len(rows), _BLOCK):
-        chosen = rows[start : start + _BLOCK]
-        frames = tuple(video.frames[row] for row in chosen)
-        yield Block(video.subject, video.task, frames, found.landmarks[chosen])
-
-
-def _examples(block: Block) -> list[tuple[str, dict[str, Any]]]:
-    """The records of a block; runs in a worker process."""
-    examples = []
-    for frame, points in zip(block.frames, block.landmarks, strict=True):
-        image, moved = faces.crop(faces.read_image(frame.path), points)
-        example = schema.au_example(
-            image=image,
-            landmarks=moved,
-            labels=frame.labels or {},
-            subject=block.subject,
-            task=block.task,
-            frame=frame.number,
-            coded=frame.labels is not None,
-        )
-        examples.append((f"{block.subject}_{block.task}_{frame.number:05d}", example))
-    return examples
-
-
-def _count_left_out(video: raw.Video, found: finder.VideoLandmarks, report: Report) -> None:
-    for frame, origin in zip(video.frames, found.origin, strict=True):
-        if origin in _LEFT_OUT:
-            report.add(_LEFT_OUT[origin], "/".join(pathlib.Path(frame.path).parts[-3:]))
+    def _generate_examples(self, blocks: list[shared.Block]) -> Iterator[tuple[str, dict]]:
+        yield from shared.generate(blocks, workers=self.workers)
 
 
 def _metadata(

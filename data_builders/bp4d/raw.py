@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 
 from data_builders.report import Report
+from data_builders.videos import Frame
 from piapdf_jax.action_units import BP4D_AUS, UNKNOWN
 from piapdf_jax.folds import BP4D_SUBJECTS, BP4D_TASKS
 
@@ -25,15 +26,6 @@ _SUBJECT = re.compile(r"[FM]\d{3}")
 _PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 _LABELS = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
 _DEPTH = 3  # how far below the given folder pictures and labels are looked for
-
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-    """One picture: the data set's frame number, its file, and {AU: 0, 1, -1} or None if uncoded."""
-
-    number: int
-    path: str
-    labels: dict[int, int] | None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,159 @@
+"""Videos of people with coded frames, as BP4D and DISFA hold them, and their records."""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from data_builders import landmarks as finder
+from data_builders import schema
+from data_builders.report import Report
+from piapdf_jax import faces, folds
+
+_BLOCK = 32  # frames that one process turns into records at a time
+
+_LEFT_OUT = {
+    finder.NO_FACE: "no face found, none in the neighbouring frames",
+    finder.UNREADABLE: "picture that cannot be read",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One picture of a video.
+
+    Attributes:
+        number: the data set's own frame number.
+        path: its file.
+        labels: {AU: 0, 1 or -1}; None for a frame without a label row.
+        intensities: {AU: 0..5}, where the data set codes them.
+    """
+
+    number: int
+    path: str
+    labels: dict[int, int] | None
+    intensities: dict[int, int] | None = None
+
+
+class Video(Protocol):
+    """What a data set knows of a video: who, in which task ("" where there is none), and its frames."""
+
+    @property
+    def subject(self) -> str: ...  # noqa: D102
+
+    @property
+    def task(self) -> str: ...  # noqa: D102
+
+    @property
+    def frames(self) -> tuple[Frame, ...]: ...  # noqa: D102
+
+
+class Block(NamedTuple):
+    """Some frames of one video and their landmarks [N, 68, 2] in picture pixels."""
+
+    subject: str
+    task: str
+    frames: tuple[Frame, ...]
+    landmarks: np.ndarray
+
+
+class Placed(NamedTuple):
+    """Blocks by split, and how many frames came to their landmarks in which way."""
+
+    splits: dict[str, list[Block]]
+    origins: collections.Counter[int]
+
+    def sizes(self) -> dict[str, int]:
+        """Records by split."""
+        return {s: sum(len(b.frames) for b in blocks) for s, blocks in self.splits.items()}
+
+
+def place(
+    videos: Sequence[Video], parts: dict[int, list[str]], builder: Any, report: Report
+) -> Placed:
+    """Finds the landmarks of all videos and deals their frames to the splits of the published parts.
+
+    Args:
+        videos: of a data set.
+        parts: ``folds.BP4D_PARTS`` or ``folds.DISFA_PARTS``.
+        builder: has ``name``, ``data_dir_root``, ``workers``, ``detector`` and ``progress``.
+        report: gets the frames that are left out.
+
+    Returns:
+        Splits that hold at least one frame.
+
+    Raises:
+        ValueError: where no frame can be used.
+    """
+    names = [folds.part_split(part, coded=coded) for coded in (True, False) for part in parts]
+    splits: dict[str, list[Block]] = {name: [] for name in names}
+    origins: collections.Counter[int] = collections.Counter()
+    for video, found in zip(videos, _landmarks(videos, builder), strict=True):
+        origins.update(found.origin.tolist())
+        for frame, origin in zip(video.frames, found.origin, strict=True):
+            if origin in _LEFT_OUT:
+                report.add(_LEFT_OUT[origin], "/".join(pathlib.Path(frame.path).parts[-3:]))
+        part = folds.part_of(video.subject, parts)
+        for coded in (True, False):
+            splits[folds.part_split(part, coded=coded)] += _blocks(video, found, coded=coded)
+    splits = {split: blocks for split, blocks in splits.items() if blocks}
+    if not splits:
+        raise ValueError(f"no frame of {builder.name} can be used: {report.as_dict()}")
+    return Placed(splits, origins)
+
+
+def _landmarks(videos: Sequence[Video], builder: Any) -> Iterator[finder.VideoLandmarks]:
+    cache = pathlib.Path(builder.data_dir_root, ".cache", "landmarks", builder.name)
+    files = [
+        finder.VideoFiles(
+            name="_".join(filter(None, (video.subject, video.task))),
+            paths=tuple(frame.path for frame in video.frames),
+            numbers=tuple(frame.number for frame in video.frames),
+            cache=str(cache),
+            detector=builder.detector,
+        )
+        for video in videos
+    ]
+    found = schema.parallel(finder.find_landmarks, files, workers=builder.workers)
+    return builder.progress(found, label=f"{builder.name} landmarks, videos", total=len(files))
+
+
+def _blocks(video: Video, found: finder.VideoLandmarks, *, coded: bool) -> Iterator[Block]:
+    rows = [
+        row
+        for row, frame in enumerate(video.frames)
+        if found.origin[row] not in _LEFT_OUT and (frame.labels is not None) == coded
+    ]
+    for start in range(0, len(rows), _BLOCK):
+        chosen = rows[start : start + _BLOCK]
+        frames = tuple(video.frames[row] for row in chosen)
+        yield Block(video.subject, video.task, frames, found.landmarks[chosen])
+
+
+def generate(blocks: list[Block], *, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records of blocks, in order."""
+    for examples in schema.parallel(_examples, blocks, workers=workers):
+        yield from examples
+
+
+def _examples(block: Block) -> list[tuple[str, dict[str, Any]]]:
+    """The records of a block; runs in a worker process."""
+    examples = []
+    who = "_".join(filter(None, (block.subject, block.task)))
+    for frame, points in zip(block.frames, block.landmarks, strict=True):
+        image, moved = faces.crop(faces.read_image(frame.path), points)
+        example = schema.au_example(
+            image=image,
+            landmarks=moved,
+            labels=frame.labels or {},
+            intensities=frame.intensities,
+            subject=block.subject,
+            task=block.task,
+            frame=frame.number,
+            coded=frame.labels is not None,
+        )
+        examples.append((f"{who}_{frame.number:05d}", example))
+    return examples
