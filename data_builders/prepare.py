@@ -19,6 +19,7 @@ from absl import app, flags, logging
 
 BUILDERS = {
     "bp4d": "data_builders.bp4d.bp4d_dataset_builder",
+    "disfa": "data_builders.disfa.disfa_dataset_builder",
     "afew_va": "data_builders.afew_va.afew_va_dataset_builder",
     "casia_webface": "data_builders.casia_webface.casia_webface_dataset_builder",
     "lfw_pairs": "data_builders.lfw_pairs.lfw_pairs_dataset_builder",

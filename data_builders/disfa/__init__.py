@@ -1,0 +1,1 @@
+"""DISFA as a TFDS builder, and the reader of its distributed layout."""

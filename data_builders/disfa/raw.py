@@ -1,0 +1,223 @@
+"""Reads the layout in which DISFA is distributed: intensity files a unit, films of the left camera or pictures.
+
+Label files count frames from 1. Extracted pictures count from 0 in most copies, and from 1 in some: a picture 0
+gives that away.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+from data_builders.report import Report
+from data_builders.videos import Frame
+from piapdf_jax.action_units import DISFA_AUS, DISFA_POSITIVE_INTENSITY, RECORD_AUS, UNKNOWN
+from piapdf_jax.folds import DISFA_SUBJECTS
+
+_SUBJECT = re.compile(r"SN\d{3}")
+_LABELS = re.compile(r"(SN\d{3})_au(\d+)\.txt", re.IGNORECASE)
+_FILM = re.compile(r"left_?video_?(SN\d{3})_comp\.(avi|mp4)", re.IGNORECASE)
+_PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
+_DEPTH = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """The frames of one participant, counted from 1 as the labels do; DISFA has one film each, so no task."""
+
+    subject: str
+    frames: tuple[Frame, ...]
+    task: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """What lies in a DISFA tree, by participant.
+
+    Attributes:
+        labels: {AU: file}.
+        films: the left camera's.
+        pictures: folders of extracted pictures, which go before films.
+    """
+
+    labels: dict[str, dict[int, pathlib.Path]]
+    films: dict[str, pathlib.Path]
+    pictures: dict[str, pathlib.Path]
+
+
+def find_files(root: pathlib.Path, report: Report) -> Tree:
+    """Finds the files of a tree, at most three folders down.
+
+    Args:
+        root: the folder that was given, on top of the distribution.
+        report: gets unknown participants, and those with labels or pictures alone.
+
+    Returns:
+        Participants that have labels, and a film or pictures.
+
+    Raises:
+        FileNotFoundError: where there are no labels, or no films and pictures.
+    """
+    labels: dict[str, dict[int, pathlib.Path]] = {}
+    films: dict[str, pathlib.Path] = {}
+    pictures: dict[str, pathlib.Path] = {}
+    for path in _below(root, _DEPTH):
+        if match := _LABELS.fullmatch(path.name):
+            labels.setdefault(match[1].upper(), {})[int(match[2])] = path
+        elif match := _FILM.fullmatch(path.name):
+            films[match[1].upper()] = path
+        elif _SUBJECT.fullmatch(path.parent.name) and _PICTURE.fullmatch(path.name):
+            pictures.setdefault(path.parent.name, path.parent)
+    if not labels:
+        raise FileNotFoundError(
+            f"no label file below {root}: expected ActionUnit_Labels/SN001/SN001_au1.txt"
+        )
+    seen = films.keys() | pictures.keys()
+    if not seen:
+        raise FileNotFoundError(
+            f"no film or picture below {root}: expected Videos_LeftCamera/LeftVideoSN001_comp.avi"
+            " or Images/SN001/0.jpg"
+        )
+    for subject in sorted(labels.keys() | seen):
+        if subject not in DISFA_SUBJECTS:
+            report.add("unknown participant", subject)
+        elif subject not in seen:
+            report.add("participant without film or pictures", subject)
+        elif subject not in labels:
+            report.add("participant without labels", subject)
+    kept = [s for s in DISFA_SUBJECTS if s in labels and s in seen]
+    return Tree(
+        {subject: labels[subject] for subject in kept},
+        {s: films[s] for s in kept if s in films and s not in pictures},
+        {subject: pictures[subject] for subject in kept if subject in pictures},
+    )
+
+
+def _below(root: pathlib.Path, depth: int) -> Iterator[pathlib.Path]:
+    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
+        if entry.is_file():
+            yield pathlib.Path(entry.path)
+        elif depth and entry.is_dir():
+            yield from _below(pathlib.Path(entry.path), depth - 1)
+
+
+def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]]:
+    """The label files of one participant.
+
+    Args:
+        files: {AU: file}; each line is ``frame,intensity``, frames from 1, intensities 0 to 5.
+
+    Returns:
+        {frame: {AU: intensity}} over the units that records hold.
+
+    Raises:
+        ValueError: for a unit of the protocol without a file, an empty file, another line, or a frame that is
+            there twice; names file and line.
+    """
+    folder = next(iter(files.values())).parent
+    for au in DISFA_AUS:
+        if au not in files:
+            raise ValueError(
+                f"{folder} has no file for AU {au}: copy it again from the distribution"
+            )
+    rows: dict[int, dict[int, int]] = {}
+    for au in sorted(files.keys() & set(RECORD_AUS)):
+        lines = files[au].read_text(errors="replace").splitlines()
+        found: set[int] = set()
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            words = [word.strip() for word in line.split(",")]
+            if len(words) != 2 or not words[0].isdecimal() or words[1] not in set("012345"):
+                raise ValueError(
+                    f"{files[au]}, line {number}: expected FRAME,INTENSITY with 0 to 5, got {line!r}"
+                )
+            frame = int(words[0])
+            if frame in found:
+                raise ValueError(f"{files[au]}, line {number}: frame {frame} is there twice")
+            found.add(frame)
+            rows.setdefault(frame, {})[au] = int(words[1])
+        if not found:
+            raise ValueError(f"{files[au]} is empty: copy it again from the distribution")
+    return rows
+
+
+def read_video(
+    subject: str, labels: dict[int, pathlib.Path], pictures: pathlib.Path, report: Report
+) -> Video:
+    """The frames of a participant from a folder of numbered pictures.
+
+    Args:
+        subject: participant id.
+        labels: {AU: file}.
+        pictures: folder; a picture 0 means that picture k is label row k + 1.
+        report: gets label rows without picture and other files.
+
+    Returns:
+        Frames by number.
+    """
+    rows, numbered = read_intensities(labels), {}
+    for path in sorted(pictures.iterdir()):
+        match = _PICTURE.fullmatch(path.name)
+        if match is None:
+            report.add("file that is no numbered picture", f"{subject}/{path.name}")
+        elif int(match[1]) in numbered:
+            report.add("second picture of a frame", f"{subject}/{path.name}")
+        else:
+            numbered[int(match[1])] = path
+    first = 1 if 0 in numbered else 0
+    lost = sorted(set(rows) - {number + first for number in numbered})
+    report.add("label row without its picture", f"{subject} row {min(lost, default=0)}", len(lost))
+    frames = []
+    for number, path in sorted(numbered.items()):
+        row = rows.get(number + first)
+        frames.append(Frame(number + first, str(path), _labels(row), row))
+    return Video(subject, tuple(frames))
+
+
+def _labels(row: dict[int, int] | None) -> dict[int, int] | None:
+    if row is None:
+        return None
+    present = {au: int(value >= DISFA_POSITIVE_INTENSITY) for au, value in row.items()}
+    return dict.fromkeys(RECORD_AUS, UNKNOWN) | present
+
+
+def extract(film: pathlib.Path, folder: pathlib.Path) -> int | None:
+    """Writes the frames of a film as JPEG files 0.jpg, 1.jpg, ..., unless they are there already.
+
+    Args:
+        film: a video that OpenCV reads.
+        folder: gets the pictures; it is there either whole or not at all.
+
+    Returns:
+        How many frames there are; None for a film that cannot be read.
+    """
+    import cv2
+
+    if folder.is_dir():
+        return sum(1 for _ in folder.iterdir())
+    reader = cv2.VideoCapture(str(film))
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    part.mkdir(parents=True)
+    count = 0
+    while True:
+        there, image = reader.read()
+        if not there:
+            break
+        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 97])
+        if not done:
+            raise ValueError(f"OpenCV could not encode frame {count} of {film}")
+        (part / f"{count}.jpg").write_bytes(data.tobytes())
+        count += 1
+    reader.release()
+    if not count:
+        part.rmdir()
+        return None
+    part.replace(folder)
+    return count
+
+
+def extract_all(jobs: tuple[pathlib.Path, pathlib.Path]) -> int | None:
+    """``extract`` of a pair (film, folder), for a pool of processes."""
+    return extract(*jobs)

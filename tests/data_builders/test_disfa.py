@@ -1,0 +1,179 @@
+"""DISFA: films and pictures to the same frames, intensities to labels, faults counted or named."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data_builders.disfa import raw
+from data_builders.disfa.disfa_dataset_builder import Builder
+from data_builders.report import Report
+from data_builders.synthetic_faces.raw_layouts import write_raw
+from piapdf_jax.action_units import RECORD_AUS
+from piapdf_jax.folds import DISFA_PARTS, part_of
+
+PEOPLE = ("SN001", "SN006", "SN003")
+
+
+def build(manual, data, *, workers=1):
+    builder = Builder(data_dir=data)
+    builder.workers = workers
+    config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
+    builder.download_and_prepare(download_config=config, file_format="array_record")
+    return tfds.builder_from_directory(builder.data_dir)
+
+
+def read(built):
+    return {
+        (split, record["subject"].decode(), int(record["frame"])): record
+        for split in built.info.splits
+        for record in built.as_data_source(split)
+    }
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    root = tmp_path_factory.mktemp("disfa") / "manual"
+    return write_raw("disfa", root, people=PEOPLE, size=260, video=True)
+
+
+@pytest.fixture(scope="module")
+def built(tree, tmp_path_factory):
+    return build(tree, tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture
+def manual(tree, tmp_path):
+    return shutil.copytree(tree, tmp_path / "manual")
+
+
+def told(tree, subject):
+    """{frame: {AU: intensity}}, read by other code than the builder's."""
+    found = {}
+    for path in (tree / "ActionUnit_Labels" / subject).iterdir():
+        au = int(path.stem.split("_au")[1])
+        for frame, value in np.loadtxt(path, delimiter=",", dtype=int):
+            found.setdefault(int(frame), {})[au] = int(value)
+    return found
+
+
+def test_label_row_k_belongs_to_picture_k_less_1(tree, built):
+    records = read(built)
+    assert len(records) == sum(len(told(tree, subject)) for subject in PEOPLE)
+    for (split, subject, frame), record in records.items():
+        assert split == f"part{part_of(subject, DISFA_PARTS)}" and record["coded"] == 1
+        row = told(tree, subject)[frame]
+        values = [row.get(au, -1) for au in RECORD_AUS]
+        assert record["intensities"].tolist() == values
+        assert record["labels"].tolist() == [-1 if v < 0 else int(v >= 2) for v in values]
+    assert {frame for _, subject, frame in records if subject == "SN001"} == set(
+        told(tree, "SN001")
+    )
+
+
+def test_films_give_the_frames_of_the_pictures(manual, built, tmp_path):
+    shutil.rmtree(manual / "Images")
+    filmed = build(manual, tmp_path / "data", workers=2)
+    assert filmed.info.metadata["read"]["of them from films"] == 3
+    ours, theirs = read(filmed), read(built)
+    assert ours.keys() == theirs.keys()
+    # Coded twice as JPEG, so not the same bytes: each frame must be most like itself.
+    small = {k: thumbnail(r["image"]) for k, r in theirs.items()}
+    for key, record in ours.items():
+        np.testing.assert_array_equal(record["labels"], theirs[key]["labels"])
+        seen = thumbnail(record["image"])
+        assert min(small, key=lambda other: np.abs(small[other] - seen).mean()) == key
+
+
+def thumbnail(image):
+    return image.reshape(16, 16, 16, 16, 3).mean((1, 3))
+
+
+def test_another_film_of_a_person_is_read_anew(tree, tmp_path):
+    film = tree / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi"
+    assert raw.extract(film, tmp_path / "frames") == len(told(tree, "SN001"))
+    first = (tmp_path / "frames" / "0.jpg").read_bytes()
+    assert raw.extract(film, tmp_path / "frames") == len(told(tree, "SN001"))
+    assert (tmp_path / "frames" / "0.jpg").read_bytes() == first
+    builder = Builder(data_dir=tmp_path / "data")
+    other = tree / "Videos_LeftCamera" / "LeftVideoSN003_comp.avi"
+    one, two = (builder._extracted({"SN001": path}, Report())["SN001"] for path in (film, other))
+    assert one != two
+    assert (one / "0.jpg").read_bytes() != (two / "0.jpg").read_bytes()
+
+
+def test_faults_are_counted(manual, tmp_path):
+    film = manual / "Videos_LeftCamera" / "LeftVideoSN003_comp.avi"
+    film.write_bytes(b"RIFF" + bytes(100))
+    shutil.rmtree(manual / "Images" / "SN003")
+    shutil.rmtree(manual / "Images" / "SN006")
+    (manual / "Videos_LeftCamera" / "LeftVideoSN006_comp.avi").unlink()
+    pictures = manual / "Images" / "SN001"
+    (pictures / "3.jpg").unlink()
+    (pictures / "notes.txt").write_text("")
+    cut = pictures / "5.jpg"
+    cut.write_bytes(cut.read_bytes()[:900])
+    for au in raw.read_intensities(raw.find_files(manual, Report()).labels["SN001"])[1]:
+        path = manual / "ActionUnit_Labels" / "SN001" / f"SN001_au{au}.txt"
+        path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")  # a frame uncoded
+    shutil.copytree(pictures, manual / "Images" / "SN099")
+    built = build(manual, tmp_path / "data")
+    skipped = {why: row["examples"] for why, row in built.info.metadata["skipped"].items()}
+    assert skipped == {
+        "file that is no numbered picture": ["SN001/notes.txt"],
+        "film that cannot be read": ["LeftVideoSN003_comp.avi"],
+        "label row without its picture": ["SN001 row 4"],
+        "participant without film or pictures": ["SN006"],
+        "picture that cannot be read": ["Images/SN001/5.jpg"],
+        "unknown participant": ["SN099"],
+    }
+    sizes = {split: info.num_examples for split, info in built.info.splits.items()}
+    assert sizes == {"part1": len(told(manual, "SN001")) - 2, "part1_uncoded": 1}
+
+
+def test_pictures_that_count_from_1(manual, tmp_path):
+    folder = manual / "Images" / "SN001"
+    for path in sorted(folder.iterdir(), key=lambda path: -int(path.stem)):
+        path.rename(folder / f"{int(path.stem) + 1}.jpg")
+    labels = raw.find_files(manual, report := Report()).labels["SN001"]
+    video = raw.read_video("SN001", labels, folder, report)
+    assert [frame.number for frame in video.frames] == sorted(told(manual, "SN001"))
+    assert all(frame.labels is not None for frame in video.frames) and not report.as_dict()
+
+
+def no_unit(labels):
+    (labels / "SN001_au12.txt").unlink()
+
+
+def empty(labels):
+    (labels / "SN001_au12.txt").write_text("\n")
+
+
+def six(labels):
+    (labels / "SN001_au12.txt").write_text("1,0\n2,6\n")
+
+
+def twice(labels):
+    (labels / "SN001_au12.txt").write_text("1,0\n1,2\n")
+
+
+def nothing(labels):
+    shutil.rmtree(labels.parent)
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        (no_unit, "SN001 has no file for AU 12"),
+        (empty, r"SN001_au12\.txt is empty"),
+        (six, r"SN001_au12\.txt, line 2: expected FRAME,INTENSITY"),
+        (twice, r"SN001_au12\.txt, line 2: frame 1 is there twice"),
+        (nothing, "no label file below"),
+    ],
+)
+def test_files_that_are_not_as_distributed_end_the_build(manual, tmp_path, fault, message):
+    fault(manual / "ActionUnit_Labels" / "SN001")
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        build(manual, tmp_path / "data")
+    assert not list((tmp_path / "data").glob("disfa/*.*.*/dataset_info.json"))
