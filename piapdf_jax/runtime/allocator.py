@@ -20,14 +20,28 @@ def cpu_alone() -> bool:
     return not plugins and importlib.util.find_spec("libtpu") is None
 
 
-def keep_freed_memory() -> bool:
-    """Lets freed memory stay with the process; for training on a CPU, before JAX starts its devices.
+def keep_heap() -> bool:
+    """Lets the C library keep freed memory of any size on the heap, for whatever runs in this process.
 
-    By default glibc returns every large buffer to the kernel when it is freed. XLA allocates the
-    temporary buffers of a step anew each time, so the kernel clears the same hundreds of megabytes
-    in every step, which takes as long as the arithmetic of a small network. Only the heap of the
-    main thread keeps buffers of any size, so steps run in the thread that calls them, when their
-    inputs are ready. Numbers do not change; the process keeps the most memory it ever held.
+    By default glibc returns every large buffer to the kernel when it is freed. A step allocates its
+    temporary buffers anew each time, so the kernel clears the same hundreds of megabytes in every
+    step, which takes as long as the arithmetic of a small network. Numbers do not change; the
+    process keeps the most memory it ever held. Loads nothing: it serves other frameworks too.
+
+    Returns:
+        Whether the C library took the settings; False where it is not glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    return all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, _LARGEST_INT)])
+
+
+def keep_freed_memory() -> bool:
+    """Lets the memory that a step frees stay with the process; before JAX starts its devices on a CPU.
+
+    Only the heap of the main thread keeps buffers of any size, see ``keep_heap``, so steps run in
+    the thread that calls them, when their inputs are ready.
 
     Returns:
         Whether the C library took the settings; False where it is not glibc.
@@ -36,7 +50,5 @@ def keep_freed_memory() -> bool:
 
     if platform.libc_ver()[0] != "glibc":
         return False
-    mallopt = ctypes.CDLL(None).mallopt
-    taken = all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, _LARGEST_INT)])
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    return taken
+    return keep_heap()

@@ -25,9 +25,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def page_faults(choice: str) -> int:
+def page_faults(choice: str, code: str = FAULTS) -> int:
     told = subprocess.run(
-        [sys.executable, "-c", FAULTS, choice], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, choice], capture_output=True, text=True, check=True
     )
     return int(told.stdout)
 
@@ -37,8 +37,29 @@ def test_steps_no_longer_fault_their_buffers_in():
     assert page_faults("keep") < page_faults("default") / 10
 
 
+HEAP = """
+import resource, sys
+from piapdf_jax.runtime.allocator import keep_heap
+if sys.argv[1] == "keep":
+    assert keep_heap()
+import numpy
+for n in range(24):
+    if n == 4:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    numpy.full(2**24, n, numpy.float32)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+assert "jax" not in sys.modules
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc")
+def test_the_heap_keeps_the_buffers_of_another_library_without_loading_jax():
+    assert page_faults("keep", HEAP) < page_faults("default", HEAP) / 10
+
+
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not allocator.keep_heap()
     assert not allocator.keep_freed_memory()
 
 
