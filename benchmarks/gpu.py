@@ -38,7 +38,7 @@ def run(
     case = Case("b1", side, batch, passes=("train",))
     with contextlib.ExitStack() as stack:
         workers = {
-            "jax": stack.enter_context(Worker("jax", half=True)),
+            "jax": stack.enter_context(Worker("jax", compute_dtype="bfloat16")),
             peer: stack.enter_context(Worker(peer, half=True, timm=True)),
         }
         workers["jax"].make(case)

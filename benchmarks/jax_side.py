@@ -106,10 +106,11 @@ class JaxSide:
     Args:
         case: what to run.
         sizes: as ``cases.sizes`` tells them.
+        more: other fields of ``ModelConfig``.
     """
 
-    def __init__(self, case: Case, sizes: dict[str, Any]) -> None:
-        model, found = model_of(sizes), arrays(case, sizes)
+    def __init__(self, case: Case, sizes: dict[str, Any], **more: Any) -> None:
+        model, found = dataclasses.replace(model_of(sizes), **more), arrays(case, sizes)
         self.stage, self.key = stage_of(case, model), jax.random.key(0)
         self.batch, features = batch_of(found), jnp.asarray(found["features"])
         inputs = given(case, model, self.key, features)
@@ -133,6 +134,12 @@ class JaxSide:
         jax.block_until_ready((self.state, metrics))
         self.step += 1
         return time.perf_counter() - began
+
+    def profile(self) -> list[str]:
+        """A table of the training step by operation; the side is used up."""
+        from benchmarks.operations import profile
+
+        return profile(self)
 
     def device_peak(self) -> int:
         """Bytes that the device held at most; 0 where it is the host."""
