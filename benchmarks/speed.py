@@ -84,6 +84,7 @@ def compare(networks: list[str]) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "benchmarks.compare", *networks]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
+        print(done.stdout)
         raise SystemExit("error: the comparison of both sides failed, nothing was timed; see above")
     return [json.loads(line) for line in done.stdout.splitlines()]
 

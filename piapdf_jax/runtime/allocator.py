@@ -8,7 +8,8 @@ import platform
 
 # Names and numbers of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_LARGEST_INT = 2**31 - 1
+# The largest size_t once glibc has widened it: a plain int would stop at 2 GiB, which a step exceeds.
+_NEVER = -1
 
 
 def cpu_alone() -> bool:
@@ -34,7 +35,7 @@ def keep_heap() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, _LARGEST_INT)])
+    return all([mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, _NEVER)])
 
 
 def keep_freed_memory() -> bool:
