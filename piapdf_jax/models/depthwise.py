@@ -263,23 +263,23 @@ def _row_by_row(x: jax.Array, y: jax.Array, *, window: Window) -> jax.Array:
     the sums in the cache; only at the end is each of them reduced. Images stay side by side, so
     that a batch that is spread over devices stays so.
     """
-    (k, l), s, wide = window.kernel, window.stride, _wide(x.dtype)
+    (tall, broad), s, wide = window.kernel, window.stride, _wide(x.dtype)
     x = _pad(x, window, dilation=window.dilation)
     height, width = y.shape[1:3]
     columns = s * (width - 1) + 1
 
     def add(sums: tuple, i: jax.Array) -> tuple[tuple, None]:
-        rows = jax.lax.dynamic_slice_in_dim(x, s * i, k, 1).astype(wide)
+        rows = jax.lax.dynamic_slice_in_dim(x, s * i, tall, 1).astype(wide)
         row = jax.lax.dynamic_index_in_dim(y, i, 1, keepdims=False).astype(wide)
-        taps = ((u, v) for u in range(k) for v in range(l))
+        taps = ((u, v) for u in range(tall) for v in range(broad))
         added = (rows[:, u, v : v + columns : s] * row for u, v in taps)
         return tuple(a + b for a, b in zip(sums, added, strict=True)), None
 
-    start = (jnp.zeros((x.shape[0], width, x.shape[3]), wide),) * (k * l)
+    start = (jnp.zeros((x.shape[0], width, x.shape[3]), wide),) * (tall * broad)
     # Two rows an iteration: a sum is then read and written once for both.
     sums, _ = jax.lax.scan(add, start, jnp.arange(height), unroll=2 if height % 2 == 0 else 1)
     out = jnp.stack([jnp.sum(a, (0, 1)) for a in sums])
-    return out.reshape(k, l, -1).astype(x.dtype)
+    return out.reshape(tall, broad, -1).astype(x.dtype)
 
 
 def _grouped(x: jax.Array, w: jax.Array, *, window: Window) -> jax.Array:
@@ -302,7 +302,7 @@ def _grouped_gradient(x: jax.Array, y: jax.Array, *, window: Window) -> jax.Arra
     return transpose(y)[0]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _eager(primitive: Primitive, window: Window) -> Any:
     return jax.jit(functools.partial(primitive.bind, window=window))
 
