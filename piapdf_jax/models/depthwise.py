@@ -147,7 +147,8 @@ def _(x: Any, y: Any, *, window: Window) -> Any:
 def _back(y: jax.Array, w: jax.Array, shape: tuple[int, ...], window: Window) -> jax.Array:
     """The transpose of ``convolve`` in x."""
     mirrored = jax.lax.rev(w, (0, 1))
-    return _convolve_p.bind(y, mirrored, window=window.transposed(shape, y.shape[1:3]))
+    sides = (y.shape[1], y.shape[2])
+    return _convolve_p.bind(y, mirrored, window=window.transposed(shape, sides))
 
 
 ad.defbilinear(
@@ -247,7 +248,8 @@ def _phases(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
         if not part.size:
             parts.append(jnp.zeros((x.shape[0], *counts, x.shape[3]), x.dtype))
             continue
-        inner = Window(part.shape[:2], 1, 1, (padding[0], padding[1]))
+        sides = (part.shape[0], part.shape[1])
+        inner = Window(sides, 1, 1, (padding[0], padding[1]))
         parts.append(_shifted_sum(x, part, window=inner))
     grid = jnp.stack(parts, 1).reshape(x.shape[0], d, d, *counts, x.shape[3])
     whole = grid.transpose(0, 3, 1, 4, 2, 5).reshape(
