@@ -145,14 +145,91 @@ def test_faults_are_counted(manual, tmp_path):
     assert sizes == {"part1": len(told(manual, "SN001")) - 2, "part1_uncoded": 1}
 
 
-def test_pictures_that_count_from_1(manual, tmp_path):
-    folder = manual / "Images" / "SN001"
+def numbered_from_1(folder):
     for path in sorted(folder.iterdir(), key=lambda path: -int(path.stem)):
         path.rename(folder / f"{int(path.stem) + 1}.jpg")
-    labels = raw.find_files(manual, report := Report()).labels["SN001"]
-    video = raw.read_video("SN001", labels, folder, report)
-    assert [frame.number for frame in video.frames] == sorted(told(manual, "SN001"))
-    assert all(frame.labels is not None for frame in video.frames) and not report.as_dict()
+
+
+def videos(manual):
+    """{participant: video} of a tree without films, and what was reported."""
+    tree = raw.find_files(manual, report := Report())
+    return {v.subject: v for v in raw.read_videos(tree, tree.pictures, report)}, report
+
+
+def picture_of(video, row):
+    (path,) = [frame.path for frame in video.frames if frame.number == row]
+    return path.rsplit("/", 1)[1]
+
+
+def test_pictures_that_count_from_1(manual):
+    for subject in PEOPLE:
+        numbered_from_1(manual / "Images" / subject)
+    found, report = videos(manual)
+    for subject in PEOPLE:
+        assert [frame.number for frame in found[subject].frames] == sorted(told(manual, subject))
+        assert all(frame.labels is not None for frame in found[subject].frames)
+        assert found[subject].offset == 0 and picture_of(found[subject], 5) == "5.jpg"
+    assert not report.as_dict()
+
+
+def test_one_participant_in_a_copy_that_counts_from_1(manual):
+    numbered_from_1(manual / "Images" / "SN006")
+    found, report = videos(manual)
+    assert {subject: video.offset for subject, video in found.items()} == {
+        "SN001": -1, "SN003": -1, "SN006": 0,
+    }  # fmt: skip
+    assert not report.as_dict()
+
+
+@pytest.mark.parametrize("lost", [0, 11, 19])
+def test_a_missing_picture_moves_no_other(manual, lost):
+    """As SN010 lacks one: all other rows keep their pictures, even where it is the first."""
+    (manual / "Images" / "SN006" / f"{lost}.jpg").unlink()
+    found, report = videos(manual)
+    assert found["SN006"].offset == -1
+    rows = [frame.number for frame in found["SN006"].frames]
+    assert rows == [row for row in range(1, 21) if row != lost + 1]
+    assert all(picture_of(found["SN006"], row) == f"{row - 1}.jpg" for row in rows)
+    assert report.as_dict() == {
+        "label row without its picture": {"count": 1, "examples": [f"SN006 row {lost + 1}"]}
+    }
+
+
+def test_a_film_shorter_or_longer_than_its_label_files(manual, tmp_path):
+    shutil.rmtree(manual / "Images")
+    for subject, rows in (("SN001", 17), ("SN006", 23)):
+        for path in (manual / "ActionUnit_Labels" / subject).iterdir():
+            lines = path.read_text().splitlines()
+            path.write_text("\n".join((lines + ["21,0", "22,3", "23,1"])[:rows]) + "\n")
+    built = build(manual, tmp_path / "data")
+    sizes = {split: info.num_examples for split, info in built.info.splits.items()}
+    assert sizes == {"part1": 17, "part1_uncoded": 3, "part2": 20, "part3": 20}
+    skipped = {why: row["examples"] for why, row in built.info.metadata["skipped"].items()}
+    assert skipped == {"label row without its picture": ["SN006 row 21"]}
+    assert built.info.metadata["skipped"]["label row without its picture"]["count"] == 3
+    assert built.info.metadata["frame_offset"] == {"-1": 3}
+
+
+def test_second_copies_are_counted_and_left_out(manual):
+    shutil.copytree(manual / "ActionUnit_Labels", manual / "copy" / "ActionUnit_Labels")
+    shutil.copytree(manual / "Images" / "SN001", manual / "right" / "SN001")
+    film = manual / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi"
+    (manual / "films").mkdir()
+    shutil.copy(film, manual / "films" / "leftvideosn001_comp.avi")
+    shutil.copy(manual / "Images" / "SN003" / "7.jpg", manual / "Images" / "SN003" / "07.jpg")
+    found, report = videos(manual)
+    counts = {reason: case["count"] for reason, case in report.as_dict().items()}
+    units = len(list((manual / "ActionUnit_Labels" / "SN001").iterdir()))
+    assert counts == {
+        "second film of a participant": 1,
+        "second folder of pictures of a participant": 1,
+        "second label file of a unit": 3 * units,
+        "second picture of a frame": 1,
+    }
+    assert {subject: len(video.frames) for subject, video in found.items()} == dict.fromkeys(
+        PEOPLE, 20
+    )
+    assert "/Images/SN001/" in found["SN001"].frames[0].path
 
 
 def no_unit(labels):
@@ -165,6 +242,14 @@ def empty(labels):
 
 def six(labels):
     (labels / "SN001_au12.txt").write_text("1,0\n2,6\n")
+
+
+def word(labels):
+    (labels / "SN001_au12.txt").write_text("1,0\n2,two\n")
+
+
+def no_frame_number(labels):
+    (labels / "SN001_au12.txt").write_text("one,0\n")
 
 
 def twice(labels):
@@ -181,6 +266,8 @@ def nothing(labels):
         (no_unit, "SN001 has no file for AU 12"),
         (empty, r"SN001_au12\.txt is empty"),
         (six, r"SN001_au12\.txt, line 2: expected FRAME,INTENSITY"),
+        (word, r"SN001_au12\.txt, line 2: expected FRAME,INTENSITY"),
+        (no_frame_number, r"SN001_au12\.txt, line 1: expected FRAME,INTENSITY"),
         (twice, r"SN001_au12\.txt, line 2: frame 1 is there twice"),
         (nothing, "no label file below"),
     ],
