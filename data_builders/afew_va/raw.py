@@ -65,7 +65,7 @@ def _read_clip(path: pathlib.Path, report: Report) -> Clip:
     actor, frames = _parse(path)
     pictures: dict[str, str] = {}
     for picture in sorted(path.parent.iterdir()):
-        if picture.suffix.lower() not in _SUFFIXES:
+        if picture.suffix.lower() not in _SUFFIXES or picture.name.startswith("."):
             continue
         if pictures.setdefault(picture.stem, str(picture)) != str(picture):
             report.add("second picture of a frame", f"{path.stem}/{picture.name}")

@@ -332,3 +332,16 @@ def test_second_label_file_of_a_video_is_counted(whole, tmp_path):
     built = build("bp4d", manual, tmp_path / "data")
     assert total(built) == whole["bp4d"]
     assert skipped(built) == {"second label file of a video": ["F003_T1.csv"]}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hidden_files_are_no_pictures(name, whole, tmp_path):
+    manual = dummy(name, tmp_path / "manual")
+    picture = manual / PICTURE[name]
+    for stray in (f"._{picture.name}", "Thumbs.db"):
+        picture.with_name(stray).write_bytes(b"Mac OS X")
+    built = build(name, manual, tmp_path / "data")
+    assert total(built) == whole[name]
+    # Where pictures are numbered, whatever else lies there is counted.
+    counted = {"file that is no numbered picture"} if name in ("bp4d", "disfa") else set()
+    assert skipped(built).keys() == counted
