@@ -240,7 +240,7 @@ def show(name: str, lines: Iterable[Line]) -> int:
     else:
         for line in lines:
             print(_plain(line))
-    print(f"{name}: {len(compared)} numbers compared with the published ones, {wrong} differ")
+    print(f"{name}: published numbers compared: {len(compared)}, differing: {wrong}")
     return wrong
 
 

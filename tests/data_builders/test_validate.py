@@ -55,7 +55,7 @@ def run(monkeypatch, capsys, data, counts, name="bp4d"):
 def test_counts_that_agree_exit_with_0(data, monkeypatch, capsys):
     code, lines, progress = run(monkeypatch, capsys, data, published())
     assert code == 0 and not [line for line in lines if "DIFFERS" in line]
-    assert lines[-1] == "bp4d: 60 numbers compared with the published ones, 0 differ"
+    assert lines[-1] == "bp4d: published numbers compared: 60, differing: 0"
     assert "coded frames, part 1: 6, published 6 (JAA-Net's lists: 5)" in lines
     assert "coded frames, task T2: 9, published 9" in lines
     assert "coded frames, subject F004: 6, published 6" in lines
@@ -124,7 +124,7 @@ def test_every_kind_of_difference_exits_with_1_and_is_named(
     assert code == 1 and len(wrong) == len(said)
     for line, start in zip(wrong, said, strict=True):
         assert line.startswith(start)
-    assert lines[-1].endswith(f", {len(said)} differ")
+    assert lines[-1].endswith(f", differing: {len(said)}")
 
 
 def test_frames_that_are_there_twice_or_without_labels_differ():
@@ -161,7 +161,7 @@ def test_a_terminal_gets_a_table(monkeypatch, capsys):
     assert validate.show("bp4d", lines) == 1
     said = capsys.readouterr().out
     assert "frames [raw]" in said and "-1" in said and "published" in said
-    assert "1 numbers compared with the published ones, 1 differ" in said
+    assert "bp4d: published numbers compared: 1, differing: 1" in said
 
 
 def test_a_shard_that_cannot_be_read_is_named(data, tmp_path, monkeypatch, capsys):
@@ -200,7 +200,7 @@ def test_command_line(data, tmp_path):
     )
     here = str(pathlib.Path(__file__).parent)
     done = started(here, "bp4d", f"--data_dir={data}", code=patched)
-    assert done.returncode == 0 and done.stdout.splitlines()[-1].endswith(", 0 differ")
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].endswith(", differing: 0")
 
 
 @pytest.mark.parametrize(
