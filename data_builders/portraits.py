@@ -12,7 +12,7 @@ from data_builders import schema
 from data_builders.report import Report
 from piapdf_jax import faces
 
-_PICTURE = re.compile(r".+\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
+_PICTURE = re.compile(r"[^.].*\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
 
 class Person(NamedTuple):

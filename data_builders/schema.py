@@ -41,7 +41,7 @@ def au_features() -> tfds.features.FeaturesDict:
             "subject": tfds.features.Text(),
             "task": tfds.features.Text(),
             "frame": tfds.features.Scalar(dtype=np.int64),
-            "coded": tfds.features.Scalar(dtype=np.int8),
+            "coded": tfds.features.Scalar(dtype=np.int64),
         }
     )
 

@@ -100,4 +100,5 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 def _excluded(path: pathlib.Path) -> set[str]:
     if not path.is_file():
         return set()
-    return {line.strip() for line in path.read_text().splitlines() if line.strip()}
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    return {line.strip() for line in lines if line.strip()}

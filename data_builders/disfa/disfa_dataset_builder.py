@@ -3,6 +3,7 @@
 python -m data_builders.prepare disfa --manual_dir=FILES --data_dir=SHARDS --workers=8
 """
 
+import collections
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -55,11 +56,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         report = Report()
         tree = raw.find_files(pathlib.Path(dl_manager.manual_dir), report)
         pictures = tree.pictures | self._extracted(tree.films, report)
-        videos = [
-            raw.read_video(subject, files, pictures[subject], report)
-            for subject, files in tree.labels.items()
-            if subject in pictures
-        ]
+        videos = raw.read_videos(tree, pictures, report)
         placed = shared.place(videos, folds.DISFA_PARTS, self, report)
         self.expected_examples = placed.sizes()
         coded = sum(frame.labels is not None for video in videos for frame in video.frames)
@@ -74,6 +71,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 "landmarks from neighbouring frames": placed.origins[finder.BORROWED],
             },
             skipped=report.as_dict(),
+            frame_offset=dict(collections.Counter(str(video.offset) for video in videos)),
         )
         return {split: self._generate_examples(blocks) for split, blocks in placed.splits.items()}
 

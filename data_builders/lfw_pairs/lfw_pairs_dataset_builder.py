@@ -58,7 +58,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         root = portraits.picture_root(manual, _FOLDERS)
         lists = [path for path in (manual / "pairs.txt", root / "pairs.txt") if path.is_file()]
         pairs = raw.read_pairs(lists[0] if lists else manual / "pairs.txt")
-        people = [_numbered(person) for person in portraits.read_people(root, report)]
+        people = [_numbered(person, report) for person in portraits.read_people(root, report)]
         found = list(portraits.find_faces(people, self))
         placed = _placed(found, report)
         _check(pairs, placed)
@@ -84,15 +84,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         yield from portraits.generate(people, workers=self.workers)
 
 
-def _numbered(person: portraits.Person) -> portraits.Person:
+def _numbered(person: portraits.Person, report: Report) -> portraits.Person:
     """Numbers as the file names write them, which is how pairs name pictures."""
-    numbers = []
+    numbered: dict[int, str] = {}
     for path in person.paths:
         written = _NUMBER.search(path)
         if written is None:
             raise ValueError(f"{path} is not named NAME_0001.jpg")
-        numbers.append(int(written[1]))
-    return person._replace(numbers=tuple(numbers))
+        if numbered.setdefault(int(written[1]), path) != path:
+            report.add("second picture of a number", portraits.short(path))
+    return person._replace(paths=tuple(numbered.values()), numbers=tuple(numbered))
 
 
 def _placed(
