@@ -295,7 +295,7 @@ def _generator(config: ModelConfig, num_maps: Any) -> DWUNet:
         config.unet_blocks,
         config.unet_stem_stride,
         config.pi_prior,
-        config.bn_momentum,
+        config.momentum,
     )
 
 
@@ -306,12 +306,12 @@ def _decoder(config: ModelConfig, num_maps: Any, image_size: Any) -> PIDecoder:
         config.decoder_widths,
         config.decoder_stride,
         config.pi_prior,
-        config.bn_momentum,
+        config.momentum,
     )
 
 
 def _normalize(config: ModelConfig, images: jax.Array) -> jax.Array:
     mean, std = (
-        jnp.asarray(value, images.dtype)[None, None, None] for value in (config.mean, config.std)
+        jnp.asarray(value, images.dtype)[None, None, None] for value in config.normalization
     )
     return (images - mean) / std
