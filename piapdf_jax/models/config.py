@@ -4,6 +4,11 @@ import dataclasses
 
 from piapdf_jax.models.efficientnet import BLOCK_TABLE, COEFFICIENTS, EfficientNetConfig
 
+COMPUTE_DTYPES = ("float32", "bfloat16")
+#: Of red, green and blue in [0, 1], over ImageNet.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
@@ -17,15 +22,22 @@ class ModelConfig:
         encoder_size: side in px to which the encoder resizes what it gets.
         dropout: chance to drop an entry of the vector before the AU head.
         stochastic_depth: chance to drop the branch of the encoder's last block.
-        bn_momentum: share of the old running statistics that a step keeps, in all networks.
+        convention: the encoder's padding and BatchNorm, a key of ``layers.CONVENTIONS``; None is
+            that of the pretrained file, without one ``tensorflow``.
+        bn_momentum: share of the old running statistics that a step keeps, in all networks; None
+            is the convention's.
         unet_widths: the generator's channels by level.
         unet_blocks: the generator's separable blocks a level.
         unet_stem_stride: the generator works at 1 / this of the resolution.
         decoder_widths: the decoder's channels, coarse to fine.
         decoder_stride: the decoder works at 1 / this of the resolution, at the finest.
         pi_prior: share of positive pixels that generator and decoder say at their start.
-        mean: of the RGB input, for an image in [0, 1].
-        std: of the RGB input.
+        mean: of the RGB input, for an image in [0, 1]; None is that of the pretrained file,
+            without one ImageNet's.
+        std: of the RGB input; None as above.
+        compute_dtype: ``float32``, or ``bfloat16`` for the arithmetic of encoder, generator and
+            decoder. Parameters, BatchNorm statistics, the encoder's vector, the heads and all
+            logits are float32 either way.
     """
 
     width: float = COEFFICIENTS["b1"].width
@@ -35,15 +47,22 @@ class ModelConfig:
     encoder_size: int = 224
     dropout: float = COEFFICIENTS["b1"].dropout
     stochastic_depth: float = 0.2
-    bn_momentum: float = 0.99
+    convention: str | None = None
+    bn_momentum: float | None = None
     unet_widths: tuple[int, ...] = (32, 64, 128, 256, 512)
     unet_blocks: int = 2
     unet_stem_stride: int = 1
     decoder_widths: tuple[int, ...] = (256, 128, 64, 32, 16)
     decoder_stride: int = 1
     pi_prior: float = 0.05
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    compute_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            known = ", ".join(COMPUTE_DTYPES)
+            raise ValueError(f"compute_dtype {self.compute_dtype!r} is none of {known}.")
 
     @property
     def encoder(self) -> EfficientNetConfig:
@@ -54,8 +73,19 @@ class ModelConfig:
             rows=self.rows,
             features=self.features,
             stochastic_depth=self.stochastic_depth,
+            convention=self.convention or "tensorflow",
             bn_momentum=self.bn_momentum,
         )
+
+    @property
+    def momentum(self) -> float:
+        """Share of the old running statistics that a step keeps, in all networks."""
+        return self.encoder.conventions.momentum
+
+    @property
+    def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of the RGB input."""
+        return self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
 
 
 #: Named sizes: ``b1`` is the paper's; ``tiny`` trains on a laptop's CPU; ``nano`` is for tests.

@@ -2,8 +2,7 @@
 
 Reference: Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks,
     2019.
-Padding (SAME) and BatchNorm (epsilon 1e-3, momentum 0.99) are those of the published TensorFlow
-weights.
+Padding and BatchNorm are those of the library whose weights it takes, see ``layers.CONVENTIONS``.
 """
 
 import dataclasses
@@ -15,7 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from piapdf_jax.models.layers import (
+    CONVENTIONS,
+    BatchNorm,
     Conv,
+    Convention,
     Depthwise,
     Pointwise,
     SqueezeExcite,
@@ -84,7 +86,8 @@ class EfficientNetConfig:
         features: channels of the last 1x1 convolution, F; None scales 1280 by the width.
         stochastic_depth: chance to drop the last block's branch; grows linearly from 0 at the first
             block.
-        bn_momentum: of the running statistics.
+        convention: padding and BatchNorm, a key of ``layers.CONVENTIONS``.
+        bn_momentum: of the running statistics; None takes the convention's.
     """
 
     width: float = 1.0
@@ -92,7 +95,20 @@ class EfficientNetConfig:
     rows: int = len(BLOCK_TABLE)
     features: int | None = None
     stochastic_depth: float = 0.2
-    bn_momentum: float = 0.99
+    convention: str = "tensorflow"
+    bn_momentum: float | None = None
+
+    @property
+    def conventions(self) -> Convention:
+        """Padding and BatchNorm as numbers.
+
+        Raises:
+            ValueError: for a name that is none of ``layers.CONVENTIONS``.
+        """
+        if self.convention not in CONVENTIONS:
+            raise ValueError(f"convention {self.convention!r} is none of {', '.join(CONVENTIONS)}.")
+        found = CONVENTIONS[self.convention]
+        return found if self.bn_momentum is None else found._replace(momentum=self.bn_momentum)
 
     @property
     def out_features(self) -> int:
@@ -134,25 +150,36 @@ def feature_side(config: EfficientNetConfig, size: int) -> int:
     return size
 
 
+def _norm(name: str, convention: Convention, mode: str) -> BatchNorm:
+    return batch_norm(
+        name,
+        mode=mode,
+        momentum=convention.momentum,
+        epsilon=convention.epsilon,
+        unbiased=convention.unbiased,
+    )
+
+
 class MBConv(nn.Module):
     """Inverted residual block: expand, depthwise, squeeze-excite, project, add if shapes agree."""
 
     row: Row
     rate: float
-    momentum: float
+    convention: Convention
 
     @nn.compact
     def __call__(self, x: jax.Array, uniform: jax.Array | None, *, mode: str) -> jax.Array:
         """Filter [B, H, W, C]; uniform [B] are the draws of stochastic depth, None for none."""
         row, skip = self.row, x
 
-        def norm(name: str) -> nn.BatchNorm:
-            return batch_norm(name, mode=mode, momentum=self.momentum)
+        def norm(name: str) -> BatchNorm:
+            return _norm(name, self.convention, mode)
 
         if row.expand != 1:
             x = Pointwise(x.shape[-1] * row.expand, name="expand")(x)
             x = nn.swish(norm("expand_norm")(x))
-        x = Depthwise(row.kernel_size, row.stride, name="depthwise")(x)
+        padding = self.convention.padding
+        x = Depthwise(row.kernel_size, row.stride, padding, name="depthwise")(x)
         x = nn.swish(norm("depthwise_norm")(x))
         squeezed = max(1, int(skip.shape[-1] * SQUEEZE_RATIO))
         x = SqueezeExcite(squeezed, name="squeeze_excite")(x)
@@ -183,9 +210,10 @@ class EfficientNet(nn.Module):
             up.
         """
         config, table = self.config, blocks(self.config)
-        momentum = config.bn_momentum
-        x = Conv(round_channels(STEM_CHANNELS, config.width), stride=2, name="stem")(images)
-        x = nn.swish(batch_norm("stem_norm", mode=mode, momentum=momentum)(x))
+        convention = config.conventions
+        width, padding = round_channels(STEM_CHANNELS, config.width), convention.padding
+        x = Conv(width, stride=2, padding=padding, name="stem")(images)
+        x = nn.swish(_norm("stem_norm", convention, mode)(x))
         draws = [None] * len(table)
         if mode == "train" and config.stochastic_depth > 0:
             # One draw for all blocks: each draw is a hash of its own to compile.
@@ -193,9 +221,9 @@ class EfficientNet(nn.Module):
             draws = list(jax.random.uniform(key, (len(table), x.shape[0]), jnp.float32))
         for i, (name, row) in enumerate(table):
             rate = config.stochastic_depth * i / len(table)
-            x = MBConv(row, rate, momentum, name=name)(x, draws[i], mode=mode)
+            x = MBConv(row, rate, convention, name=name)(x, draws[i], mode=mode)
         x = Pointwise(config.out_features, name="head")(x)
-        return nn.swish(batch_norm("head_norm", mode=mode, momentum=momentum)(x))
+        return nn.swish(_norm("head_norm", convention, mode)(x))
 
 
 def parameter_count(params: Any) -> int:

@@ -1,7 +1,7 @@
 """Layers that the networks share."""
 
 import math
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -20,6 +20,39 @@ Mode = Literal["train", "feedback", "eval"]
 MODES = ("train", "feedback", "eval")
 
 
+class Convention(NamedTuple):
+    """How a library pads its convolutions and keeps its running statistics.
+
+    Attributes:
+        padding: ``"SAME"`` pads as TensorFlow (an even side at stride 2 at its end alone),
+            ``"SYMMETRIC"`` by k // 2 on every side; both give ceil(side / stride) rows.
+        epsilon: added to the variance.
+        momentum: share of the old running statistics that a step keeps.
+        unbiased: the running variance takes the batch's variance times n / (n - 1); normalising
+            takes it without.
+    """
+
+    padding: str
+    epsilon: float
+    momentum: float
+    unbiased: bool
+
+
+#: ``tensorflow``: the published TensorFlow networks, also in Keras. ``pytorch``: torchvision's own.
+#: ``tensorflow_ported``: the former as PyTorch libraries run them (efficientnet-pytorch, timm's
+#: ``tf_`` networks), which differs by PyTorch's running variance.
+CONVENTIONS = {
+    "tensorflow": Convention("SAME", 1e-3, 0.99, unbiased=False),
+    "pytorch": Convention("SYMMETRIC", 1e-5, 0.9, unbiased=True),
+    "tensorflow_ported": Convention("SAME", 1e-3, 0.99, unbiased=True),
+}
+
+
+def wide(x: jax.Array) -> jax.Array:
+    """The same in float32 at least: what half precision is too coarse for."""
+    return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
+
+
 def check_mode(mode: str) -> None:
     """Raise ValueError for a mode that is none of ``MODES``."""
     if mode not in MODES:
@@ -27,22 +60,24 @@ def check_mode(mode: str) -> None:
 
 
 class Conv(nn.Module):
-    """A full convolution, SAME padding, no bias: [B, H, W, C] -> [B, H / s, W / s, features]."""
+    """A full convolution, no bias: [B, H, W, C] -> [B, H / s, W / s, features]."""
 
     features: int
     kernel_size: int = 3
     stride: int = 1
+    padding: str = "SAME"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve [B, H, W, C]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", initializer("kernel"), shape)
+        sides = _sides(self.padding, self.kernel_size)
         return jax.lax.conv_general_dilated(
             x,
-            kernel,
+            kernel.astype(x.dtype),
             (self.stride, self.stride),
-            "SAME",
+            "SAME" if isinstance(sides, str) else ((sides, sides), (sides, sides)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
@@ -57,24 +92,39 @@ class Pointwise(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve [..., C]."""
         shape = (1, 1, x.shape[-1], self.features)
-        y = pointwise(x, self.param("kernel", initializer("kernel"), shape)[0, 0])
+        kernel = self.param("kernel", initializer("kernel"), shape)
+        y = pointwise(x, kernel[0, 0].astype(x.dtype))
         if not self.use_bias:
             return y
         bias = self.param("bias", initializer("bias"), (self.features,))
-        return y + jnp.broadcast_to(bias, y.shape)
+        return y + jnp.broadcast_to(bias.astype(x.dtype), y.shape)
 
 
 class Depthwise(nn.Module):
-    """Depthwise convolution, SAME padding, no bias: [B, H, W, C] -> [B, H / s, W / s, C]."""
+    """Depthwise convolution, no bias: [B, H, W, C] -> [B, H / s, W / s, C]."""
 
     kernel_size: int = 3
     stride: int = 1
+    padding: str = "SAME"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve [B, H, W, C]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1])
-        return depthwise(x, self.param("kernel", initializer("kernel"), shape), stride=self.stride)
+        kernel = self.param("kernel", initializer("kernel"), shape)
+        padding = _sides(self.padding, self.kernel_size)
+        return depthwise(x, kernel.astype(x.dtype), stride=self.stride, padding=padding)
+
+
+def _sides(padding: str, kernel_size: int) -> str | int:
+    """The padding of a ``Convention`` as ``depthwise`` takes it.
+
+    Raises:
+        ValueError: for another padding than those of ``Convention``.
+    """
+    if padding not in ("SAME", "SYMMETRIC"):
+        raise ValueError(f"padding {padding!r} is neither SAME nor SYMMETRIC.")
+    return padding if padding == "SAME" else kernel_size // 2
 
 
 class Dense(nn.Module):
@@ -89,9 +139,32 @@ class Dense(nn.Module):
         return y + self.param("bias", initializer("bias"), (self.features,))[None]
 
 
+class BatchNorm(nn.BatchNorm):
+    """Flax's, in float32 at least whatever its input; by choice with PyTorch's running variance."""
+
+    unbiased: bool = False
+
+    def __call__(self, x: jax.Array, **kwargs: Any) -> jax.Array:
+        """Normalise [..., C]."""
+        old: Any = self.get_variable("batch_stats", "var")
+        y = super().__call__(wide(x), **kwargs).astype(x.dtype)
+        if not self.unbiased or self.use_running_average or self.is_initializing():
+            return y
+        new: Any = self.get_variable("batch_stats", "var")
+        others = max(x.size // x.shape[-1] - 1, 1)
+        # What is missing of n / (n - 1) is the batch's share once more over n - 1.
+        self.put_variable("batch_stats", "var", new + (new - self.momentum * old) / others)
+        return y
+
+
 def batch_norm(
-    name: str, *, mode: str, momentum: float = 0.99, epsilon: float = 1e-3
-) -> nn.BatchNorm:
+    name: str,
+    *,
+    mode: str,
+    momentum: float = 0.99,
+    epsilon: float = 1e-3,
+    unbiased: bool = False,
+) -> BatchNorm:
     """Batch normalisation of each channel: ``(x - mean) / sqrt(var + epsilon) * scale + bias``.
 
     In the modes ``train`` and ``feedback`` mean and variance are those of the batch, over all its
@@ -104,12 +177,14 @@ def batch_norm(
         momentum: share of the old running statistics that stays; 0.99 needs a few hundred steps to
             forget the start.
         epsilon: added to the variance.
+        unbiased: see ``Convention``.
 
     Returns:
         A module over [..., C].
     """
-    running = mode == "eval"
-    return nn.BatchNorm(running, momentum=momentum, epsilon=epsilon, name=name)
+    return BatchNorm(
+        mode == "eval", momentum=momentum, epsilon=epsilon, unbiased=unbiased, name=name
+    )
 
 
 class SqueezeExcite(nn.Module):

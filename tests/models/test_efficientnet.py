@@ -33,7 +33,16 @@ def shapes(config, size, channels=3):
 #: Parameters with a classifier of 1000 classes, as the published weights have them.
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("b0", 5_288_548), ("b1", 7_794_184), ("b2", 9_109_994), ("b4", 19_341_616)],
+    [
+        ("b0", 5_288_548),
+        ("b1", 7_794_184),
+        ("b2", 9_109_994),
+        ("b3", 12_233_232),
+        ("b4", 19_341_616),
+        ("b5", 30_389_784),
+        ("b6", 43_040_704),
+        ("b7", 66_347_960),
+    ],
 )
 def test_published_parameter_counts(name, count):
     variables, features = shapes(named(name), (64, 64))
@@ -224,3 +233,8 @@ def test_stochastic_depth_of_rate_zero_is_the_feedback_pass(nano):
         return apply("train"), apply("feedback")
 
     np.testing.assert_array_equal(*run(variables))
+
+
+def test_an_unknown_convention_is_refused():
+    with pytest.raises(ValueError, match="'caffe' is none of tensorflow, pytorch"):
+        shapes(EfficientNetConfig(convention="caffe"), (32, 32))

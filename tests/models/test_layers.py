@@ -81,5 +81,48 @@ def test_batch_norm_by_mode_against_numpy(mode):
         )
 
 
+def test_running_variance_may_take_the_unbiased_one():
+    """As NumPy's with ddof 1, while the batch is normalised with ddof 0."""
+    x = np.random.default_rng(0).normal(2.0, 3.0, (2, 2, 1, 3))
+    variables = {
+        "params": {"scale": jnp.ones(3), "bias": jnp.zeros(3)},
+        "batch_stats": {"mean": jnp.zeros(3), "var": jnp.full(3, 5.0)},
+    }
+    module = layers.batch_norm("norm", mode="train", momentum=0.6, epsilon=0.0, unbiased=True)
+    y, updated = module.apply(variables, jnp.asarray(x, jnp.float32), mutable=["batch_stats"])
+    expected = 0.6 * 5.0 + 0.4 * x.var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(updated["batch_stats"]["var"], expected, rtol=1e-5)
+    np.testing.assert_allclose(y.std((0, 1, 2)), 1.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 5), (6, 5)])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_symmetric_padding_pads_by_half_the_kernel(size, kernel_size, stride):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, *size, 2)), jnp.float32)
+    half = [(kernel_size // 2, kernel_size // 2)] * 2
+
+    def run(module, groups):
+        y, variables = module.init_with_output(jax.random.key(0), x)
+        kernel = variables["params"]["kernel"].reshape(kernel_size, kernel_size, 2 // groups, -1)
+        peer = jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            half,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+        np.testing.assert_allclose(y, peer, rtol=1e-5, atol=1e-5)
+
+    run(layers.Conv(4, kernel_size, stride, "SYMMETRIC"), 1)
+    run(layers.Depthwise(kernel_size, stride, "SYMMETRIC"), 2)
+
+
+def test_another_padding_is_refused():
+    with pytest.raises(ValueError, match="'REFLECT' is neither SAME nor SYMMETRIC"):
+        layers.Conv(4, padding="REFLECT").init(jax.random.key(0), jnp.zeros((1, 4, 4, 2)))
+
+
 def test_prior_logit():
     assert 1 / (1 + np.exp(-layers.prior_logit(0.05))) == pytest.approx(0.05)
