@@ -4,7 +4,6 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
-import os
 import pathlib
 import platform
 import shutil
@@ -21,7 +20,7 @@ from experiments.jobs import Job, Jobs
 from experiments.methods import METHODS, TRAININGS, ordered
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.keys import named_key
-from piapdf_jax.runtime import allocator, exports, loop, mesh
+from piapdf_jax.runtime import allocator, compile_cache, exports, loop, mesh
 from piapdf_jax.stages.base import Exported
 
 USER_ERRORS = (ConfigError, MissingDataset, CorruptShard, FileNotFoundError, PermissionError)
@@ -38,12 +37,7 @@ def setup(config: ExperimentConfig) -> None:
     absl_logging.set_verbosity(absl_logging.ERROR)
     for name in ("jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.expanduser(
-        "~/.cache/piapdf_jax/xla"
-    )
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compile_cache.enable()
 
 
 def config_json(config: ExperimentConfig) -> str:
