@@ -22,6 +22,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         progress: shows how far a pass over items is.
         expected_examples: records by split, known before the first is made.
         reused: units taken from an interrupted build.
+        planned: units in all.
     """
 
     workers: int = 1
@@ -34,6 +35,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.progress: Callable[..., Iterator[Any]] = lambda items, **_: iter(items)
         self.expected_examples: dict[str, int] = {}
         self.reused = 0
+        self.planned = 0
         self._elsewhere: list[tuple[units.Kept, Sequence[Any], Report]] = []
 
     def cache(self, what: str) -> pathlib.Path:
@@ -80,6 +82,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             What ``_generate_examples`` may return: an iterator over (key, example), or a transform of Beam.
         """
         kept = units.Kept(make, self.kept_in)
+        self.planned += len(work)
         if self.beam_options is None:
             return self._in_order(kept, work, report)
         from data_builders import beam
@@ -87,6 +90,10 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         if report is not None:
             self._elsewhere.append((kept, work, report))
         return beam.records(kept, work)
+
+    def units_on_disk(self) -> tuple[int, int]:
+        """How many units are kept, and how many there will be."""
+        return sum(1 for _ in pathlib.Path(self.kept_in or "").glob("*.npz")), self.planned
 
     def _in_order(
         self, kept: units.Kept, work: Sequence[Any], report: Report | None

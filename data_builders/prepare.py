@@ -8,7 +8,7 @@ python -m data_builders.prepare bp4d ... --beam_options="--runner=FlinkRunner --
 import contextlib
 import dataclasses
 import difflib
-import importlib
+import importlib.util
 import io
 import os
 import pathlib
@@ -21,7 +21,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from data_builders import disk, units
-from data_builders.progress import track
+from data_builders.progress import track, watch
 
 BUILDERS = {
     "bp4d": "data_builders.bp4d.bp4d_dataset_builder",
@@ -66,7 +66,7 @@ def prepare(
         The folder that holds ``dataset_info.json`` and the shards.
 
     Raises:
-        UsageError: for a name that no builder has.
+        UsageError: for a name that no builder has, or where Beam is asked for and missing.
         FileNotFoundError: where the original files are not there; the message says where they go.
         ValueError: for original files that cannot be read as that data set.
         TargetError: where ``data_dir`` is full or cannot be written to.
@@ -86,6 +86,8 @@ def prepare(
     builder.progress = track
     builder.beam_options, builder.kept_in = beam_options, str(kept)
     _count_examples(builder)
+    if beam_options is not None and importlib.util.find_spec("apache_beam") is None:
+        raise UsageError("Apache Beam is not installed: pip install 'piapdf_jax[beam]'")
     lock = root / ".cache" / "locks" / f"{full_name.replace('/', '-')}.lock"
     waiting = f"{name}: another process builds it in {root}; waiting for that"
     with disk.explained(root), disk.alone(lock, waiting=waiting) as alone:
@@ -103,12 +105,14 @@ def _build(builder: Any, manual: pathlib.Path | None) -> None:
     import tensorflow_datasets as tfds
 
     config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
+    shown = contextlib.nullcontext()
     if builder.beam_options is not None:
         from data_builders import beam
 
         config = dataclasses.replace(config, beam_options=beam.options(builder.beam_options))
+        shown = watch(builder.units_on_disk, label=f"{builder.name} units of work")
     try:
-        with _quiet(), _same_bytes():
+        with _quiet(), _same_bytes(), shown:
             builder.download_and_prepare(
                 # Nothing is downloaded, but TFDS makes the folder.
                 download_dir=builder.data_dir_root / ".cache" / "downloads",

@@ -1,8 +1,10 @@
 """How far a pass over items is: a bar on a terminal, lines elsewhere."""
 
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -36,6 +38,35 @@ def track(items: Iterable[_Item], *, label: str, total: int | None = None) -> It
     seconds = time.monotonic() - start
     line = _line(label, count, count, count / max(seconds, 1e-6))
     print(f"{line}, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def watch(count: Callable[[], tuple[int, int]], *, label: str) -> Iterator[None]:
+    """Shows how far work is that is done elsewhere: a line every ten seconds, and one at the end.
+
+    Args:
+        count: how many there are, and how many there will be.
+        label: what is counted.
+    """
+    done = threading.Event()
+
+    def show() -> None:
+        before, _ = count()
+        while not done.wait(_LINE_SECONDS):
+            now, total = count()
+            rate = (now - before) / _LINE_SECONDS
+            print(_line(label, now, total, rate), file=sys.stderr, flush=True)
+            before = now
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    now, total = count()
+    print(f"{label}: {now} of {total}", file=sys.stderr, flush=True)
 
 
 def _bar(items: Iterable[_Item], label: str, total: int | None) -> Iterator[_Item]:
