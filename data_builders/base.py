@@ -55,7 +55,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         Returns:
             The result of each item, in order.
         """
-        if self.beam_options is None:
+        if self.beam_options is None or not items:
             found = schema.parallel(function, items, workers=self.workers)
         else:
             from data_builders import beam

@@ -71,17 +71,18 @@ def prepare(
         ValueError: for original files that cannot be read as that data set.
         TargetError: where ``data_dir`` is full or cannot be written to.
     """
-    root = pathlib.Path(data_dir).expanduser()
+    root = pathlib.Path(data_dir).expanduser().absolute()
     with disk.explained(root), _quiet():
         builder = _builder(name, root)
     folder = pathlib.Path(builder.data_dir)
     full_name = str(folder.relative_to(builder.data_dir_root))
-    kept = units.folder(root, full_name)
+    records = root / ".cache" / "records" / full_name
     if folder.exists():
         # A process that was killed between the two may have left them.
-        disk.remove(kept.parent)
+        disk.remove(records)
         return folder
     manual = _manual_folder(builder, name, manual_dir)
+    kept = records / units.recipe()
     builder.workers = workers or _cores()
     builder.progress = track
     builder.beam_options, builder.kept_in = beam_options, str(kept)
@@ -96,7 +97,7 @@ def prepare(
         if alone:
             disk.remove_leftovers(root, builder.name, folder, kept)
         _build(builder, manual)
-        disk.remove(kept.parent)
+        disk.remove(records)
     _report(builder)
     return folder
 
@@ -188,7 +189,7 @@ def _manual_folder(
         raise FileNotFoundError(
             f"{name} needs --manual_dir, the folder of the original files. {where}"
         )
-    folder = pathlib.Path(manual_dir).expanduser()
+    folder = pathlib.Path(manual_dir).expanduser().absolute()
     if not folder.is_dir() or not any(folder.iterdir()):
         state = "is empty" if folder.is_dir() else "does not exist"
         raise FileNotFoundError(f"--manual_dir {folder} {state}. {where}")

@@ -60,19 +60,6 @@ class Kept:
         return made
 
 
-def folder(data_dir: str | os.PathLike[str], name: str) -> pathlib.Path:
-    """Where the units of a data set are kept: ``.cache/records/name/recipe``.
-
-    Args:
-        data_dir: directory of data sets.
-        name: of the data set with config and version.
-
-    Returns:
-        A folder that other sources or another OpenCV do not share.
-    """
-    return pathlib.Path(data_dir, ".cache", "records", name, _recipe())
-
-
 def digest(make: Callable[[Any], Made], unit: Any) -> str:
     """Name of a unit by all its records depend on, with size and time of change of its files."""
     states = [os.stat(path) for path in getattr(unit, "paths", ())]
@@ -86,8 +73,12 @@ def digest(make: Callable[[Any], Made], unit: Any) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def _recipe() -> str:
-    """Digest of the sources that make records, and of the libraries whose results they hold."""
+def recipe() -> str:
+    """Digest of the sources that make records, and of the libraries whose results they hold.
+
+    Returns:
+        Name of a folder for ``Kept`` that other sources or another OpenCV do not share.
+    """
     import cv2
 
     package = pathlib.Path(__file__).parent

@@ -143,7 +143,7 @@ def test_a_changed_label_is_made_again_with_its_block_alone(tmp_path, monkeypatc
 
 def test_other_sources_take_nothing_and_sweep(tmp_path, monkeypatch):
     manual, data = stopped(tmp_path, monkeypatch)
-    monkeypatch.setattr(units, "_recipe", lambda: "another")
+    monkeypatch.setattr(units, "recipe", lambda: "another")
     made = counted(monkeypatch)
     folder = prepare.prepare("bp4d", data_dir=data, manual_dir=manual, workers=1)
     assert len(made) == 12 and folder.exists() and not interrupted.leftovers(data)
@@ -168,7 +168,8 @@ def test_torn_units_and_leftovers_of_a_dead_build(tmp_path, monkeypatch):
 def test_a_finished_data_set_sweeps_what_a_kill_after_it_left(tmp_path):
     manual, data = bp4d_tree.write_tree(tmp_path / "manual"), tmp_path / "data"
     folder = prepare.prepare("bp4d", data_dir=data, manual_dir=manual, workers=1)
-    disk.write_arrays(units.folder(data, "bp4d/1.0.0") / "x.npz", keys=np.zeros(1))
+    records = data / ".cache" / "records" / "bp4d" / "1.0.0"
+    disk.write_arrays(records / units.recipe() / "x.npz", keys=np.zeros(1))
     assert prepare.prepare("bp4d", data_dir=data) == folder
     assert not interrupted.leftovers(data)
 
