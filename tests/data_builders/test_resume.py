@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from data_builders import base, disk, prepare, units, videos
 from data_builders.bp4d import bp4d_dataset_builder as bp4d
 from data_builders.casia_webface import casia_webface_dataset_builder as webface
+from data_builders.synthetic_faces.raw_layouts import write_raw
 
 CLIPS = 24
 
@@ -308,3 +309,27 @@ def test_a_second_process_waits_for_the_first(clips, tmp_path):
     waiting = f"afew_va: another process builds it in {data}; waiting for that"
     assert (second.returncode, second.stderr.splitlines()) == (0, [waiting])
     assert interrupted.contents(data / "afew_va" / "1.0.0") == expected
+
+
+def test_kill_9_while_landmarks_are_searched(tmp_path, monkeypatch):
+    """With dlib, as it is used; who has been searched is not searched again."""
+    monkeypatch.undo()
+    manual, data = write_raw("webface", tmp_path / "manual", people=6, size=250), tmp_path / "data"
+    arguments = interrupted.command("casia_webface", manual, data)
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        cached = data / ".cache" / "landmarks" / "casia_webface"
+        wait_for(lambda: any(cached.glob("*/*.npz")), process)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        assert not psutil.wait_procs(workers, timeout=30)[1]
+    written = {path: path.stat().st_mtime_ns for path in cached.glob("*/*.npz")}
+    assert 0 < len(written) < 6 and not interrupted.unit_files(data)
+    done = interrupted.run(arguments)
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert len(list(cached.glob("*/*.npz"))) == 6 and not interrupted.leftovers(data)
+    straight = prepare.prepare(
+        "casia_webface", data_dir=tmp_path / "new", manual_dir=manual, workers=1
+    )
+    assert interrupted.contents(data / "casia_webface" / "1.0.0") == interrupted.contents(straight)
