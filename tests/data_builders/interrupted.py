@@ -56,5 +56,6 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 
 def leftovers(data: pathlib.Path) -> list[pathlib.Path]:
     """Whatever a finished build may not leave."""
-    found = [*data.glob("**/*.part"), *data.glob("**/incomplete.*"), *unit_files(data)]
-    return found + list((data / ".cache" / "records").glob("*/*"))
+    records = (data / ".cache" / "records").rglob("*")
+    found = [*data.glob("**/*.part"), *data.glob("**/incomplete.*")]
+    return found + [path for path in records if path.is_file()]
