@@ -143,7 +143,7 @@ def measured(faces: source.Records, people: source.Records | None) -> Iterator[t
         whole.append(("IdentityStream", streams.IdentityStream(people, without)))
     for title, stream in whole:
         for workers in (0, 1, 2):
-            yield f"{title}, {workers} workers", median(rates_of_stream(stream, workers))
+            yield f"{title}, workers: {workers}", median(rates_of_stream(stream, workers))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,16 +172,19 @@ def draw_faces(folder: str) -> None:
             builder.download_and_prepare(file_format="array_record")
 
 
-def cores_table(a_core: float, given: int | None) -> Table:
-    """Cores that one device needs: its images a second over the images a second that a core reads."""
-    table = Table("device, images/s", "", "cores, AU training", "cores, feedback training")
-    rates = [(rate, "assumed") for rate in ASSUMED_RATES]
-    rates += [(given, "given")] if given else []
-    for rate, whence in rates:
-        table.add_row(str(rate), whence, f"{rate / a_core:.1f}", f"{2 * rate / a_core:.1f}")
-    table.caption = (
-        "feedback reads an unlabeled image for each labeled one, which alone are counted"
-    )
+def cores_table(rates: dict[str, Rate], given: int | None) -> Table:
+    """Cores that keep one device busy: its images a second over the images a second that a core reads."""
+    table = Table("device, images/s", "", "PI stage 1", "AU training", "feedback")
+    streams_of = ("LabeledStream with maps", "LabeledStream without maps", "FeedbackStream")
+    # Feedback reads an unlabeled image with each labeled one, and counts the labeled ones alone.
+    images = (1, 1, 2)
+    for device in (*ASSUMED_RATES, *([given] if given else [])):
+        cores = [
+            number * device * rates[f"{title}, workers: 1"].cpu
+            for number, title in zip(images, streams_of, strict=True)
+        ]
+        whence = "given" if device == given else "assumed"
+        table.add_row(str(device), whence, *(f"{value:.1f}" for value in cores))
     return table
 
 
@@ -204,9 +207,10 @@ def report(faces: source.Records, people: source.Records | None) -> None:
             f"{1 / rate.wall:7.0f}",
             highlight=False,
         )
-    with_maps = 1 / rates["LabeledStream with maps, 1 workers"].cpu
+    with_maps = 1 / rates["LabeledStream with maps, workers: 1"].cpu
     console.print(f"with maps and augmentation: {with_maps:.0f} images/s a core (aim: {AIM})")
-    console.print(cores_table(with_maps, FLAGS.gpu_images_per_second))
+    console.print("cores that one device needs, from one worker's rate:")
+    console.print(cores_table(rates, FLAGS.gpu_images_per_second))
 
 
 def main(_: list[str]) -> None:
