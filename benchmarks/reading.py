@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from rich.console import Console
 from rich.table import Table
 
@@ -215,7 +215,10 @@ def report(faces: source.Records, people: source.Records | None) -> None:
 
 def main(_: list[str]) -> None:
     """Takes the data sets that are named, or draws some."""
+    logging.set_verbosity(logging.ERROR)
     if FLAGS.data_dir:
+        if not FLAGS.dataset:
+            raise app.UsageError("--data_dir needs --dataset, such as --dataset=bp4d")
         folder = source.dataset_folder(FLAGS.data_dir, FLAGS.dataset)
         report(source.Records(folder, FLAGS.split), None)
         return
