@@ -152,7 +152,13 @@ def encode_jpeg(image: np.ndarray) -> bytes:
 
 def encode_png(image: np.ndarray) -> bytes:
     """A one-channel uint8 or uint16 picture to PNG, without loss."""
-    return _encode(".png", image, [])
+    import cv2
+
+    # Of the ways that make few bytes of flat areas, the one that is read fastest.
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_STRATEGY]
+    options += [cv2.IMWRITE_PNG_STRATEGY_DEFAULT]
+    options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    return _encode(".png", image, options)
 
 
 def parallel(

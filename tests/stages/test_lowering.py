@@ -25,7 +25,7 @@ KEY = jax.random.key(0)
 
 def batch() -> Batch:
     image = jnp.zeros((BATCH, SIZE, SIZE, 3))
-    labels, maps = jnp.zeros((BATCH, AUS)), jnp.zeros((BATCH, SIZE, SIZE, AUS))
+    labels, maps = jnp.zeros((BATCH, AUS)), jnp.zeros((BATCH, SIZE, SIZE), jnp.uint16)
     return Batch(image, labels, maps, jnp.ones(BATCH), jnp.zeros(BATCH, jnp.int32))
 
 
