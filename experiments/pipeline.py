@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import importlib.util
 import json
 import logging
 import pathlib
@@ -74,6 +75,7 @@ class Pipeline:
         self.jobs = Jobs(config, data_dir, lambda dataset: prepare(dataset, data_dir=data_dir))
         self.stages = stages or ordered(config.methods)
         self.mesh = mesh.data_mesh()
+        self._tensorboard = importlib.util.find_spec("tensorboardX") is not None
         self._made: dict[str, Job] = {}
         self._digests: dict[str, str] = {}
         self._exported: dict[str, Exported] = {}
@@ -90,6 +92,8 @@ class Pipeline:
         (self.folder / "versions.json").write_text(json.dumps(versions(), indent=2))
         wanted = [name for name in ordered(self.config.methods) if name in self.stages]
         self._check(wanted)
+        if not self._tensorboard:
+            log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
         results: dict[str, Any] = {
             "config": self.config.name,
             "versions": versions(),
@@ -168,6 +172,7 @@ class Pipeline:
                 batch_size=job.section.batch_size,
                 digest=digest,
                 mesh=self.mesh,
+                tensorboard=self._tensorboard,
             )
             info = {"digest": digest, "consumed": consumed, "report": fitted.report}
             info["data"] = [f"{job.train.dataset}[{job.train.split}]"]
