@@ -10,6 +10,7 @@ import pytest
 from piapdf_jax.batch import Batch
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.piap import MODELS, init_part
+from piapdf_jax.records import pack_planes
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.piap import PIAPStage
@@ -28,7 +29,7 @@ def batch(step: int) -> Batch:
         maps[k * 2 : k * 2 + 8, (5 * k) % 24 : (5 * k) % 24 + 8, k] = 1
     shown = np.clip((maps * labels[:, None, None]).sum(-1, keepdims=True), 0, 1)
     image = (0.3 + 0.4 * shown + rng.normal(0, 0.05, (BATCH, SIZE, SIZE, 3))).astype(np.float32)
-    everyone = np.broadcast_to(maps, (BATCH, *maps.shape))
+    everyone = np.broadcast_to(pack_planes(maps.astype(np.uint8)), (BATCH, SIZE, SIZE))
     return Batch(
         *map(jnp.asarray, (image, labels, everyone, np.ones(BATCH, np.float32), np.arange(BATCH)))
     )
