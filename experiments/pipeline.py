@@ -21,10 +21,18 @@ from experiments.jobs import Job, Jobs
 from experiments.methods import METHODS, TRAININGS, ordered
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.keys import named_key
+from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.runtime import allocator, compile_cache, exports, loop, mesh
 from piapdf_jax.stages.base import Exported
 
-USER_ERRORS = (ConfigError, MissingDataset, CorruptShard, FileNotFoundError, PermissionError)
+USER_ERRORS = (
+    ConfigError,
+    WeightsError,
+    MissingDataset,
+    CorruptShard,
+    FileNotFoundError,
+    PermissionError,
+)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
 log = logging.getLogger("piapdf")
 
@@ -177,6 +185,7 @@ class Pipeline:
             info = {"digest": digest, "consumed": consumed, "report": fitted.report}
             info["data"] = [f"{job.train.dataset}[{job.train.split}]"]
             info["data"] += [f"{part.dataset}[{part.split}]" for part, _ in job.pools]
+            info["weights"] = self.jobs.model.pretrained
             path = exports.write_export(
                 self.runs, name, digest, job.stage.export(fitted.state), info
             )

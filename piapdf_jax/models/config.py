@@ -15,6 +15,9 @@ class ModelConfig:
     """Sizes of all networks of one experiment.
 
     Attributes:
+        pretrained: start of every encoder: ``none`` for random values, ``imagenet`` or another name
+            of ``weight_files.PUBLISHED``, or a file of weights.
+        pretrained_sha256: hash of that file, filled in by ``pretrained.resolve``.
         width: the encoder's width coefficient.
         depth: the encoder's depth coefficient.
         rows: rows of EfficientNet's block table that the encoder has; 7 is all.
@@ -40,6 +43,8 @@ class ModelConfig:
             logits are float32 either way.
     """
 
+    pretrained: str = "none"
+    pretrained_sha256: str = ""
     width: float = COEFFICIENTS["b1"].width
     depth: float = COEFFICIENTS["b1"].depth
     rows: int = len(BLOCK_TABLE)

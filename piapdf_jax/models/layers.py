@@ -40,7 +40,7 @@ class Convention(NamedTuple):
 
 #: ``tensorflow``: the published TensorFlow networks, also in Keras. ``pytorch``: torchvision's own.
 #: ``tensorflow_ported``: the former as PyTorch libraries run them (efficientnet-pytorch, timm's
-#: ``tf_`` networks), which differs by PyTorch's running variance.
+#: ``tf_`` networks, these with a momentum of 0.9), which differs by PyTorch's running variance.
 CONVENTIONS = {
     "tensorflow": Convention("SAME", 1e-3, 0.99, unbiased=False),
     "pytorch": Convention("SYMMETRIC", 1e-5, 0.9, unbiased=True),

@@ -22,6 +22,7 @@ from piapdf_jax.models.efficientnet import EfficientNet, feature_side, parameter
 from piapdf_jax.models.heads import Head, IdentityClasses, arcface_logits
 from piapdf_jax.models.layers import check_mode, resize, wide
 from piapdf_jax.models.parameters import initialize
+from piapdf_jax.models.pretrained import pretrained_encoder
 
 #: (parameters, running statistics) of one network.
 Part = tuple[Any, Any]
@@ -41,10 +42,10 @@ def init_part(
     num_maps: int | None = None,
     num_identities: int | None = None,
 ) -> Part:
-    """Start values of one part, drawn on the host; nothing is compiled.
+    """Start values of one part, drawn on the host or read from a file; nothing is compiled.
 
     Args:
-        config: sizes.
+        config: sizes, and the file that encoders start from.
         part: ``generator`` (needs image_size, num_maps), ``encoder`` (in_channels), ``head``
             (num_aus), ``decoder`` (image_size, num_maps) or ``identity`` (num_identities).
         key: typed key, a concrete one.
@@ -58,7 +59,8 @@ def init_part(
         (params, batch_stats), float32; batch_stats is {} for a part without BatchNorm.
 
     Raises:
-        ValueError: for an unknown part or a number that it needs and did not get.
+        ValueError: for an unknown part or a number that it needs and did not get, or for a
+            configuration whose pretrained file has not been looked up.
     """
     sizes = {
         "generator": (image_size, num_maps),
@@ -84,6 +86,8 @@ def init_part(
         "decoder": lambda: (_decoder(config, num_maps, image_size), (size, size, channels)),
         "identity": lambda: (IdentityClasses(num_identities or 0), (channels,)),
     }
+    if part == "encoder" and config.pretrained != "none":
+        return pretrained_encoder(config, in_channels)
     module, shape = made[part]()
     inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     variables = initialize(module, key, inputs, mode="eval")

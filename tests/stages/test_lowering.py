@@ -16,7 +16,7 @@ from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.pi2_refine import PI2Refine
 from piapdf_jax.stages.piap import PIAPStage
 
-MODEL = configs.load("bp4d_fold1").model
+MODEL = configs.load("bp4d_fold1", ["model.pretrained=none"]).model
 SIZE, BATCH, AUS = 256, 2, 12
 STEPS = OptimizerConfig(steps=100, learning_rate=1e-3)
 WEIGHTS = LossWeights(au=0.5, pi=0.45, ap=0.05)

@@ -1,0 +1,234 @@
+"""Files of weights: where a published one lies, and arrays by name out of each format. Nothing is unpickled."""
+
+import fcntl
+import hashlib
+import importlib
+import os
+import pathlib
+import re
+import shutil
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class WeightsError(ValueError):
+    """A file of weights is missing or is not what it should be; the message says what to do."""
+
+
+class Published(NamedTuple):
+    """A file that its publisher offers for download.
+
+    Attributes:
+        url: where it lies; its last part is the file's name.
+        pin: ``algorithm:digits`` of its hash as the publisher gives it; fewer digits than the
+            algorithm has are its first ones.
+    """
+
+    url: str
+    pin: str
+
+
+#: ImageNet weights of EfficientNet-B1, the paper's encoder. The first one, Keras's, is published
+#: with its whole hash and read without PyTorch; the others carry 8 digits in their names.
+PUBLISHED = {
+    "imagenet": Published(
+        "https://storage.googleapis.com/keras-applications/efficientnetb1_notop.h5",
+        "md5:74c4e6b3e1f6a1eea24c589628592432",
+    ),
+    "imagenet-timm": Published(
+        "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/"
+        "tf_efficientnet_b1-5c1377c4.pth",
+        "sha256:5c1377c4",
+    ),
+    "imagenet-torchvision": Published(
+        "https://download.pytorch.org/models/efficientnet_b1-c27df63c.pth", "sha256:c27df63c"
+    ),
+}
+#: First bytes by format; a safetensors file begins with a length and an opening brace instead.
+_MAGIC = {"h5": (b"\x89HDF\r\n\x1a\n",), "torch": (b"PK\x03\x04", b"\x80")}
+_SUFFIXES = {
+    ".safetensors": "safetensors",
+    ".h5": "h5",
+    ".hdf5": "h5",
+    ".pth": "torch",
+    ".pt": "torch",
+    ".bin": "torch",
+}
+
+
+def cache_folder() -> pathlib.Path:
+    """Where downloads are kept: ``PIAPDF_WEIGHTS_DIR``, else ``~/.cache/piapdf_jax/weights``."""
+    return pathlib.Path(
+        os.environ.get("PIAPDF_WEIGHTS_DIR") or "~/.cache/piapdf_jax/weights"
+    ).expanduser()
+
+
+def locate(name: str) -> pathlib.Path:
+    """The file that a name stands for, downloaded where it is a published one that is not there yet.
+
+    Args:
+        name: a key of ``PUBLISHED``, or a path.
+
+    Returns:
+        The file; a published one has the hash that its publisher gives.
+
+    Raises:
+        WeightsError: when there is no such file, it cannot be downloaded, or it is another one.
+    """
+    if name not in PUBLISHED:
+        path = pathlib.Path(name).expanduser()
+        if not path.is_file():
+            raise WeightsError(
+                f"{name!r} is neither a file nor one of none, {', '.join(PUBLISHED)}"
+            )
+        return path.resolve()
+    published = PUBLISHED[name]
+    path = cache_folder() / published.url.rpartition("/")[2]
+    if not path.exists():
+        _download(published.url, path)
+    algorithm, _, digits = published.pin.partition(":")
+    found = file_hash(path, algorithm)
+    if not found.startswith(digits):
+        raise WeightsError(
+            f"{path} is not the file that {published.url} should be: its {algorithm} is {found},"
+            f" not {digits}; delete it, and it is downloaded again"
+        )
+    return path.resolve()
+
+
+def file_hash(path: pathlib.Path, algorithm: str = "sha256") -> str:
+    """Hash of a file's content as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _download(url: str, path: pathlib.Path) -> None:
+    """Download to a path, going on where an earlier try stopped; its hash is the caller's to check."""
+    pooch = _module("pooch")
+    pooch.get_logger().setLevel("WARNING")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("ab") as file:
+            # Of several processes that want the file, one downloads it and the others wait.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not path.exists():
+                # A first hash is the caller's, so that prefixes are pins too.
+                pooch.retrieve(
+                    url, None, fname=path.name, path=path.parent, downloader=_Resuming(part)
+                )
+    except OSError as error:
+        raise WeightsError(
+            f"cannot download {url} ({error}): put that file at {path}, or name one of your own"
+        ) from error
+
+
+class _Resuming:
+    """Downloader for pooch, which begins anew by itself: asks for the bytes that ``part`` lacks."""
+
+    def __init__(self, part: pathlib.Path) -> None:
+        self.part = part
+
+    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+        """Download to ``output_file``, whose name pooch chose."""
+        requests = _module("requests")
+        have = self.part.stat().st_size
+        headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {}
+        with requests.get(url, headers=headers, stream=True, timeout=30) as response:
+            if response.status_code == 416:  # all of it is there
+                have = self.part.stat().st_size
+            else:
+                response.raise_for_status()
+                with self.part.open("ab" if response.status_code == 206 else "wb") as file:
+                    for chunk in response.iter_content(1 << 16):
+                        file.write(chunk)
+        shutil.move(self.part, output_file)
+
+
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of a file by name.
+
+    Args:
+        path: safetensors, a PyTorch state dict, or Keras's HDF5. The content says which; a suffix
+            that says another is refused.
+
+    Returns:
+        Name -> array; those of Keras are called ``layer/leaf``.
+
+    Raises:
+        WeightsError: for a file of another format, a damaged one, or one that holds more than
+            arrays.
+    """
+    kind = _kind(path)
+    readers = {"safetensors": _read_safetensors, "h5": _read_h5, "torch": _read_torch}
+    try:
+        return readers[kind](path)
+    except WeightsError:
+        raise
+    except Exception as error:  # each library raises what it likes
+        told = " ".join(str(error).split())[:200]
+        raise WeightsError(f"{path} cannot be read as {kind}, it may be damaged: {told}") from error
+
+
+def _kind(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        first = file.read(9)
+    found = [kind for kind, magic in _MAGIC.items() if first.startswith(magic)]
+    if not found and first[8:] == b"{":
+        found = ["safetensors"]
+    expected = _SUFFIXES.get(path.suffix.lower())
+    if not found:
+        raise WeightsError(f"{path} is neither safetensors nor HDF5 nor a PyTorch state dict")
+    if expected and expected != found[0]:
+        raise WeightsError(f"{path} is called {path.suffix} but holds {found[0]}: refused")
+    return found[0]
+
+
+def _module(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        extra = "torch" if name == "torch" else "'piapdf_jax[weights]'"
+        raise WeightsError(f"weights in this form need {name}: pip install {extra}") from error
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    return _module("safetensors.numpy").load_file(path)
+
+
+def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """A state dict; ``weights_only`` refuses a pickle that would run anything."""
+    torch = _module("torch")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not all(torch.is_tensor(x) for x in state.values()):
+        raise WeightsError(f"{path} holds more than tensors by name: save its state dict alone")
+    return {name: tensor.float().numpy() for name, tensor in state.items()}
+
+
+def _read_h5(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Keras's older HDF5: a group for each layer, by the layer's name."""
+    h5py, arrays = _module("h5py"), {}
+
+    def visit(group: Any, trail: tuple[str, ...]) -> None:
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise WeightsError(f"{path} links to another place at {name!r}: refused")
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                visit(item, (*trail, name))
+            elif item.external:
+                raise WeightsError(f"{path} keeps {name!r} in another file: refused")
+            else:
+                leaf = name.removesuffix(":0").removeprefix("depthwise_")
+                arrays[f"{trail[0] if trail else ''}/{leaf}"] = item[()]
+
+    with h5py.File(path, "r") as file:
+        weights = file.get("model_weights", file)
+        if "layers" in weights and "vars" in weights:
+            raise WeightsError(
+                f"{path} is Keras's .weights.h5, which numbers layers: save the model as .h5"
+            )
+        visit(weights, ())
+    # A layer that counts up its name when several models are made.
+    return {re.sub(r"^normalization(_\d+)?/", "normalization/", k): v for k, v in arrays.items()}

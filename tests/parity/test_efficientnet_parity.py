@@ -1,0 +1,183 @@
+"""EfficientNet against efficientnet-pytorch, torchvision and timm, carried over by pretrained.py's map."""
+
+import importlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import peers
+import pytest
+
+from piapdf_jax.models.efficientnet import EfficientNet, parameter_count
+from piapdf_jax.models.pretrained import carry
+from piapdf_jax.models.weight_names import SOURCES
+
+pytestmark = pytest.mark.parity
+
+LIBRARIES = tuple(peers.MAKERS)
+RATE = 0.001
+
+
+@pytest.fixture(name="torch", scope="module")
+def fixture_torch() -> Any:
+    # Here and not at the top: tests that are not of parity are collected without torch. It missing
+    # is an error of these tests, never a skip.
+    return importlib.import_module("torch")
+
+
+def error(ours: Any, theirs: Any) -> float:
+    """Norm of the difference over the norm, over all leaves together."""
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    flat = [jax.tree.map(lambda x: np.asarray(x, np.float64), tree) for tree in (ours, theirs)]
+    difference = jax.tree.map(np.subtract, *flat)
+    norms = [
+        np.linalg.norm([np.linalg.norm(x) for x in jax.tree.leaves(t)])
+        for t in (difference, flat[1])
+    ]
+    return float(norms[0] / norms[1])
+
+
+def variables(library: str, name: str, arrays: dict[str, np.ndarray], dtype: Any) -> Any:
+    """Parameters with the classifier beside them, and running statistics."""
+    carried = carry(arrays, library, peers.config(library, name), dtype)
+    (params, stats), classifier = carried
+    assert classifier is not None
+    return jax.tree.map(jnp.asarray, ({"encoder": params, "classifier": classifier}, stats))
+
+
+def forward(library: str, name: str, mode: str, params: Any, stats: Any, images: jax.Array) -> Any:
+    module = EfficientNet(peers.config(library, name))
+    both = {"params": params["encoder"], "batch_stats": stats}
+    # Flax asks what float64 and float32 make together, which strict promotion does not say.
+    with jax.numpy_dtype_promotion("standard"):
+        features, updated = module.apply(both, images, mode=mode, mutable=["batch_stats"])
+    pooled = jnp.mean(features, (1, 2))
+    kernel, bias = params["classifier"]
+    return features, pooled, pooled @ kernel + bias[None], updated["batch_stats"]
+
+
+def torch_forward(torch: Any, library: str, network: Any, images: np.ndarray) -> Any:
+    """Features as ours lie, pooled vector and logits; one pass, for running statistics move in each."""
+    features = peers.features(library, network, tensor(torch, network, images))
+    pooled = features.mean((2, 3))
+    return features.permute(0, 2, 3, 1), pooled, peers.classifier(library, network)(pooled)
+
+
+def tensor(torch: Any, network: Any, images: np.ndarray) -> Any:
+    return torch.tensor(images.transpose(0, 3, 1, 2), dtype=next(network.parameters()).dtype)
+
+
+EVAL = [
+    *((library, "b0", (96, 64)) for library in LIBRARIES),
+    *((library, "tiny", size) for library in LIBRARIES for size in ((75, 98), (65, 65), (64, 97))),
+    ("efficientnet_pytorch", "b1", (128, 128)),
+]
+
+
+@pytest.mark.parametrize(("library", "name", "size"), EVAL)
+def test_eval_in_float32(torch: Any, library: str, name: str, size: tuple[int, int]) -> None:
+    network = peers.make(library, name)
+    params, stats = variables(library, name, peers.arrays(network), np.float32)
+    images = peers.images(*size).astype(np.float32)
+    run = jax.jit(lambda p, s, x: forward(library, name, "eval", p, s, x)[:3])
+    ours = run(params, stats, images)
+    assert all(x.dtype == jnp.float32 for x in ours)
+    with torch.no_grad():
+        theirs = torch_forward(torch, library, network.float().eval(), images)
+        # What is compared is what the library's own forward pass gives.
+        torch.testing.assert_close(theirs[-1], network(tensor(torch, network, images)))
+    for seen in theirs:
+        # Images are told apart, so that equal outputs mean equal passes.
+        assert seen.std(0).norm() > 0.1 * seen.norm()
+    errors = [error(a, b.numpy()) for a, b in zip(ours, theirs, strict=True)]
+    print(library, name, size, *(f"{e:.1e}" for e in errors))
+    assert max(errors) <= 1e-5
+
+
+TRAIN = [
+    *((library, name, dtype) for library in LIBRARIES for name in ("tiny",) for dtype in (32, 64)),
+    *(("efficientnet_pytorch", "b0", dtype) for dtype in (32, 64)),
+    *(("torchvision", "b0", dtype) for dtype in (32, 64)),
+    ("efficientnet_pytorch", "b1", 64),
+]
+
+
+@pytest.mark.parametrize(("library", "name", "bits"), TRAIN)
+def test_two_training_steps(torch: Any, library: str, name: str, bits: int) -> None:
+    """Outputs, running statistics and gradients of each of two SGD steps, and where they lead."""
+    network = peers.make(library, name).train()
+    network = network if bits == 64 else network.float()
+    dtype, tolerance = (np.float64, 1e-9) if bits == 64 else (np.float32, 1e-4)
+    images = [peers.images(97, 96 + i, 8).astype(dtype)[:, :, :96] for i in range(2)]
+    labels = np.arange(8) * 3 % peers.CLASSES
+    params, stats = variables(library, name, peers.arrays(network), dtype)
+    optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
+
+    @jax.jit
+    def step(params: Any, stats: Any, images: jax.Array) -> Any:
+        def loss_of(params: Any) -> Any:
+            features, _, logits, new = forward(library, name, "train", params, stats, images)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return losses.mean() + 0.1 * jnp.mean(features**2), (features, logits, new)
+
+        (loss, outputs), slopes = jax.value_and_grad(loss_of, has_aux=True)(params)
+        return loss, outputs, slopes, jax.tree.map(lambda p, g: p - RATE * g, params, slopes)
+
+    for x in images:
+        loss, (features, logits, stats), slopes, params = step(params, stats, x)
+        maps, _, scores = torch_forward(torch, library, network, x)
+        expected = torch.nn.functional.cross_entropy(scores, torch.tensor(labels))
+        expected = expected + 0.1 * maps.square().mean()
+        optimizer.zero_grad()
+        expected.backward()
+        gradients = {n: p.grad.numpy() for n, p in network.named_parameters()}
+        # The map carries gradients as it carries weights.
+        theirs = variables(library, name, {**peers.arrays(network), **gradients}, dtype)
+        optimizer.step()
+        after = variables(library, name, peers.arrays(network), dtype)
+        errors = {
+            "features": error(features, maps.detach().numpy()),
+            "logits": error(logits, scores.detach().numpy()),
+            "loss": error(loss, expected.item()),
+            "statistics": error(stats, after[1]),
+            "gradients": error(slopes, theirs[0]),
+            "parameters": error(params, after[0]),
+        }
+        print(library, name, bits, {k: f"{v:.1e}" for k, v in errors.items()})
+        assert max(errors.values()) <= tolerance
+
+
+@pytest.mark.parametrize("name", [f"b{i}" for i in range(8)])
+def test_parameter_counts_are_torchvisions(torch: Any, name: str) -> None:
+    """Its own builders, of 1000 classes, and the number it publishes."""
+    from torchvision import models
+
+    with torch.device("meta"):
+        network = models.get_model(f"efficientnet_{name}", weights=None)
+    theirs = sum(p.numel() for p in network.parameters())
+    module = EfficientNet(peers.config("torchvision", name))
+    images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    made = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, mode="eval"), images)
+    features = made["params"]["head"]["kernel"].shape[-1]
+    ours = parameter_count(made["params"]) + (features + 1) * 1000
+    assert ours == theirs
+    assert ours == models.get_model_weights(f"efficientnet_{name}").DEFAULT.meta["num_params"]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_conventions_are_the_libraries(torch: Any, library: str) -> None:
+    """Epsilon and momentum of every BatchNorm of the library's own B0, and its padding."""
+    network = {
+        "efficientnet_pytorch": lambda: peers.make(library, "b0"),
+        "torchvision": lambda: importlib.import_module("torchvision.models").efficientnet_b0(),
+        "timm": lambda: importlib.import_module("timm").create_model("tf_efficientnet_b0"),
+    }[library]()
+    numbers = peers.config(library, "b0").conventions
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert {m.eps for m in norms} == {numbers.epsilon}
+    assert {round(1 - m.momentum, 9) for m in norms} == {numbers.momentum}
+    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    padded = any(m.padding != (0, 0) and m.stride == (2, 2) for m in convolutions)
+    assert padded == (SOURCES[library].convention == "pytorch")
