@@ -1,8 +1,9 @@
 # Thin over the commands that README.md gives for people without make.
 #
-#   make demo | test | lint | parity | clean      [PYTHON=python3.12]
+#   make demo | test | lint | parity | beam | clean      [PYTHON=python3.12]
 #
 # The default interpreter has the environment .venv; one named by PYTHON= has its own, .venv-3.12 and so on.
+# Apache Beam wants older releases of what others use, so it lies apart, in .venv-beam or .venv-3.12-beam.
 
 PYTHON ?= python3
 ifeq ($(origin PYTHON),file)
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 # What an environment is made of: with neither changed, nothing is installed again.
 DECLARED := setup.cfg pyproject.toml
 
-.PHONY: demo test lint parity clean fresh
+.PHONY: demo test lint parity beam beam-tests clean fresh
 # Two targets that install into one environment must not do so at once.
 .NOTPARALLEL:
 
@@ -22,11 +23,17 @@ demo: $(VENV)/core.stamp
 	$(BIN)/python -m experiments.piapdf --config=demo
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 -m "not x64 and not parity"
+	$(BIN)/python -m pytest -n 2 -m "not x64 and not parity and not beam"
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m x64
 
 parity: $(VENV)/parity.stamp
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m parity tests/parity
+
+beam:
+	$(MAKE) --no-print-directory VENV=$(VENV)-beam beam-tests
+
+beam-tests: $(VENV)/beam,test.stamp
+	$(BIN)/python -m pytest -m beam tests/data_builders/test_beam.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/python -m ruff check .
@@ -34,7 +41,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/python -m pyright --pythonpath $(BIN)/python
 
 fresh:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-beam
 
 clean:
 	rm -rf .venv .venv-* .cache build dist piapdf_jax.egg-info .pytest_cache .ruff_cache

@@ -3,12 +3,12 @@
 import functools
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from data_builders import disk
 from piapdf_jax.faces import LandmarkDetector, read_image
 
 #: How a frame came to its landmarks.
@@ -67,7 +67,7 @@ def find_landmarks(video: VideoFiles) -> VideoLandmarks:
             known[key], new = _search(path, detector), True
         landmarks[row], origin[row] = known[key]
     if new:
-        _write_cache(cache, keys, landmarks, origin)
+        disk.write_arrays(cache, keys=np.array(keys), landmarks=landmarks, origin=origin)
     found = VideoLandmarks(landmarks, origin)
     return fill_gaps(found, np.asarray(video.numbers)) if video.numbers else found
 
@@ -124,25 +124,13 @@ def _key(path: str) -> str:
 
 
 def _read_cache(path: pathlib.Path) -> dict[str, tuple[np.ndarray, int]]:
-    try:
-        # Opened here: NumPy leaves the file of a torn archive open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            keys, landmarks, origin = stored["keys"], stored["landmarks"], stored["origin"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    stored = disk.read_arrays(path)
+    if stored is None or stored.keys() != {"keys", "landmarks", "origin"}:
         return {}  # no cache, or a torn one, which only costs the search
+    keys, landmarks, origin = stored["keys"], stored["landmarks"], stored["origin"]
     if landmarks.shape != (len(keys), 68, 2) or origin.shape != (len(keys),):
         return {}
     return {
         str(key): (points, int(kind))
         for key, points, kind in zip(keys, landmarks, origin, strict=True)
     }
-
-
-def _write_cache(
-    path: pathlib.Path, keys: list[str], landmarks: np.ndarray, origin: np.ndarray
-) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with part.open("wb") as file:
-        np.savez(file, keys=np.array(keys), landmarks=landmarks, origin=origin)
-    part.replace(path)

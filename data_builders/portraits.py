@@ -3,16 +3,16 @@
 import pathlib
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from data_builders import base, schema, units
 from data_builders import landmarks as finder
-from data_builders import schema
 from data_builders.report import Report
 from piapdf_jax import faces
 
-_PICTURE = re.compile(r".+\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
+_PICTURE = re.compile(r"[^.].*\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
 
 class Person(NamedTuple):
@@ -55,25 +55,24 @@ def read_people(root: pathlib.Path, report: Report) -> list[Person]:
 
 
 def find_faces(
-    people: list[Person], builder: Any
+    people: list[Person], builder: base.RecordBuilder
 ) -> Iterator[tuple[Person, finder.VideoLandmarks]]:
     """Landmarks of everybody's pictures, found once and kept on disk.
 
     Args:
         people: whose.
-        builder: has ``name``, ``data_dir_root``, ``workers``, ``detector`` and ``progress``.
+        builder: spreads the work.
 
     Yields:
         Each person with the landmarks of each picture and how they were come by.
     """
-    cache = str(pathlib.Path(builder.data_dir_root, ".cache", "landmarks", builder.name))
+    cache = str(builder.cache("landmarks"))
     files = [
         finder.VideoFiles(person.name, person.paths, (), cache, builder.detector)
         for person in people
     ]
-    found = schema.parallel(finder.find_landmarks, files, workers=builder.workers)
-    shown = builder.progress(found, label=f"{builder.name} landmarks, people", total=len(files))
-    yield from zip(people, shown, strict=True)
+    found = builder.in_advance(finder.find_landmarks, files, label="landmarks, people")
+    yield from zip(people, found, strict=True)
 
 
 def chosen(person: Person, rows: np.ndarray, landmarks: np.ndarray) -> Person:
@@ -90,23 +89,17 @@ def short(path: str) -> str:
     return "/".join(pathlib.Path(path).parts[-2:])
 
 
-def examples(person: Person) -> list[tuple[str, dict[str, Any]]]:
+def make(person: Person) -> units.Made:
     """The records of a person; runs in a worker process."""
     assert person.landmarks is not None
-    made = []
+    examples = []
     for path, number, points in zip(person.paths, person.numbers, person.landmarks, strict=True):
         image, _ = faces.crop(faces.read_image(path), points)
         example = schema.identity_example(
             image=image, name=person.name, identity=person.identity, number=number
         )
-        made.append((f"{person.name}_{number:05d}", example))
-    return made
-
-
-def generate(people: list[Person], *, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The records of everybody, in order."""
-    for made in schema.parallel(examples, people, workers=workers):
-        yield from made
+        examples.append((f"{person.name}_{number:05d}", example))
+    return units.Made(examples)
 
 
 def picture_root(manual: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path:

@@ -2,20 +2,26 @@
 
 python -m data_builders.prepare bp4d --manual_dir=FILES --data_dir=SHARDS --workers=8
 python -m data_builders.prepare synthetic_faces/bp4d --data_dir=SHARDS
+python -m data_builders.prepare bp4d ... --beam_options="--runner=FlinkRunner --flink_master=HOST"
 """
 
 import contextlib
+import dataclasses
 import difflib
-import importlib
+import importlib.util
 import io
 import os
 import pathlib
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from absl import app, flags, logging
+
+from data_builders import disk, units
+from data_builders.progress import track, watch
 
 BUILDERS = {
     "bp4d": "data_builders.bp4d.bp4d_dataset_builder",
@@ -25,9 +31,6 @@ BUILDERS = {
     "lfw_pairs": "data_builders.lfw_pairs.lfw_pairs_dataset_builder",
     "synthetic_faces": "data_builders.synthetic_faces.synthetic_faces_dataset_builder",
 }
-
-_Item = TypeVar("_Item")
-_LINE_SECONDS = 10.0
 
 
 class UsageError(ValueError):
@@ -45,37 +48,72 @@ def prepare(
     data_dir: str | os.PathLike[str],
     manual_dir: str | os.PathLike[str] | None = None,
     workers: int | None = None,
+    beam_options: Sequence[str] | None = None,
 ) -> pathlib.Path:
     """Builds a data set, or returns at once where it is already built.
+
+    An interrupted build goes on where it stopped; while another process builds the same data set,
+    this one waits for it.
 
     Args:
         name: ``bp4d``, or ``synthetic_faces/bp4d`` with the builder's config.
         data_dir: directory of data sets; the shards go to ``data_dir/name/version``.
         manual_dir: folder of the original files, for data sets that nobody may download for you.
         workers: processes; None takes one for each core.
+        beam_options: flags of Apache Beam, whose workers then do the work; they share ``data_dir``.
 
     Returns:
         The folder that holds ``dataset_info.json`` and the shards.
 
     Raises:
-        UsageError: for a name that no builder has.
+        UsageError: for a name that no builder has, or where Beam is asked for and missing.
         FileNotFoundError: where the original files are not there; the message says where they go.
         ValueError: for original files that cannot be read as that data set.
+        TargetError: where ``data_dir`` is full or cannot be written to.
     """
-    with _quiet():
-        builder = _builder(name, pathlib.Path(data_dir).expanduser())
+    root = pathlib.Path(data_dir).expanduser().absolute()
+    with disk.explained(root), _quiet():
+        builder = _builder(name, root)
     folder = pathlib.Path(builder.data_dir)
+    full_name = str(folder.relative_to(builder.data_dir_root))
+    records = root / ".cache" / "records" / full_name
     if folder.exists():
+        # A process that was killed between the two may have left them.
+        disk.remove(records)
         return folder
-    import tensorflow_datasets as tfds
-
     manual = _manual_folder(builder, name, manual_dir)
+    kept = records / units.recipe()
     builder.workers = workers or _cores()
     builder.progress = track
+    builder.beam_options, builder.kept_in = beam_options, str(kept)
     _count_examples(builder)
+    if beam_options is not None and importlib.util.find_spec("apache_beam") is None:
+        raise UsageError("Apache Beam is not installed: pip install 'piapdf_jax[beam]'")
+    lock = root / ".cache" / "locks" / f"{full_name.replace('/', '-')}.lock"
+    waiting = f"{name}: another process builds it in {root}; waiting for that"
+    with disk.explained(root), disk.alone(lock, waiting=waiting) as alone:
+        if folder.exists():
+            return folder
+        if alone:
+            disk.remove_leftovers(root, builder.name, folder, kept)
+        _build(builder, manual)
+        disk.remove(records)
+    _report(builder)
+    return folder
+
+
+def _build(builder: Any, manual: pathlib.Path | None) -> None:
+    import tensorflow_datasets as tfds
+
     config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
+    shown = contextlib.nullcontext()
+    if builder.beam_options is not None:
+        from data_builders import beam
+
+        config = dataclasses.replace(config, beam_options=beam.options(builder.beam_options))
+        shown = watch(builder.units_on_disk, label=f"{builder.name} units of work")
     try:
-        with _quiet(), _same_bytes():
+        with _quiet(), _same_bytes(), shown:
             builder.download_and_prepare(
                 # Nothing is downloaded, but TFDS makes the folder.
                 download_dir=builder.data_dir_root / ".cache" / "downloads",
@@ -83,10 +121,8 @@ def prepare(
                 file_format="array_record",
             )
     except OSError:
-        if not folder.exists():  # otherwise another process built it meanwhile
+        if not pathlib.Path(builder.data_dir).exists():  # otherwise another machine built it
             raise
-    _report(builder)
-    return folder
 
 
 @contextlib.contextmanager
@@ -106,79 +142,23 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _same_bytes() -> Iterator[None]:
-    """Writes the features of a record in one order.
+    """Has TFDS take our serializer; one that is named, so that Beam's workers find it too."""
+    from tensorflow_datasets.core import example_serializer
 
-    Protobuf's own order differs from process to process, and what was trained is known by the
-    checksums of the shards.
-    """
-    from tensorflow_datasets.core.example_serializer import ExampleSerializer
+    from data_builders import schema
 
-    usual = ExampleSerializer.serialize_example
-    ExampleSerializer.serialize_example = lambda self, example: self.get_tf_example(
-        example
-    ).SerializeToString(deterministic=True)
+    usual = example_serializer.ExampleSerializer
+    example_serializer.ExampleSerializer = schema.OrderedSerializer
     try:
         yield
     finally:
-        ExampleSerializer.serialize_example = usual
+        example_serializer.ExampleSerializer = usual
 
 
 def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def track(items: Iterable[_Item], *, label: str, total: int | None = None) -> Iterator[_Item]:
-    """Passes items on and shows how many there were, how fast, and how long the rest will take.
-
-    Args:
-        items: what to count.
-        label: what is counted.
-        total: how many there will be, None where nobody knows.
-
-    Yields:
-        The items. A terminal shows a bar, anything else a line every ten seconds (standard error).
-    """
-    if sys.stderr.isatty():
-        yield from _bar(items, label, total)
-        return
-    start = shown = time.monotonic()
-    count = 0
-    for count, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        if now - shown >= _LINE_SECONDS:
-            print(_line(label, count, total, now - start), file=sys.stderr, flush=True)
-            shown = now
-    print(_line(label, count, count, time.monotonic() - start), file=sys.stderr, flush=True)
-
-
-def _bar(items: Iterable[_Item], label: str, total: int | None) -> Iterator[_Item]:
-    from rich import console, progress
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]}"),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=console.Console(stderr=True)) as bars:
-        task = bars.add_task(label, total=total, rate="")
-        start = time.monotonic()
-        for count, item in enumerate(items, 1):
-            yield item
-            rate = count / max(time.monotonic() - start, 1e-6)
-            bars.update(task, completed=count, rate=f"{rate:.1f}/s")
-
-
-def _line(label: str, count: int, total: int | None, seconds: float) -> str:
-    rate = count / max(seconds, 1e-6)
-    text = f"{label}: {count}" + (f" of {total}" if total else "") + f", {rate:.1f}/s"
-    if total and count < total:
-        text += f", {(total - count) / max(rate, 1e-6):.0f} s left"
-    return text + (f", {seconds:.0f} s" if count == total else "")
 
 
 def _builder(name: str, data_dir: pathlib.Path) -> Any:
@@ -209,7 +189,7 @@ def _manual_folder(
         raise FileNotFoundError(
             f"{name} needs --manual_dir, the folder of the original files. {where}"
         )
-    folder = pathlib.Path(manual_dir).expanduser()
+    folder = pathlib.Path(manual_dir).expanduser().absolute()
     if not folder.is_dir() or not any(folder.iterdir()):
         state = "is empty" if folder.is_dir() else "does not exist"
         raise FileNotFoundError(f"--manual_dir {folder} {state}. {where}")
@@ -224,7 +204,10 @@ def _count_examples(builder: Any) -> None:
         splits = generators(dl_manager)
         totals = getattr(builder, "expected_examples", {})
         return {
+            # Beam's transforms are no iterables; its workers count for themselves.
             split: track(examples, label=f"{builder.name} {split}", total=totals.get(split))
+            if isinstance(examples, Iterable)
+            else examples
             for split, examples in splits.items()
         }
 
@@ -234,6 +217,11 @@ def _count_examples(builder: Any) -> None:
 def _report(builder: Any) -> None:
     """Says what the builder read and what it left out, where its metadata hold that."""
     metadata = builder.info.metadata or {}
+    if builder.reused:
+        print(
+            f"{builder.name}: {builder.reused} units of work taken from an interrupted build",
+            file=sys.stderr,
+        )
     for what, count in metadata.get("read", {}).items():
         print(f"{builder.name}: {count} {what}", file=sys.stderr)
     for reason, cases in metadata.get("skipped", {}).items():
@@ -244,12 +232,13 @@ def _report(builder: Any) -> None:
 def _main(arguments: list[str]) -> int:
     if len(arguments) != 2:
         raise UsageError(f"give one data set; known: {', '.join(BUILDERS)}")
-    start = time.monotonic()
+    start, given = time.monotonic(), flags.FLAGS.beam_options
     folder = prepare(
         arguments[1],
         data_dir=flags.FLAGS.data_dir or default_data_dir(),
         manual_dir=flags.FLAGS.manual_dir,
         workers=flags.FLAGS.workers,
+        beam_options=None if given is None else shlex.split(given),
     )
     import tensorflow_datasets as tfds
 
@@ -269,7 +258,7 @@ def _guarded(arguments: list[str]) -> int:
     except (ValueError, OSError) as error:
         code, text = 1, str(error)
     except KeyboardInterrupt:
-        code, text = 130, "stopped; the same command starts again and takes what is cached"
+        code, text = 130, "stopped; the same command goes on from here"
     print(f"prepare: {' '.join(text.split())}", file=sys.stderr)
     return code
 
@@ -286,6 +275,7 @@ def main() -> None:
     """Entry point of ``python -m data_builders.prepare``."""
     flags.DEFINE_string("data_dir", None, "Directory of data sets (default: TFDS_DATA_DIR).")
     flags.DEFINE_string("manual_dir", None, "Folder of the original files.")
+    flags.DEFINE_string("beam_options", None, "Builds on Apache Beam, with its flags (or '').")
     flags.DEFINE_integer("workers", None, "Processes (default: one a core).", lower_bound=1)
     app.run(_guarded, flags_parser=_parse)
 

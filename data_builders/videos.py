@@ -4,12 +4,12 @@ import collections
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from data_builders import base, schema, units
 from data_builders import landmarks as finder
-from data_builders import schema
 from data_builders.report import Report
 from piapdf_jax import faces, folds
 
@@ -59,6 +59,11 @@ class Block(NamedTuple):
     frames: tuple[Frame, ...]
     landmarks: np.ndarray
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files it is made from."""
+        return tuple(frame.path for frame in self.frames)
+
 
 class Placed(NamedTuple):
     """Blocks by split, and how many frames came to their landmarks in which way."""
@@ -72,14 +77,17 @@ class Placed(NamedTuple):
 
 
 def place(
-    videos: Sequence[Video], parts: dict[int, list[str]], builder: Any, report: Report
+    videos: Sequence[Video],
+    parts: dict[int, list[str]],
+    builder: base.RecordBuilder,
+    report: Report,
 ) -> Placed:
     """Finds the landmarks of all videos and deals their frames to the splits of the published parts.
 
     Args:
         videos: of a data set.
         parts: ``folds.BP4D_PARTS`` or ``folds.DISFA_PARTS``.
-        builder: has ``name``, ``data_dir_root``, ``workers``, ``detector`` and ``progress``.
+        builder: spreads the work.
         report: gets the frames that are left out.
 
     Returns:
@@ -105,20 +113,21 @@ def place(
     return Placed(splits, origins)
 
 
-def _landmarks(videos: Sequence[Video], builder: Any) -> Iterator[finder.VideoLandmarks]:
-    cache = pathlib.Path(builder.data_dir_root, ".cache", "landmarks", builder.name)
+def _landmarks(
+    videos: Sequence[Video], builder: base.RecordBuilder
+) -> Iterator[finder.VideoLandmarks]:
+    cache = str(builder.cache("landmarks"))
     files = [
         finder.VideoFiles(
             name="_".join(filter(None, (video.subject, video.task))),
             paths=tuple(frame.path for frame in video.frames),
             numbers=tuple(frame.number for frame in video.frames),
-            cache=str(cache),
+            cache=cache,
             detector=builder.detector,
         )
         for video in videos
     ]
-    found = schema.parallel(finder.find_landmarks, files, workers=builder.workers)
-    return builder.progress(found, label=f"{builder.name} landmarks, videos", total=len(files))
+    return builder.in_advance(finder.find_landmarks, files, label="landmarks, videos")
 
 
 def _blocks(video: Video, found: finder.VideoLandmarks, *, coded: bool) -> Iterator[Block]:
@@ -133,13 +142,7 @@ def _blocks(video: Video, found: finder.VideoLandmarks, *, coded: bool) -> Itera
         yield Block(video.subject, video.task, frames, found.landmarks[chosen])
 
 
-def generate(blocks: list[Block], *, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The records of blocks, in order."""
-    for examples in schema.parallel(_examples, blocks, workers=workers):
-        yield from examples
-
-
-def _examples(block: Block) -> list[tuple[str, dict[str, Any]]]:
+def make(block: Block) -> units.Made:
     """The records of a block; runs in a worker process."""
     examples = []
     who = "_".join(filter(None, (block.subject, block.task)))
@@ -156,4 +159,4 @@ def _examples(block: Block) -> list[tuple[str, dict[str, Any]]]:
             coded=frame.labels is not None,
         )
         examples.append((f"{who}_{frame.number:05d}", example))
-    return examples
+    return units.Made(examples)

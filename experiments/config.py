@@ -4,15 +4,21 @@ import ast
 import dataclasses
 import difflib
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
 from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.losses import LossWeights
+from piapdf_jax.models.layers import CONVENTIONS
 from piapdf_jax.models.piap import MODELS, ModelConfig
+from piapdf_jax.models.weight_files import PUBLISHED
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.discrete_feedback import FeedbackOptions
+
+#: The paper's networks as its experiments start them.
+FULL_SIZE = dataclasses.replace(MODELS["b1"], pretrained="imagenet")
 
 
 class ConfigError(ValueError):
@@ -139,7 +145,7 @@ class ExperimentConfig:
     methods: tuple[str, ...] = ("piapdf",)
     seed: int = 0
     data: DataSection = DataSection()
-    model: ModelConfig = MODELS["b1"]
+    model: ModelConfig = FULL_SIZE
     pi: PISection = PISection()
     pi1: PI1Section = PI1Section(steps=20_000)
     pi2: TrainSection = TrainSection(steps=30_000, learning_rate=5e-4)
@@ -168,6 +174,17 @@ class ExperimentConfig:
         for method in self.methods:
             if method not in METHODS:
                 raise ConfigError(_unknown("method", method, METHODS))
+        model = self.model
+        if model.convention not in (None, *CONVENTIONS):
+            raise ConfigError(_unknown("model.convention", model.convention, CONVENTIONS))
+        known = ("none", *PUBLISHED)
+        if model.pretrained not in known and not os.path.isfile(
+            os.path.expanduser(model.pretrained)
+        ):
+            raise ConfigError(
+                f"model.pretrained={model.pretrained!r} is neither a file nor one of"
+                f" {', '.join(known)}"
+            )
         for name in ("baseline", "pi3", "ap", "piap", "disfa"):
             try:
                 getattr(self, name).weights()
@@ -241,7 +258,8 @@ def _set(section: Any, path: list[str], text: str, key: str) -> Any:
             raise ConfigError(_unknown("model", text, MODELS))
         size = 256 if text.startswith("b") else 128
         data = dataclasses.replace(section.data, image_size=size)
-        return dataclasses.replace(section, model=MODELS[text], data=data)
+        model = FULL_SIZE if text == "b1" else MODELS[text]
+        return dataclasses.replace(section, model=model, data=data)
     if dataclasses.is_dataclass(old):
         inside = ", ".join(f"{key}.{field.name}" for field in dataclasses.fields(old))
         raise ConfigError(f"{key!r} is a section; set one of {inside}")

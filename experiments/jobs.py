@@ -1,6 +1,7 @@
 """A training of a method made concrete: its stage, its data, what it takes, and its digest."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from experiments.methods import TRAININGS
 from piapdf_jax import folds
 from piapdf_jax.data import source, streams
 from piapdf_jax.losses import LossWeights
+from piapdf_jax.models.piap import ModelConfig
+from piapdf_jax.models.pretrained import resolve
 from piapdf_jax.runtime import exports
 from piapdf_jax.stages.base import Stage
 from piapdf_jax.stages.discrete_feedback import FeedbackOptions, FeedbackStage
@@ -107,6 +110,15 @@ class Jobs:
     ) -> None:
         self.config, self.data_dir, self._prepare = config, data_dir, prepare
 
+    @functools.cached_property
+    def model(self) -> ModelConfig:
+        """Sizes of the networks, with the file of weights that encoders start from looked up and read.
+
+        Raises:
+            WeightsError: when that file is not there or not what it should be.
+        """
+        return resolve(self.config.model)
+
     def folder(self, dataset: str) -> pathlib.Path:
         """The folder of a data set; synthetic ones are drawn when they are missing."""
         try:
@@ -148,11 +160,13 @@ class Jobs:
 
     def _settings(self, section: Any, **more: Any) -> dict[str, Any]:
         c = self.config
-        told = dataclasses.asdict(section)
+        told, model = dataclasses.asdict(section), dataclasses.asdict(self.model)
         for place in ("dataset", "pairs", "seed"):
             told.pop(place, None)
+        # Its hash stays: where a file of weights lies decides nothing.
+        del model["pretrained"]
         return {
-            "model": dataclasses.asdict(c.model),
+            "model": model,
             "image_size": c.data.image_size,
             "augment": dataclasses.asdict(c.data.augment),
             "section": told,
@@ -166,7 +180,7 @@ class Jobs:
         if "uncoded" not in train.split and "part" in train.split:
             train = dataclasses.replace(train, split=self._all_frames(train))
         stage = PI1Generator(
-            c.model,
+            self.model,
             c.pi1.optimizer_config(),
             image_size=c.data.image_size,
             num_maps=len(c.aus),
@@ -174,6 +188,7 @@ class Jobs:
             dice=c.pi.dice,
         )
         settings = self._settings(c.pi1, pi=dataclasses.asdict(c.pi))
+        del settings["model"]["pretrained_sha256"]  # there is no encoder in it
         return Job("pi1", stage, c.pi1.seed, c.pi1, train, test, (), settings)
 
     def _all_frames(self, train: Part) -> str:
@@ -186,7 +201,7 @@ class Jobs:
         c = self.config
         train, test = self.parts(c.data.dataset)
         stage = PI2Refine(
-            c.model,
+            self.model,
             c.pi2.optimizer_config(),
             image_size=c.data.image_size,
             num_aus=len(c.aus),
@@ -200,7 +215,7 @@ class Jobs:
         train = Part(c.identity.dataset, folder, "train")
         pairs = Part(c.identity.pairs, self.folder(c.identity.pairs), "test")
         stage = IdentityStage(
-            c.model,
+            self.model,
             c.identity.optimizer_config(),
             image_size=c.data.image_size,
             num_identities=int(train.records().table()["identity"].max()) + 1,
@@ -218,7 +233,7 @@ class Jobs:
         train, test = self.parts(c.disfa.dataset if name == "disfa" else c.data.dataset)
         aus = c.disfa_aus if name == "disfa" else c.aus
         stage = PIAPStage(
-            c.model,
+            self.model,
             section.optimizer_config(),
             weights,
             image_size=c.data.image_size,
@@ -245,7 +260,7 @@ class Jobs:
         stage = _checked(
             FeedbackStage,
             options=FeedbackOptions(**{name: getattr(c.df, name) for name in names}),
-            model=c.model,
+            model=self.model,
             teacher_optimizer=c.df.optimizer_config(),
             student_optimizer=student,
             weights=weights,

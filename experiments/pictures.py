@@ -5,8 +5,9 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 
+from piapdf_jax.batch import unit_images, unpack_maps
+from piapdf_jax.data.frames import Reading, load_frame
 from piapdf_jax.data.source import Records
-from piapdf_jax.data.streams import Reading, load_image
 from piapdf_jax.stages.base import Exported, Stage
 
 _CELL = 112
@@ -33,9 +34,10 @@ def pi_maps(
     import cv2
 
     chosen = _different_people(records, faces)
-    loaded = [load_image(records, row, reading, None) for row in chosen]
-    images = np.stack([image for _, image, _ in loaded])
-    rows = {"predefined": np.stack([np.asarray(maps) for _, _, maps in loaded])}
+    frames = [load_frame(records, row, reading) for row in chosen]
+    images = np.asarray(unit_images(jnp.stack([frame.image for frame in frames])))
+    packed = jnp.asarray(np.stack([np.asarray(frame.pi_maps) for frame in frames]))
+    rows = {"predefined": np.asarray(unpack_maps(packed, len(reading.maps)))}
     for title, (stage, exported) in generators.items():
         rows[title] = np.asarray(stage.predict(exported, jnp.asarray(images)).pi_probs)
     lines = [_header(reading.maps)]

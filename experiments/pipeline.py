@@ -2,9 +2,9 @@
 
 import dataclasses
 import importlib.metadata
+import importlib.util
 import json
 import logging
-import os
 import pathlib
 import platform
 import shutil
@@ -21,10 +21,18 @@ from experiments.jobs import Job, Jobs
 from experiments.methods import METHODS, TRAININGS, ordered
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.keys import named_key
-from piapdf_jax.runtime import allocator, exports, loop, mesh
+from piapdf_jax.models.weight_files import WeightsError
+from piapdf_jax.runtime import allocator, compile_cache, exports, loop, mesh
 from piapdf_jax.stages.base import Exported
 
-USER_ERRORS = (ConfigError, MissingDataset, CorruptShard, FileNotFoundError, PermissionError)
+USER_ERRORS = (
+    ConfigError,
+    WeightsError,
+    MissingDataset,
+    CorruptShard,
+    FileNotFoundError,
+    PermissionError,
+)
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
 log = logging.getLogger("piapdf")
 
@@ -38,12 +46,7 @@ def setup(config: ExperimentConfig) -> None:
     absl_logging.set_verbosity(absl_logging.ERROR)
     for name in ("jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR") or os.path.expanduser(
-        "~/.cache/piapdf_jax/xla"
-    )
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    compile_cache.enable()
 
 
 def config_json(config: ExperimentConfig) -> str:
@@ -80,6 +83,7 @@ class Pipeline:
         self.jobs = Jobs(config, data_dir, lambda dataset: prepare(dataset, data_dir=data_dir))
         self.stages = stages or ordered(config.methods)
         self.mesh = mesh.data_mesh()
+        self._tensorboard = importlib.util.find_spec("tensorboardX") is not None
         self._made: dict[str, Job] = {}
         self._digests: dict[str, str] = {}
         self._exported: dict[str, Exported] = {}
@@ -96,6 +100,8 @@ class Pipeline:
         (self.folder / "versions.json").write_text(json.dumps(versions(), indent=2))
         wanted = [name for name in ordered(self.config.methods) if name in self.stages]
         self._check(wanted)
+        if not self._tensorboard:
+            log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
         results: dict[str, Any] = {
             "config": self.config.name,
             "versions": versions(),
@@ -174,10 +180,12 @@ class Pipeline:
                 batch_size=job.section.batch_size,
                 digest=digest,
                 mesh=self.mesh,
+                tensorboard=self._tensorboard,
             )
             info = {"digest": digest, "consumed": consumed, "report": fitted.report}
             info["data"] = [f"{job.train.dataset}[{job.train.split}]"]
             info["data"] += [f"{part.dataset}[{part.split}]" for part, _ in job.pools]
+            info["weights"] = self.jobs.model.pretrained
             path = exports.write_export(
                 self.runs, name, digest, job.stage.export(fitted.state), info
             )

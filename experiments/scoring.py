@@ -13,7 +13,7 @@ import numpy as np
 from experiments.jobs import Job
 from piapdf_jax import metrics
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_columns
-from piapdf_jax.batch import Batch
+from piapdf_jax.batch import Batch, unit_images
 from piapdf_jax.data import source, streams
 from piapdf_jax.runtime.evaluate import Evaluation, evaluate
 from piapdf_jax.runtime.writers import Progress
@@ -59,8 +59,9 @@ def maps_moved(
     means, largest = [], 0.0
     with _batches(job, reading) as batches:
         for batch in batches:
-            old = stage.predict(start, jnp.asarray(batch.image)).pi_probs
-            new = job.stage.predict(exported, jnp.asarray(batch.image)).pi_probs
+            images = unit_images(jnp.asarray(batch.image))
+            old = stage.predict(start, images).pi_probs
+            new = job.stage.predict(exported, images).pi_probs
             assert old is not None and new is not None
             change = np.abs(np.asarray(new) - np.asarray(old))[np.asarray(batch.valid) > 0]
             means.append(change.mean(axis=(1, 2, 3)))

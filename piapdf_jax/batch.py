@@ -4,20 +4,23 @@ B is the batch, S the side of the image, C the number of action units, K the num
 the encoder's vector.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 class Batch(NamedTuple):
     """Frames with action unit labels.
 
     Attributes:
-        image: [B, S, S, 3] float32 RGB in [0, 1].
+        image: [B, S, S, 3] RGB: uint8 as a stream reads it, float32 in [0, 1] for a stage (``unit_images``).
         labels: [B, C] float32: 0 absent, 1 present, -1 unknown.
-        pi_maps: [B, S, S, K] float32 of 0 and 1, the predefined maps; None where the stream reads none.
+        pi_maps: [B, S, S] uint16, the predefined maps, bit k being map k; ``unpack_maps`` makes numbers
+            of them. None where the stream reads none.
         valid: [B] float32, 0 for padding of the last batch of an evaluation.
         row: [B] int32, position of the record in its split.
+        landmarks: [B, 68, 2] float32, (x, y) in pixels of the image; None where the stream reads none.
     """
 
     image: jax.Array
@@ -25,10 +28,41 @@ class Batch(NamedTuple):
     pi_maps: jax.Array | None
     valid: jax.Array
     row: jax.Array
+    landmarks: jax.Array | None = None
+
+
+@jax.jit
+def unit_images(batch: Any) -> Any:
+    """A batch, or images alone, as stages take it: bytes go to the device, and become numbers there.
+
+    Args:
+        batch: pytree of arrays; the uint8 ones are images.
+
+    Returns:
+        The same, images float32 in [0, 1], whatever else untouched.
+    """
+    scale = jnp.float32(255)
+    return jax.tree.map(
+        lambda x: x.astype(jnp.float32) / scale if x.dtype == jnp.uint8 else x, batch
+    )
+
+
+def unpack_maps(packed: jax.Array, count: int) -> jax.Array:
+    """Predefined maps as numbers, for a compiled function: packed they are 24 times smaller on their way.
+
+    Args:
+        packed: [B, S, S] uint16, ``Batch.pi_maps``.
+        count: K, at most 16.
+
+    Returns:
+        [B, S, S, K] float32 of 0 and 1.
+    """
+    bits = jnp.right_shift(packed[..., None], jnp.arange(count, dtype=packed.dtype))
+    return (bits & 1).astype(jnp.float32)
 
 
 class IdentityBatch(NamedTuple):
-    """Faces of known people: image [B, S, S, 3] float32 in [0, 1], identity [B] int32 from 0."""
+    """Faces of known people: image as in ``Batch``, identity [B] int32 from 0."""
 
     image: jax.Array
     identity: jax.Array

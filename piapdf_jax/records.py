@@ -4,6 +4,8 @@ All data sets with action units share one record; numpy alone, so that builders,
 without loading anything heavy.
 """
 
+import functools
+
 import numpy as np
 
 from piapdf_jax.action_units import RECORD_AUS
@@ -56,3 +58,24 @@ def unpack_planes(packed: np.ndarray, columns: list[int]) -> np.ndarray:
     """
     bits = np.asarray(columns, dtype=np.uint16)
     return (np.right_shift(packed[..., None], bits) & np.uint16(1)).astype(np.uint8)
+
+
+def select_planes(packed: np.ndarray, columns: list[int]) -> np.ndarray:
+    """Takes some planes out of a packed image, packed again.
+
+    Args:
+        packed: [H, W] uint16 from ``pack_planes``.
+        columns: wanted planes.
+
+    Returns:
+        [H, W] uint16, bit k being plane ``columns[k]``.
+    """
+    # Every value is in range: clipping is only faster than checking.
+    return np.take(_selection(tuple(columns)), packed, mode="clip")
+
+
+@functools.lru_cache(maxsize=8)
+def _selection(columns: tuple[int, ...]) -> np.ndarray:
+    """[65536] uint16: what becomes of each possible pixel."""
+    pixels = np.arange(2**16, dtype=np.uint16)[:, None]
+    return pack_planes(unpack_planes(pixels, list(columns)))[:, 0]

@@ -1,11 +1,19 @@
+import functools
+import json
+import pathlib
+import tarfile
+
 import cv2
 import numpy as np
 import pytest
 from mean_face import mean_face, random_face
 
+from data_builders.synthetic_faces import actions, anatomy, geometry, pi_map_sheet, population
+from piapdf_jax import faces
 from piapdf_jax.action_units import RECORD_AUS
 from piapdf_jax.pi_maps import MIRROR, mirror_landmarks, polygon_vertices, predefined_pi_maps
 
+SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data" / "afew_va-small.tar.gz"
 # Percent of a 256-pixel crop that each region should take, give or take the shape of the face.
 AREAS = {
     1: 3.7, 2: 3.6, 4: 4.6, 6: 6.9, 7: 3.1, 9: 4.9, 10: 3.4, 12: 2.7, 14: 1.7, 15: 2.6, 17: 2.5,
@@ -83,12 +91,92 @@ def test_a_map_is_the_union_of_its_two_polygons(au):
     assert near[wrong].max(initial=0) <= 1.0
 
 
+def in_crop(points):
+    return faces.transform(points, faces.crop_matrix(points))
+
+
+@functools.cache
+def drawn_faces():
+    """[N, 68, 2]: people of the drawn data sets who move every unit, turned and nodding, in their crops."""
+    found = []
+    people = [(kind, name) for kind in population.AU_KINDS for name in population.subjects(kind)]
+    for number, (kind, subject) in enumerate(people):
+        rng = np.random.default_rng(number)
+        person = population.person(kind, subject)
+        aus = rng.choice(RECORD_AUS, rng.integers(0, 5), replace=False)
+        strengths = {int(au): float(rng.uniform(0.3, 1)) for au in aus}
+        points = actions.move(anatomy.neutral_landmarks(person), strengths)
+        relief = geometry.relief(geometry.CROP, person, points, strengths)
+        turned = geometry.rotation(rng.normal(0, 14), rng.normal(0, 8), rng.normal(0, 8))
+        view = geometry.view(turned, scale=200.0, center=np.array([300.0, 240.0]))
+        found.append(in_crop(view.project(points, geometry.sample(geometry.CROP, relief, points))))
+    return np.array(found, np.float64)
+
+
 @pytest.mark.parametrize("au", RECORD_AUS)
 def test_polygons_are_simple(au):
-    faces = [mean_face(), *(random_face(np.random.default_rng(seed)) for seed in range(40))]
-    tangled = [sum(crossings(side) for side in polygon_vertices(face, au)) > 0 for face in faces]
-    assert not tangled[0]
-    assert sum(tangled) <= 1
+    moved = [random_face(np.random.default_rng(seed)) for seed in range(40)]
+    for face in (mean_face(), *moved, *drawn_faces()):
+        assert not any(crossings(side) for side in polygon_vertices(face, au))
+
+
+def test_polygons_of_drawn_faces_are_inside_the_crop():
+    assert len(drawn_faces()) == 116
+    for face in drawn_faces():
+        for au in RECORD_AUS:
+            vertices = polygon_vertices(face, au)
+            assert vertices.min() >= 0 and vertices.max() <= 255, au
+        assert predefined_pi_maps(face).any((0, 1)).all()
+
+
+def test_polygons_of_a_mirrored_face_are_mirrored():
+    for face in drawn_faces():
+        mirrored = mirror_landmarks(face)
+        for au in RECORD_AUS:
+            left, right = polygon_vertices(face, au)
+            expected = np.stack([right, left])
+            expected[..., 0] = 255 - expected[..., 0]
+            np.testing.assert_allclose(polygon_vertices(mirrored, au), expected, atol=1e-9)
+
+
+@pytest.mark.shared
+def test_polygons_over_the_landmarks_of_another_renderer():
+    if not SHARED.exists():
+        pytest.skip(f"no {SHARED}")
+    seen = 0
+    with tarfile.open(SHARED) as archive:
+        for member in archive:
+            if not member.name.endswith(".json"):
+                continue
+            for frame in json.load(archive.extractfile(member))["frames"].values():
+                face = in_crop(np.array(frame["landmarks"], np.float64))
+                seen += 1
+                for au in RECORD_AUS:
+                    sides = polygon_vertices(face, au)
+                    assert sides.min() >= 0 and sides.max() <= 255
+                    assert not any(crossings(side) for side in sides)
+    assert seen == 60
+
+
+def test_picture_for_the_documents_shows_every_unit_on_every_face(monkeypatch):
+    """Each cell but the first of a face holds pixels of the region's colour where its map is."""
+    cell = 64
+    seen = list(pi_map_sheet._faces())
+    monkeypatch.setattr(pi_map_sheet, "_faces", lambda: iter(seen))
+    sheet = pi_map_sheet.pi_map_sheet(cell=cell)
+    height = cell + pi_map_sheet._BAND
+    assert sheet.shape == (2 * len(seen) * height, 8 * cell, 3) and len(seen) == 4
+    for number, (image, points) in enumerate(seen):
+        maps = predefined_pi_maps(points)
+        plain = cv2.resize(image, (cell, cell), interpolation=cv2.INTER_AREA)
+        for k in range(len(RECORD_AUS)):
+            row, column = divmod(k + 1, 8)
+            top = (2 * number + row) * height + pi_map_sheet._BAND
+            shown = sheet[top : top + cell, column * cell : (column + 1) * cell]
+            changed = np.abs(shown.astype(int) - plain).max(-1) > 25
+            share = cv2.resize(maps[..., k] * 1.0, (cell, cell), interpolation=cv2.INTER_AREA)
+            assert changed[share == 1].mean() > 0.95
+            assert not changed[cv2.dilate(share, np.ones((5, 5))) == 0].any()
 
 
 def test_the_crossing_test_sees_a_bow_tie():

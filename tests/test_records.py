@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS, RECORD_AUS, SHARED_AUS, record_columns
-from piapdf_jax.records import PLANES, pack_planes, unpack_planes
+from piapdf_jax.records import PLANES, pack_planes, select_planes, unpack_planes
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.float32])
@@ -26,7 +26,11 @@ def test_bit_k_is_plane_k():
 def test_columns_select_and_order_planes():
     maps = np.random.default_rng(0).integers(0, 2, (5, 5, PLANES)).astype(np.uint8)
     columns = [3, 0, 14]
-    np.testing.assert_array_equal(unpack_planes(pack_planes(maps), columns), maps[..., columns])
+    packed = pack_planes(maps)
+    np.testing.assert_array_equal(unpack_planes(packed, columns), maps[..., columns])
+    selected = select_planes(packed, columns)
+    assert selected.dtype == np.uint16
+    np.testing.assert_array_equal(selected, pack_planes(maps[..., columns]))
 
 
 def test_more_planes_than_bits_or_another_rank():

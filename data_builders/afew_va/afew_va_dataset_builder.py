@@ -4,12 +4,11 @@ python -m data_builders.prepare afew_va --manual_dir=FILES --data_dir=SHARDS --w
 """
 
 import pathlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import schema
+from data_builders import base, schema, units
 from data_builders.afew_va import raw
 from data_builders.report import Report
 from piapdf_jax import faces
@@ -18,14 +17,8 @@ from piapdf_jax import faces
 _TEST_EVERY = 5
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Builds AFEW-VA, its actors apart in the splits ``train`` and ``test``.
-
-    Attributes:
-        workers: processes.
-        progress: shows how far a pass over items is.
-        expected_examples: frames by split, known before the first is made.
-    """
+class Builder(base.RecordBuilder):
+    """Builds AFEW-VA, its actors apart in the splits ``train`` and ``test``."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
@@ -34,13 +27,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     unpack the twelve archives, so that 001/001.json and 001/00000.png ... lie below --manual_dir.
     """
 
-    workers: int = 1
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.progress: Callable[..., Iterator[Any]] = lambda items, **_: iter(items)
-        self.expected_examples: dict[str, int] = {}
-
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             features=schema.au_features(),
@@ -48,7 +34,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         report = Report()
         clips = raw.read_clips(pathlib.Path(dl_manager.manual_dir), report)
         splits = split_by_actor(clips)
@@ -66,15 +52,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
         return {split: self._generate_examples(found, report) for split, found in splits.items()}
 
-    def _generate_examples(
-        self, clips: list[raw.Clip], report: Report
-    ) -> Iterator[tuple[str, dict]]:
-        for examples, faults in schema.parallel(_examples, clips, workers=self.workers):
-            yield from examples
-            for reason, case in faults:
-                report.add(reason, case)
-        assert self.info.metadata is not None
-        self.info.metadata["skipped"] = report.as_dict()
+    def _generate_examples(self, clips: list[raw.Clip], report: Report) -> Any:
+        return self.records(make, clips, report)
 
 
 def split_by_actor(clips: list[raw.Clip]) -> dict[str, list[raw.Clip]]:
@@ -93,10 +72,8 @@ def split_by_actor(clips: list[raw.Clip]) -> dict[str, list[raw.Clip]]:
     }
 
 
-def _examples(
-    clip: raw.Clip,
-) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[str, str]]]:
-    """Records and faults (reason, case) of a clip; runs in a worker process."""
+def make(clip: raw.Clip) -> units.Made:
+    """Records and faults of a clip; runs in a worker process."""
     examples, faults = [], []
     for number, path, points in zip(clip.numbers, clip.paths, clip.landmarks, strict=True):
         case = f"{clip.name}/{pathlib.Path(path).name}"
@@ -115,4 +92,4 @@ def _examples(
             subject=clip.actor, task=clip.name, frame=number, coded=False,
         )  # fmt: skip
         examples.append((f"{clip.name}_{number:05d}", example))
-    return examples, faults
+    return units.Made(examples, faults)

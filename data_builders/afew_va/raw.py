@@ -28,7 +28,7 @@ def read_clips(root: pathlib.Path, report: Report) -> list[Clip]:
 
     Args:
         root: holds ``001/001.json`` and its pictures, at most three folders down.
-        report: gets frames without 68 landmarks, without a picture, and pictures without landmarks.
+        report: gets frames without 68 landmarks or without a picture, pictures without landmarks, second ones.
 
     Returns:
         Clips with at least one frame, by name.
@@ -38,12 +38,15 @@ def read_clips(root: pathlib.Path, report: Report) -> list[Clip]:
         ValueError: for a JSON file that is not as distributed, naming it, and for a clip that is there twice.
     """
     files: dict[str, pathlib.Path] = {}
-    for depth in range(1, _DEPTH + 1):
-        for path in sorted(root.glob("/".join(["*"] * depth) + ".json")):
-            if path.stem != path.parent.name:
-                continue
-            if path.stem in files:
-                raise ValueError(f"clip {path.stem} is there twice: {files[path.stem]} and {path}")
+    for folder in _below(root, _DEPTH):
+        path = folder / f"{folder.name}.json"
+        names = {entry.name for entry in os.scandir(folder) if entry.is_file()}
+        if path.name not in names:
+            if any(pathlib.Path(name).suffix.lower() in _SUFFIXES for name in names):
+                report.add("clip without its JSON file", str(folder.relative_to(root)))
+        elif path.stem in files:
+            raise ValueError(f"clip {path.stem} is there twice: {files[path.stem]} and {path}")
+        else:
             files[path.stem] = path
     if not files:
         raise FileNotFoundError(f"no clip below {root}; expected 001/001.json and its pictures")
@@ -51,13 +54,21 @@ def read_clips(root: pathlib.Path, report: Report) -> list[Clip]:
     return [clip for clip in clips if clip.numbers]
 
 
+def _below(folder: pathlib.Path, depth: int) -> list[pathlib.Path]:
+    if depth == 0:
+        return []
+    near = sorted(pathlib.Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
+    return [path for child in near for path in (child, *_below(child, depth - 1))]
+
+
 def _read_clip(path: pathlib.Path, report: Report) -> Clip:
     actor, frames = _parse(path)
-    pictures = {
-        entry.name.rsplit(".", 1)[0]: entry.path
-        for entry in os.scandir(path.parent)
-        if pathlib.Path(entry.name).suffix.lower() in _SUFFIXES
-    }
+    pictures: dict[str, str] = {}
+    for picture in sorted(path.parent.iterdir()):
+        if picture.suffix.lower() not in _SUFFIXES or picture.name.startswith("."):
+            continue
+        if pictures.setdefault(picture.stem, str(picture)) != str(picture):
+            report.add("second picture of a frame", f"{path.stem}/{picture.name}")
     for name in sorted(pictures.keys() - frames.keys()):
         report.add("picture without landmarks", f"{path.stem}/{name}")
     numbers, paths, landmarks = [], [], []
@@ -67,6 +78,8 @@ def _read_clip(path: pathlib.Path, report: Report) -> Clip:
             report.add("landmark list that is not 68 points", f"{path.stem}/{name}")
         elif name not in pictures:
             report.add("landmarks without their picture", f"{path.stem}/{name}")
+        elif int(name) in numbers[-1:]:
+            report.add("second picture of a frame", f"{path.stem}/{name}")
         else:
             numbers.append(int(name))
             paths.append(pictures[name])
@@ -77,9 +90,9 @@ def _read_clip(path: pathlib.Path, report: Report) -> Clip:
 
 def _parse(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=_once)
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
     actor = content.get("actor") if isinstance(content, dict) else None
     frames = content.get("frames") if isinstance(content, dict) else None
     if not actor or not isinstance(actor, str):
@@ -87,6 +100,16 @@ def _parse(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
     if not isinstance(frames, dict) or not all(name.isdecimal() for name in frames):
         raise ValueError(f"{path}: 'frames' must map frame numbers to landmarks")
     return actor, frames
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names differ; JSON's reader would take the last of two without a word."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name!r} is there twice")
+        found[name] = value
+    return found
 
 
 def _points(frame: Any) -> np.ndarray | None:

@@ -5,28 +5,24 @@ python -m data_builders.prepare bp4d --manual_dir=FILES --data_dir=SHARDS --work
 
 import collections
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
 
+from data_builders import base, schema
 from data_builders import landmarks as finder
-from data_builders import schema
 from data_builders import videos as shared
 from data_builders.bp4d import raw
 from data_builders.report import Report
-from piapdf_jax import faces, folds
+from piapdf_jax import folds
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(base.RecordBuilder):
     """Builds BP4D from its distributed files, by participant part, coded and uncoded frames apart.
 
     Attributes:
-        workers: processes.
-        detector: makes the landmark detector; importable by name.
         frame_offset: picture number minus label row number, None finds it out.
-        progress: shows how far a pass over items is.
-        expected_examples: records by split, known before the first is made.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -37,14 +33,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     AUCoding/AU_OCC/F001_T1.csv ... below --manual_dir.
     """
 
-    workers: int = 1
-    detector: Callable[[], faces.LandmarkDetector] = faces.DlibDetector
     frame_offset: int | None = None
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.progress: Callable[..., Iterator[Any]] = lambda items, **_: iter(items)
-        self.expected_examples: dict[str, int] = {}
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
@@ -53,7 +42,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         report = Report()
         videos = raw.read_videos(
             pathlib.Path(dl_manager.manual_dir), report, frame_offset=self.frame_offset
@@ -64,8 +53,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self.info.metadata.update(_metadata(videos, placed.origins, report))
         return {split: self._generate_examples(blocks) for split, blocks in placed.splits.items()}
 
-    def _generate_examples(self, blocks: list[shared.Block]) -> Iterator[tuple[str, dict]]:
-        yield from shared.generate(blocks, workers=self.workers)
+    def _generate_examples(self, blocks: list[shared.Block]) -> Any:
+        return self.records(shared.make, blocks)
 
 
 def _metadata(

@@ -62,7 +62,7 @@ def read_videos(
         ValueError: for a label file that cannot be read as one, naming file and line.
     """
     pictures = _picture_folder(root)
-    files = _label_files(root, pictures)
+    files = _label_files(root, pictures, report)
     folders = _video_folders(pictures, report)
     listed = {video: _pictures(folder, report) for video, folder in folders.items()}
     rows = {video: read_labels(path, report) for video, path in sorted(files.items())}
@@ -221,7 +221,9 @@ def _picture_folder(root: pathlib.Path) -> pathlib.Path:
     return root if root in found else (known or found)[0]
 
 
-def _label_files(root: pathlib.Path, pictures: pathlib.Path) -> dict[tuple[str, str], pathlib.Path]:
+def _label_files(
+    root: pathlib.Path, pictures: pathlib.Path, report: Report
+) -> dict[tuple[str, str], pathlib.Path]:
     """AU_OCC files by participant and task: those below a folder AU_OCC, else wherever they lie."""
     found: dict[tuple[str, str], list[pathlib.Path]] = {}
     for folder in (root, *_below(root, _DEPTH)):
@@ -233,10 +235,11 @@ def _label_files(root: pathlib.Path, pictures: pathlib.Path) -> dict[tuple[str, 
             f"no label file such as AUCoding/AU_OCC/F001_T1.csv below {root}"
             f" (the pictures are in {pictures})"
         )
-    return {
-        video: min(paths, key=lambda path: "AU_OCC" not in path.parts)
-        for video, paths in found.items()
-    }
+    for paths in found.values():
+        paths.sort(key=lambda path: "AU_OCC" not in path.parts)
+        for path in paths[1:]:
+            report.add("second label file of a video", str(path.relative_to(root)))
+    return {video: paths[0] for video, paths in found.items()}
 
 
 def _folders(folder: pathlib.Path) -> list[pathlib.Path]:

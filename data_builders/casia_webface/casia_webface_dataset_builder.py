@@ -4,16 +4,14 @@ python -m data_builders.prepare casia_webface --manual_dir=FILES --data_dir=SHAR
 """
 
 import pathlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data_builders import base, portraits, schema
 from data_builders import landmarks as finder
-from data_builders import portraits, schema
 from data_builders.report import Report
-from piapdf_jax import faces
 
 #: Names of people to leave out, one a line, beside the folders: for example those of LFW.
 EXCLUDED = "exclude.txt"
@@ -23,15 +21,8 @@ _REASONS = {
 }
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Builds CASIA-WebFace from a folder a person, whole as the split ``train``.
-
-    Attributes:
-        workers: processes.
-        detector: makes the landmark detector; importable by name.
-        progress: shows how far a pass over items is.
-        expected_examples: records by split, known before the first is made.
-    """
+class Builder(base.RecordBuilder):
+    """Builds CASIA-WebFace from a folder a person, whole as the split ``train``."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
@@ -41,20 +32,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     people to leave out, one a line, into exclude.txt.
     """
 
-    workers: int = 1
-    detector: Callable[[], faces.LandmarkDetector] = faces.DlibDetector
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.progress: Callable[..., Iterator[Any]] = lambda items, **_: iter(items)
-        self.expected_examples: dict[str, int] = {}
-
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             features=schema.identity_features(), metadata=tfds.core.MetadataDict()
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         manual, report = pathlib.Path(dl_manager.manual_dir), Report()
         people = portraits.read_people(portraits.picture_root(manual, ("CASIA-WebFace",)), report)
         excluded = _excluded(manual / EXCLUDED)
@@ -78,8 +61,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
         return {"train": self._generate_examples(known)}
 
-    def _generate_examples(self, people: list[portraits.Person]) -> Iterator[tuple[str, dict]]:
-        yield from portraits.generate(people, workers=self.workers)
+    def _generate_examples(self, people: list[portraits.Person]) -> Any:
+        return self.records(portraits.make, people)
 
     def _known(self, people: list[portraits.Person], report: Report) -> list[portraits.Person]:
         """People with a face in some picture, their ids contiguous; the rest is reported."""
@@ -100,4 +83,5 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 def _excluded(path: pathlib.Path) -> set[str]:
     if not path.is_file():
         return set()
-    return {line.strip() for line in path.read_text().splitlines() if line.strip()}
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    return {line.strip() for line in lines if line.strip()}

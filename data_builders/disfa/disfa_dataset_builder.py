@@ -3,29 +3,22 @@
 python -m data_builders.prepare disfa --manual_dir=FILES --data_dir=SHARDS --workers=8
 """
 
+import collections
 import pathlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
 
+from data_builders import base, schema
 from data_builders import landmarks as finder
-from data_builders import schema
 from data_builders import videos as shared
 from data_builders.disfa import raw
 from data_builders.report import Report
-from piapdf_jax import faces, folds
+from piapdf_jax import folds
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Builds DISFA by participant part; a unit is present from intensity 2 on.
-
-    Attributes:
-        workers: processes.
-        detector: makes the landmark detector; importable by name.
-        progress: shows how far a pass over items is.
-        expected_examples: records by split, known before the first is made.
-    """
+class Builder(base.RecordBuilder):
+    """Builds DISFA by participant part; a unit is present from intensity 2 on."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
@@ -36,14 +29,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     below --manual_dir.
     """
 
-    workers: int = 1
-    detector: Callable[[], faces.LandmarkDetector] = faces.DlibDetector
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.progress: Callable[..., Iterator[Any]] = lambda items, **_: iter(items)
-        self.expected_examples: dict[str, int] = {}
-
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             features=schema.au_features(),
@@ -51,15 +36,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         report = Report()
         tree = raw.find_files(pathlib.Path(dl_manager.manual_dir), report)
         pictures = tree.pictures | self._extracted(tree.films, report)
-        videos = [
-            raw.read_video(subject, files, pictures[subject], report)
-            for subject, files in tree.labels.items()
-            if subject in pictures
-        ]
+        videos = raw.read_videos(tree, pictures, report)
         placed = shared.place(videos, folds.DISFA_PARTS, self, report)
         self.expected_examples = placed.sizes()
         coded = sum(frame.labels is not None for video in videos for frame in video.frames)
@@ -74,20 +55,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 "landmarks from neighbouring frames": placed.origins[finder.BORROWED],
             },
             skipped=report.as_dict(),
+            frame_offset=dict(collections.Counter(str(video.offset) for video in videos)),
         )
         return {split: self._generate_examples(blocks) for split, blocks in placed.splits.items()}
 
-    def _generate_examples(self, blocks: list[shared.Block]) -> Iterator[tuple[str, dict]]:
-        yield from shared.generate(blocks, workers=self.workers)
+    def _generate_examples(self, blocks: list[shared.Block]) -> Any:
+        return self.records(shared.make, blocks)
 
     def _extracted(self, films: dict[str, pathlib.Path], report: Report) -> dict[str, pathlib.Path]:
         """Folders of the films' frames, kept beside the cached landmarks until they are deleted."""
-        cache = pathlib.Path(self.data_dir_root, ".cache", "frames", self.name)
+        cache = self.cache("frames")
         jobs = [(film, cache / _key(subject, film)) for subject, film in films.items()]
-        counts = schema.parallel(raw.extract_all, jobs, workers=self.workers)
-        shown = self.progress(counts, label=f"{self.name} frames of films", total=len(jobs))
+        counts = self.in_advance(raw.extract_all, jobs, label="frames of films")
         folders = {}
-        for subject, (film, folder), count in zip(films, jobs, shown, strict=True):
+        for subject, (film, folder), count in zip(films, jobs, counts, strict=True):
             if count is None:
                 report.add("film that cannot be read", film.name)
             else:

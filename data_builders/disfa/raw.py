@@ -1,7 +1,7 @@
 """Reads the layout in which DISFA is distributed: intensity files a unit, films of the left camera or pictures.
 
-Label files count frames from 1. Extracted pictures count from 0 in most copies, and from 1 in some: a picture 0
-gives that away.
+Label files count frames from 1, films from 0. Extracted pictures count from 0 in most copies, and from 1 in some: a
+picture 0 of anybody gives that away, so that one who lacks it is not read a frame too late.
 """
 
 import dataclasses
@@ -10,6 +10,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 
+from data_builders.bp4d.raw import find_offset
 from data_builders.report import Report
 from data_builders.videos import Frame
 from piapdf_jax.action_units import DISFA_AUS, DISFA_POSITIVE_INTENSITY, RECORD_AUS, UNKNOWN
@@ -24,10 +25,14 @@ _DEPTH = 3
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """The frames of one participant, counted from 1 as the labels do; DISFA has one film each, so no task."""
+    """The frames of one participant, counted from 1 as the labels do; DISFA has one film each, so no task.
+
+    ``offset`` is added to a label row's number to get the picture's.
+    """
 
     subject: str
     frames: tuple[Frame, ...]
+    offset: int = 0
     task: str = ""
 
 
@@ -51,7 +56,7 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
 
     Args:
         root: the folder that was given, on top of the distribution.
-        report: gets unknown participants, and those with labels or pictures alone.
+        report: gets unknown participants, those with labels or pictures alone, and second copies.
 
     Returns:
         Participants that have labels, and a film or pictures.
@@ -62,13 +67,22 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
     labels: dict[str, dict[int, pathlib.Path]] = {}
     films: dict[str, pathlib.Path] = {}
     pictures: dict[str, pathlib.Path] = {}
+    twice: dict[pathlib.Path, str] = {}
     for path in _below(root, _DEPTH):
+        kept, what = path, ""
         if match := _LABELS.fullmatch(path.name):
-            labels.setdefault(match[1].upper(), {})[int(match[2])] = path
+            kept = labels.setdefault(match[1].upper(), {}).setdefault(int(match[2]), path)
+            what = "second label file of a unit"
         elif match := _FILM.fullmatch(path.name):
-            films[match[1].upper()] = path
+            kept, what = films.setdefault(match[1].upper(), path), "second film of a participant"
         elif _SUBJECT.fullmatch(path.parent.name) and _PICTURE.fullmatch(path.name):
-            pictures.setdefault(path.parent.name, path.parent)
+            path = path.parent
+            kept = pictures.setdefault(path.name, path)
+            what = "second folder of pictures of a participant"
+        if kept != path:
+            twice[path] = what
+    for path, what in twice.items():
+        report.add(what, str(path.relative_to(root)))
     if not labels:
         raise FileNotFoundError(
             f"no label file below {root}: expected ActionUnit_Labels/SN001/SN001_au1.txt"
@@ -123,7 +137,7 @@ def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]
             )
     rows: dict[int, dict[int, int]] = {}
     for au in sorted(files.keys() & set(RECORD_AUS)):
-        lines = files[au].read_text(errors="replace").splitlines()
+        lines = files[au].read_text(encoding="utf-8-sig", errors="replace").splitlines()
         found: set[int] = set()
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -143,22 +157,44 @@ def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]
     return rows
 
 
-def read_video(
-    subject: str, labels: dict[int, pathlib.Path], pictures: pathlib.Path, report: Report
-) -> Video:
-    """The frames of a participant from a folder of numbered pictures.
+def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: Report) -> list[Video]:
+    """The frames of every participant from folders of numbered pictures.
 
     Args:
-        subject: participant id.
-        labels: {AU: file}.
-        pictures: folder; a picture 0 means that picture k is label row k + 1.
+        tree: what ``find_files`` found.
+        folders: pictures of each participant, extracted from the film by us or by somebody before.
         report: gets label rows without picture and other files.
 
     Returns:
-        Frames by number.
+        Videos by participant, frames by number.
+
+    Raises:
+        ValueError: as ``read_intensities``.
     """
-    rows, numbered = read_intensities(labels), {}
-    for path in sorted(pictures.iterdir()):
+    listed = {
+        subject: _pictures(subject, folders[subject], report)
+        for subject in tree.labels
+        if subject in folders
+    }
+    from_0 = any(0 in listed[subject] for subject in tree.pictures)
+    videos = []
+    for subject, numbered in listed.items():
+        rows = read_intensities(tree.labels[subject])
+        offset = find_offset(numbered, rows, zero_based=from_0 or subject in tree.films)
+        lost = [row for row in rows if row + offset not in numbered]
+        case = f"{subject} row {min(lost, default=0)}"
+        report.add("label row without its picture", case, len(lost))
+        frames = []
+        for number, path in sorted(numbered.items()):
+            row = rows.get(number - offset)
+            frames.append(Frame(number - offset, str(path), _labels(row), row))
+        videos.append(Video(subject, tuple(frames), offset))
+    return videos
+
+
+def _pictures(subject: str, folder: pathlib.Path, report: Report) -> dict[int, pathlib.Path]:
+    numbered: dict[int, pathlib.Path] = {}
+    for path in sorted(folder.iterdir()):
         match = _PICTURE.fullmatch(path.name)
         if match is None:
             report.add("file that is no numbered picture", f"{subject}/{path.name}")
@@ -166,14 +202,7 @@ def read_video(
             report.add("second picture of a frame", f"{subject}/{path.name}")
         else:
             numbered[int(match[1])] = path
-    first = 1 if 0 in numbered else 0
-    lost = sorted(set(rows) - {number + first for number in numbered})
-    report.add("label row without its picture", f"{subject} row {min(lost, default=0)}", len(lost))
-    frames = []
-    for number, path in sorted(numbered.items()):
-        row = rows.get(number + first)
-        frames.append(Frame(number + first, str(path), _labels(row), row))
-    return Video(subject, tuple(frames))
+    return numbered
 
 
 def _labels(row: dict[int, int] | None) -> dict[int, int] | None:

@@ -5,32 +5,24 @@ python -m data_builders.prepare lfw_pairs --manual_dir=FILES --data_dir=SHARDS -
 
 import pathlib
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data_builders import base, portraits, schema
 from data_builders import landmarks as finder
-from data_builders import portraits, schema
 from data_builders.lfw_pairs import raw
 from data_builders.report import Report
-from piapdf_jax import faces
 
 _FOLDERS = ("lfw", "lfw-deepfunneled", "lfw_funneled")
 _NUMBER = re.compile(r"_(\d+)\.[A-Za-z]+$")
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(base.RecordBuilder):
     """Builds LFW as the split ``test``; the pairs and their blocks are in its metadata.
 
     No picture that a pair names is left out, or the score would be of other pairs than everybody's.
-
-    Attributes:
-        workers: processes.
-        detector: makes the landmark detector; importable by name.
-        progress: shows how far a pass over items is.
-        expected_examples: records by split, known before the first is made.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -40,25 +32,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     pictures into lfw/NAME/NAME_0001.jpg ... and pairs.txt beside that folder, below --manual_dir.
     """
 
-    workers: int = 1
-    detector: Callable[[], faces.LandmarkDetector] = faces.DlibDetector
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.progress: Callable[..., Iterator[Any]] = lambda items, **_: iter(items)
-        self.expected_examples: dict[str, int] = {}
-
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             features=schema.identity_features(), metadata=tfds.core.MetadataDict()
         )
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         manual, report = pathlib.Path(dl_manager.manual_dir), Report()
         root = portraits.picture_root(manual, _FOLDERS)
         lists = [path for path in (manual / "pairs.txt", root / "pairs.txt") if path.is_file()]
         pairs = raw.read_pairs(lists[0] if lists else manual / "pairs.txt")
-        people = [_numbered(person) for person in portraits.read_people(root, report)]
+        people = [_numbered(person, report) for person in portraits.read_people(root, report)]
         found = list(portraits.find_faces(people, self))
         placed = _placed(found, report)
         _check(pairs, placed)
@@ -80,19 +64,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
         return {"test": self._generate_examples(placed)}
 
-    def _generate_examples(self, people: list[portraits.Person]) -> Iterator[tuple[str, dict]]:
-        yield from portraits.generate(people, workers=self.workers)
+    def _generate_examples(self, people: list[portraits.Person]) -> Any:
+        return self.records(portraits.make, people)
 
 
-def _numbered(person: portraits.Person) -> portraits.Person:
+def _numbered(person: portraits.Person, report: Report) -> portraits.Person:
     """Numbers as the file names write them, which is how pairs name pictures."""
-    numbers = []
+    numbered: dict[int, str] = {}
     for path in person.paths:
         written = _NUMBER.search(path)
         if written is None:
             raise ValueError(f"{path} is not named NAME_0001.jpg")
-        numbers.append(int(written[1]))
-    return person._replace(numbers=tuple(numbers))
+        if numbered.setdefault(int(written[1]), path) != path:
+            report.add("second picture of a number", portraits.short(path))
+    return person._replace(paths=tuple(numbered.values()), numbers=tuple(numbered))
 
 
 def _placed(

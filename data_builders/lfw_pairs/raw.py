@@ -31,11 +31,11 @@ def read_pairs(path: pathlib.Path) -> list[Pair]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: it is LFW's list of pairs (view 2)")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
     header = lines[0].split() if lines else []
-    if len(header) != 2 or not all(word.isdigit() and int(word) > 0 for word in header):
+    if len(header) != 2 or not all(word.isdecimal() and int(word) > 0 for word in header):
         raise ValueError(f"{path}, line 1: expected BLOCKS SIZE, got {' '.join(header)!r}")
     blocks, size = map(int, header)
     if len(lines) - 1 != 2 * blocks * size:
@@ -52,7 +52,7 @@ def _pair(place: str, line: str, block: int) -> Pair:
     words = line.split("\t") if "\t" in line else line.split()
     words = [word.strip() for word in words]
     numbers = words[1::2] if len(words) == 4 else words[1:]
-    if len(words) not in (3, 4) or not all(word.isdigit() for word in numbers):
+    if len(words) not in (3, 4) or not all(word.isdecimal() for word in numbers):
         raise ValueError(
             f"{place}: expected NAME NUMBER NUMBER or NAME NUMBER NAME NUMBER, got {line!r}"
         )

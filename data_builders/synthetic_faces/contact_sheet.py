@@ -57,14 +57,15 @@ def _band(names: list[str], cell: int) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def _main(arguments: list[str]) -> None:
+def write(arguments: list[str], sheet: np.ndarray) -> None:
+    """Writes a sheet [H, W, 3] uint8 RGB as the PNG file that a command line names."""
     if len(arguments) != 2:
         raise app.UsageError("give the file to write")
-    done, data = cv2.imencode(".png", contact_sheet()[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    done, data = cv2.imencode(".png", sheet[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
         raise ValueError("OpenCV could not encode the sheet")
     pathlib.Path(arguments[1]).write_bytes(data.tobytes())
 
 
 if __name__ == "__main__":
-    app.run(_main)
+    app.run(lambda arguments: write(arguments, contact_sheet()))

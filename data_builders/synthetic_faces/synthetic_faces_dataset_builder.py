@@ -4,12 +4,11 @@ python -m data_builders.prepare synthetic_faces/bp4d --data_dir=SHARDS
 """
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from data_builders import schema
+from data_builders import base, schema, units
 from data_builders.synthetic_faces import population, truth
 from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
@@ -52,13 +51,8 @@ class Job(NamedTuple):
     number: int
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-    """Draws the data sets.
-
-    Attributes:
-        workers: processes.
-        expected_examples: records by split, known before the first is made.
-    """
+class Builder(base.RecordBuilder):
+    """Draws the data sets."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
@@ -71,12 +65,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         SyntheticFacesConfig(name="bp4d_no_habits", habits=False, description="No habits."),
         SyntheticFacesConfig(name="bp4d_clean", wrong_labels=0.0, description="No wrong labels."),
     ]
-
-    workers: int = 1
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.expected_examples: dict[str, int] = {}
 
     @property
     def _config(self) -> SyntheticFacesConfig:
@@ -94,7 +82,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata["pairs"] = [list(row) for row in population.pairs(names)]
         return self.dataset_info_from_configs(features=features, metadata=metadata)
 
-    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict]]]:
+    def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         config = self._config
         splits = _splits(config)
         if config.kind in ("bp4d", "disfa"):
@@ -106,9 +94,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self.expected_examples = {split: sum(map(_count, jobs)) for split, jobs in splits.items()}
         return {split: self._generate_examples(jobs) for split, jobs in splits.items()}
 
-    def _generate_examples(self, jobs: list[Job]) -> Iterator[tuple[str, dict]]:
-        for examples in schema.parallel(draw, jobs, workers=self.workers):
-            yield from examples
+    def _generate_examples(self, jobs: list[Job]) -> Any:
+        return self.records(make, jobs)
 
 
 def _splits(config: SyntheticFacesConfig) -> dict[str, list[Job]]:
@@ -145,8 +132,13 @@ def _count(job: Job) -> int:
     return int((coded == job.coded).sum())
 
 
+def make(job: Job) -> units.Made:
+    """A job as a unit of work; runs in a worker process."""
+    return units.Made(draw(job))
+
+
 def draw(job: Job) -> list[tuple[str, dict[str, Any]]]:
-    """The records of a job; runs in a worker process."""
+    """The records of a job."""
     if job.rules.kind in population.IDENTITY_KINDS:
         return _draw_pictures(job)
     kind, subject, task = job.rules.kind, job.subject, job.task

@@ -1,12 +1,15 @@
-"""Joint augmentation of an image and its packed PI maps, numpy and OpenCV.
+"""Joint augmentation of an image, its packed PI maps and its landmarks, numpy and OpenCV.
 
-One draw is one similarity transform and one change of colour, so that image and maps stay in register. A flip
-mirrors the maps and swaps nothing among the labels: an action unit is coded present on either side of the face.
+One draw is one similarity transform and one change of colour, so that image, maps and landmarks stay in register. A
+flip mirrors the maps, renames the landmarks and swaps nothing among the labels: an action unit is coded present on
+either side of the face.
 """
 
 import dataclasses
 
 import numpy as np
+
+from piapdf_jax.pi_maps import MIRROR
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,20 +80,41 @@ def warp(image: np.ndarray, packed: np.ndarray | None, matrix: np.ndarray):
     return image, packed
 
 
+def warp_landmarks(landmarks: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Moves landmarks as ``warp`` moves their image; after a flip they stand in the order of the mirrored face.
+
+    Args:
+        landmarks: [68, 2] float, (x, y) in pixels, pixel centres at whole numbers.
+        matrix: [2, 3] from ``similarity``.
+
+    Returns:
+        [68, 2] of the same dtype.
+    """
+    if np.linalg.det(matrix[:, :2]) < 0:
+        landmarks = landmarks[MIRROR]
+    return (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(landmarks.dtype)
+
+
 def recolor(rng: np.random.Generator, config: AugmentConfig, image: np.ndarray) -> np.ndarray:
-    """Changes saturation, contrast and brightness.
+    """Changes saturation, contrast and brightness, all at once.
+
+    With gray g(x) the mean of a pixel's channels and m the mean of g, the new colour is
+    m + c (g + s (I - g) - m) + b = c s I + c (1 - s) g + (1 - c) m + b, affine in the old one.
 
     Args:
         rng: numpy generator of this image.
         config: ranges.
-        image: [S, S, 3] float32 in [0, 1].
+        image: [S, S, 3] uint8.
 
     Returns:
-        The changed image, clipped to [0, 1].
+        The changed image, uint8, rounded and clipped to [0, 255].
     """
-    saturation = np.float32(1 + rng.uniform(-config.saturation, config.saturation))
-    contrast = np.float32(1 + rng.uniform(-config.contrast, config.contrast))
-    brightness = np.float32(rng.uniform(-config.brightness, config.brightness))
-    gray = image.mean(-1, keepdims=True)
-    image = gray + saturation * (image - gray)
-    return np.clip((image - gray.mean()) * contrast + gray.mean() + brightness, 0, 1)
+    import cv2
+
+    saturation = 1 + rng.uniform(-config.saturation, config.saturation)
+    contrast = 1 + rng.uniform(-config.contrast, config.contrast)
+    brightness = 255 * rng.uniform(-config.brightness, config.brightness)
+    mean = np.mean(cv2.mean(image)[:3])
+    colors = contrast * (saturation * np.eye(3) + (1 - saturation) / 3)
+    offset = np.full(3, (1 - contrast) * mean + brightness)
+    return cv2.transform(image, np.column_stack([colors, offset]))

@@ -11,37 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.batch import Batch, FeedbackBatch, IdentityBatch
-from piapdf_jax.data.augment import AugmentConfig, recolor, similarity, warp
-from piapdf_jax.data.source import CorruptShard, Records
-from piapdf_jax.records import unpack_planes
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """How records become arrays.
-
-    Attributes:
-        image_size: side of images and maps, pixels; records hold 256.
-        batch_size: global batch.
-        seed: of order and augmentation.
-        augment: ranges, or None for none.
-        aus: FACS numbers of the label columns and, in this order, of the PI maps.
-        maps: FACS numbers of the PI maps to read, () for none.
-        workers: grain worker processes; 0 reads in this process.
-        host, hosts: which share of each global batch this process reads.
-    """
-
-    image_size: int
-    batch_size: int
-    seed: int = 0
-    augment: AugmentConfig | None = None
-    aus: tuple[int, ...] = ()
-    maps: tuple[int, ...] = ()
-    workers: int = 0
-    host: int = 0
-    hosts: int = 1
+from piapdf_jax.data.frames import Reading, host_slots, read_batch, read_identities
+from piapdf_jax.data.source import Records
 
 
 @functools.lru_cache(maxsize=8)
@@ -68,98 +40,6 @@ def epoch_rows(size: int, batch_size: int, seed: int, step: int, *, ahead: int =
     rows = _permutation(seed, epoch, size)
     start = (position + ahead) % batches * batch_size
     return np.resize(rows[start : start + batch_size], batch_size)
-
-
-def load_image(records: Records, row: int, reading: Reading, rng: np.random.Generator | None):
-    """Decodes, shrinks and augments one record.
-
-    Args:
-        records: source.
-        row: which.
-        reading: sizes, maps, augmentation.
-        rng: generator of this image, or None for no augmentation.
-
-    Returns:
-        (record, image [S, S, 3] float32 in [0, 1], maps [S, S, K] float32 of 0 and 1 or None).
-
-    Raises:
-        CorruptShard: for a picture that does not decode.
-    """
-    import cv2
-
-    record = records[row]
-    image = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR_RGB)
-    packed = None
-    if reading.maps:
-        packed = cv2.imdecode(np.frombuffer(record["pi_maps"], np.uint8), cv2.IMREAD_UNCHANGED)
-    if image is None or (reading.maps and packed is None):
-        raise CorruptShard(f"shard {records.shard_of(row)} holds a picture that does not decode")
-    size = reading.image_size, reading.image_size
-    if image.shape[:2] != size:
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        packed = packed if packed is None else cv2.resize(packed, size, interpolation=0)
-    if rng is not None and reading.augment is not None:
-        image, packed = warp(image, packed, similarity(rng, reading.augment, reading.image_size))
-    image = image.astype(np.float32) / np.float32(255)
-    if rng is not None and reading.augment is not None:
-        image = recolor(rng, reading.augment, image)
-    maps = None
-    if packed is not None:
-        maps = unpack_planes(packed, record_columns(reading.maps)).astype(np.float32)
-    return record, image, maps
-
-
-def _generator(reading: Reading, name: int, step: int, slot: int) -> np.random.Generator | None:
-    if reading.augment is None:
-        return None
-    return np.random.default_rng([reading.seed, name, step, slot])
-
-
-def _host_slots(reading: Reading, count: int) -> range:
-    if count % reading.hosts:
-        raise ValueError(f"a batch of {count} does not divide over {reading.hosts} hosts")
-    share = count // reading.hosts
-    return range(reading.host * share, (reading.host + 1) * share)
-
-
-def read_batch(
-    places: list[tuple[Records, int, bool]], reading: Reading, *, step: int, name: int = 0
-) -> Batch:
-    """Reads this host's share of one batch.
-
-    Args:
-        places: for each slot of the global batch: records, row, and whether its labels are withheld.
-        reading: how.
-        step: global step, for the augmentation's draw.
-        name: number of the stream, so that two streams of a step draw apart.
-
-    Returns:
-        A ``Batch`` of numpy arrays.
-    """
-    columns = record_columns(reading.aus)
-    images, labels, maps, rows = [], [], [], []
-    for slot in _host_slots(reading, len(places)):
-        records, row, withheld = places[slot]
-        rng = _generator(reading, name, step, slot)
-        record, image, planes = load_image(records, row, reading, rng)
-        images.append(image)
-        maps.append(planes)
-        known = "labels" in record and not withheld
-        labels.append(
-            np.asarray(record["labels"], np.float32)[columns]
-            if known
-            else np.full(len(columns), UNKNOWN, np.float32)
-        )
-        rows.append(row)
-    # Batches are numpy arrays on this side of the devices.
-    arrays: Any = {
-        "image": np.stack(images),
-        "labels": np.stack(labels),
-        "pi_maps": np.stack(maps) if reading.maps else None,
-        "valid": np.ones(len(rows), np.float32),
-        "row": np.asarray(rows, np.int32),
-    }
-    return Batch(**arrays)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,13 +118,7 @@ class IdentityStream:
         """The batch of one step."""
         r = self.reading
         rows = epoch_rows(len(self.records), r.batch_size, r.seed, step)
-        images, identities = [], []
-        for slot in _host_slots(r, len(rows)):
-            rng = _generator(r, 0, step, slot)
-            record, image, _ = load_image(self.records, rows[slot], r, rng)
-            images.append(image)
-            identities.append(record["identity"])
-        return IdentityBatch(np.stack(images), np.asarray(identities, np.int32))  # pyright: ignore
+        return read_identities(self.records, rows, r, step=step)
 
 
 def iterate(
@@ -268,9 +142,19 @@ def iterate(
     steps = dataset.to_iter_dataset(options)
     if workers:
         steps = steps.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
+            worker_init_fn=_start_worker,
         )
     return iter(steps)
+
+
+def _start_worker(index: int, count: int) -> None:
+    import cv2
+    import jax
+
+    # Each worker has one core to itself, and none may take a device.
+    cv2.setNumThreads(1)
+    jax.config.update("jax_platforms", "cpu")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,7 +175,7 @@ class EvaluationStream:
         places = [
             (self.records, int(row), False) for row in np.minimum(rows, len(self.records) - 1)
         ]
-        slots = _host_slots(reading, len(rows))
+        slots = host_slots(reading, len(rows))
         valid = inside[slots.start : slots.stop].astype(np.float32)
         return read_batch(places, reading, step=step)._replace(valid=valid)  # pyright: ignore
 

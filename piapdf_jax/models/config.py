@@ -4,6 +4,7 @@ import dataclasses
 
 from piapdf_jax.models.efficientnet import BLOCK_TABLE, COEFFICIENTS, EfficientNetConfig
 
+COMPUTE_DTYPES = ("float32", "bfloat16")
 #: Of red, green and blue in [0, 1], over ImageNet.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -37,6 +38,9 @@ class ModelConfig:
         mean: of the RGB input, for an image in [0, 1]; None is that of the pretrained file,
             without one ImageNet's.
         std: of the RGB input; None as above.
+        compute_dtype: ``float32``, or ``bfloat16`` for the arithmetic of encoder, generator and
+            decoder. Parameters, BatchNorm statistics, the encoder's vector, the heads and all
+            logits are float32 either way.
     """
 
     pretrained: str = "none"
@@ -58,6 +62,12 @@ class ModelConfig:
     pi_prior: float = 0.05
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
+    compute_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            known = ", ".join(COMPUTE_DTYPES)
+            raise ValueError(f"compute_dtype {self.compute_dtype!r} is none of {known}.")
 
     @property
     def encoder(self) -> EfficientNetConfig:

@@ -10,6 +10,7 @@ from piapdf_jax.models.layers import (
     prior_logit,
     resize,
     upsample,
+    wide,
 )
 
 
@@ -54,5 +55,5 @@ class PIDecoder(nn.Module):
             size = -(-finest // 2 ** (len(self.widths) - 1 - i))
             x = upsample(x, size, size)
             x = SeparableBlock(width, momentum=self.momentum, name=f"up{i}")(x, mode=mode)
-        logits = Pointwise(self.num_maps, use_bias=True, name="maps")(x)
+        logits = wide(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
         return resize(logits + prior_logit(self.prior), self.output_size, self.output_size)

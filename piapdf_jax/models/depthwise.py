@@ -147,7 +147,8 @@ def _(x: Any, y: Any, *, window: Window) -> Any:
 def _back(y: jax.Array, w: jax.Array, shape: tuple[int, ...], window: Window) -> jax.Array:
     """The transpose of ``convolve`` in x."""
     mirrored = jax.lax.rev(w, (0, 1))
-    return _convolve_p.bind(y, mirrored, window=window.transposed(shape, y.shape[1:3]))
+    sides = (y.shape[1], y.shape[2])
+    return _convolve_p.bind(y, mirrored, window=window.transposed(shape, sides))
 
 
 ad.defbilinear(
@@ -247,7 +248,8 @@ def _phases(x: jax.Array, w: jax.Array, window: Window) -> jax.Array:
         if not part.size:
             parts.append(jnp.zeros((x.shape[0], *counts, x.shape[3]), x.dtype))
             continue
-        inner = Window(part.shape[:2], 1, 1, (padding[0], padding[1]))
+        sides = (part.shape[0], part.shape[1])
+        inner = Window(sides, 1, 1, (padding[0], padding[1]))
         parts.append(_shifted_sum(x, part, window=inner))
     grid = jnp.stack(parts, 1).reshape(x.shape[0], d, d, *counts, x.shape[3])
     whole = grid.transpose(0, 3, 1, 4, 2, 5).reshape(
@@ -263,23 +265,23 @@ def _row_by_row(x: jax.Array, y: jax.Array, *, window: Window) -> jax.Array:
     the sums in the cache; only at the end is each of them reduced. Images stay side by side, so
     that a batch that is spread over devices stays so.
     """
-    (k, l), s, wide = window.kernel, window.stride, _wide(x.dtype)
+    (tall, broad), s, wide = window.kernel, window.stride, _wide(x.dtype)
     x = _pad(x, window, dilation=window.dilation)
     height, width = y.shape[1:3]
     columns = s * (width - 1) + 1
 
     def add(sums: tuple, i: jax.Array) -> tuple[tuple, None]:
-        rows = jax.lax.dynamic_slice_in_dim(x, s * i, k, 1).astype(wide)
+        rows = jax.lax.dynamic_slice_in_dim(x, s * i, tall, 1).astype(wide)
         row = jax.lax.dynamic_index_in_dim(y, i, 1, keepdims=False).astype(wide)
-        taps = ((u, v) for u in range(k) for v in range(l))
+        taps = ((u, v) for u in range(tall) for v in range(broad))
         added = (rows[:, u, v : v + columns : s] * row for u, v in taps)
         return tuple(a + b for a, b in zip(sums, added, strict=True)), None
 
-    start = (jnp.zeros((x.shape[0], width, x.shape[3]), wide),) * (k * l)
+    start = (jnp.zeros((x.shape[0], width, x.shape[3]), wide),) * (tall * broad)
     # Two rows an iteration: a sum is then read and written once for both.
     sums, _ = jax.lax.scan(add, start, jnp.arange(height), unroll=2 if height % 2 == 0 else 1)
     out = jnp.stack([jnp.sum(a, (0, 1)) for a in sums])
-    return out.reshape(k, l, -1).astype(x.dtype)
+    return out.reshape(tall, broad, -1).astype(x.dtype)
 
 
 def _grouped(x: jax.Array, w: jax.Array, *, window: Window) -> jax.Array:
@@ -302,7 +304,7 @@ def _grouped_gradient(x: jax.Array, y: jax.Array, *, window: Window) -> jax.Arra
     return transpose(y)[0]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _eager(primitive: Primitive, window: Window) -> Any:
     return jax.jit(functools.partial(primitive.bind, window=window))
 

@@ -12,6 +12,7 @@ from piapdf_jax.models.layers import (
     prior_logit,
     resize,
     upsample,
+    wide,
 )
 
 
@@ -76,6 +77,6 @@ class DWUNet(nn.Module):
             for i in range(self.blocks):
                 block = SeparableBlock(self.widths[level], momentum=momentum, name=f"up{level}_{i}")
                 x = block(x, mode=mode)
-        logits = Pointwise(self.num_maps, use_bias=True, name="maps")(x)
+        logits = wide(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
         # A constant beside a bias that starts at 0 is the same as a bias that starts there.
         return resize(logits + prior_logit(self.prior), images.shape[1], images.shape[2])

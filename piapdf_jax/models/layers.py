@@ -48,6 +48,11 @@ CONVENTIONS = {
 }
 
 
+def wide(x: jax.Array) -> jax.Array:
+    """The same in float32 at least: what half precision is too coarse for."""
+    return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
+
+
 def check_mode(mode: str) -> None:
     """Raise ValueError for a mode that is none of ``MODES``."""
     if mode not in MODES:
@@ -67,12 +72,12 @@ class Conv(nn.Module):
         """Convolve [B, H, W, C]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", initializer("kernel"), shape)
-        x, padding = _padded(x, self.kernel_size, self.padding)
+        sides = _sides(self.padding, self.kernel_size)
         return jax.lax.conv_general_dilated(
             x,
-            kernel,
+            kernel.astype(x.dtype),
             (self.stride, self.stride),
-            padding,
+            "SAME" if isinstance(sides, str) else ((sides, sides), (sides, sides)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )
 
@@ -87,11 +92,12 @@ class Pointwise(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve [..., C]."""
         shape = (1, 1, x.shape[-1], self.features)
-        y = pointwise(x, self.param("kernel", initializer("kernel"), shape)[0, 0])
+        kernel = self.param("kernel", initializer("kernel"), shape)
+        y = pointwise(x, kernel[0, 0].astype(x.dtype))
         if not self.use_bias:
             return y
         bias = self.param("bias", initializer("bias"), (self.features,))
-        return y + jnp.broadcast_to(bias, y.shape)
+        return y + jnp.broadcast_to(bias.astype(x.dtype), y.shape)
 
 
 class Depthwise(nn.Module):
@@ -106,22 +112,19 @@ class Depthwise(nn.Module):
         """Convolve [B, H, W, C]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1])
         kernel = self.param("kernel", initializer("kernel"), shape)
-        x, padding = _padded(x, self.kernel_size, self.padding if self.stride > 1 else "SAME")
-        return depthwise(x, kernel, stride=self.stride, padding=padding)
+        padding = _sides(self.padding, self.kernel_size)
+        return depthwise(x, kernel.astype(x.dtype), stride=self.stride, padding=padding)
 
 
-def _padded(x: jax.Array, kernel_size: int, padding: str) -> tuple[jax.Array, str]:
-    """The input and the padding that is left to do on it.
+def _sides(padding: str, kernel_size: int) -> str | int:
+    """The padding of a ``Convention`` as ``depthwise`` takes it.
 
     Raises:
         ValueError: for another padding than those of ``Convention``.
     """
-    if padding == "SAME":
-        return x, "SAME"
-    if padding != "SYMMETRIC":
+    if padding not in ("SAME", "SYMMETRIC"):
         raise ValueError(f"padding {padding!r} is neither SAME nor SYMMETRIC.")
-    side = (kernel_size // 2, kernel_size // 2)
-    return jnp.pad(x, ((0, 0), side, side, (0, 0))), "VALID"
+    return padding if padding == "SAME" else kernel_size // 2
 
 
 class Dense(nn.Module):
@@ -137,16 +140,16 @@ class Dense(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm):
-    """Flax's, and by choice the running variance of PyTorch."""
+    """Flax's, in float32 at least whatever its input; by choice with PyTorch's running variance."""
 
     unbiased: bool = False
 
     def __call__(self, x: jax.Array, **kwargs: Any) -> jax.Array:
         """Normalise [..., C]."""
-        if not self.unbiased or self.use_running_average or self.is_initializing():
-            return super().__call__(x, **kwargs)
         old: Any = self.get_variable("batch_stats", "var")
-        y = super().__call__(x, **kwargs)
+        y = super().__call__(wide(x), **kwargs).astype(x.dtype)
+        if not self.unbiased or self.use_running_average or self.is_initializing():
+            return y
         new: Any = self.get_variable("batch_stats", "var")
         others = max(x.size // x.shape[-1] - 1, 1)
         # What is missing of n / (n - 1) is the batch's share once more over n - 1.

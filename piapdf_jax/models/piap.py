@@ -20,7 +20,7 @@ from piapdf_jax.models.decoder import PIDecoder
 from piapdf_jax.models.dw_unet import DWUNet
 from piapdf_jax.models.efficientnet import EfficientNet, feature_side, parameter_count
 from piapdf_jax.models.heads import Head, IdentityClasses, arcface_logits
-from piapdf_jax.models.layers import check_mode, resize
+from piapdf_jax.models.layers import check_mode, resize, wide
 from piapdf_jax.models.parameters import initialize
 from piapdf_jax.models.pretrained import pretrained_encoder
 
@@ -111,7 +111,7 @@ def generator_apply(
         part).
     """
     module = _generator(config, part[0]["maps"]["kernel"].shape[-1])
-    return _apply(module, part, _normalize(config, images), mode, key)
+    return _apply(module, part, _narrow(config, _normalize(config, images)), mode, key)
 
 
 def encoder_apply(
@@ -128,15 +128,16 @@ def encoder_apply(
         key: typed key of stochastic depth, needed in ``train``.
 
     Returns:
-        (features [B, h, w, F], vector [B, F], their mean over pixels, batch statistics after the
-        pass).
+        (features [B, h, w, F] of the compute dtype, vector [B, F] float32, their mean over pixels,
+        batch statistics after the pass).
     """
     inputs = resize(inputs, config.encoder_size, config.encoder_size)
     if inputs.shape[-1] == 3:
         inputs = _normalize(config, inputs)
     _check_key(mode, key, config.stochastic_depth)
+    inputs = _narrow(config, inputs)
     features, stats = _apply(EfficientNet(config.encoder), part, inputs, mode, key)
-    return features, jnp.mean(features, (1, 2)), stats
+    return features, jnp.mean(wide(features), (1, 2)), stats
 
 
 def head_apply(
@@ -312,6 +313,11 @@ def _decoder(config: ModelConfig, num_maps: Any, image_size: Any) -> PIDecoder:
         config.pi_prior,
         config.momentum,
     )
+
+
+def _narrow(config: ModelConfig, x: jax.Array) -> jax.Array:
+    """The compute dtype, unless it is float32: then the input's own, which may be wider."""
+    return x if config.compute_dtype == "float32" else x.astype(config.compute_dtype)
 
 
 def _normalize(config: ModelConfig, images: jax.Array) -> jax.Array:

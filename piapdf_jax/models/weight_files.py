@@ -141,7 +141,7 @@ class _Resuming:
             else:
                 response.raise_for_status()
                 with self.part.open("ab" if response.status_code == 206 else "wb") as file:
-                    for chunk in response.iter_content(1 << 20):
+                    for chunk in response.iter_content(1 << 16):
                         file.write(chunk)
         shutil.move(self.part, output_file)
 

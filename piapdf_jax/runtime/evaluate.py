@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from piapdf_jax.batch import Batch
+from piapdf_jax.batch import Batch, unit_images, unpack_maps
 from piapdf_jax.runtime.mesh import replicate, shard_batch
 from piapdf_jax.stages.base import Exported, Scores
 
@@ -62,7 +62,7 @@ def evaluate(
         images, maps = batch.image, batch.pi_maps
         if mesh is not None:
             images, maps = shard_batch(mesh, (images, maps))
-        scores = predict(exported, jnp.asarray(images))
+        scores = predict(exported, unit_images(jnp.asarray(images)))
         waiting.append(({"valid": batch.valid, "row": batch.row}, _arrays(scores, maps)))
         if len(waiting) > 1:  # the device works on one batch while the host fetches the one before
             collected.append(_fetch(*waiting.popleft(), mesh))
@@ -80,9 +80,9 @@ def _arrays(scores: Scores, maps: Any) -> dict[str, jax.Array]:
 
 
 @jax.jit
-def _overlap(probs: jax.Array, maps: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Pixels of intersection and union of binarised maps [B, S, S, K], per image and map."""
-    ours, theirs = probs >= 0.5, maps >= 0.5
+def _overlap(probs: jax.Array, packed: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Pixels of intersection and union of binarised and predefined maps, per image and map."""
+    ours, theirs = probs >= 0.5, unpack_maps(packed, probs.shape[-1]) >= 0.5
     return (ours & theirs).sum(axis=(1, 2)), (ours | theirs).sum(axis=(1, 2))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from piapdf_jax.batch import unit_images
 from piapdf_jax.keys import named_key
 from piapdf_jax.runtime.account import Clock, Totals, loss_ends, moved_leaves, trained_parts
 from piapdf_jax.runtime.checkpoints import Checkpoints
@@ -237,7 +238,8 @@ class _Run:
         if batch is None:
             raise RuntimeError(f"{self.name}: data ended at step {self.step} of {self.steps}")
         self.clock.wait_seconds += time.monotonic() - began
-        batch, key = shard_batch(self.mesh, batch), named_key(key, "train_step", self.step)
+        batch = unit_images(shard_batch(self.mesh, batch))
+        key = named_key(key, "train_step", self.step)
         if self.mesh.devices.flat[0].platform == "cpu":
             # A step whose inputs wait runs in another thread, whose heap keeps no freed memory.
             jax.block_until_ready((batch, key))

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from piapdf_jax.batch import Batch
+from piapdf_jax.batch import Batch, unpack_maps
 from piapdf_jax.losses import pi_loss
 from piapdf_jax.models.piap import ModelConfig, generator_apply, init_part
 from piapdf_jax.stages.base import (
@@ -58,9 +58,8 @@ class PI1Generator:
             part = (params["generator"], stats)
             logits, new = generator_apply(self.model, part, batch.image, mode="train", key=key)
             assert batch.pi_maps is not None, "PI stage 1 reads predefined maps"
-            loss = pi_loss(
-                logits, batch.pi_maps, positive_weight=self.positive_weight, dice=self.dice
-            )
+            maps = unpack_maps(batch.pi_maps, self.num_maps)
+            loss = pi_loss(logits, maps, positive_weight=self.positive_weight, dice=self.dice)
             return loss, {"generator": new}
 
         (loss, new), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)

@@ -2,12 +2,18 @@
 
 import dataclasses
 import itertools
+import os
+import signal
+import sys
 
 import cv2
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS, record_columns
+from piapdf_jax.batch import unpack_maps
 from piapdf_jax.data import streams
 from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.data.source import CorruptShard
@@ -51,9 +57,11 @@ def labels_of(row: int) -> np.ndarray:
     return MemoryRecords(99)[row]["labels"][record_columns(BP4D_AUS)].astype(np.float32)
 
 
-def equal(a, b) -> bool:
-    import jax
+def maps_of(batch) -> np.ndarray:
+    return np.asarray(unpack_maps(jnp.asarray(batch.pi_maps), len(BP4D_AUS)))
 
+
+def equal(a, b) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
@@ -83,8 +91,8 @@ def test_image_and_maps_stay_in_register():
     r = reading(image_size=256, augment=augment, batch_size=16)
     batch = streams.LabeledStream(MemoryRecords(40), r)(0)
     plain = streams.LabeledStream(MemoryRecords(40), dataclasses.replace(r, augment=None))(0)
-    inside = np.asarray(batch.image)[..., 2] > 0.5
-    maps = np.asarray(batch.pi_maps)[..., 0] > 0
+    inside = np.asarray(batch.image)[..., 2] > 127
+    maps = maps_of(batch)[..., 0] > 0
     iou = (inside & maps).sum((1, 2)) / (inside | maps).sum((1, 2))
     assert iou.min() > 0.93
     assert not np.array_equal(batch.image, plain.image)
@@ -97,8 +105,22 @@ def test_flip_mirrors_maps_and_swaps_no_label():
     )(0)
     plain = streams.LabeledStream(MemoryRecords(20), reading(image_size=256))(0)
     np.testing.assert_array_equal(flipped.pi_maps, plain.pi_maps[:, :, ::-1])
-    np.testing.assert_allclose(flipped.image, plain.image[:, :, ::-1], atol=1e-6)
+    np.testing.assert_array_equal(flipped.image, plain.image[:, :, ::-1])
     np.testing.assert_array_equal(flipped.labels, plain.labels)
+
+
+@pytest.mark.parametrize("size", [256, 128, 64])
+def test_smaller_maps_lie_on_the_smaller_image(size):
+    batch = streams.LabeledStream(MemoryRecords(40), reading(image_size=size, batch_size=16))(0)
+    image, maps = np.asarray(batch.image)[..., 2] / 255.0, maps_of(batch)[..., 0]
+    # The shares of a pixel that the region covers, against the pixels that the map calls its own.
+    grid = np.arange(size)
+    for axis in (1, 2):
+        centre = lambda mass, axis=axis: (mass.sum(3 - axis) @ grid) / mass.sum((1, 2))  # noqa: E731
+        apart = centre(image) - centre(maps)
+        assert np.abs(apart).max() < 0.51
+        # A pixel of an even number of pixels has none in its middle: half of one is the best there is.
+        assert np.abs(apart.mean()) < 0.2 + 0.2 * (size == 128)
 
 
 def feedback_stream(**more) -> streams.FeedbackStream:
@@ -126,33 +148,86 @@ def test_too_few_frames_to_withhold_is_an_error():
         stream(0)
 
 
-def test_resuming_equals_going_through():
-    stream = feedback_stream(augment=AugmentConfig())
-    straight, later = streams.iterate(stream, 0), streams.iterate(stream, 3)
+def take(stream, start, count, **more) -> list:
+    steps = streams.iterate(stream, start, **more)
     try:
-        for _ in range(3):
-            next(straight)
-        assert equal(next(straight), next(later))
+        return [next(steps) for _ in range(count)]
     finally:
-        straight.close()
-        later.close()
+        steps.close()
 
 
-def test_workers_give_the_same_batches():
+def test_resuming_anywhere_equals_going_through():
     stream = feedback_stream(augment=AugmentConfig())
-    here, there = streams.iterate(stream, 2), streams.iterate(stream, 2, workers=2)
-    try:
-        for _ in range(4):
-            assert equal(next(here), next(there))
-    finally:
-        here.close()
-        there.close()
+    straight = take(stream, 0, 7)
+    for start in (1, 3, 6):  # inside an epoch, before its end, in the next
+        for batch, again in zip(straight[start:], take(stream, start, 7 - start), strict=True):
+            assert equal(batch, again)
+    assert not equal(straight[0], straight[1])
+
+
+@pytest.fixture(scope="module")
+def read_here() -> list:
+    return take(feedback_stream(augment=AugmentConfig()), 2, 4)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_give_the_same_batches(read_here, workers):
+    there = take(feedback_stream(augment=AugmentConfig()), 2, 4, workers=workers)
+    assert all(equal(a, b) for a, b in zip(read_here, there, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """Batches with what their process has loaded: TensorFlow, a backend of JAX, its own platforms, OpenCV's threads."""
+
+    stream: streams.LabeledStream
+
+    def __call__(self, step: int) -> tuple:
+        batch = self.stream(step)
+        from jax._src import xla_bridge
+
+        platforms = jax.config.jax_platforms == "cpu"
+        loaded = "tensorflow" in sys.modules, xla_bridge.backends_are_initialized()
+        return batch, np.array([*loaded, platforms, cv2.getNumThreads(), os.getpid()])
+
+
+def test_workers_load_no_tensorflow_and_no_backend(monkeypatch):
+    # What a machine with a GPU has: no word on platforms in the environment.
+    monkeypatch.delenv("JAX_PLATFORMS")
+    stream = Watched(streams.LabeledStream(MemoryRecords(20), reading(augment=AugmentConfig())))
+    for _, (tensorflow, backend, cpu_only, threads, process) in take(stream, 0, 2, workers=1):
+        assert process != os.getpid()
+        assert (tensorflow, backend, cpu_only, threads) == (0, 0, 1, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dying:
+    """A stream whose process is killed at a step, as for want of memory, or that raises there."""
+
+    stream: streams.LabeledStream
+    killed: bool
+
+    def __call__(self, step: int):
+        if step == 2 and self.killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step == 2:
+            raise CorruptShard("shard a/b cannot be read")
+        return self.stream(step)
+
+
+@pytest.mark.parametrize(
+    "killed, error, told", [(True, RuntimeError, "-9"), (False, CorruptShard, "shard a/b")]
+)
+def test_failing_worker_is_an_error_with_its_cause(killed, error, told):
+    stream = Dying(streams.LabeledStream(MemoryRecords(20), reading()), killed)
+    with pytest.raises(error, match=told):
+        take(stream, 0, 4, workers=1)
 
 
 def test_hosts_share_the_global_batch():
     whole = feedback_stream(augment=AugmentConfig())(5)
     shares = [feedback_stream(augment=AugmentConfig(), host=h, hosts=2)(5) for h in range(2)]
-    for field in ("image", "labels", "row"):
+    for field in ("image", "labels", "pi_maps", "row"):
         joined = [np.asarray(getattr(share.unlabeled, field)) for share in shares]
         np.testing.assert_array_equal(np.concatenate(joined), getattr(whole.unlabeled, field))
 

@@ -130,7 +130,7 @@ def nothing(tree):
     "fault, told",
     [
         (no_actor, r"002\.json names no actor"),
-        (no_json, r"002\.json is no JSON"),
+        (no_json, r"002\.json cannot be read as JSON"),
         (no_number, r"002\.json: 'frames' must map frame numbers"),
         (twice, "clip 002 is there twice"),
         (one_actor, r"1 actor\(s\) cannot be split"),

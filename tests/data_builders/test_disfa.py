@@ -2,6 +2,7 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -10,6 +11,7 @@ from data_builders.disfa import raw
 from data_builders.disfa.disfa_dataset_builder import Builder
 from data_builders.report import Report
 from data_builders.synthetic_faces.raw_layouts import write_raw
+from piapdf_jax import faces
 from piapdf_jax.action_units import RECORD_AUS
 from piapdf_jax.folds import DISFA_PARTS, part_of
 
@@ -72,22 +74,33 @@ def test_label_row_k_belongs_to_picture_k_less_1(tree, built):
     )
 
 
-def test_films_give_the_frames_of_the_pictures(manual, built, tmp_path):
+def test_films_give_the_frames_of_the_pictures(tree, tmp_path):
+    """Coded twice as JPEG, so not the same bytes: of all pictures, each frame is most like its own."""
+    films = raw.find_files(tree, Report()).films
+    assert not films  # pictures go before films
+    for subject in PEOPLE:
+        folder = tmp_path / subject
+        count = raw.extract(tree / "Videos_LeftCamera" / f"LeftVideo{subject}_comp.avi", folder)
+        assert count == len(list((tree / "Images" / subject).iterdir())) == 20
+        ours = [thumbnail(folder / f"{k}.jpg") for k in range(count)]
+        theirs = [thumbnail(tree / "Images" / subject / f"{k}.jpg") for k in range(count)]
+        apart = np.array([[np.abs(one - other).mean() for other in theirs] for one in ours])
+        np.testing.assert_array_equal(apart.argmin(1), np.arange(count))
+
+
+def thumbnail(path):
+    return cv2.resize(faces.read_image(path), (64, 64), interpolation=cv2.INTER_AREA).astype(float)
+
+
+def test_a_film_gives_the_records_of_its_label_rows(manual, built, tmp_path):
     shutil.rmtree(manual / "Images")
     filmed = build(manual, tmp_path / "data", workers=2)
     assert filmed.info.metadata["read"]["of them from films"] == 3
     ours, theirs = read(filmed), read(built)
     assert ours.keys() == theirs.keys()
-    # Coded twice as JPEG, so not the same bytes: each frame must be most like itself.
-    small = {k: thumbnail(r["image"]) for k, r in theirs.items()}
     for key, record in ours.items():
         np.testing.assert_array_equal(record["labels"], theirs[key]["labels"])
-        seen = thumbnail(record["image"])
-        assert min(small, key=lambda other: np.abs(small[other] - seen).mean()) == key
-
-
-def thumbnail(image):
-    return image.reshape(16, 16, 16, 16, 3).mean((1, 3))
+        np.testing.assert_array_equal(record["intensities"], theirs[key]["intensities"])
 
 
 def test_another_film_of_a_person_is_read_anew(tree, tmp_path):
@@ -132,14 +145,91 @@ def test_faults_are_counted(manual, tmp_path):
     assert sizes == {"part1": len(told(manual, "SN001")) - 2, "part1_uncoded": 1}
 
 
-def test_pictures_that_count_from_1(manual, tmp_path):
-    folder = manual / "Images" / "SN001"
+def numbered_from_1(folder):
     for path in sorted(folder.iterdir(), key=lambda path: -int(path.stem)):
         path.rename(folder / f"{int(path.stem) + 1}.jpg")
-    labels = raw.find_files(manual, report := Report()).labels["SN001"]
-    video = raw.read_video("SN001", labels, folder, report)
-    assert [frame.number for frame in video.frames] == sorted(told(manual, "SN001"))
-    assert all(frame.labels is not None for frame in video.frames) and not report.as_dict()
+
+
+def videos(manual):
+    """{participant: video} of a tree without films, and what was reported."""
+    tree = raw.find_files(manual, report := Report())
+    return {v.subject: v for v in raw.read_videos(tree, tree.pictures, report)}, report
+
+
+def picture_of(video, row):
+    (path,) = [frame.path for frame in video.frames if frame.number == row]
+    return path.rsplit("/", 1)[1]
+
+
+def test_pictures_that_count_from_1(manual):
+    for subject in PEOPLE:
+        numbered_from_1(manual / "Images" / subject)
+    found, report = videos(manual)
+    for subject in PEOPLE:
+        assert [frame.number for frame in found[subject].frames] == sorted(told(manual, subject))
+        assert all(frame.labels is not None for frame in found[subject].frames)
+        assert found[subject].offset == 0 and picture_of(found[subject], 5) == "5.jpg"
+    assert not report.as_dict()
+
+
+def test_one_participant_in_a_copy_that_counts_from_1(manual):
+    numbered_from_1(manual / "Images" / "SN006")
+    found, report = videos(manual)
+    assert {subject: video.offset for subject, video in found.items()} == {
+        "SN001": -1, "SN003": -1, "SN006": 0,
+    }  # fmt: skip
+    assert not report.as_dict()
+
+
+@pytest.mark.parametrize("lost", [0, 11, 19])
+def test_a_missing_picture_moves_no_other(manual, lost):
+    """As SN010 lacks one: all other rows keep their pictures, even where it is the first."""
+    (manual / "Images" / "SN006" / f"{lost}.jpg").unlink()
+    found, report = videos(manual)
+    assert found["SN006"].offset == -1
+    rows = [frame.number for frame in found["SN006"].frames]
+    assert rows == [row for row in range(1, 21) if row != lost + 1]
+    assert all(picture_of(found["SN006"], row) == f"{row - 1}.jpg" for row in rows)
+    assert report.as_dict() == {
+        "label row without its picture": {"count": 1, "examples": [f"SN006 row {lost + 1}"]}
+    }
+
+
+def test_a_film_shorter_or_longer_than_its_label_files(manual, tmp_path):
+    shutil.rmtree(manual / "Images")
+    for subject, rows in (("SN001", 17), ("SN006", 23)):
+        for path in (manual / "ActionUnit_Labels" / subject).iterdir():
+            lines = path.read_text().splitlines()
+            path.write_text("\n".join((lines + ["21,0", "22,3", "23,1"])[:rows]) + "\n")
+    built = build(manual, tmp_path / "data")
+    sizes = {split: info.num_examples for split, info in built.info.splits.items()}
+    assert sizes == {"part1": 17, "part1_uncoded": 3, "part2": 20, "part3": 20}
+    skipped = {why: row["examples"] for why, row in built.info.metadata["skipped"].items()}
+    assert skipped == {"label row without its picture": ["SN006 row 21"]}
+    assert built.info.metadata["skipped"]["label row without its picture"]["count"] == 3
+    assert built.info.metadata["frame_offset"] == {"-1": 3}
+
+
+def test_second_copies_are_counted_and_left_out(manual):
+    shutil.copytree(manual / "ActionUnit_Labels", manual / "copy" / "ActionUnit_Labels")
+    shutil.copytree(manual / "Images" / "SN001", manual / "right" / "SN001")
+    film = manual / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi"
+    (manual / "films").mkdir()
+    shutil.copy(film, manual / "films" / "leftvideosn001_comp.avi")
+    shutil.copy(manual / "Images" / "SN003" / "7.jpg", manual / "Images" / "SN003" / "07.jpg")
+    found, report = videos(manual)
+    counts = {reason: case["count"] for reason, case in report.as_dict().items()}
+    units = len(list((manual / "ActionUnit_Labels" / "SN001").iterdir()))
+    assert counts == {
+        "second film of a participant": 1,
+        "second folder of pictures of a participant": 1,
+        "second label file of a unit": 3 * units,
+        "second picture of a frame": 1,
+    }
+    assert {subject: len(video.frames) for subject, video in found.items()} == dict.fromkeys(
+        PEOPLE, 20
+    )
+    assert "/Images/SN001/" in found["SN001"].frames[0].path
 
 
 def no_unit(labels):
@@ -152,6 +242,14 @@ def empty(labels):
 
 def six(labels):
     (labels / "SN001_au12.txt").write_text("1,0\n2,6\n")
+
+
+def word(labels):
+    (labels / "SN001_au12.txt").write_text("1,0\n2,two\n")
+
+
+def no_frame_number(labels):
+    (labels / "SN001_au12.txt").write_text("one,0\n")
 
 
 def twice(labels):
@@ -168,6 +266,8 @@ def nothing(labels):
         (no_unit, "SN001 has no file for AU 12"),
         (empty, r"SN001_au12\.txt is empty"),
         (six, r"SN001_au12\.txt, line 2: expected FRAME,INTENSITY"),
+        (word, r"SN001_au12\.txt, line 2: expected FRAME,INTENSITY"),
+        (no_frame_number, r"SN001_au12\.txt, line 1: expected FRAME,INTENSITY"),
         (twice, r"SN001_au12\.txt, line 2: frame 1 is there twice"),
         (nothing, "no label file below"),
     ],

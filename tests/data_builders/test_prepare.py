@@ -167,3 +167,9 @@ def test_progress_on_a_terminal_is_a_bar(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert list(command.track(range(4), label="frames", total=4)) == [0, 1, 2, 3]
     assert "4/4" in capsys.readouterr().err
+
+
+def test_beam_that_is_missing_is_named(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(command.UsageError, match=r"pip install 'piapdf_jax\[beam\]'"):
+        command.prepare("bp4d", data_dir=tmp_path / "data", manual_dir=tree, beam_options=[])

@@ -16,6 +16,10 @@ CASES = [
     (2, 3, 2, 4, 5, 5, 2, "SAME"),
     (1, 9, 8, 2, 3, 3, 2, "VALID"),
     (2, 6, 5, 2, 4, 2, 1, "VALID"),
+    (1, 7, 6, 2, 3, 3, 2, 1),
+    (2, 8, 5, 3, 5, 5, 1, 2),
+    (1, 9, 9, 2, 3, 3, 2, 0),
+    (1, 11, 10, 2, 2, 1, 4, "VALID"),
 ]
 
 
@@ -25,7 +29,7 @@ def grouped(x, w, stride, padding):
         x,
         w[:, :, None],
         (stride, stride),
-        padding,
+        2 * ((padding, padding),) if isinstance(padding, int) else padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=x.shape[-1],
     )
@@ -69,6 +73,49 @@ def test_all_passes_agree_with_the_grouped_convolution(case):
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * float(jnp.max(jnp.abs(b))))
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_sums_in_float32(dtype):
+    x, w, ct, _ = (a.astype(dtype) for a in draw((2, 40, 40, 4, 5, 5, 1, "SAME")))
+    convolve = jax.jit(lambda x, w, ct: jax.vjp(depthwise, x, w)[1](ct))
+    wide = convolve(*(a.astype(jnp.float32) for a in (x, w, ct)))
+    for narrow, exact in zip(convolve(x, w, ct), wide, strict=True):
+        assert narrow.dtype == dtype
+        np.testing.assert_array_equal(narrow, exact.astype(dtype))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_second_derivatives_of_the_filter_gradient(stride):
+    """The filter gradient is bilinear too: its own two gradients, and vmap of it."""
+    rng = np.random.default_rng(3)
+    x, y = (jnp.asarray(rng.normal(size=(2, n, n, 3)), jnp.float32) for n in (6, 6 // stride))
+    c = jnp.asarray(rng.normal(size=(4, 3, 3, 3)), jnp.float32)
+
+    def along(convolve, x, y, c):
+        w = jnp.zeros((3, 3, 3))
+        return jnp.vdot(jax.grad(lambda w: jnp.vdot(convolve(x, w), y))(w), c)
+
+    def run(convolve):
+        gradients = jax.grad(lambda x, y, c: along(convolve, x, y, c), (0, 1))
+        return jax.jit(jax.vmap(gradients, (None, None, 0)))(x, y, c)
+
+    ours = run(lambda x, w: depthwise(x, w, stride=stride))
+    theirs = run(lambda x, w: grouped(x, w, stride, "SAME"))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("platform", "groups"), [("cuda", True), ("tpu", True), ("cpu", False)])
+def test_the_form_is_that_of_the_platform_lowered_for(platform, groups):
+    """Chosen when a function is lowered, not by the devices of the machine that lowers it."""
+    x, w = jnp.zeros((2, 8, 8, 24)), jnp.zeros((3, 3, 24))
+    passes = jax.jit(jax.value_and_grad(lambda x, w: jnp.sum(depthwise(x, w) ** 2), (0, 1)))
+    module = jax.export.export(passes, platforms=[platform])(x, w).mlir_module()
+    # forward, input gradient, filter gradient
+    found = module.count("feature_group_count = 24") + module.count("batch_group_count = 24")
+    assert found == (3 if groups else 0)
+    assert ("stablehlo.while" in module) == (not groups)
 
 
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])

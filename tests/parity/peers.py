@@ -37,7 +37,14 @@ def efficientnet_pytorch(name: str, classes: int) -> Any:
         drop_connect_rate=0.0,
         num_classes=classes,
     )
-    return EfficientNet(blocks, options)
+    network = EfficientNet(blocks, options)
+    for block in network._blocks:
+        # A row's first block holds its stride as a list, which is never equal to 1: at widths where
+        # it keeps its channels, as in tiny and no published size, it would not add its input, as
+        # the TensorFlow code that the library mirrors and the two others do.
+        stride = block._block_args.stride
+        block._block_args = block._block_args._replace(stride=np.ravel(stride).item())
+    return network
 
 
 def torchvision(name: str, classes: int) -> Any:
@@ -74,17 +81,29 @@ MAKERS = {
 
 
 def make(library: str, name: str, *, classes: int = CLASSES, seed: int = 0) -> Any:
-    """A network in float64 with drawn statistics."""
+    """A network in float64 with drawn statistics that let the signal through.
+
+    Statistics are those of a batch of noise, moved at random: with any others what an image says
+    fades on the way, and equal outputs would mean little.
+    """
     import torch
 
     torch.manual_seed(seed)
     network = MAKERS[library](name, classes).double()
-    for module in network.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            torch.nn.init.normal_(module.bias, 0.0, 0.2)
-            torch.nn.init.normal_(module.running_mean, 0.0, 0.3)
-            torch.nn.init.uniform_(module.running_var, 0.5, 2.0)
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias, 0.0, 0.2)
+        norm.momentum = 1.0
+    with torch.no_grad():
+        network.train()(torch.randn(8, 3, 64, 64, dtype=torch.float64))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            # A channel that hardly varies would enlarge rounding as much as its signal.
+            norm.running_var += 0.5 * norm.running_mean**2
+            norm.running_mean += 0.3 * norm.running_var.sqrt() * torch.randn(len(norm.bias))
+            norm.running_var *= torch.empty(len(norm.bias)).uniform_(0.7, 1.5)
     return network
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from toy_stage import BATCH, ToyStage, toy_batch
 
+from piapdf_jax.records import pack_planes
 from piapdf_jax.runtime import mesh
 from piapdf_jax.runtime.evaluate import evaluate
 from piapdf_jax.stages.base import Scores
@@ -30,7 +31,7 @@ def split(order, maps=True):
         data._replace(
             image=data.image[rows],
             labels=data.labels[rows],
-            pi_maps=planes[rows] if maps else None,
+            pi_maps=np.stack([pack_planes(p) for p in planes[rows]]) if maps else None,
             valid=valid[k * BATCH : (k + 1) * BATCH],
             row=rows.astype(np.int32),
         )
@@ -76,7 +77,7 @@ def test_parts_that_are_not_there_are_none(exported):
 
 
 def test_a_half_is_inside_a_map():
-    batch = toy_batch(0)._replace(pi_maps=np.ones((BATCH, 4, 4, 2), np.float32))
+    batch = toy_batch(0)._replace(pi_maps=np.full((BATCH, 4, 4), 0b11, np.uint16))
     flat = evaluate(lambda e, x: Scores(None, None, jnp.full((BATCH, 4, 4, 2), 0.5)), {}, [batch])
     np.testing.assert_array_equal(flat.pi_intersection, np.full((BATCH, 2), 16))
 

@@ -16,7 +16,7 @@ from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.pi2_refine import PI2Refine
 from piapdf_jax.stages.piap import PIAPStage
 
-MODEL = configs.load("bp4d_fold1").model
+MODEL = configs.load("bp4d_fold1", ["model.pretrained=none"]).model
 SIZE, BATCH, AUS = 256, 2, 12
 STEPS = OptimizerConfig(steps=100, learning_rate=1e-3)
 WEIGHTS = LossWeights(au=0.5, pi=0.45, ap=0.05)
@@ -25,7 +25,7 @@ KEY = jax.random.key(0)
 
 def batch() -> Batch:
     image = jnp.zeros((BATCH, SIZE, SIZE, 3))
-    labels, maps = jnp.zeros((BATCH, AUS)), jnp.zeros((BATCH, SIZE, SIZE, AUS))
+    labels, maps = jnp.zeros((BATCH, AUS)), jnp.zeros((BATCH, SIZE, SIZE), jnp.uint16)
     return Batch(image, labels, maps, jnp.ones(BATCH), jnp.zeros(BATCH, jnp.int32))
 
 

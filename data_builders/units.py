@@ -1,0 +1,135 @@
+"""Units of work (blocks of frames, people, clips) whose records are kept on disk until the data set is whole.
+
+So an interrupted build goes on where it stopped: a unit is made once, and read back ever after.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_builders import disk
+
+#: Modules of the core that records depend on, beside everything in this package.
+_CORE = ("action_units", "folds", "records", "pi_maps", "faces")
+
+
+class Made(NamedTuple):
+    """What became of a unit.
+
+    Attributes:
+        examples: (key, example) of each record.
+        faults: (reason, case) of what was left out.
+        reused: whether an earlier build had made it.
+    """
+
+    examples: Sequence[tuple[str, dict[str, Any]]]
+    faults: Sequence[tuple[str, str]] = ()
+    reused: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """A function from units to records that does nothing twice.
+
+    Attributes:
+        make: makes a unit; importable by name. A unit holds numbers, text, arrays and tuples or
+            dataclasses of them; its attribute ``paths``, where there is one, names the files it is made from.
+        folder: of the finished units, one for each recipe; None keeps nothing.
+    """
+
+    make: Callable[[Any], Made]
+    folder: str | None
+
+    def __call__(self, unit: Any) -> Made:
+        """The records of a unit, from disk where they are there."""
+        if self.folder is None:
+            return self.make(unit)
+        path = pathlib.Path(self.folder, f"{digest(self.make, unit)}.npz")
+        found = _unpack(disk.read_arrays(path))
+        if found is not None:
+            return found
+        made = self.make(unit)
+        disk.write_arrays(path, **_pack(made))
+        return made
+
+
+def digest(make: Callable[[Any], Made], unit: Any) -> str:
+    """Name of a unit by all its records depend on, with size and time of change of its files."""
+    states = [os.stat(path) for path in getattr(unit, "paths", ())]
+    told = [
+        make.__module__,
+        make.__qualname__,
+        unit,
+        [(state.st_size, state.st_mtime_ns) for state in states],
+    ]
+    return hashlib.sha256(json.dumps(told, default=_plain).encode()).hexdigest()[:32]
+
+
+@functools.lru_cache(maxsize=1)
+def recipe() -> str:
+    """Digest of the sources that make records, and of the libraries whose results they hold.
+
+    Returns:
+        Name of a folder for ``Kept`` that other sources or another OpenCV do not share.
+    """
+    import cv2
+
+    package = pathlib.Path(__file__).parent
+    core = package.parent / "piapdf_jax"
+    sources = sorted(package.rglob("*.py")) + [core / f"{name}.py" for name in _CORE]
+    state = hashlib.sha256(f"OpenCV {cv2.__version__}, NumPy {np.__version__}".encode())
+    for path in sources:
+        state.update(f"\n{path.relative_to(package.parent)}\n".encode() + path.read_bytes())
+    return state.hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, value.shape, value.tobytes().hex()]
+    if isinstance(value, np.generic):
+        return value.item()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"a unit of work may not hold {type(value)}")
+
+
+def _pack(made: Made) -> dict[str, np.ndarray]:
+    """One array a feature: an archive of many small ones would take longer than the work."""
+    arrays = {
+        "keys": np.array([key for key, _ in made.examples], np.str_),
+        "faults": np.array(made.faults, np.str_).reshape(-1, 2),
+    }
+    for feature in made.examples[0][1] if made.examples else ():
+        values = [example[feature] for _, example in made.examples]
+        if isinstance(values[0], bytes):
+            arrays[f"bytes/{feature}"] = np.frombuffer(b"".join(values), np.uint8)
+            arrays[f"ends/{feature}"] = np.cumsum([len(value) for value in values])
+        else:
+            arrays[f"plain/{feature}"] = np.array(values)
+    return arrays
+
+
+def _unpack(arrays: dict[str, np.ndarray] | None) -> Made | None:
+    if arrays is None or not {"keys", "faults"} <= arrays.keys():
+        return None
+    examples: list[tuple[str, dict[str, Any]]] = [(key, {}) for key in arrays["keys"].tolist()]
+    for name, array in arrays.items():
+        kind, _, feature = name.partition("/")
+        if kind == "bytes":
+            ends = arrays[f"ends/{feature}"].tolist()
+            data = array.tobytes()
+            for (_, example), start, end in zip(examples, [0, *ends], ends, strict=False):
+                example[feature] = data[start:end]
+        elif kind == "plain":
+            values = array.tolist() if array.ndim == 1 else array
+            for (_, example), value in zip(examples, values, strict=True):
+                example[feature] = value
+    faults = [(reason, case) for reason, case in arrays["faults"].tolist()]
+    return Made(examples, faults, reused=True)

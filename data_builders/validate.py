@@ -1,0 +1,305 @@
+"""Compares a data set that was built with the published counts.
+
+python -m data_builders.validate bp4d --data_dir=SHARDS
+
+Exits with 0 where all numbers agree, 1 where one differs, 2 where there is nothing to compare.
+"""
+
+import collections
+import importlib
+import os
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import app, flags, logging
+
+from data_builders.prepare import BUILDERS, UsageError, default_data_dir, track
+from piapdf_jax import folds
+from piapdf_jax.action_units import UNKNOWN, record_columns
+
+#: Data sets with coded frames, whose every record is compared.
+COUNTS = {"bp4d": folds.BP4D_COUNTS, "disfa": folds.DISFA_COUNTS}
+NAMES = (*COUNTS, *folds.SIZES)
+
+_BATCH = 256  # records read at a time
+
+
+class Line(NamedTuple):
+    """One number of a data set beside the published one.
+
+    Attributes:
+        what: is counted.
+        found: in the data set.
+        published: None where nobody published it.
+        note: goes with it.
+    """
+
+    what: str
+    found: int
+    published: int | None = None
+    note: str = ""
+
+    @property
+    def difference(self) -> int:
+        """Found less published; 0 where nothing is published."""
+        return 0 if self.published is None else self.found - self.published
+
+
+def validate(name: str, data_dir: str | os.PathLike[str]) -> list[Line]:
+    """Counts a data set that was built, and looks up the published counts.
+
+    Args:
+        name: one of ``NAMES``.
+        data_dir: directory of data sets, as ``prepare`` has it.
+
+    Returns:
+        Lines in the order in which they are read.
+
+    Raises:
+        UsageError: for a name without published counts.
+        FileNotFoundError: where the data set has not been built.
+        ValueError: where a shard cannot be read.
+    """
+    if name not in NAMES:
+        raise UsageError(f"no published counts of {name!r}; there are those of {', '.join(NAMES)}")
+    import tensorflow_datasets as tfds
+
+    folder = _folder(name, pathlib.Path(data_dir).expanduser())
+    builder: Any = tfds.builder_from_directory(folder)
+    metadata = builder.info.metadata or {}
+    if name in COUNTS:
+        counts = COUNTS[name]
+        lines = coded_lines(_coded_table(builder, counts), counts)
+        lines += _uncoded_lines(builder)
+    else:
+        lines = _size_lines(name, builder, metadata)
+    return [*lines, *_told_lines(metadata)]
+
+
+def _folder(name: str, data_dir: pathlib.Path) -> pathlib.Path:
+    made = importlib.import_module(BUILDERS[name]).Builder(data_dir=data_dir)
+    folder = pathlib.Path(made.data_dir)
+    if not (folder / "dataset_info.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} is not there: build it with python -m data_builders.prepare {name}"
+            f" --data_dir={data_dir} --manual_dir=FOLDER_OF_THE_ORIGINAL_FILES"
+        )
+    return folder
+
+
+def _records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
+    """The records of a split, their pictures still encoded."""
+    import tensorflow_datasets as tfds
+
+    features = [key for key in ("image", "pi_maps") if key in builder.info.features]
+    skip = {key: tfds.decode.SkipDecoding() for key in features}
+    try:
+        source = builder.as_data_source(split, decoders=skip)
+        for start in range(0, len(source), _BATCH):
+            yield from source.__getitems__(range(start, min(start + _BATCH, len(source))))
+    except Exception as error:  # readers raise all kinds
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"split {split} of {builder.data_dir} cannot be read ({reason}): delete that folder and"
+            " build it again"
+        ) from error
+
+
+def _columns(builder: Any, split: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
+    label, total = f"{builder.name} {split}", builder.info.splits[split].num_examples
+    rows = [
+        [record[key] for key in keys]
+        for record in track(_records(builder, split), label=label, total=total)
+    ]
+    columns = zip(*rows, strict=True) if rows else [()] * len(keys)
+    return {key: np.array(column) for key, column in zip(keys, columns, strict=True)}
+
+
+def _coded_table(builder: Any, counts: folds.Counts) -> dict[str, np.ndarray]:
+    """All coded records: ``part`` [N], and every small feature of them [N, ...]."""
+    keys = ("subject", "task", "frame", "labels", "coded")
+    there = [part for part in counts.parts if folds.part_split(part) in builder.info.splits]
+    if not there:
+        raise ValueError(f"{builder.data_dir} holds no coded frame: build it again")
+    tables = [_columns(builder, folds.part_split(part), keys) for part in there]
+    table = {key: np.concatenate([found[key] for found in tables]) for key in keys}
+    parts = np.repeat(there, [len(found["frame"]) for found in tables])
+    text = {key: np.char.decode(table[key], "utf-8") for key in ("subject", "task")}
+    return {**table, **text, "part": parts}
+
+
+def coded_lines(table: dict[str, np.ndarray], counts: folds.Counts) -> list[Line]:
+    """Frames by part, task and participant, and action units, beside the published numbers.
+
+    Args:
+        table: of coded records: ``subject``, ``task`` [N] text, ``part``, ``frame``, ``coded`` [N], ``labels``
+            [N, 15] int8 over ``RECORD_AUS``.
+        counts: published.
+
+    Returns:
+        One line a number.
+    """
+    people = np.unique(table["subject"])
+    lines = [
+        Line("participants", len(people), len(counts.subjects)),
+        Line("coded frames", len(table["part"]), sum(counts.frames.values()),
+             f"JAA-Net's lists: {sum(counts.tracked.values())}"),
+    ]  # fmt: skip
+    lines += [
+        Line(f"coded frames, part {part}", int((table["part"] == part).sum()), published,
+             f"JAA-Net's lists: {counts.tracked[part]}")
+        for part, published in counts.frames.items()
+    ]  # fmt: skip
+    for key, published in (("task", counts.tasks), ("subject", counts.subjects)):
+        if published:
+            lines += _tally(f"coded frames, {key}", table[key], published)
+    frames = np.unique(
+        np.stack([table["subject"], table["task"], table["frame"].astype(str)]), axis=1
+    )
+    lines.append(Line("coded frames that are there twice", len(table["part"]) - frames.shape[1], 0))
+    lines.append(Line("coded frames without labels", int((table["coded"] != 1).sum()), 0))
+    for place, au in enumerate(counts.aus):
+        cells = table["labels"][:, record_columns((au,))[0]]
+        lines += _unit_lines(au, place, cells, table["part"], counts)
+    return lines
+
+
+def _tally(what: str, values: np.ndarray, published: dict[str, int]) -> list[Line]:
+    """Frames by a text column; one that is not published should not be there."""
+    found = collections.Counter(values.tolist())
+    names = [*published, *sorted(found.keys() - published.keys())]
+    return [Line(f"{what} {name}", found[name], published.get(name, 0)) for name in names]
+
+
+def _unit_lines(
+    au: int, place: int, cells: np.ndarray, parts: np.ndarray, counts: folds.Counts
+) -> Iterator[Line]:
+    """How often a unit is present, in all and by part, and how often nobody knows."""
+    chosen = {"": cells} | {f", part {k}": cells[parts == k] for k in counts.parts}
+    positives = [row[place] for row in counts.positives.values()]
+    sizes = [counts.frames[part] for part in counts.positives]
+    published = [(sum(positives), sum(sizes)), *zip(positives, sizes, strict=True)]
+    for (name, some), (present, size) in zip(chosen.items(), published, strict=True):
+        known = some[some != UNKNOWN]
+        rate = 100 * float((known == 1).mean()) if len(known) else 0.0
+        note = f"{rate:.2f} % of the known cells, published {100 * present / size:.2f} %"
+        yield Line(f"AU{au} present{name}", int((known == 1).sum()), present, note)
+    yield Line(f"AU{au} unknown", int((cells == UNKNOWN).sum()))
+
+
+def _uncoded_lines(builder: Any) -> list[Line]:
+    splits = builder.info.splits
+    return [
+        Line(f"uncoded frames, {split.removesuffix('_uncoded')}", splits[split].num_examples)
+        for split in splits
+        if split.endswith("_uncoded")
+    ]
+
+
+def _size_lines(name: str, builder: Any, metadata: dict[str, Any]) -> list[Line]:
+    """People, pictures and pairs, or clips and frames."""
+    published, key = folds.SIZES[name], "task" if name == "afew_va" else "name"
+    found = [_columns(builder, split, (key,))[key].tolist() for split in builder.info.splits]
+    total, names = sum(map(len, found)), len(set().union(*found))
+    if name == "afew_va":
+        about = f"published: about {folds.AFEW_VA_FRAMES_ABOUT}"
+        return [Line("clips", names, published["clips"]), Line("frames", total, note=about)]
+    lines = [
+        Line("people", names, published["people"]),
+        Line("pictures", total, published["pictures"]),
+    ]
+    if "pairs" in published:
+        pairs = metadata.get("pairs", [])
+        same = sum(pair[4] for pair in pairs)
+        lines += [
+            Line("pairs", len(pairs), published["pairs"]),
+            Line("pairs of one person", same, published["pairs"] // 2),
+            Line("blocks of pairs", len({pair[5] for pair in pairs}), published["blocks"]),
+        ]
+    return lines
+
+
+def _told_lines(metadata: dict[str, Any]) -> Iterator[Line]:
+    """What the builder read and left out, from its metadata."""
+    for what, count in metadata.get("read", {}).items():
+        yield Line(f"read: {what}", count)
+    for reason, cases in metadata.get("skipped", {}).items():
+        yield Line(f"left out: {reason}", cases["count"], note=", ".join(cases["examples"][:3]))
+
+
+def show(name: str, lines: Iterable[Line]) -> int:
+    """Prints lines, a table on a terminal, and how many of them differ; returns that number."""
+    lines = list(lines)
+    compared = [line for line in lines if line.published is not None]
+    wrong = sum(line.difference != 0 for line in compared)
+    if sys.stdout.isatty():
+        _table(name, lines)
+    else:
+        for line in lines:
+            print(_plain(line))
+    print(f"{name}: published numbers compared: {len(compared)}, differing: {wrong}")
+    return wrong
+
+
+def _plain(line: Line) -> str:
+    parts = [f"{line.what}: {line.found}"]
+    if line.published is not None:
+        parts.append(f"published {line.published}")
+    if line.difference:
+        parts.append(f"DIFFERS by {line.difference:+d}")
+    return ", ".join(parts) + (f" ({line.note})" if line.note else "")
+
+
+def _table(name: str, lines: list[Line]) -> None:
+    from rich import console, table
+    from rich.markup import escape
+
+    grid = table.Table(title=name, title_justify="left")
+    grid.add_column("")
+    for heading in ("found", "published", "difference"):
+        grid.add_column(heading, justify="right")
+    grid.add_column("note", overflow="fold")
+    for line in lines:
+        published = "" if line.published is None else str(line.published)
+        apart = f"{line.difference:+d}" if line.difference else ""
+        style = "bold red" if line.difference else None
+        cells = (escape(line.what), str(line.found), published, apart, escape(line.note))
+        grid.add_row(*cells, style=style)
+    console.Console().print(grid)
+
+
+def _main(arguments: list[str]) -> int:
+    """Runs the command; an error is one line."""
+    logging.set_verbosity(logging.WARNING)
+    try:
+        if len(arguments) != 2:
+            raise UsageError(f"give one data set; known: {', '.join(NAMES)}")
+        name = arguments[1]
+        return int(show(name, validate(name, flags.FLAGS.data_dir or default_data_dir())) > 0)
+    except (ValueError, OSError) as error:
+        return _complain(error)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        sys.exit(_complain(error))
+
+
+def _complain(error: Exception) -> int:
+    print(f"validate: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def main() -> None:
+    """Entry point of ``python -m data_builders.validate``."""
+    flags.DEFINE_string("data_dir", None, "Directory of data sets (default: TFDS_DATA_DIR).")
+    app.run(_main, flags_parser=_parse)
+
+
+if __name__ == "__main__":
+    main()
