@@ -93,6 +93,7 @@ def parts_of(named: dict[str, np.ndarray], model: ModelConfig, dtype: Any = np.f
 def ours(case: Case, model: ModelConfig, parts: Any, found: dict[str, np.ndarray]) -> Any:
     """(logits in eval mode, gradients without dropout and stochastic depth), parts by name."""
     batch, features = batch_of(found), jnp.asarray(found["features"])
+    maps = jnp.asarray(found["maps"])
     frozen = {k: parts.pop(k) for k in ("identity", "generator") if case.network == "piap"}
     stats = {name: part[1] for name, part in parts.items()}
 
@@ -100,11 +101,11 @@ def ours(case: Case, model: ModelConfig, parts: Any, found: dict[str, np.ndarray
         own = {name: (params[name], stats[name]) for name in params}
         if case.network == "unet":
             logits, _ = generator_apply(model, own["generator"], batch.image, mode=mode)
-            return logits, lambda: pi_loss(logits, batch.pi_maps)
+            return logits, lambda: pi_loss(logits, maps)
         if case.network == "decoder":
             part = own["decoder"]
             logits, _ = decoder_apply(model, part, features, image_size=case.side, mode=mode)
-            return logits, lambda: pi_loss(logits, batch.pi_maps)
+            return logits, lambda: pi_loss(logits, maps)
         said, _ = network_apply(model, own, batch.image, mode=mode)
         targets = Targets(None, None, batch.labels)
         if frozen:

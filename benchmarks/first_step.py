@@ -37,7 +37,7 @@ def stage_and_batch(name: str, model: Any, side: int = SIDE, batch: int = BATCH)
     frames = Batch(
         jax.random.uniform(keys[0], (batch, side, side, 3)),
         jax.random.bernoulli(keys[1], 0.5, (batch, AUS)).astype(float),
-        jax.random.bernoulli(keys[2], 0.1, (batch, side, side, AUS)).astype(float),
+        jax.random.bits(keys[2], (batch, side, side), "uint16") & 2**AUS - 1,
         jax.numpy.ones(batch),
         jax.numpy.zeros(batch, int),
     )

@@ -7,13 +7,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from benchmarks.cases import AUS, Case, arrays
-from piapdf_jax.batch import Batch
+from piapdf_jax.batch import Batch, unpack_maps
 from piapdf_jax.keys import named_key
 from piapdf_jax.losses import LossWeights, pi_loss
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import decoder_apply, init_part
+from piapdf_jax.records import pack_planes
 from piapdf_jax.stages.base import OptimizerConfig, StageState, guarded_update, start
 from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.piap import PIAPStage
@@ -51,7 +53,7 @@ class DecoderStage:
         def loss_of(params: Any, features: jax.Array) -> tuple[jax.Array, Any]:
             part = (params["decoder"], state.batch_stats["decoder"])
             logits, stats = self._draw(part, features, "train")
-            return pi_loss(logits, batch.pi_maps), {"decoder": stats}
+            return pi_loss(logits, unpack_maps(batch.pi_maps, AUS)), {"decoder": stats}
 
         (loss, stats), (gradients, reached) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(
             state.params, frozen
@@ -85,7 +87,8 @@ def stage_of(case: Case, model: ModelConfig) -> Any:
 def batch_of(found: dict[str, Any]) -> Batch:
     """``cases.arrays`` as the streams yield them."""
     image, count = jnp.asarray(found["image"]), len(found["image"])
-    labels, maps = jnp.asarray(found["labels"]), jnp.asarray(found["maps"])
+    labels, planes = jnp.asarray(found["labels"]), found["maps"].astype(np.uint8)
+    maps = jnp.asarray(np.stack([pack_planes(each) for each in planes]))
     return Batch(image, labels, maps, jnp.ones(count), jnp.zeros(count, jnp.int32))
 
 
