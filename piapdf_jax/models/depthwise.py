@@ -131,7 +131,9 @@ def zeros_around(size: int, kernel: int, stride: int, padding: str | int) -> tup
     return before, after
 
 
-_convolve_p, _correlate_p = Primitive("depthwise"), Primitive("depthwise_filter_gradient")
+#: Names of the two primitives in a jaxpr.
+CONVOLVE, CORRELATE = "depthwise", "depthwise_filter_gradient"
+_convolve_p, _correlate_p = Primitive(CONVOLVE), Primitive(CORRELATE)
 
 
 @_convolve_p.def_abstract_eval

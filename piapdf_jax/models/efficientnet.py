@@ -7,7 +7,7 @@ Padding and BatchNorm are those of the library whose weights it takes, see ``lay
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -224,8 +224,3 @@ class EfficientNet(nn.Module):
             x = MBConv(row, rate, convention, name=name)(x, draws[i], mode=mode)
         x = Pointwise(config.out_features, name="head")(x)
         return nn.swish(_norm("head_norm", convention, mode)(x))
-
-
-def parameter_count(params: Any) -> int:
-    """Number of scalars in a tree of arrays or shapes."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))

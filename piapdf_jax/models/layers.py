@@ -200,6 +200,21 @@ class SqueezeExcite(nn.Module):
         return x * nn.sigmoid(Pointwise(x.shape[-1], use_bias=True, name="expand")(gate))
 
 
+class FullBlock(nn.Module):
+    """Full convolution with BatchNorm and swish: [..., C] -> [..., features]."""
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    momentum: float = 0.99
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
+        """Filter [B, H, W, C]."""
+        x = Conv(self.features, self.kernel_size, self.stride, name="conv")(x)
+        return nn.swish(batch_norm("conv_norm", mode=mode, momentum=self.momentum)(x))
+
+
 class SeparableBlock(nn.Module):
     """Depthwise and 1x1 convolution, each with BatchNorm and swish: [..., C] -> [..., features]."""
 

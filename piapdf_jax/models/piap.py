@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from piapdf_jax.batch import Prediction
 from piapdf_jax.models.config import MODELS as MODELS
 from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.costs import parameter_count
 from piapdf_jax.models.decoder import PIDecoder
 from piapdf_jax.models.dw_unet import DWUNet
-from piapdf_jax.models.efficientnet import EfficientNet, feature_side, parameter_count
+from piapdf_jax.models.efficientnet import EfficientNet, feature_side
 from piapdf_jax.models.heads import Head, IdentityClasses, arcface_logits
 from piapdf_jax.models.layers import check_mode, resize, wide
 from piapdf_jax.models.parameters import initialize

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from piapdf_jax.models.costs import parameter_count
 from piapdf_jax.models.efficientnet import (
     COEFFICIENTS,
     EfficientNet,
     EfficientNetConfig,
     blocks,
-    parameter_count,
     round_channels,
 )
 from piapdf_jax.models.parameters import initialize

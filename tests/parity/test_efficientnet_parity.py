@@ -10,7 +10,8 @@ import optax
 import peers
 import pytest
 
-from piapdf_jax.models.efficientnet import EfficientNet, parameter_count
+from piapdf_jax.models.costs import parameter_count
+from piapdf_jax.models.efficientnet import EfficientNet
 from piapdf_jax.models.pretrained import carry
 from piapdf_jax.models.weight_names import SOURCES
 
