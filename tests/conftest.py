@@ -8,8 +8,9 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Before the first import of jax, which reads them once.
 for _name, _value in {
     "JAX_PLATFORMS": "cpu",
-    # Two devices: what runs over a mesh is tested as such, on any machine.
-    "JAX_NUM_CPU_DEVICES": "2",
+    # Two devices: what runs over a mesh is tested as such, on any machine. In doubles, where equal
+    # numbers are told from nearly equal ones, eight.
+    "JAX_NUM_CPU_DEVICES": "8" if os.environ.get("JAX_ENABLE_X64") else "2",
     # One cache for all workers and runs, down to the smallest function: compiling takes longest.
     "JAX_COMPILATION_CACHE_DIR": str(_ROOT / ".cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
