@@ -17,11 +17,13 @@ class Case:
 
     Attributes:
         network: ``b1`` (encoder with AU head), ``unet``, ``decoder`` (from the features of an image
-            of this side), or ``piap`` (the whole step of that stage).
+            of this side), or ``piap`` (the whole step of that stage); ``feedback`` (teacher and
+            student, each a ``b1``) or ``targets`` (of the frozen networks) of ``benchmarks.feedback``.
         side: of the image, px; the encoder of ``piap`` gets it at the size of its configuration.
         batch: images a step.
         model: sizes, a key of ``models.config.MODELS``.
         passes: of ``forward`` and ``train``.
+        way: of ``feedback``, see ``benchmarks.feedback``.
     """
 
     network: str
@@ -29,6 +31,7 @@ class Case:
     batch: int
     model: str = "b1"
     passes: tuple[str, ...] = ("forward", "train")
+    way: str = ""
 
     @property
     def name(self) -> str:
@@ -72,7 +75,7 @@ def sizes(case: Case) -> dict[str, Any]:
 
     # As PyTorch ports keep their running statistics.
     model = dataclasses.replace(MODELS[case.model], convention="tensorflow_ported")
-    if case.network == "b1":
+    if case.network in ("b1", "feedback"):
         model = dataclasses.replace(model, encoder_size=case.side)
     told = dataclasses.asdict(model)
     (told["mean"], told["std"]) = model.normalization

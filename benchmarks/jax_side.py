@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.cases import AUS, Case, arrays
-from piapdf_jax.batch import Batch, unpack_maps
+from benchmarks.feedback_side import TargetsStage, baseline, feedback_stage
+from piapdf_jax.batch import Batch, FeedbackBatch, unpack_maps
 from piapdf_jax.keys import named_key
 from piapdf_jax.losses import LossWeights, pi_loss
 from piapdf_jax.models.config import ModelConfig
@@ -80,6 +81,10 @@ def stage_of(case: Case, model: ModelConfig) -> Any:
         return PI1Generator(model, OPTIMIZER, image_size=case.side, num_maps=AUS)
     if case.network == "decoder":
         return DecoderStage(model, case.side)
+    if case.network == "feedback":
+        return feedback_stage(case, model, OPTIMIZER)
+    if case.network == "targets":
+        return TargetsStage(model)
     weights = WEIGHTS[case.network]
     return PIAPStage(model, OPTIMIZER, weights, image_size=case.side, num_aus=AUS, num_maps=AUS)
 
@@ -94,7 +99,9 @@ def batch_of(found: dict[str, Any]) -> Batch:
 
 def given(case: Case, model: ModelConfig, key: jax.Array, features: Any = None) -> dict[str, Any]:
     """What the trainings before hand on."""
-    if case.network != "piap":
+    if case.network == "feedback":
+        return baseline(model, key)
+    if case.network not in ("piap", "targets"):
         return {"features": features}
     generator = init_part(model, "generator", key, image_size=case.side, num_maps=AUS)
     return {
@@ -115,10 +122,12 @@ class JaxSide:
     def __init__(self, case: Case, sizes: dict[str, Any], **more: Any) -> None:
         model, found = dataclasses.replace(model_of(sizes), **more), arrays(case, sizes)
         self.stage, self.key = stage_of(case, model), jax.random.key(0)
-        self.batch, features = batch_of(found), jnp.asarray(found["features"])
+        batch, features = batch_of(found), jnp.asarray(found["features"])
+        pair = case.network in ("feedback", "targets")
+        self.batch = FeedbackBatch(batch, batch) if pair else batch
         inputs = given(case, model, self.key, features)
         self.state, self.frozen = self.stage.init(self.key, inputs)
-        self.inputs = features if case.network == "decoder" else self.batch.image
+        self.inputs = features if case.network == "decoder" else batch.image
         self.step = 0
         jax.block_until_ready((self.state, self.frozen, self.batch, self.inputs))
 

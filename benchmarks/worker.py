@@ -82,6 +82,10 @@ def build(side: str, request: dict[str, Any]) -> Any:
         from benchmarks.jax_side import JaxSide
 
         return JaxSide(case, request["sizes"], **options)
+    if case.network == "feedback":
+        from benchmarks.torch_feedback import TorchFeedback
+
+        return TorchFeedback(case, request["sizes"], side)
     from benchmarks.torch_side import TorchSide
 
     return TorchSide(case, request["sizes"], side, **options)

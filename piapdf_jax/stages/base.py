@@ -94,6 +94,8 @@ class OptimizerConfig:
         clip_norm: bound of the global gradient norm; 0 for none.
         kind: ``adamw`` or ``sgd``.
         momentum: of ``sgd``.
+        eps_root: of ``adamw``, added under the root of the second moment; above 0 where the step
+            itself is differentiated.
     """
 
     steps: int
@@ -103,6 +105,7 @@ class OptimizerConfig:
     clip_norm: float = 1.0
     kind: str = "adamw"
     momentum: float = 0.9
+    eps_root: float = 0.0
 
     def schedule(self) -> optax.Schedule:
         """Step -> learning rate; never 0, so that no step is wasted."""
@@ -129,7 +132,8 @@ class OptimizerConfig:
         if self.kind not in ("adamw", "sgd"):
             raise ValueError(f"optimizer kind must be 'adamw' or 'sgd', not {self.kind!r}")
         clip = [optax.clip_by_global_norm(self.clip_norm)] if self.clip_norm else []
-        scale = optax.scale_by_adam() if self.kind == "adamw" else optax.trace(self.momentum)
+        adam = optax.scale_by_adam(eps_root=self.eps_root)
+        scale = adam if self.kind == "adamw" else optax.trace(self.momentum)
         # One flat vector instead of hundreds of leaves: the update compiles in a fraction of the time.
         direction = optax.flatten(optax.chain(*clip, scale))
         decay = optax.add_decayed_weights(self.weight_decay, mask=_kernels)

@@ -25,6 +25,10 @@ from piapdf_jax.models.piap import ModelConfig, init_part, network_apply
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
 from piapdf_jax.stages.base import Exported, OptimizerConfig, Scores
 
+#: ``OptimizerConfig.eps_root`` of the student for ``variant="exact"``: AdamW's derivative is infinite
+#: at a gradient of 0 without it.
+_EPS_ROOT = 1e-8
+
 
 class _Supervised(NamedTuple):
     """Images with the targets that the frozen parts and, for x_l, the labels give."""
@@ -165,14 +169,16 @@ def _functions(stage: FeedbackStage) -> tuple:
 @functools.lru_cache(maxsize=16)
 def _bound(stage: FeedbackStage) -> FeedbackStep:
     functions, options = _functions(stage), dataclasses.asdict(stage.options)
+    student = stage.student_optimizer
     if options["variant"] == "exact":
         options["labels"] = None  # soft ones, the only ones it can differentiate
+        student = dataclasses.replace(student, eps_root=max(student.eps_root, _EPS_ROOT))
     # The other ways to measure come scaled by the student's step already.
     scaled = options["variant"] == "continuous" and options["direction"] == "gradient"
     scaled = scaled and options["estimator"] != "difference"
     return discrete_feedback(
         _learner(stage.teacher_optimizer, functions),
-        _learner(stage.student_optimizer, functions),
+        _learner(student, functions),
         known_labels=lambda batch: (batch.targets.labels, batch.targets.labels >= 0),
         learning_rate=stage.student_optimizer.schedule() if scaled else None,
         phases=stage.phases,
@@ -186,6 +192,7 @@ def _whole(stage: FeedbackStage) -> Any:
 
 
 def _metrics(info: FeedbackInfo) -> dict[str, jax.Array]:
+    """Scalars, and by action unit what tells of confirmation bias: pseudo labels and confidence."""
     c, skipped = info.coefficient, info.flags["student_skipped"] | info.flags["teacher_skipped"]
     counts = {"positive": c > 0, "negative": c < 0, "zero": c == 0, "skipped": skipped}
     counts |= {name: flag for name, flag in info.flags.items() if not name.endswith("_skipped")}
@@ -193,8 +200,8 @@ def _metrics(info: FeedbackInfo) -> dict[str, jax.Array]:
         "loss": info.losses["student_labeled"],
         "feedback": info.feedback,
         "coefficient": c,
-        "pseudo_positive_rate": info.positive_rate.mean(),
-        "pseudo_confidence": info.confidence.mean(),
+        "pseudo_positive_rate": info.positive_rate,
+        "pseudo_confidence": info.confidence,
         "agreement": info.agreement,
         **{f"{name}_loss": value for name, value in info.losses.items()},
         **{f"{name}_gradient_norm": value for name, value in info.gradient_norms.items()},
