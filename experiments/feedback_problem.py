@@ -126,7 +126,7 @@ def initial_params(problem: Problem, seed: jax.Array) -> dict[str, jax.Array]:
 
 
 def logits(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    """z = relu(x a + b) c + d, [B, D] -> [B, C]."""
+    """The network: z = relu(x a + b) c + d, [B, D] -> [B, C]."""
     hidden = jax.nn.relu(x @ params["a"] + params["b"][None])
     return hidden @ params["c"] + params["d"][None]
 

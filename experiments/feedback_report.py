@@ -112,9 +112,6 @@ def figure(results: dict[str, Any], path: pathlib.Path) -> None:
     Args:
         results: what `feedback_study.run` returns.
         path: PNG to write.
-
-    Raises:
-        ModuleNotFoundError: matplotlib is missing; the message says how to install it.
     """
     plt = pyplot()
     rounds = results["rounds"]
@@ -146,16 +143,15 @@ def figure(results: dict[str, Any], path: pathlib.Path) -> None:
 
 
 def pyplot() -> Any:
-    """matplotlib.pyplot without a screen.
+    """Module matplotlib.pyplot, drawing without a screen.
 
     Raises:
-        ModuleNotFoundError: matplotlib is missing; the message says how to install it.
+        SystemExit: matplotlib is missing; one line that says how to install it.
     """
     try:
         import matplotlib
-    except ModuleNotFoundError as error:
-        reason = "figures need matplotlib: pip install -e '.[plots]'"
-        raise ModuleNotFoundError(reason, name="matplotlib") from error
+    except ModuleNotFoundError:
+        raise SystemExit("error: figures need matplotlib: pip install -e '.[plots]'") from None
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
