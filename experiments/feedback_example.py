@@ -27,15 +27,14 @@ def _apply(params, model_state, batch, key=None, mode=""):
 
 def learn(kind, steps, seed):
     """Parameters of teacher and student, their accuracies on new points, and the points seen."""
-    keys = jax.random.split(jax.random.key(seed), 5)
+    keys = jax.random.split(jax.random.key(seed), 4 + steps)
     known, new, x = _moons(keys[0], 8), _moons(keys[1], 2000), {"x": _moons(keys[2], 400)["x"]}
     loss = lambda z, batch, y, mask: optax.sigmoid_binary_cross_entropy(z, y).mean(where=mask)  # noqa: E731
     net = Learner(_apply, lambda z: z, loss, optax.sgd(0.1, momentum=0.9))
     step = discrete_feedback(net, net, known_labels=lambda b: (b["y"], b["y"] >= 0), variant=kind)
     a, b, c = jax.random.normal(keys[3], (2, 32)), jnp.linspace(-2, 2, 32), jnp.zeros((32, 1))
     state = step.init(*[({"a": 2 * a, "b": b, "c": c}, None)] * 2)
-    key = lambda number: jax.random.fold_in(keys[4], number)  # noqa: E731
-    state = jax.lax.fori_loop(0, steps, lambda i, s: step.update(s, known, x, key(i))[0], state)
+    state, _ = jax.lax.scan(lambda s, k: (step.update(s, known, x, k)[0], None), state, keys[4:])
     models = [state.teacher.params, state.student.params]
     right = jnp.stack([(_apply(p, None, new)[0] > 0) == (new["y"] > 0) for p in models])
     return models, jnp.mean(right, axis=(1, 2)), known, x

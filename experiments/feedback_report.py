@@ -10,7 +10,12 @@ import scipy.stats
 START, END = "<!-- feedback study: written by experiments.feedback_study -->", "<!-- end -->"
 _ROUNDS = {
     "tuned": "Each variant with the learning rate and weight that it chose",
-    "matched": "One learning rate, and feedback terms of one length",
+    "matched": "Feedback terms of one length, at the learning rate of plain pseudo labels",
+}
+#: Pairs of variants, of which the first has what the second lacks.
+_PAIRS = {
+    "what the gate adds to self-training": ("discrete", "constant"),
+    "what the right sign adds to the public one": ("mpl", "mpl_public"),
 }
 _COLUMNS = (
     *(
@@ -54,17 +59,20 @@ def difference(rows: dict[str, Any], name: str, model: str) -> np.ndarray:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Both rounds as Markdown tables, and the ceiling."""
+    """Both rounds as Markdown tables, pairs of variants compared, and the ceiling."""
     lines = []
     for key, title in _ROUNDS.items():
         rows = results["rounds"][key]
         lines += [f"**{title}**", "", *_rule(_COLUMNS)]
         lines += [_line(_cells(rows, name)) for name in rows] + [""]
+        for question, pair in _PAIRS.items():
+            lines.append(f"- {question}: {_contrast(rows, *pair)}")
+        lines.append("")
     ceiling = results["ceiling"]
     mean, half = interval(ceiling[ceiling["model"]])
     lines.append(
         f"Supervised on all {results['study']['problem']['unlabeled']} points with true labels: "
-        f"{mean:.2f} ± {half:.2f} %."
+        f'{mean:.2f} ± {half:.2f} %. "(edge)": the choice is an end of its row of candidates.'
     )
     return "\n".join(lines)
 
@@ -72,7 +80,8 @@ def table(results: dict[str, Any]) -> str:
 def _cells(rows: dict[str, Any], name: str) -> list[str]:
     row = rows[name]
     feedback = row["weight"] != 0
-    cells = [row["title"], f"{row['learning_rate']:.3g}"]
+    cells = [row["title"] + (" (edge)" if row.get("edge") else "")]
+    cells += [f"{row['learning_rate']:.3g}"]
     cells += [f"{row['weight']:.3g}" if feedback else ""]
     cells += [f"{row['term_norm'] / row['labeled_norm']:.2f}" if feedback else ""]
     cells += [f"{100 * row['positive']:.0f} %", f"{row['confidence']:.2f}"]
@@ -82,6 +91,12 @@ def _cells(rows: dict[str, Any], name: str) -> list[str]:
     pairs = [interval(difference(rows, name, model)) for model in ("student", "teacher")]
     cells += [f"{mean:+.2f} ± {half:.2f}" for mean, half in pairs]
     return cells[:-1] + ["0"] if name == "pseudo" else cells
+
+
+def _contrast(rows: dict[str, Any], name: str, other: str) -> str:
+    gaps = {m: np.subtract(rows[name][m], rows[other][m]) for m in ("student", "teacher")}
+    texts = {model: "{:+.2f} ± {:.2f}".format(*interval(gap)) for model, gap in gaps.items()}
+    return f"student {texts['student']}, teacher {texts['teacher']}"
 
 
 def _line(cells: Sequence[str]) -> str:

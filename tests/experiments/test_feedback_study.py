@@ -150,7 +150,7 @@ def test_all_variants_have_the_same_budget():
     counts = {
         name: len(set(studies.candidates(studies.Study(), name))) for name in training.VARIANTS
     }
-    assert set(counts.values()) == {42}
+    assert set(counts.values()) == {64}
     for name, variant in training.VARIANTS.items():
         signs = {np.sign(weight) for _, weight in studies.candidates(studies.Study(), name)}
         assert signs == {np.sign(variant.unit)}
@@ -190,7 +190,13 @@ def test_the_candidate_with_the_best_validation_mean_is_chosen(monkeypatch):
         return training.Runs(-student, student + noise, *[student] * 4)
 
     monkeypatch.setattr(studies, "train", fake)
-    assert studies.tune(studies.Study(), "discrete") == (0.002, 0.3)
+    study = studies.Study()
+    assert studies.tune(study, "discrete") == (0.002, 0.3)
+    assert studies.at_edge(study, "discrete", (0.002, 0.3))  # the lowest rate
+    rate = studies.LEARNING_RATES[3]
+    edges = [studies.at_edge(study, "discrete", (rate, w)) for w in (0.01, 0.3, 30.0)]
+    assert edges == [True, False, True]
+    assert not studies.at_edge(study, "pseudo", (studies.FINE_LEARNING_RATES[1], 0.0))
 
 
 def test_matched_terms_have_the_wanted_length():
@@ -231,16 +237,13 @@ def test_rows_are_of_the_seeds_and_the_table_says_what_they_hold(results):
     for rows in results["rounds"].values():
         assert list(rows) == list(training.VARIANTS)
         assert all(len(row["student"]) == len(QUICK.test_seeds) for row in rows.values())
-    matched = results["rounds"]["matched"]
-    assert {row["learning_rate"] for row in matched.values()} == {
-        results["rounds"]["tuned"]["supervised"]["learning_rate"]
-    }
-    # c = 0: teacher of both rows is the same, and so is the training
-    assert matched["pseudo"]["teacher"] == matched["supervised"]["teacher"]
+    tuned, matched = results["rounds"]["tuned"], results["rounds"]["matched"]
+    assert matched["supervised"] == tuned["supervised"]
+    rates = {row["learning_rate"] for name, row in matched.items() if name != "supervised"}
+    assert rates == {tuned["pseudo"]["learning_rate"]}
     text = report.table(results)
     line = next(line for line in text.splitlines() if "MPL, public sign" in line)
-    row = results["rounds"]["tuned"]["mpl_public"]
-    base = results["rounds"]["tuned"]["supervised"]["teacher"]
+    row, base = tuned["mpl_public"], tuned["supervised"]["teacher"]
     gaps = [a - b for a, b in zip(row["student"], base, strict=True)]
     assert f"| {sum(row['student']) / 4:.2f} | {sum(gaps) / 4:+.2f} ±" in line
 
