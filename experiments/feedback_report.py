@@ -15,6 +15,7 @@ _ROUNDS = {
 #: Pairs of variants, of which the first has what the second lacks.
 _PAIRS = {
     "what the gate adds to self-training": ("discrete", "constant"),
+    "what MPL adds to sampled pseudo labels": ("mpl", "pseudo_sample"),
     "what the right sign adds to the public one": ("mpl", "mpl_public"),
 }
 _COLUMNS = (
@@ -89,8 +90,7 @@ def _cells(rows: dict[str, Any], name: str) -> list[str]:
     if name == "supervised":
         return [*cells, "", ""]
     pairs = [interval(difference(rows, name, model)) for model in ("student", "teacher")]
-    cells += [f"{mean:+.2f} ± {half:.2f}" for mean, half in pairs]
-    return cells[:-1] + ["0"] if name == "pseudo" else cells
+    return cells + [f"{mean:+.2f} ± {half:.2f}" for mean, half in pairs]
 
 
 def _contrast(rows: dict[str, Any], name: str, other: str) -> str:
@@ -135,8 +135,6 @@ def figure(results: dict[str, Any], path: pathlib.Path) -> None:
         names = [name for name in rows if name != "supervised"]
         for place, name in enumerate(names):
             for model, color, shift in (("student", "C0", -0.14), ("teacher", "C1", 0.14)):
-                if name == "pseudo" and model == "teacher":
-                    continue  # the supervised network itself
                 gaps = difference(rows, name, model)
                 mean, half = interval(gaps)
                 y = place + shift

@@ -134,16 +134,7 @@ def run(study: Study, log: Any = print) -> dict[str, Any]:
         pair = tune(study, name)
         row = measure(study, name, *pair) | {"edge": at_edge(study, name, pair)}
         tuned[name] = told("tuned", row)
-    # The rate of the baseline whose student learns from pseudo labels, as all the others' do. At
-    # that of supervised training, which stops early by a low rate, students had not yet learned.
-    rate = tuned["pseudo"]["learning_rate"]
-    lanes = [(seed, rate, 0.0) for seed in study.tuning_seeds]
-    length = _MATCHED * float(_train(study, "pseudo", lanes, "validation").labeled_norm.mean())
-    matched = {name: tuned[name] for name in ("supervised", "pseudo")}
-    for name, variant in VARIANTS.items():
-        if variant.unit:
-            row = measure(study, name, rate, match(study, name, rate, length))
-            matched[name] = told("matched", row)
+    matched, length = _matched(study, tuned, told)
     known = study.problem._replace(labeled=study.problem.unlabeled, wrong=0.0)
     known_study = study._replace(problem=known)
     ceiling = measure(known_study, "supervised", *tune(known_study, "supervised"))
@@ -154,6 +145,19 @@ def run(study: Study, log: Any = print) -> dict[str, Any]:
         "rounds": {"tuned": tuned, "matched": matched},
         "ceiling": told("all points with true labels", ceiling),
     }
+
+
+def _matched(study: Study, tuned: dict[str, Any], told: Any) -> tuple[dict[str, Any], float]:
+    # The rate of the baseline whose student learns from pseudo labels, as all the others' do. At
+    # that of supervised training, which stops early by a low rate, students had not yet learned.
+    rate = tuned["pseudo"]["learning_rate"]
+    lanes = [(seed, rate, 0.0) for seed in study.tuning_seeds]
+    length = _MATCHED * float(_train(study, "pseudo", lanes, "validation").labeled_norm.mean())
+    rows = {name: tuned[name] for name in ("supervised", "pseudo")}
+    for name in [name for name in VARIANTS if name not in rows]:
+        weight = match(study, name, rate, length) if VARIANTS[name].unit else 0.0
+        rows[name] = told("matched", measure(study, name, rate, weight))
+    return rows, length
 
 
 def main(argv: list[str]) -> None:

@@ -43,6 +43,7 @@ VARIANTS = {
     # c = 0 leaves the teacher exactly what plain supervised training makes of it.
     "supervised": Variant("supervised", {"variant": "none"}, "teacher"),
     "pseudo": Variant("plain pseudo labels", {"variant": "none"}),
+    "pseudo_sample": Variant("sampled pseudo labels", {"variant": "none", "labels": "sample"}),
     "constant": Variant("self-training (c = 1)", {"variant": "constant"}, unit=1.0),
     # The student's learning rate, a factor of MPL's coefficient, goes into the weight.
     "mpl": Variant("MPL, continuous", _CONTINUOUS, unit=200.0),
