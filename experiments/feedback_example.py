@@ -16,7 +16,7 @@ PANELS = {"supervised": ("none", 0), "discrete feedback": ("discrete", 1), "exac
 
 
 def _moons(key, n):  # x [n, 2] on two half circles by turns, and on which one y [n, 1]
-    t, y = jnp.pi * jax.random.uniform(key, (n,)), jnp.arange(n) % 2.0
+    t, y = jnp.pi * jax.random.uniform(key, (n,)), jnp.tile(jnp.array([0.0, 1.0]), n // 2)
     x = jnp.stack([(1 - 2 * y) * jnp.cos(t) + y, (1 - 2 * y) * jnp.sin(t) + 0.5 * y], axis=1)
     return {"x": x + 0.1 * jax.random.normal(jax.random.fold_in(key, 1), x.shape), "y": y[:, None]}
 
@@ -48,10 +48,10 @@ def main(path, steps=2000, seeds=10):
     for axis, (title, (kind, model)) in zip(axes, PANELS.items(), strict=True):
         models, right, known, x = run(kind, steps, jnp.arange(seeds))
         z, _ = _apply(jax.tree.map(lambda w: w[0], models[model]), None, {"x": grid})
-        axis.contourf(*grid.T, jax.nn.sigmoid(z[..., 0]).T, 20, cmap="RdBu", vmin=0, vmax=1)
+        axis.contourf(*grid.T, jax.nn.sigmoid(z[..., 0]).T, jnp.linspace(0, 1, 21), cmap="RdBu")
         axis.scatter(*x["x"][0].T, s=2, color="0.3")
-        axis.scatter(*known["x"][0].T, s=60, c=known["y"][0], cmap="RdBu", edgecolors="k")
-        axis.set_title(f"{title} {right[0, model]:.1%} (all seeds: {right[:, model].mean():.1%})")
+        axis.scatter(*known["x"][0].T, c=known["y"][0], cmap="RdBu", edgecolors="w")
+        axis.set_title(f"{title} {right[0, model]:.1%} (mean {right[:, model].mean():.1%})", size=9)
     axes[0].figure.savefig(path, dpi=90)
 
 

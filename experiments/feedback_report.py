@@ -9,8 +9,8 @@ import scipy.stats
 
 START, END = "<!-- feedback study: written by experiments.feedback_study -->", "<!-- end -->"
 _ROUNDS = {
-    "tuned": "Each variant with the learning rate and weight that it chose",
-    "matched": "Feedback terms of one length, at the learning rate of plain pseudo labels",
+    "tuned": "Learning rate and weight as each variant chose them",
+    "matched": "One learning rate, feedback terms of one length",
 }
 #: Pairs of variants, of which the first has what the second lacks.
 _PAIRS = {
@@ -130,7 +130,7 @@ def figure(results: dict[str, Any], path: pathlib.Path) -> None:
     """
     plt = pyplot()
     rounds = results["rounds"]
-    fig, axes = plt.subplots(1, len(rounds), figsize=(10, 3.9), sharex=True, sharey=True)
+    fig, axes = plt.subplots(1, len(rounds), figsize=(10, 4.2), sharex=True, sharey=True)
     for axis, (key, rows) in zip(axes, rounds.items(), strict=True):
         names = [name for name in rows if name != "supervised"]
         for place, name in enumerate(names):
@@ -148,7 +148,7 @@ def figure(results: dict[str, Any], path: pathlib.Path) -> None:
     axes[0].invert_yaxis()
     for color, model in (("C0", "student"), ("C1", "teacher")):
         axes[-1].errorbar([], [], fmt="o", color=color, ms=4, label=model)
-    axes[-1].legend(fontsize=8, loc="best")
+    axes[-1].legend(fontsize=8, loc="lower right")
     fig.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(path, dpi=110)

@@ -169,8 +169,8 @@ def _take(points: Points, rows: jax.Array) -> Points:
 
 @functools.partial(jax.jit, static_argnums=0)
 @functools.partial(jax.vmap, in_axes=(None, 0, 0))
-def _train(name: str, lane: Lane, prepared: _Prepared) -> Trained:
-    step = feedback_step(VARIANTS[name].options, lane.learning_rate, lane.weight)
+def _train(options: tuple[tuple[str, Any], ...], lane: Lane, prepared: _Prepared) -> Trained:
+    step = feedback_step(dict(options), lane.learning_rate, lane.weight)
     rows = prepared.labeled_rows, prepared.unlabeled_rows
     keys = jax.random.split(problems.stream(lane.seed, _STEPS), len(rows[0]))
 
@@ -218,13 +218,14 @@ def train(
     count = max(n for n in range(1, len(jax.devices()) + 1) if size % n == 0)
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), ("lane",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("lane"))
+    options = tuple(VARIANTS[name].options.items())  # what two variants share is compiled once
     parts = []
     for start in range(0, len(lanes), size):
         part = list(lanes[start : start + size])
         seed, *floats = zip(*part, *part[-1:] * (size - len(part)), strict=True)
         columns = (np.array(seed, np.int32), *(np.array(f, np.float32) for f in floats))
         lane = jax.device_put(Lane(*columns), sharding)
-        trained = _train(name, lane, _prepare(problem, lengths, lane))
+        trained = _train(options, lane, _prepare(problem, lengths, lane))
         scores = [_score(problem, split, p, lane.seed) for p in (trained.teacher, trained.student)]
         runs = Runs(*scores, *trained[2:])
         parts.append([np.asarray(column)[: len(part)] for column in runs])

@@ -88,35 +88,37 @@ def test_weight_inside_the_loss_is_the_feedback_weight(name):
     labeled, unlabeled = (
         problems.draw(QUICK.problem, seed, split) for split in ("labeled", "unlabeled")
     )
-    start = problems.initial_params(QUICK.problem, seed), None
+    # two networks: soft labels of a copy would be the student's own, and their gradient 0
+    starts = [(problems.initial_params(QUICK.problem, jnp.int32(n)), None) for n in (1, 2)]
     ends = []
     for make in (training.feedback_step, plain_step):
         step = make(variant.options, rate, 0.7 * variant.unit)
-        update, state = jax.jit(step.update), step.init(start, start)
+        update, state = jax.jit(step.update), step.init(*starts)
         for number in range(3):
             state, _ = update(state, labeled, unlabeled, jax.random.key(number))
         ends.append(state)
-    for model in ("teacher", "student"):
+    for model, start in zip(("teacher", "student"), starts, strict=True):
         a, b = (jax.tree.leaves(getattr(state, model).params) for state in ends)
-        for x, y, z in zip(a, b, jax.tree.leaves(start), strict=True):
+        for x, y, z in zip(a, b, jax.tree.leaves(start[0]), strict=True):
             np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5)
             assert not np.allclose(x, z, atol=1e-3)
 
 
 def test_supervised_row_is_plain_supervised_training():
-    seed, rate, lengths = 2, 0.1, training.Lengths(start=0, steps=7, batch=8)
+    seed, rate = 2, 0.1
     lanes = [(seed, rate, 0.0)]
-    found = training.train(QUICK.problem, lengths, "supervised", lanes, "test", size=1)
+    found = training.train(QUICK.problem, QUICK.lengths, "supervised", lanes, "test", size=4)
     labeled = problems.draw(QUICK.problem, jnp.int32(seed), "labeled")
     params = problems.initial_params(QUICK.problem, jnp.int32(seed))
-    velocity = jax.tree.map(jnp.zeros_like, params)
 
     def loss(params, x, y):
         probs = jax.nn.sigmoid(problems.logits(params, x))
         return -jnp.mean(y * jnp.log(probs) + (1 - y) * jnp.log(1 - probs))
 
     key = jax.random.split(problems.stream(jnp.int32(seed), 20))[0]
-    for rows in jax.random.randint(key, (7, 8), 0, 32):
+    for number, rows in enumerate(jax.random.randint(key, (4 + 6, 8), 0, 32)):
+        if number in (0, 4):  # momentum begins anew where teacher and student part
+            velocity = jax.tree.map(jnp.zeros_like, params)
         gradient = jax.grad(loss)(params, labeled.x[rows], labeled.y[rows])
         velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradient)
         params = jax.tree.map(lambda p, v: p - rate * v, params, velocity)
@@ -200,11 +202,10 @@ def test_the_candidate_with_the_best_validation_mean_is_chosen(monkeypatch):
 
 
 def test_matched_terms_have_the_wanted_length():
-    study = QUICK._replace(lengths=training.Lengths(start=20, steps=30, batch=8))
-    for name in ("discrete_sample", "mpl_public"):
-        weight = studies.match(study, name, 0.05, 0.05)
-        lanes = [(seed, 0.05, weight) for seed in study.tuning_seeds]
-        runs = training.train(study.problem, study.lengths, name, lanes, "validation", size=4)
+    for name in ("discrete", "mpl_public"):
+        weight = studies.match(QUICK, name, 0.05, 0.05)
+        lanes = [(seed, 0.05, weight) for seed in QUICK.tuning_seeds]
+        runs = training.train(QUICK.problem, QUICK.lengths, name, lanes, "validation", size=4)
         assert abs(float(runs.term_norm.mean()) / 0.05 - 1) < 0.15
         assert np.sign(weight) == np.sign(training.VARIANTS[name].unit)
 
