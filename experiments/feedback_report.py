@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.stats
+from numpy.typing import ArrayLike
 
 START, END = "<!-- feedback study: written by experiments.feedback_study -->", "<!-- end -->"
 _ROUNDS = {
@@ -16,6 +17,7 @@ _ROUNDS = {
 _PAIRS = {
     "what the gate adds to self-training": ("discrete", "constant"),
     "what MPL adds to sampled pseudo labels": ("mpl", "pseudo_sample"),
+    "what exact adds to soft pseudo labels": ("exact", "pseudo_soft"),
     "what the right sign adds to the public one": ("mpl", "mpl_public"),
 }
 _COLUMNS = (
@@ -31,7 +33,7 @@ _COLUMNS = (
 )
 
 
-def interval(differences: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+def interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Mean of paired differences and half the width of its confidence interval.
 
     mean +- t_(n - 1) s / sqrt(n), s^2 = sum (d_i - mean)^2 / (n - 1)
@@ -60,7 +62,7 @@ def difference(rows: dict[str, Any], name: str, model: str) -> np.ndarray:
 
 
 def table(results: dict[str, Any]) -> str:
-    """Both rounds as Markdown tables, pairs of variants compared, and the ceiling."""
+    """Both rounds as Markdown tables, pairs of variants, signs at rising weights, and the ceiling."""
     lines = []
     for key, title in _ROUNDS.items():
         rows = results["rounds"][key]
@@ -69,6 +71,7 @@ def table(results: dict[str, Any]) -> str:
         for question, pair in _PAIRS.items():
             lines.append(f"- {question}: {_contrast(rows, *pair)}")
         lines.append("")
+    lines += _signs(results["signs"])
     ceiling = results["ceiling"]
     mean, half = interval(ceiling[ceiling["model"]])
     lines.append(
@@ -76,6 +79,25 @@ def table(results: dict[str, Any]) -> str:
         f'{mean:.2f} ± {half:.2f} %. "(edge)": the choice is an end of its row of candidates.'
     )
     return "\n".join(lines)
+
+
+def _signs(rows: Sequence[dict[str, Any]]) -> list[str]:
+    columns = (
+        "weight",
+        "term / labeled gradient",
+        "right sign",
+        "public sign",
+        "difference (95 %)",
+    )
+    lines = ["**MPL at rising weights: accuracy of the student, by sign**", "", *_rule(columns)]
+    for row in rows:
+        pair = row["mpl"], row["mpl_public"]
+        mean, half = interval(np.subtract(*(one["student"] for one in pair)))
+        lengths = [f"{one['term_norm'] / one['labeled_norm']:.2f}" for one in pair]
+        cells = [f"{pair[0]['weight']:g}", " and ".join(lengths)]
+        cells += [f"{np.mean(one['student']):.2f}" for one in pair]
+        lines.append(_line([*cells, f"{mean:+.2f} ± {half:.2f}"]))
+    return [*lines, ""]
 
 
 def _cells(rows: dict[str, Any], name: str) -> list[str]:

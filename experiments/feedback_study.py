@@ -6,7 +6,8 @@ python -m experiments.feedback_study --render   # table and figure again, from t
 
 Round "tuned": every variant chooses among equally many candidates by published labels of the tuning
 seeds. Round "matched": supervised training as it was, one learning rate for all others, and weights
-at which the term that feedback adds to the teacher's gradient is equally long on average.
+at which the term that feedback adds to the teacher's gradient is equally long on average. Then both
+signs of MPL at rising weights.
 """
 
 import itertools
@@ -38,6 +39,8 @@ WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FINE_LEARNING_RATES = tuple(float(x) for x in np.geomspace(0.001, 0.032, 64))
 #: Length of the feedback term in round "matched", in lengths of the labeled gradient.
 _MATCHED = 0.3
+#: Lengths, about, at which the two signs of MPL are compared.
+_SIGNS = (0.3, 1.0, 3.0, 10.0)
 
 
 class Study(NamedTuple):
@@ -135,6 +138,10 @@ def run(study: Study, log: Any = print) -> dict[str, Any]:
         row = measure(study, name, *pair) | {"edge": at_edge(study, name, pair)}
         tuned[name] = told("tuned", row)
     matched, length = _matched(study, tuned, told)
+    rate, pair = tuned["pseudo"]["learning_rate"], ("mpl", "mpl_public")
+    signs = [
+        {name: measure(study, name, rate, VARIANTS[name].unit * w) for name in pair} for w in _SIGNS
+    ]
     known = study.problem._replace(labeled=study.problem.unlabeled, wrong=0.0)
     known_study = study._replace(problem=known)
     ceiling = measure(known_study, "supervised", *tune(known_study, "supervised"))
@@ -143,6 +150,7 @@ def run(study: Study, log: Any = print) -> dict[str, Any]:
         "study": sizes | {"candidates": len(candidates(study, "supervised"))},
         "matched_length": length,
         "rounds": {"tuned": tuned, "matched": matched},
+        "signs": signs,
         "ceiling": told("all points with true labels", ceiling),
     }
 

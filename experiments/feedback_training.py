@@ -44,6 +44,7 @@ VARIANTS = {
     "supervised": Variant("supervised", {"variant": "none"}, "teacher"),
     "pseudo": Variant("plain pseudo labels", {"variant": "none"}),
     "pseudo_sample": Variant("sampled pseudo labels", {"variant": "none", "labels": "sample"}),
+    "pseudo_soft": Variant("soft pseudo labels", {"variant": "none", "labels": "soft"}),
     "constant": Variant("self-training (c = 1)", {"variant": "constant"}, unit=1.0),
     # The student's learning rate, a factor of MPL's coefficient, goes into the weight.
     "mpl": Variant("MPL, continuous", _CONTINUOUS, unit=200.0),
@@ -223,7 +224,7 @@ def train(
     for start in range(0, len(lanes), size):
         part = list(lanes[start : start + size])
         seed, *floats = zip(*part, *part[-1:] * (size - len(part)), strict=True)
-        columns = (np.array(seed, np.int32), *(np.array(f, np.float32) for f in floats))
+        columns = (jnp.array(seed, jnp.int32), *(jnp.array(f, jnp.float32) for f in floats))
         lane = jax.device_put(Lane(*columns), sharding)
         trained = _train(options, lane, _prepare(problem, lengths, lane))
         scores = [_score(problem, split, p, lane.seed) for p in (trained.teacher, trained.student)]

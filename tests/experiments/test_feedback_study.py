@@ -242,6 +242,8 @@ def test_rows_are_of_the_seeds_and_the_table_says_what_they_hold(results):
     assert matched["supervised"] == tuned["supervised"]
     rates = {row["learning_rate"] for name, row in matched.items() if name != "supervised"}
     assert rates == {tuned["pseudo"]["learning_rate"]}
+    for row in results["signs"]:
+        assert row["mpl"]["weight"] == -row["mpl_public"]["weight"] > 0
     text = report.table(results)
     line = next(line for line in text.splitlines() if "MPL, public sign" in line)
     row, base = tuned["mpl_public"], tuned["supervised"]["teacher"]
