@@ -1,0 +1,283 @@
+"""The study of feedback variants: its problem, its trainings, its intervals, and what it may look at."""
+
+import json
+import math
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments import feedback_problem as problems
+from experiments import feedback_report as report
+from experiments import feedback_study as studies
+from experiments import feedback_training as training
+from experiments.feedback_problem import Problem
+from piapdf_jax.feedback import discrete_feedback
+
+DOCS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs"
+QUICK = studies.QUICK
+
+
+@pytest.fixture(scope="module")
+def results():
+    lines = []
+    return studies.run(QUICK, lines.append)
+
+
+# The problem.
+
+
+def test_published_labels_are_wrong_at_the_stated_rate_and_truth_is_not():
+    clean = Problem(labeled=4000, wrong=0.0)
+    dirty = clean._replace(wrong=0.2)
+    truth, published = (problems.draw(p, jnp.int32(3), "labeled") for p in (clean, dirty))
+    np.testing.assert_array_equal(truth.x, published.x)
+    share = float(jnp.mean((truth.y != published.y).astype(jnp.float32)))
+    assert abs(share - 0.2) < 5 * math.sqrt(0.2 * 0.8 / truth.y.size)
+    for split in ("test", "unlabeled"):
+        same = [problems.draw(p, jnp.int32(3), split).y for p in (clean, dirty)]
+        np.testing.assert_array_equal(*same)
+
+
+def test_labels_come_at_their_rates_and_unlabeled_points_have_none():
+    problem = Problem(test=20000)
+    rates = np.asarray(problems.draw(problem, jnp.int32(0), "test").y).mean(axis=0)
+    np.testing.assert_allclose(rates, np.linspace(0.2, 0.5, 6), atol=0.02)
+    unlabeled = problems.draw(problem, jnp.int32(0), "unlabeled")
+    assert not np.asarray(problems.known_labels(unlabeled)[1]).any()
+
+
+def test_splits_and_seeds_share_no_point():
+    problem = Problem(labeled=50, unlabeled=50, validation=50, test=50)
+    points = [
+        tuple(np.asarray(row).tolist())
+        for seed in (0, 1)
+        for split in problems.SPLITS
+        for row in problems.draw(problem, jnp.int32(seed), split).x
+    ]
+    assert len(set(points)) == len(points) == 400
+
+
+def test_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="'train' is not one of"):
+        problems.draw(Problem(), jnp.int32(0), "train")
+
+
+# The trainings.
+
+
+def plain_step(options, learning_rate, weight):
+    """The same step with the weight where `discrete_feedback` takes it."""
+    network = problems.learner(optax.sgd(learning_rate, momentum=0.9))
+    scale = 1 / learning_rate if options["variant"] == "exact" else 1.0
+    return discrete_feedback(
+        network,
+        network,
+        known_labels=problems.known_labels,
+        feedback_weight=weight * scale,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, v in training.VARIANTS.items() if v.unit])
+def test_weight_inside_the_loss_is_the_feedback_weight(name):
+    variant, rate, seed = training.VARIANTS[name], 0.05, jnp.int32(1)
+    labeled, unlabeled = (
+        problems.draw(QUICK.problem, seed, split) for split in ("labeled", "unlabeled")
+    )
+    # two networks: soft labels of a copy would be the student's own, and their gradient 0
+    starts = [(problems.initial_params(QUICK.problem, jnp.int32(n)), None) for n in (1, 2)]
+    ends = []
+    for make in (training.feedback_step, plain_step):
+        step = make(variant.options, rate, 0.7 * variant.unit)
+        update, state = jax.jit(step.update), step.init(*starts)
+        for number in range(3):
+            state, _ = update(state, labeled, unlabeled, jax.random.key(number))
+        ends.append(state)
+    for model, start in zip(("teacher", "student"), starts, strict=True):
+        a, b = (jax.tree.leaves(getattr(state, model).params) for state in ends)
+        for x, y, z in zip(a, b, jax.tree.leaves(start[0]), strict=True):
+            np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5)
+            assert not np.allclose(x, z, atol=1e-3)
+
+
+def test_supervised_row_is_plain_supervised_training():
+    seed, rate = 2, 0.1
+    lanes = [(seed, rate, 0.0)]
+    found = training.train(QUICK.problem, QUICK.lengths, "supervised", lanes, "test", size=4)
+    labeled = problems.draw(QUICK.problem, jnp.int32(seed), "labeled")
+    params = problems.initial_params(QUICK.problem, jnp.int32(seed))
+
+    def loss(params, x, y):
+        probs = jax.nn.sigmoid(problems.logits(params, x))
+        return -jnp.mean(y * jnp.log(probs) + (1 - y) * jnp.log(1 - probs))
+
+    key = jax.random.split(problems.stream(jnp.int32(seed), 20))[0]
+    for number, rows in enumerate(jax.random.randint(key, (4 + 6, 8), 0, 32)):
+        if number in (0, 4):  # momentum begins anew where teacher and student part
+            velocity = jax.tree.map(jnp.zeros_like, params)
+        gradient = jax.grad(loss)(params, labeled.x[rows], labeled.y[rows])
+        velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, gradient)
+        params = jax.tree.map(lambda p, v: p - rate * v, params, velocity)
+    test = problems.draw(QUICK.problem, jnp.int32(seed), "test")
+    accuracy = float(problems.accuracy(params, test))
+    assert abs(float(found.teacher[0]) - accuracy) < 100 / test.y.size + 1e-3  # one cell at most
+
+
+def test_lanes_do_not_know_of_each_other():
+    lanes = [(seed, rate, 0.5) for seed in (0, 1, 2) for rate in (0.02, 0.2)]
+    together = training.train(QUICK.problem, QUICK.lengths, "discrete", lanes, "test", size=4)
+    for number in (0, 5):
+        alone = training.train(
+            QUICK.problem, QUICK.lengths, "discrete", [lanes[number]], "test", size=4
+        )
+        np.testing.assert_allclose(together.term_norm[number], alone.term_norm[0], rtol=1e-4)
+    assert len(set(together.labeled_norm.tolist())) == len(lanes)
+
+
+# What the study may look at.
+
+
+def test_tuning_seeds_are_no_test_seeds():
+    full = studies.Study()
+    assert len(set(full.tuning_seeds)) == 5 and len(set(full.test_seeds)) == 20
+    for study in (full, QUICK):
+        assert not set(study.tuning_seeds) & set(study.test_seeds)
+
+
+def test_all_variants_have_the_same_budget():
+    counts = {
+        name: len(set(studies.candidates(studies.Study(), name))) for name in training.VARIANTS
+    }
+    assert set(counts.values()) == {64}
+    for name, variant in training.VARIANTS.items():
+        signs = {np.sign(weight) for _, weight in studies.candidates(studies.Study(), name)}
+        assert signs == {np.sign(variant.unit)}
+    public, right = (training.VARIANTS[name] for name in ("mpl_public", "mpl"))
+    assert public.options == right.options and public.unit == -right.unit
+
+
+def test_choosing_draws_no_test_point_and_no_test_seed(monkeypatch):
+    drawn, draw = set(), problems.draw
+    jax.clear_caches()  # or a compiled training would draw unseen
+
+    def watched(problem, seed, split):
+        drawn.add(split)
+        return draw(problem, seed, split)
+
+    trained, train = set(), studies.train
+
+    def watched_train(problem, lengths, name, lanes, split, **options):
+        trained.update(lane[0] for lane in lanes)
+        return train(problem, lengths, name, lanes, split, **options)
+
+    monkeypatch.setattr(problems, "draw", watched)
+    monkeypatch.setattr(studies, "train", watched_train)
+    rate, weight = studies.tune(QUICK, "discrete")
+    assert (rate, weight) in studies.candidates(QUICK, "discrete")
+    studies.match(QUICK, "discrete", rate, 0.1)
+    assert drawn == {"labeled", "unlabeled", "validation"}
+    assert trained == set(QUICK.tuning_seeds)
+    studies.measure(QUICK, "discrete", rate, weight)
+    assert "test" in drawn and trained == {*QUICK.tuning_seeds, *QUICK.test_seeds}
+
+
+def test_the_candidate_with_the_best_validation_mean_is_chosen(monkeypatch):
+    def fake(problem, lengths, name, lanes, split, **options):
+        student = np.array([-abs(rate - 0.002) - abs(weight - 0.3) for _, rate, weight in lanes])
+        noise = np.array([0.5 if seed % 2 else -0.5 for seed, *_ in lanes])  # the same for all
+        return training.Runs(-student, student + noise, *[student] * 4)
+
+    monkeypatch.setattr(studies, "train", fake)
+    study = studies.Study()
+    assert studies.tune(study, "discrete") == (0.002, 0.3)
+    assert studies.at_edge(study, "discrete", (0.002, 0.3))  # the lowest rate
+    rate = studies.LEARNING_RATES[3]
+    edges = [studies.at_edge(study, "discrete", (rate, w)) for w in (0.01, 0.3, 30.0)]
+    assert edges == [True, False, True]
+    assert not studies.at_edge(study, "pseudo", (studies.FINE_LEARNING_RATES[1], 0.0))
+
+
+def test_matched_terms_have_the_wanted_length():
+    for name in ("discrete", "mpl_public"):
+        weight = studies.match(QUICK, name, 0.05, 0.05)
+        lanes = [(seed, 0.05, weight) for seed in QUICK.tuning_seeds]
+        runs = training.train(QUICK.problem, QUICK.lengths, name, lanes, "validation", size=4)
+        assert abs(float(runs.term_norm.mean()) / 0.05 - 1) < 0.15
+        assert np.sign(weight) == np.sign(training.VARIANTS[name].unit)
+
+
+# Numbers, table, figure.
+
+
+def test_interval_against_textbook_numbers():
+    d = [0.3, -0.1, 0.8, 0.4, 0.1]
+    mean = sum(d) / 5
+    variance = sum((x - mean) ** 2 for x in d) / 4
+    found = report.interval(d)
+    assert found[0] == pytest.approx(0.3)
+    assert found[1] == pytest.approx(2.776445 * math.sqrt(variance / 5), rel=1e-6)  # t_4 (0.975)
+    twenty = np.arange(20) % 2  # s^2 = 20 / 4 / 19
+    assert report.interval(twenty)[1] == pytest.approx(2.093024 * math.sqrt(5 / 19 / 20), rel=1e-6)
+    with pytest.raises(ValueError, match="not 1"):
+        report.interval([1.0])
+
+
+def test_interval_covers_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    pairs = [report.interval(row) for row in rng.normal(1.0, 2.0, (4000, 5))]
+    share = np.mean([abs(mean - 1.0) <= half for mean, half in pairs])
+    assert abs(share - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 4000)
+
+
+def test_rows_are_of_the_seeds_and_the_table_says_what_they_hold(results):
+    assert set(results["rounds"]) == {"tuned", "matched"}
+    for rows in results["rounds"].values():
+        assert list(rows) == list(training.VARIANTS)
+        assert all(len(row["student"]) == len(QUICK.test_seeds) for row in rows.values())
+    tuned, matched = results["rounds"]["tuned"], results["rounds"]["matched"]
+    assert matched["supervised"] == tuned["supervised"]
+    rates = {row["learning_rate"] for name, row in matched.items() if name != "supervised"}
+    assert rates == {tuned["pseudo"]["learning_rate"]}
+    for row in results["signs"]:
+        assert row["mpl"]["weight"] == -row["mpl_public"]["weight"] > 0
+    text = report.table(results)
+    line = next(line for line in text.splitlines() if "MPL, public sign" in line)
+    row, base = tuned["mpl_public"], tuned["supervised"]["teacher"]
+    gaps = [a - b for a, b in zip(row["student"], base, strict=True)]
+    assert f"| {sum(row['student']) / 4:.2f} | {sum(gaps) / 4:+.2f} ±" in line
+
+
+def test_numbers_survive_json_and_the_page_is_rewritten_in_place(results, tmp_path):
+    again = json.loads(json.dumps(results))
+    assert report.table(again) == report.table(results)
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{report.START}\nold\n{report.END}\nafter\n")
+    for text in ("first", "second"):
+        report.insert(page, text)
+    assert page.read_text() == f"before\n{report.START}\n\nsecond\n\n{report.END}\nafter\n"
+    page.write_text("no markers")
+    with pytest.raises(ValueError, match="has no lines"):
+        report.insert(page, "text")
+
+
+def test_the_table_in_the_documentation_is_that_of_its_numbers():
+    results = json.loads((DOCS / "feedback_study.json").read_text())
+    assert report.table(results) in (DOCS / "feedback.md").read_text()
+    assert tuple(results["study"]["test_seeds"]) == studies.TEST_SEEDS
+    assert tuple(results["study"]["tuning_seeds"]) == studies.TUNING_SEEDS
+    assert results["study"]["problem"] == json.loads(json.dumps(Problem()._asdict()))
+    assert results["study"]["lengths"] == training.Lengths()._asdict()
+
+
+def test_figure_is_drawn(results, tmp_path):
+    pytest.importorskip("matplotlib")
+    import cv2
+
+    path = tmp_path / "pictures" / "figure.png"
+    report.figure(results, path)
+    image = cv2.imread(str(path))
+    assert image.shape[1] > 800 and len(np.unique(image.reshape(-1, 3), axis=0)) > 20
