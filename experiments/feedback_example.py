@@ -56,4 +56,4 @@ def main(path, steps=2000, seeds=10):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1] if len(sys.argv) > 1 else "feedback_example.png")
