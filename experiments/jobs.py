@@ -1,4 +1,4 @@
-"""A training of a method made concrete: its stage, its data, what it takes, and its digest."""
+"""Makes the trainings of a configuration, each with its stage, its data and what it takes."""
 
 import dataclasses
 import functools
@@ -8,92 +8,20 @@ from typing import Any
 
 import jax
 
-import piapdf_jax
 from data_builders.prepare import BUILDERS
 from experiments.config import ConfigError, ExperimentConfig
+from experiments.job import Job, Part
 from experiments.methods import TRAININGS
 from piapdf_jax import folds
 from piapdf_jax.data import source, streams
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.piap import ModelConfig
 from piapdf_jax.models.pretrained import resolve
-from piapdf_jax.runtime import exports
-from piapdf_jax.stages.base import Stage
 from piapdf_jax.stages.discrete_feedback import FeedbackOptions, FeedbackStage
 from piapdf_jax.stages.identity import IdentityStage
 from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.pi2_refine import PI2Refine
 from piapdf_jax.stages.piap import PIAPStage
-
-_CORE = pathlib.Path(piapdf_jax.__file__).parent
-_STAGE_FILES = {
-    "pi1": "pi1_generator.py",
-    "pi2": "pi2_refine.py",
-    "identity": "identity.py",
-    "au": "piap.py",
-    "feedback": "discrete_feedback.py",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Some records of a data set: where it lies, and a split expression of it."""
-
-    dataset: str
-    folder: pathlib.Path
-    split: str
-
-    def records(self) -> source.Records:
-        """Opens them."""
-        return source.Records(self.folder, self.split)
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """One training, ready to run.
-
-    Attributes:
-        name: of the training.
-        stage: what trains.
-        seed: of its random streams and data order.
-        section: its section of the configuration.
-        train: what it trains on, and for feedback the unlabeled pools after it.
-        pools: unlabeled pools with their share of x_u.
-        test: what its export is scored on.
-        takes: trainings whose exports it needs.
-        settings: everything of the configuration that its numbers depend on.
-    """
-
-    name: str
-    stage: Stage
-    seed: int
-    section: Any
-    train: Part
-    test: Part
-    takes: tuple[str, ...]
-    settings: dict[str, Any]
-    pools: tuple[tuple[Part, float], ...] = ()
-
-    def digest(self, taken: dict[str, str], *, cache: pathlib.Path) -> str:
-        """What the export is found by: settings, data, exports taken, and the sources that decide numbers."""
-        data = [
-            [part.dataset, part.split, source.fingerprint(part.folder, cache=cache), share]
-            for part, share in ((self.train, 1.0), *self.pools)
-        ]
-        kind = TRAININGS[self.name].kind
-        files = [*sorted((_CORE / "models").glob("*.py")), *sorted((_CORE / "data").glob("*.py"))]
-        names = ("losses.py", "feedback.py", "batch.py", "keys.py", "stages/base.py")
-        files += [_CORE / name for name in (*names, f"stages/{_STAGE_FILES[kind]}")]
-        return exports.digest_of(
-            {
-                "training": self.name,
-                "settings": self.settings,
-                "seed": self.seed,
-                "data": data,
-                "takes": {name: taken[name] for name in self.takes},
-                "sources": exports.source_digest(files),
-            }
-        )
 
 
 class Jobs:

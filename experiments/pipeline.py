@@ -17,7 +17,8 @@ from absl import logging as absl_logging
 from data_builders.prepare import prepare
 from experiments import pictures, report, scoring
 from experiments.config import ConfigError, ExperimentConfig
-from experiments.jobs import Job, Jobs
+from experiments.job import Job
+from experiments.jobs import Jobs
 from experiments.methods import METHODS, TRAININGS, ordered
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.keys import named_key

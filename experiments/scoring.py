@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.jobs import Job
+from experiments.job import Job
 from piapdf_jax import metrics
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_columns
 from piapdf_jax.batch import Batch, unit_images

@@ -8,10 +8,9 @@ from piapdf_jax.models.layers import (
     SeparableBlock,
     batch_norm,
     prior_logit,
-    resize,
-    upsample,
     wide,
 )
+from piapdf_jax.models.resizing import resize, upsample
 
 
 class PIDecoder(nn.Module):

@@ -13,10 +13,9 @@ from piapdf_jax.models.layers import (
     SeparableBlock,
     batch_norm,
     prior_logit,
-    resize,
-    upsample,
     wide,
 )
+from piapdf_jax.models.resizing import resize, upsample
 
 
 class UNet(nn.Module):

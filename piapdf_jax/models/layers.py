@@ -6,7 +6,6 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from piapdf_jax.models.depthwise import depthwise, pointwise
 from piapdf_jax.models.parameters import initializer
@@ -200,13 +199,17 @@ class SqueezeExcite(nn.Module):
         return x * nn.sigmoid(Pointwise(x.shape[-1], use_bias=True, name="expand")(gate))
 
 
-class FullBlock(nn.Module):
-    """Full convolution with BatchNorm and swish: [..., C] -> [..., features]."""
+class _Block(nn.Module):
+    """What a block of one filter is made from."""
 
     features: int
     kernel_size: int = 3
     stride: int = 1
     momentum: float = 0.99
+
+
+class FullBlock(_Block):
+    """Full convolution with BatchNorm and swish: [..., C] -> [..., features]."""
 
     @nn.compact
     def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
@@ -215,13 +218,8 @@ class FullBlock(nn.Module):
         return nn.swish(batch_norm("conv_norm", mode=mode, momentum=self.momentum)(x))
 
 
-class SeparableBlock(nn.Module):
+class SeparableBlock(_Block):
     """Depthwise and 1x1 convolution, each with BatchNorm and swish: [..., C] -> [..., features]."""
-
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
-    momentum: float = 0.99
 
     @nn.compact
     def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
@@ -252,56 +250,3 @@ def stochastic_depth(x: jax.Array, uniform: jax.Array, rate: float) -> jax.Array
 def prior_logit(prior: float) -> float:
     """Logit of a share of positives, ``log(p / (1 - p))``: where such logits best start."""
     return math.log(prior / (1.0 - prior))
-
-
-def resize(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Bilinear resize with half-pixel centers, antialiased where it shrinks.
-
-    Two products with constant matrices: the gradient is two products with their transposes, which
-    every platform computes deterministically, where a gather would scatter in its gradient.
-
-    Args:
-        x: [B, H, W, C] floats.
-        height: rows of the result.
-        width: columns of the result.
-
-    Returns:
-        [B, height, width, C].
-    """
-    if x.shape[1] != height:
-        rows = jnp.asarray(_interpolation(x.shape[1], height), x.dtype)
-        x = jnp.einsum("oh,bhwc->bowc", rows, x)
-    if x.shape[2] != width:
-        columns = jnp.asarray(_interpolation(x.shape[2], width), x.dtype)
-        x = jnp.einsum("pw,bowc->bopc", columns, x)
-    return x
-
-
-def upsample(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Enlarge: nearest neighbour where both factors are whole, else bilinear.
-
-    Args:
-        x: [B, H, W, C].
-        height: rows of the result.
-        width: columns of the result.
-
-    Returns:
-        [B, height, width, C].
-    """
-    b, h, w, c = x.shape
-    if height % h or width % w:
-        return resize(x, height, width)
-    # Copies side by side: the gradient is a sum of slices, which XLA turns into one loop. That of a
-    # broadcast is a reduction over two axes, which takes twice as long in the decoder on a CPU.
-    x = jnp.stack([x] * (width // w), 3).reshape(b, h, width, c)
-    return jnp.stack([x] * (height // h), 2).reshape(b, height, width, c)
-
-
-def _interpolation(size: int, out: int) -> np.ndarray:
-    """Matrix [out, size] of bilinear interpolation along one axis; every row sums to 1."""
-    scale = size / out
-    support = max(scale, 1.0)
-    centers = (np.arange(out) + 0.5) * scale - 0.5
-    distance = np.abs(centers[:, None] - np.arange(size)[None]) / support
-    weights = np.maximum(0.0, 1.0 - distance)
-    return weights / weights.sum(1, keepdims=True)

@@ -21,9 +21,10 @@ from piapdf_jax.models.decoder import PIDecoder
 from piapdf_jax.models.dw_unet import DWUNet
 from piapdf_jax.models.efficientnet import EfficientNet, feature_side
 from piapdf_jax.models.heads import Head, IdentityClasses, arcface_logits
-from piapdf_jax.models.layers import check_mode, resize, wide
+from piapdf_jax.models.layers import check_mode, wide
 from piapdf_jax.models.parameters import initialize
 from piapdf_jax.models.pretrained import pretrained_encoder
+from piapdf_jax.models.resizing import resize
 
 #: (parameters, running statistics) of one network.
 Part = tuple[Any, Any]
