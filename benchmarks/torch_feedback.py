@@ -45,7 +45,7 @@ class TorchFeedback:
         ]
 
     def _logits(self, net: Any) -> torch.Tensor:
-        return net({"image": self.images}, loss=False)
+        return net({"image": self.images, "labels": self.labels}, loss=False)
 
     def _step(self, which: int, net: Any, loss: torch.Tensor) -> None:
         loss.backward()

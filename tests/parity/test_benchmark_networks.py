@@ -40,3 +40,17 @@ def test_a_wrong_weight_is_found() -> None:
     wrong = {"a": np.ones(3), "b": np.array([[0, 0], [0, 3.0]])}
     assert error(right, right) == 0
     assert error(wrong, right) == pytest.approx(np.sqrt(3))
+
+
+def test_the_feedback_step_of_pytorch_trains_both() -> None:
+    from benchmarks.cases import sizes
+    from benchmarks.torch_feedback import TorchFeedback
+
+    case = Case("feedback", 32, 2, model="nano", way="contiguous")
+    side = TorchFeedback(case, sizes(case), "contiguous")
+    before = [
+        [p.detach().clone() for p in net.parameters()] for net in (side.teacher, side.student)
+    ]
+    assert side.train() > 0
+    for old, net in zip(before, (side.teacher, side.student), strict=True):
+        assert any((a != b).any() for a, b in zip(old, net.parameters(), strict=True))
