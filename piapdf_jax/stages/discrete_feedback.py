@@ -25,8 +25,8 @@ from piapdf_jax.models.piap import ModelConfig, init_part, network_apply
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
 from piapdf_jax.stages.base import Exported, OptimizerConfig, Scores
 
-#: ``OptimizerConfig.eps_root`` of the student for ``variant="exact"``: AdamW's derivative is infinite
-#: at a gradient of 0 without it.
+#: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
+#: infinite at a gradient of 0 without it.
 _EPS_ROOT = 1e-8
 
 
@@ -172,6 +172,7 @@ def _bound(stage: FeedbackStage) -> FeedbackStep:
     student = stage.student_optimizer
     if options["variant"] == "exact":
         options["labels"] = None  # soft ones, the only ones it can differentiate
+    if options["variant"] == "exact" or options["direction"] == "update":
         student = dataclasses.replace(student, eps_root=max(student.eps_root, _EPS_ROOT))
     # The other ways to measure come scaled by the student's step already.
     scaled = options["variant"] == "continuous" and options["direction"] == "gradient"
