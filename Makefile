@@ -1,6 +1,6 @@
 # Thin over the commands that README.md gives for people without make.
 #
-#   make demo | test | lint | parity | beam | clean      [PYTHON=python3.12]
+#   make demo | test | soak | lint | parity | beam | clean      [PYTHON=python3.12]
 #
 # The default interpreter has the environment .venv; one named by PYTHON= has its own, .venv-3.12 and so on.
 # Apache Beam wants older releases of what others use, so it lies apart, in .venv-beam or .venv-3.12-beam.
@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 # What an environment is made of: with neither changed, nothing is installed again.
 DECLARED := setup.cfg pyproject.toml
 
-.PHONY: demo test lint parity beam beam-tests clean fresh
+.PHONY: demo test soak lint parity beam beam-tests clean fresh
 # Two targets that install into one environment must not do so at once.
 .NOTPARALLEL:
 
@@ -23,8 +23,11 @@ demo: $(VENV)/core.stamp
 	$(BIN)/python -m experiments.piapdf --config=demo
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 -m "not x64 and not parity and not beam"
+	$(BIN)/python -m pytest -n 2 -m "not x64 and not parity and not beam and not soak"
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m x64
+
+soak: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -n 2 --dist=load -m soak -rP tests/soak
 
 parity: $(VENV)/parity.stamp
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m parity tests/parity

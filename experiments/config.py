@@ -27,10 +27,14 @@ class ConfigError(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainSection:
-    """Length, batch and optimizer of one training; the paper gives none of them, these are ours."""
+    """Length, batch and optimizer of one training; the paper gives none of them, these are ours.
+
+    ``accumulate`` batches make one update.
+    """
 
     steps: int
     batch_size: int = 32
+    accumulate: int = 1
     learning_rate: float = 1e-3
     warmup: float = 0.05
     weight_decay: float = 1e-4
@@ -48,6 +52,7 @@ class TrainSection:
             clip_norm=self.clip_norm,
             kind=self.optimizer,
             momentum=self.momentum,
+            accumulate=self.accumulate,
         )
 
 
@@ -130,10 +135,11 @@ class EvalSection:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSection:
-    """What only says how a run goes: intervals of logging and saving."""
+    """What only says how a run goes: intervals of logging and saving, how many steps may be skipped."""
 
     log_every: int = 50
     checkpoint_every: int = 1000
+    max_skipped: int = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,11 +191,16 @@ class ExperimentConfig:
                 f"model.pretrained={model.pretrained!r} is neither a file nor one of"
                 f" {', '.join(known)}"
             )
-        for name in ("baseline", "pi3", "ap", "piap", "disfa"):
+        for name in ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "piap", "df", "disfa"):
+            section = getattr(self, name)
             try:
-                getattr(self, name).weights()
+                section.optimizer_config().build()
+                if isinstance(section, AUSection):
+                    section.weights()
             except ValueError as error:
                 raise ConfigError(f"{name}: {error}") from error
+        if self.df.accumulate != 1:
+            raise ConfigError("df.accumulate must be 1: feedback is what one step of the student does")
 
     @property
     def aus(self) -> tuple[int, ...]:

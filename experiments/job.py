@@ -59,8 +59,13 @@ class Job:
     settings: dict[str, Any]
     pools: tuple[tuple[Part, float], ...] = ()
 
-    def digest(self, taken: dict[str, str], *, cache: pathlib.Path) -> str:
-        """What the export is found by: settings, data, exports taken, and the sources that decide numbers."""
+    def identity(self, taken: dict[str, str], *, cache: pathlib.Path) -> dict[str, Any]:
+        """All that decides its numbers: settings, data, exports taken, and sources; its digest names the export.
+
+        Args:
+            taken: digests by training name.
+            cache: file of known checksums of shards.
+        """
         data = [
             [part.dataset, part.split, source.fingerprint(part.folder, cache=cache), share]
             for part, share in ((self.train, 1.0), *self.pools)
@@ -69,13 +74,11 @@ class Job:
         files = [*sorted((_CORE / "models").glob("*.py")), *sorted((_CORE / "data").glob("*.py"))]
         names = ("losses.py", "feedback.py", "batch.py", "keys.py", "stages/base.py")
         files += [_CORE / name for name in (*names, f"stages/{_STAGE_FILES[kind]}")]
-        return exports.digest_of(
-            {
-                "training": self.name,
-                "settings": self.settings,
-                "seed": self.seed,
-                "data": data,
-                "takes": {name: taken[name] for name in self.takes},
-                "sources": exports.source_digest(files),
-            }
-        )
+        return {
+            "training": self.name,
+            "settings": self.settings,
+            "seed": self.seed,
+            "data": data,
+            "takes": {name: taken[name] for name in self.takes},
+            "sources": exports.source_digest(files),
+        }

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -240,19 +240,16 @@ class Jobs:
             hosts=jax.process_count(),
         )
 
-    def stream(self, job: Job) -> Callable[[int], Iterator[Any]]:
-        """Start step -> iterator of training batches."""
+    def batches(self, job: Job) -> streams.Stream:
+        """Step -> training batch of this host, and the names of its frames."""
         reading, records = self.reading(job, training=True), job.train.records()
         if TRAININGS[job.name].kind == "identity":
-            batches: Any = streams.IdentityStream(records, reading)
-        elif TRAININGS[job.name].kind == "feedback":
+            return streams.IdentityStream(records, reading)
+        if TRAININGS[job.name].kind == "feedback":
             pools = tuple((part.records(), share) for part, share in job.pools)
-            batches = streams.FeedbackStream(
-                records, pools, self.config.df.relabel_fraction, reading
-            )
-        else:
-            batches = streams.LabeledStream(records, reading)
-        return lambda step: streams.iterate(batches, step, workers=reading.workers)
+            recycled = self.config.df.relabel_fraction
+            return streams.FeedbackStream(records, pools, recycled, reading)
+        return streams.LabeledStream(records, reading)
 
 
 def _checked(make: Callable[..., Any], **settings: Any) -> Any:

@@ -21,6 +21,13 @@ _DATA_DIR = flags.DEFINE_string(
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "where runs and exports are written")
 _NAME = flags.DEFINE_string("name", "", "name of the run folder (default: the configuration's)")
 _STAGES = flags.DEFINE_list("stages", [], "train only these, comma separated (default: all)")
+_PROFILE = flags.DEFINE_integer("profile", 0, "profile so many steps of each training", 0)
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "several hosts, found from Slurm, a TPU pod or Kubernetes"
+)
+_COORDINATOR = flags.DEFINE_string("coordinator", "", "several hosts by hand: ADDRESS:PORT of host 0")
+_HOSTS = flags.DEFINE_integer("hosts", 1, "with --coordinator: how many hosts", 1)
+_HOST = flags.DEFINE_integer("host", 0, "with --coordinator: which this one is, from 0", 0)
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "print the resolved configuration, stop")
 
 
@@ -33,7 +40,8 @@ def main(argv: list[str]) -> None:
     # JAX loads here, not above: spawned reader processes import this file again.
     from experiments import config as configs
     from experiments import pipeline
-    from piapdf_jax.runtime.loop import Interrupted
+    from piapdf_jax.runtime import hosts
+    from piapdf_jax.runtime.signals import Interrupted
 
     try:
         config = configs.load(_CONFIG.value, _SET.value)
@@ -41,13 +49,20 @@ def main(argv: list[str]) -> None:
             print(pipeline.config_json(config))
             return
         pipeline.setup(config)
+        if _DISTRIBUTED.value or _COORDINATOR.value:
+            hosts.start(coordinator=_COORDINATOR.value, hosts=_HOSTS.value, host=_HOST.value)
+        pipeline.silence_other_hosts()
         pipeline.Pipeline(
             config,
             data_dir=os.path.expanduser(_DATA_DIR.value),
             runs_dir=_RUNS_DIR.value,
             name=_NAME.value or config.name,
             stages=tuple(_STAGES.value),
+            profile=_PROFILE.value,
         ).run()
+    except hosts.HostLost as gone:
+        print(f"error: {gone}", file=sys.stderr)
+        hosts.leave(3)
     except pipeline.USER_ERRORS as error:
         _fail(" ".join(str(error).split()))
     except Interrupted as stopped:

@@ -20,10 +20,14 @@ from experiments.config import ConfigError, ExperimentConfig
 from experiments.job import Job
 from experiments.jobs import Jobs
 from experiments.methods import METHODS, TRAININGS, ordered
+from piapdf_jax.data import streams
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.keys import named_key
 from piapdf_jax.models.weight_files import WeightsError
-from piapdf_jax.runtime import allocator, compile_cache, exports, loop, mesh
+from piapdf_jax.runtime import allocator, compile_cache, exports, hosts, loop, mesh
+from piapdf_jax.runtime.checkpoints import differences
+from piapdf_jax.runtime.disk import DiskError
+from piapdf_jax.runtime.skips import NotFinite
 from piapdf_jax.stages.base import Exported
 
 USER_ERRORS = (
@@ -31,6 +35,9 @@ USER_ERRORS = (
     WeightsError,
     MissingDataset,
     CorruptShard,
+    DiskError,
+    NotFinite,
+    streams.ReaderDied,
     FileNotFoundError,
     PermissionError,
 )
@@ -44,10 +51,17 @@ def setup(config: ExperimentConfig) -> None:
         allocator.keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     log.setLevel(logging.INFO)
-    absl_logging.set_verbosity(absl_logging.ERROR)
+    # Orbax logs each of its many writes that fail; the one error that ends the run says it all.
+    absl_logging.set_verbosity(absl_logging.FATAL)
     for name in ("jax", "orbax"):
         logging.getLogger(name).setLevel(logging.ERROR)
     compile_cache.enable()
+
+
+def silence_other_hosts() -> None:
+    """Lets one host alone report; after the hosts have met."""
+    if not hosts.primary():
+        log.setLevel(logging.WARNING)
 
 
 def config_json(config: ExperimentConfig) -> str:
@@ -64,6 +78,7 @@ class Pipeline:
         runs_dir: RUNS; holds ``exports/`` and one folder a run.
         name: of the run folder.
         stages: train only these; () for all.
+        profile: steps of each training to profile.
     """
 
     def __init__(
@@ -74,6 +89,7 @@ class Pipeline:
         runs_dir: str,
         name: str,
         stages: tuple[str, ...] = (),
+        profile: int = 0,
     ) -> None:
         unknown = [stage for stage in stages if stage not in TRAININGS]
         if unknown:
@@ -81,12 +97,18 @@ class Pipeline:
         self.config = config
         self.runs = pathlib.Path(runs_dir).resolve()
         self.folder = self.runs / name
-        self.jobs = Jobs(config, data_dir, lambda dataset: prepare(dataset, data_dir=data_dir))
+        self.jobs = Jobs(config, data_dir, self._prepare)
         self.stages = stages or ordered(config.methods)
         self.mesh = mesh.data_mesh()
-        self._tensorboard = importlib.util.find_spec("tensorboardX") is not None
+        self.running = loop.Running(
+            log_every=config.run.log_every,
+            checkpoint_every=config.run.checkpoint_every,
+            max_skipped=config.run.max_skipped,
+            profile_steps=profile,
+            tensorboard=importlib.util.find_spec("tensorboardX") is not None,
+        )
         self._made: dict[str, Job] = {}
-        self._digests: dict[str, str] = {}
+        self._identities: dict[str, dict[str, Any]] = {}
         self._exported: dict[str, Exported] = {}
 
     def run(self) -> dict[str, Any]:
@@ -96,12 +118,11 @@ class Pipeline:
             What ``results.json`` holds.
         """
         began = time.monotonic()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.json").write_text(config_json(self.config))
-        (self.folder / "versions.json").write_text(json.dumps(versions(), indent=2))
+        self._write("config.json", config_json(self.config))
+        self._write("versions.json", json.dumps(versions(), indent=2))
         wanted = [name for name in ordered(self.config.methods) if name in self.stages]
         self._check(wanted)
-        if not self._tensorboard:
+        if not self.running.tensorboard:
             log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
         results: dict[str, Any] = {
             "config": self.config.name,
@@ -115,11 +136,23 @@ class Pipeline:
             report.log_training(log, name, results["trainings"][name])
         results["rows"] = [m for m in self.config.methods if METHODS[m][-1] in wanted]
         if {"pi1", "pi2"} <= set(wanted):
-            results["picture"] = str(self._picture())
+            results["picture"] = str(self.folder / "pi_maps.png")
+            hosts.first("picture", self._picture)
         results["seconds"] = round(time.monotonic() - began, 1)
-        (self.folder / "results.json").write_text(json.dumps(results, indent=1))
-        report.print_results(results, self.folder)
+        self._write("results.json", json.dumps(results, indent=1))
+        if hosts.primary():
+            report.print_results(results, self.folder)
         return results
+
+    def _prepare(self, dataset: str) -> None:
+        hosts.first("data set", lambda: prepare(dataset, data_dir=self.jobs.data_dir))
+
+    def _write(self, name: str, text: str) -> None:
+        """Writes a file of the run folder, on one host."""
+        if hosts.primary():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
 
     def _check(self, wanted: list[str]) -> None:
         """Finds what is missing before hours go into the first training."""
@@ -137,13 +170,18 @@ class Pipeline:
             self._made[name] = self.jobs.make(name)
         return self._made[name]
 
-    def digest(self, name: str) -> str:
-        """The digest of a training's export."""
-        if name not in self._digests:
+    def identity(self, name: str) -> dict[str, Any]:
+        """All that decides a training's numbers."""
+        if name not in self._identities:
             job = self.job(name)
             taken = {other: self.digest(other) for other in job.takes}
-            self._digests[name] = job.digest(taken, cache=self.runs / ".checksums.json")
-        return self._digests[name]
+            identity = job.identity(taken, cache=self.runs / ".checksums.json")
+            self._identities[name] = identity
+        return self._identities[name]
+
+    def digest(self, name: str) -> str:
+        """The digest of a training's export."""
+        return exports.digest_of(self.identity(name))
 
     def exported(self, name: str) -> Exported:
         """The parts of a finished training, read from disk.
@@ -166,37 +204,55 @@ class Pipeline:
         folder = self.folder / name / digest
         path = exports.find_export(self.runs, name, digest)
         if path is None:
-            consumed = {other: self.digest(other) for other in job.takes}
-            log.info("%s: training, digest %s", TRAININGS[name].title, digest)
-            fitted = loop.fit(
-                job.stage,
-                self.jobs.stream(job),
-                name=name,
-                steps=job.section.steps,
-                key=named_key(jax.random.key(job.seed), name),
-                inputs={other: self.exported(other) for other in job.takes},
-                folder=folder,
-                log_every=self.config.run.log_every,
-                checkpoint_every=self.config.run.checkpoint_every,
-                batch_size=job.section.batch_size,
-                digest=digest,
-                mesh=self.mesh,
-                tensorboard=self._tensorboard,
-            )
-            info = {"digest": digest, "consumed": consumed, "report": fitted.report}
-            info["data"] = [f"{job.train.dataset}[{job.train.split}]"]
-            info["data"] += [f"{part.dataset}[{part.split}]" for part, _ in job.pools]
-            info["weights"] = self.jobs.model.pretrained
-            path = exports.write_export(
-                self.runs, name, digest, job.stage.export(fitted.state), info
-            )
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            path = self._fit(job, digest, folder)
         else:
             log.info("%s: export %s is there, not trained again", TRAININGS[name].title, digest)
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path / "export.json", folder / "export.json")
+        self._write(f"{name}/{digest}/export.json", (path / "export.json").read_text("utf-8"))
         self._exported[name], info = exports.read_export(path)
         return info
+
+    def _fit(self, job: Job, digest: str, folder: pathlib.Path) -> pathlib.Path:
+        """Trains, and writes the export; returns its folder."""
+        name, consumed = job.name, {other: self.digest(other) for other in job.takes}
+        self._tell_of_others(name, folder)
+        identity = json.dumps(self.identity(name), indent=1)
+        self._write(f"{name}/{digest}/identity.json", identity)
+        log.info("%s: training, digest %s", TRAININGS[name].title, digest)
+        batches = self.jobs.batches(job)
+        fitted = loop.fit(
+            job.stage,
+            lambda step: streams.iterate(batches, step, workers=self.config.data.workers),
+            name=name,
+            steps=job.section.steps,
+            key=named_key(jax.random.key(job.seed), name),
+            inputs={other: self.exported(other) for other in job.takes},
+            folder=folder,
+            batch_size=job.section.batch_size,
+            config=self.identity(name),
+            running=self.running,
+            mesh=self.mesh,
+            frames=batches.frames,
+        )
+        info = {"digest": digest, "consumed": consumed, "report": fitted.report}
+        info["data"] = [f"{job.train.dataset}[{job.train.split}]"]
+        info["data"] += [f"{part.dataset}[{part.split}]" for part, _ in job.pools]
+        info["weights"] = self.jobs.model.pretrained
+        path = exports.write_export(self.runs, name, digest, job.stage.export(fitted.state), info)
+        hosts.first("checkpoints", lambda: shutil.rmtree(folder / "checkpoints", True))
+        return path
+
+    def _tell_of_others(self, name: str, folder: pathlib.Path) -> None:
+        """Says why checkpoints of a training that stopped under another configuration are not taken."""
+        here = json.loads(json.dumps(self.identity(name)))
+        for other in folder.parent.glob("*/identity.json"):
+            steps = [path.name for path in other.parent.glob("checkpoints/[0-9]*")]
+            if other.parent == folder or not steps:
+                continue
+            found = differences(json.loads(other.read_text("utf-8")), here)
+            log.warning(
+                "%s: checkpoints in %s belong to another configuration and are not taken: %s",
+                *(name, other.parent, "; ".join(found)),
+            )
 
     def _score(self, name: str) -> dict[str, Any]:
         job, kind = self.job(name), TRAININGS[name].kind
@@ -225,17 +281,19 @@ class Pipeline:
             return truth_path(self.jobs.data_dir, job.test.dataset.split("/")[1])
         return None
 
-    def _picture(self) -> pathlib.Path:
-        path = self.folder / "pi_maps.png"
+    def _picture(self) -> None:
         generators = {
             "PI Generator 0": (self.job("pi1").stage, self.exported("pi1")),
             "PI Generator 1": (self.job("pi2").stage, self.exported("pi2")),
         }
         reading = dataclasses.replace(
-            self.jobs.reading(self.job("pi2"), training=False), maps=self.config.aus
+            self.jobs.reading(self.job("pi2"), training=False),
+            maps=self.config.aus,
+            host=0,
+            hosts=1,
         )
+        path = self.folder / "pi_maps.png"
         pictures.pi_maps(path, self.job("pi2").test.records(), reading, generators)
-        return path
 
 
 def versions() -> dict[str, str]:

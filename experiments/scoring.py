@@ -16,6 +16,7 @@ from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_co
 from piapdf_jax.batch import Batch, unit_images
 from piapdf_jax.data import source, streams
 from piapdf_jax.runtime.evaluate import Evaluation, evaluate
+from piapdf_jax.runtime.hosts import gathered
 from piapdf_jax.runtime.writers import Progress
 from piapdf_jax.stages.base import Exported, Stage
 
@@ -66,7 +67,8 @@ def maps_moved(
             change = np.abs(np.asarray(new) - np.asarray(old))[np.asarray(batch.valid) > 0]
             means.append(change.mean(axis=(1, 2, 3)))
             largest = max(largest, float(change.max()))
-    return {"mean_abs": float(np.concatenate(means).mean()), "max_abs": largest}
+    everywhere = gathered(np.concatenate(means)).mean()
+    return {"mean_abs": float(everywhere), "max_abs": float(gathered(np.array([largest])).max())}
 
 
 def verification(job: Job, exported: Exported, reading: streams.Reading) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Settings that every test shares, in the environment, so that started processes share them too."""
 
+import dataclasses
+import fcntl
 import os
 import pathlib
 
@@ -40,3 +42,37 @@ def _float_width(request: pytest.FixtureRequest) -> None:
     wide = any(request.node.get_closest_marker(name) for name in ("x64", "parity"))
     if wide and not jax.config.jax_enable_x64:
         pytest.fail("this test needs 64-bit floats: run it with JAX_ENABLE_X64=1")
+
+
+#: People of each synthetic data set that tests read.
+PEOPLE = {"bp4d": 2, "disfa": 1, "afew_va": 4, "webface": 4, "lfw": 12}
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A data directory with every synthetic data set, a few people each."""
+    import tensorflow_datasets as tfds
+
+    from data_builders.synthetic_faces import synthetic_faces_dataset_builder as faces
+
+    shared = tmp_path_factory.getbasetemp()
+    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "small_data"
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for config in faces.Builder.BUILDER_CONFIGS:
+            if (
+                config.name in PEOPLE
+                and not (folder / "synthetic_faces" / f"small_{config.name}").exists()
+            ):
+                small = dataclasses.replace(
+                    config,
+                    name=f"small_{config.name}",
+                    kind=config.name,
+                    people=PEOPLE[config.name],
+                )
+                builder = faces.Builder(config=small, data_dir=str(folder))
+                builder.workers = 1
+                tfds.disable_progress_bar()
+                builder.download_and_prepare(file_format="array_record")
+    return folder

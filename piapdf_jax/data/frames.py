@@ -56,6 +56,14 @@ class Frame(NamedTuple):
     landmarks: np.ndarray | None
 
 
+def frame_name(record: dict[str, Any]) -> str:
+    """Subject/task/frame of a record, or name/number in a face recognition set."""
+    if "name" in record:
+        return f"{record['name'].decode()}/{record['number']}"
+    place = (record["subject"].decode(), record["task"].decode(), str(record["frame"]))
+    return "/".join(part for part in place if part)
+
+
 def load_frame(
     records: Records, row: int, reading: Reading, rng: np.random.Generator | None = None
 ) -> Frame:

@@ -6,13 +6,20 @@ no iterator state is kept and no filter stands in a stream.
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from piapdf_jax.batch import Batch, FeedbackBatch, IdentityBatch
-from piapdf_jax.data.frames import Reading, host_slots, read_batch, read_identities
+from piapdf_jax.data.frames import (
+    Reading,
+    frame_name,
+    host_slots,
+    read_batch,
+    read_identities,
+)
 from piapdf_jax.data.source import Records
 
 
@@ -42,6 +49,18 @@ def epoch_rows(size: int, batch_size: int, seed: int, step: int, *, ahead: int =
     return np.resize(rows[start : start + batch_size], batch_size)
 
 
+class Stream(Protocol):
+    """Batches as a function of the global step."""
+
+    def __call__(self, step: int) -> Any:
+        """This host's share of the batch of a step, from 0."""
+        ...
+
+    def frames(self, step: int) -> dict[str, list[str]]:
+        """Names of the frames of a step, of all hosts, by part of the batch."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class LabeledStream:
     """Step to ``Batch``: coded frames with labels, or any frames for their predefined maps."""
@@ -52,8 +71,14 @@ class LabeledStream:
     def __call__(self, step: int) -> Batch:
         """The batch of one step."""
         r = self.reading
-        rows = epoch_rows(len(self.records), r.batch_size, r.seed, step)
-        return read_batch([(self.records, row, False) for row in rows], r, step=step)
+        return read_batch([(self.records, row, False) for row in self._rows(step)], r, step=step)
+
+    def _rows(self, step: int) -> np.ndarray:
+        return epoch_rows(len(self.records), self.reading.batch_size, self.reading.seed, step)
+
+    def frames(self, step: int) -> dict[str, list[str]]:
+        """Names of the frames of one step."""
+        return {"frames": [frame_name(self.records[row]) for row in self._rows(step)]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +131,14 @@ class FeedbackStream:
             unlabeled=read_batch(places, self.reading, step=step, name=1),
         )
 
+    def frames(self, step: int) -> dict[str, list[str]]:
+        """Names of the frames of one step, labeled and unlabeled."""
+        labeled, places = self.rows(step)
+        return {
+            "labeled": [frame_name(self.coded[row]) for row in labeled],
+            "unlabeled": [frame_name(records[row]) for records, row, _ in places],
+        }
+
 
 @dataclasses.dataclass(frozen=True)
 class IdentityStream:
@@ -116,9 +149,14 @@ class IdentityStream:
 
     def __call__(self, step: int) -> IdentityBatch:
         """The batch of one step."""
-        r = self.reading
-        rows = epoch_rows(len(self.records), r.batch_size, r.seed, step)
-        return read_identities(self.records, rows, r, step=step)
+        return read_identities(self.records, self._rows(step), self.reading, step=step)
+
+    def _rows(self, step: int) -> np.ndarray:
+        return epoch_rows(len(self.records), self.reading.batch_size, self.reading.seed, step)
+
+    def frames(self, step: int) -> dict[str, list[str]]:
+        """Names of the pictures of one step."""
+        return {"frames": [frame_name(self.records[row]) for row in self._rows(step)]}
 
 
 def iterate(
@@ -133,19 +171,50 @@ def iterate(
         workers: processes; 0 uses two threads of this one. The batches are the same either way.
 
     Returns:
-        An iterator with ``close()``.
+        An iterator with ``close()``; its ``next`` raises ``ReaderDied`` when a worker process is gone.
     """
     import grain
 
     dataset = grain.MapDataset.range(start_step, stop).map(stream)
     options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
     steps = dataset.to_iter_dataset(options)
-    if workers:
-        steps = steps.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
-            worker_init_fn=_start_worker,
-        )
-    return iter(steps)
+    if not workers:
+        return iter(steps)
+    steps = steps.mp_prefetch(
+        grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
+        worker_init_fn=_start_worker,
+    )
+    return _Watched(iter(steps))
+
+
+class ReaderDied(RuntimeError):
+    """A reader process ended without an error of its own; the message says how."""
+
+
+class _Watched:
+    """An iterator over worker processes that tells a dead one from an error in one."""
+
+    def __init__(self, steps: Any) -> None:
+        self._steps = steps
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._steps)
+        except RuntimeError as error:
+            found = re.search(r"exit ?code:? ?(-?\d+)", str(error), re.IGNORECASE)
+            if found is None:
+                raise
+            raise ReaderDied(
+                f"a process that reads data died with exit code {found[1]} (-9: killed, most often"
+                " for want of memory): lower data.workers or the batch size; the same command goes"
+                " on from the last checkpoint"
+            ) from error
+
+    def close(self) -> None:
+        self._steps.close()
 
 
 def _start_worker(index: int, count: int) -> None:

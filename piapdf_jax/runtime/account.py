@@ -1,11 +1,13 @@
 """What a training accounts for: its time, its counts, its loss and what moved."""
 
 import dataclasses
+import resource
 import time
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 
 @dataclasses.dataclass
@@ -21,6 +23,7 @@ class Clock:
 
     def __post_init__(self) -> None:
         self._last, self._step = time.monotonic(), None
+        self._said = (0.0, 0.0)
 
     @property
     def running(self) -> bool:
@@ -42,6 +45,14 @@ class Clock:
         """Adds what the training took before it was stopped."""
         for name, value in saved.items():
             setattr(self, name, getattr(self, name) + value)
+        self._said = (self.seconds, self.wait_seconds)
+
+    def wait_share(self) -> float:
+        """Share of the time since the last call that was spent waiting for input."""
+        seconds, waited = self._said
+        self._said = (self.seconds, self.wait_seconds)
+        passed = self.seconds - seconds
+        return (self.wait_seconds - waited) / passed if passed > 0 else 0.0
 
     def rate(self, batch_size: int) -> float:
         """Images a second, the first step of each process left out."""
@@ -72,6 +83,15 @@ class Totals:
     def go_on(self, saved: dict[str, Any]) -> None:
         """Starts from the sums of a checkpoint."""
         self._sums = {name: np.asarray(sums) for name, sums in saved.items()}
+
+
+def peak_memory(mesh: Mesh) -> float:
+    """Most memory ever held, in GiB: of the fullest local device, or of this process on a CPU."""
+    told = [device.memory_stats() for device in mesh.local_devices]
+    peaks = [stats["peak_bytes_in_use"] for stats in told if stats and "peak_bytes_in_use" in stats]
+    # Linux tells a process's peak in KiB.
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return round(max(peaks, default=own) / 2**30, 3)
 
 
 def loss_ends(rows: list[dict[str, Any]]) -> tuple[float | None, float | None]:

@@ -1,5 +1,7 @@
 """State of a training under way (Orbax): written beside the steps, restored on any devices."""
 
+import contextlib
+import json
 import logging
 import os
 import pathlib
@@ -10,7 +12,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from piapdf_jax.runtime.disk import naming_disk_errors
 from piapdf_jax.runtime.exports import tree_digest
+from piapdf_jax.runtime.hosts import first
 
 log = logging.getLogger("piapdf.checkpoints")
 
@@ -27,21 +31,27 @@ class Checkpoints:
     """The last few states of one training, as a context manager.
 
     Saving copies the state to the host and writes while the next steps run. A folder belongs to
-    one digest.
+    one configuration, which every checkpoint carries.
 
     Args:
         folder: made where it is not there.
         every: steps between two saves that ``due`` asks for; 0 for none.
-        digest: of the training's configuration.
+        config: all that decides the training's numbers, as JSON holds it.
         keep: how many are kept.
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], *, every: int, digest: str, keep: int = 2
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        every: int,
+        config: dict[str, Any],
+        keep: int = 2,
     ) -> None:
         self.folder = pathlib.Path(folder).absolute()
-        self.every, self.digest = every, digest
+        self.every, self.config = every, json.loads(json.dumps(config))
         self._newest: int | None = None
+        self._nbytes = 0
         options = ocp.CheckpointManagerOptions(
             cleanup_tmp_directories=True,
             preservation_policy=checkpoint_managers.LatestN(keep),
@@ -55,8 +65,24 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Waits until what was saved is on disk."""
-        self._manager.close()
+        """Waits until what was saved is on disk.
+
+        Raises:
+            DiskError: where the disk has refused it.
+        """
+        with self._naming(self._newest):
+            self._manager.close()
+
+    def _naming(self, step: int | None) -> contextlib.AbstractContextManager[None]:
+        """Names a checkpoint that the disk refuses, and what is there without it."""
+        whole = [
+            other
+            for other in self.folder.glob("*")
+            if other.name.isdigit() and other.name != str(step)
+        ]
+        newest = max((int(other.name) for other in whole), default=None)
+        kept = "" if newest is None else f"the checkpoint of step {newest} is whole"
+        return naming_disk_errors(self.folder / str(step), self._nbytes, kept)
 
     def due(self, step: int) -> bool:
         """Whether a state is to be saved after this step."""
@@ -71,18 +97,24 @@ class Checkpoints:
             meta: what JSON holds.
 
         Raises:
-            OSError: where this or the save before could not be written.
+            DiskError: where the disk has refused the save before, or refuses this one at once.
+            OSError: where a later checkpoint is there.
         """
         if step == self._newest:
             return
         # A copy of our own: the state is donated to the next step while Orbax still writes.
         host = jax.tree.map(np.array, state)
-        known = {"digest": self.digest, "step": step, "content": tree_digest(host)}
+        known = {"config": self.config, "step": step, "content": tree_digest(host)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave({**meta, **known})
         )
-        if not self._manager.save(step, args=args):
-            raise OSError(f"checkpoint {self.folder / str(step)} was refused: a later one is there")
+        with self._naming(self._newest):
+            self._manager.wait_until_finished()
+        self._nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(host))
+        with self._naming(step):
+            if not self._manager.save(step, args=args):
+                path = self.folder / str(step)
+                raise OSError(f"checkpoint {path} was refused: a later one is there")
         self._newest = step
 
     def restore_latest(self, target: Any) -> Restored | None:
@@ -95,7 +127,7 @@ class Checkpoints:
             The checkpoint, or None where there is none.
 
         Raises:
-            ValueError: where the checkpoints belong to another digest.
+            ValueError: where the checkpoints belong to another configuration, naming what differs.
         """
         abstract = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
@@ -119,11 +151,12 @@ class Checkpoints:
         # First what it belongs to: the state of another training would not fit the target.
         meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
         meta = dict(meta["meta"])
-        digest, content = meta.pop("digest"), meta.pop("content")
-        if digest != self.digest:
+        config, content = meta.pop("config"), meta.pop("content")
+        if config != self.config:
             raise _ForeignCheckpoint(
-                f"checkpoint {self.folder / str(step)} belongs to digest {digest}, not to"
-                f" {self.digest}: take another folder or delete this one"
+                f"checkpoint {self.folder / str(step)} belongs to another configuration:"
+                f" {'; '.join(differences(config, self.config))}."
+                " Take another folder or delete this one"
             )
         state = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
@@ -144,10 +177,28 @@ class Checkpoints:
             "checkpoint %s cannot be read (%s: %s); put aside as %s, the one before it is taken",
             *(path, type(error).__name__, reason, aside.name),
         )
-        if jax.process_index() == 0:
-            path.rename(aside)
+        first("checkpoint put aside", lambda: path.rename(aside))
         self._manager.reload()
 
 
 class _ForeignCheckpoint(Exception):
     """A checkpoint of another training."""
+
+
+def differences(there: Any, here: Any, name: str = "") -> list[str]:
+    """Fields in which two configurations differ, as ``name is A there, B here``.
+
+    Args:
+        there: what JSON holds.
+        here: the same, of this run.
+        name: of the field that both are.
+    """
+    if there == here:
+        return []
+    if isinstance(there, dict) and isinstance(here, dict):
+        found = []
+        for key in sorted({*there, *here}):
+            inner = f"{name}.{key}" if name else str(key)
+            found += differences(there.get(key), here.get(key), inner)
+        return found
+    return [f"{name} is {json.dumps(there)} there, {json.dumps(here)} here"]

@@ -15,6 +15,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from piapdf_jax.runtime.disk import naming_disk_errors, sync_tree
+from piapdf_jax.runtime.hosts import barrier, primary
 from piapdf_jax.stages.base import Exported
 
 _FIELDS = ("params", "batch_stats")
@@ -124,6 +126,9 @@ def write_export(
 
     Returns:
         The folder of the export.
+
+    Raises:
+        DiskError: where the disk refuses it.
     """
     folder = _folder(runs_dir, training, digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -132,20 +137,22 @@ def write_export(
         name: dict(zip(_FIELDS, jax.tree.map(np.array, part), strict=True))
         for name, part in exported.items()
     }
-    content = tree_digest(parts)
+    known = {"training": training, "digest": digest, "parts": sorted(parts)}
+    known["content"] = tree_digest(parts)
+    nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(parts))
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(temporary / "parts", parts)
-        if jax.process_index() == 0:
-            known = {"training": training, "digest": digest, "parts": sorted(parts)}
-            text = json.dumps({**known, "content": content, **info}, indent=1)
-            (temporary / "export.json").write_text(text, encoding="utf-8")
-            _rename_first(temporary, folder)
+        with naming_disk_errors(folder, nbytes, "its training's last checkpoint is whole"):
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(temporary / "parts", parts)
+            if primary():
+                text = json.dumps({**known, **info}, indent=1)
+                (temporary / "export.json").write_text(text, encoding="utf-8")
+                sync_tree(temporary)
+                _rename_first(temporary, folder)
     finally:
-        if jax.process_index() == 0:
+        if primary():
             shutil.rmtree(temporary, ignore_errors=True)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("piapdf_jax export")
+    barrier("export")
     return folder
 
 

@@ -6,22 +6,27 @@ import dataclasses
 import logging
 import os
 import pathlib
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from piapdf_jax.batch import unit_images
 from piapdf_jax.keys import named_key
-from piapdf_jax.runtime.account import Clock, Totals, loss_ends, moved_leaves, trained_parts
+from piapdf_jax.runtime.account import (
+    Clock,
+    Totals,
+    loss_ends,
+    moved_leaves,
+    peak_memory,
+    trained_parts,
+)
 from piapdf_jax.runtime.checkpoints import Checkpoints
 from piapdf_jax.runtime.exports import tree_digest
+from piapdf_jax.runtime.hosts import lost, primary
 from piapdf_jax.runtime.mesh import (
     check_divides,
     data_mesh,
@@ -29,28 +34,43 @@ from piapdf_jax.runtime.mesh import (
     replicate,
     shard_batch,
 )
+from piapdf_jax.runtime.profiling import Profile
+from piapdf_jax.runtime.signals import Interrupted, StopSignals
+from piapdf_jax.runtime.skips import Frames, Skips
 from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
 from piapdf_jax.stages.base import Exported, Stage
 
 log = logging.getLogger("piapdf.loop")
 
 #: Fields of ``metrics.jsonl`` that say when, not what: two equal runs differ in these alone.
-WALL_CLOCK = ("seconds", "images_per_second")
-_AHEAD = 2  # steps that the host may run before the device
+WALL_CLOCK = (
+    "seconds",
+    "first_step_seconds",
+    "images_per_second",
+    "input_wait",
+    "peak_memory_gib",
+)
+# Steps that the host may run before the device: their batches are on the device when it wants them.
+_AHEAD = 2
 
 
-class Interrupted(Exception):
-    """A training was asked to stop, and has saved its state.
+@dataclasses.dataclass(frozen=True)
+class Running:
+    """What only says how a training runs; no number of it depends on this.
 
     Attributes:
-        name: of the training.
-        step: updates done and saved.
-        signum: the signal that asked.
+        log_every: steps between two lines of metrics; the first and last step always have one.
+        checkpoint_every: steps between two checkpoints; 0 for one at the end alone.
+        max_skipped: more steps than this without a finite loss and gradient end the training.
+        profile_steps: so many steps are profiled, once the first has compiled; 0 for none.
+        tensorboard: also write TensorBoard files where tensorboardX is installed.
     """
 
-    def __init__(self, name: str, step: int, steps: int, signum: int) -> None:
-        super().__init__(f"{name}: stopped and saved at step {step} of {steps}")
-        self.name, self.step, self.signum = name, step, signum
+    log_every: int = 50
+    checkpoint_every: int = 1000
+    max_skipped: int = 20
+    profile_steps: int = 0
+    tensorboard: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,49 +84,16 @@ class Fitted:
             means over the first and last 5% of the logged lines; ``metrics_start`` and
             ``metrics_end``, the first and last of them whole; ``seconds``, ``init_seconds``,
             ``first_step_seconds`` (compilation), ``wait_seconds`` (for input) and
-            ``images_per_second`` (first step left out), over all restarts; ``skipped`` steps;
-            ``trained``, {part: {leaves, moved, max_abs_change}}; ``frozen_unchanged``, bitwise;
+            ``images_per_second`` (first step left out), over all restarts; ``peak_memory_gib``,
+            of the fullest device, or of the process on a CPU; ``skipped`` steps;
+            ``trained``, {part: {leaves, moved, max_abs_change}}; ``state``, a digest of the whole
+            of it; ``frozen_unchanged``, bitwise;
             ``totals``, sums over all steps of the metrics named ``count_*``.
     """
 
     state: Any
     frozen: Exported
     report: dict[str, Any]
-
-
-class StopSignals:
-    """While it is entered, a first SIGINT or SIGTERM only notes itself; a second acts as before."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopSignals":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _note(self, number: int, frame: Any) -> None:
-        self.received = number
-        self.__exit__()
-        log.warning("stopping after this step; a second signal stops at once")
-
-    def agreed(self, together: bool) -> int | None:
-        """The signal that any host received, or None.
-
-        Args:
-            together: whether every host asks after this step; several hosts stop only then.
-        """
-        if jax.process_count() == 1 or not together:
-            return self.received if jax.process_count() == 1 else None
-        everywhere = multihost_utils.process_allgather(np.int32(self.received or 0))
-        return int(np.max(everywhere)) or None
 
 
 def fit(
@@ -118,12 +105,11 @@ def fit(
     key: jax.Array,
     inputs: dict[str, Exported],
     folder: str | os.PathLike[str],
-    log_every: int,
-    checkpoint_every: int,
     batch_size: int,
-    digest: str,
+    config: dict[str, Any],
+    running: Running = Running(),
     mesh: Mesh | None = None,
-    tensorboard: bool = True,
+    frames: Frames | None = None,
 ) -> Fitted:
     """Trains a stage, or goes on where its last checkpoint stands.
 
@@ -134,40 +120,49 @@ def fit(
         steps: how many updates.
         key: typed key of the training; every step gets its own.
         inputs: exported parts by training name.
-        folder: gets ``metrics.jsonl``, ``checkpoints/`` and ``tensorboard/``.
-        log_every: steps between two lines of metrics; the first and last step always have one.
-        checkpoint_every: steps between two checkpoints; 0 for one at the end alone.
+        folder: gets ``metrics.jsonl``, ``checkpoints/``, ``tensorboard/``, and ``profile/`` and
+            ``not_finite/`` where there is cause.
         batch_size: of the global batch.
-        digest: of all that decides the training's numbers; a checkpoint of another is refused.
+        config: all that decides the training's numbers, as JSON holds it; a checkpoint of another
+            is refused.
+        running: how it runs.
         mesh: devices; None for the first of this host.
-        tensorboard: also write TensorBoard files where tensorboardX is installed.
+        frames: step -> names of its frames, for the message about numbers that are not finite.
 
     Returns:
         The trained state and a report.
 
     Raises:
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
-        ValueError: where a checkpoint belongs to another digest, or the batch does not divide over
-            the devices.
+        NotFinite: when too many steps had to be skipped; the batch of the last one is saved.
+        DiskError: when the disk refuses a checkpoint or a line of metrics.
+        HostLost: when another host is gone.
+        ValueError: where a checkpoint belongs to another configuration, or the batch does not
+            divide over the devices.
     """
     devices = data_mesh(jax.local_devices()[:1]) if mesh is None else mesh
     check_divides(batch_size, devices.size)
     folder = pathlib.Path(folder)
     run = _Run(stage, name, steps, batch_size, devices)
     run.start(key, inputs)
-    primary = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(
-            Checkpoints(folder / "checkpoints", every=checkpoint_every, digest=digest)
+            Checkpoints(folder / "checkpoints", every=running.checkpoint_every, config=config)
         )
         run.resume(checkpoints)
-        writer = open_writers(folder, step=run.step, primary=primary, tensorboard=tensorboard)
+        tensorboard = running.tensorboard
+        writer = open_writers(folder, step=run.step, primary=primary(), tensorboard=tensorboard)
         stack.callback(writer.close)
         if run.step < steps:
-            progress = Progress(name, run.step, steps, batch_size, shown=primary)
+            progress = Progress(name, run.step, steps, batch_size, shown=primary())
             stack.enter_context(progress)
             batches = stack.enter_context(contextlib.closing(stream(run.step)))  # pyright: ignore
-            run.train(batches, key, checkpoints, writer, progress, max(1, log_every))
+            run.profile = stack.enter_context(Profile(folder / "profile", running.profile_steps))
+            run.skips = Skips(name, running.max_skipped, folder / "not_finite", stream, frames)
+            try:
+                run.train(batches, key, checkpoints, writer, progress, max(1, running.log_every))
+            except jax.errors.JaxRuntimeError as error:
+                raise lost(error) or error from error
     return Fitted(run.state, run.frozen, run.report(read_jsonl(folder / "metrics.jsonl")))
 
 
@@ -182,6 +177,9 @@ class _Run:
         self.frozen: Exported = {}
         self.clock = Clock()
         self.totals = Totals()
+        self.under_way: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
+        self.profile: Profile
+        self.skips: Skips
 
     def start(self, key: jax.Array, inputs: dict[str, Exported]) -> None:
         """Initialises; copies, so that donation never reaches the exports a state starts from."""
@@ -214,52 +212,81 @@ class _Run:
         log_every: int,
     ) -> None:
         """Steps until the end or a signal; the host may be a few steps ahead of the devices."""
-        behind: collections.deque[Any] = collections.deque()
+        self.skips.count = self._skipped(self.totals.sums())
         with StopSignals() as stop:
             while self.step < self.steps:
-                behind.append(self._advance(batches, key))
-                if len(behind) > _AHEAD:
-                    jax.block_until_ready(behind.popleft())
+                metrics = self._advance(batches, key)
+                self._settle(_AHEAD)
                 row = None
                 if self.step in (1, self.steps) or self.step % log_every == 0:
-                    row = self._row(behind[-1])
+                    row = self._row(metrics)
                     writer.write(self.step, row)
                 progress.update(self.step, row)
                 asked = stop.agreed(row is not None)
                 if asked or checkpoints.due(self.step) or self.step == self.steps:
+                    self._settle(0)
                     writer.sync()
                     self._save(checkpoints)
                 if asked:
                     raise Interrupted(self.name, self.step, self.steps, asked)
 
+    def _settle(self, ahead: int) -> None:
+        """Waits until at most so many steps are under way, and looks at what the others skipped."""
+        while len(self.under_way) > ahead:
+            step, metrics = self.under_way.popleft()
+            jax.block_until_ready(metrics)
+            self.skips.add(step, self._skipped(metrics))
+
+    @staticmethod
+    def _skipped(counts: dict[str, Any]) -> int:
+        skipped = [np.sum(n) for name, n in counts.items() if name.endswith("skipped")]
+        return int(sum(skipped))
+
     def _advance(self, batches: Iterator[Any], key: jax.Array) -> dict[str, jax.Array]:
-        began = time.monotonic()
-        batch = next(batches, None)
-        if batch is None:
-            raise RuntimeError(f"{self.name}: data ended at step {self.step} of {self.steps}")
-        self.clock.wait_seconds += time.monotonic() - began
+        batch = self._next(batches)
         batch = unit_images(shard_batch(self.mesh, batch))
         key = named_key(key, "train_step", self.step)
         if self.mesh.devices.flat[0].platform == "cpu":
             # A step whose inputs wait runs in another thread, whose heap keeps no freed memory.
             jax.block_until_ready((batch, key))
         first, began = not self.clock.running, time.monotonic()
-        state, metrics = self.stage.train_step(self.state, self.frozen, batch, key)
-        self.state = keep_replicated(self.mesh, state)
+        with self.profile.step(self.step, first) as wait:
+            state, metrics = self.stage.train_step(self.state, self.frozen, batch, key)
+            self.state = keep_replicated(self.mesh, state)
+            if wait:
+                jax.block_until_ready(metrics)
         self.step += 1
         if first:  # compilation
-            jax.block_until_ready(metrics)
             self.clock.first_step_seconds += time.monotonic() - began
             self.clock.lap(self.step)
         self.totals.add(metrics)
+        self.under_way.append((self.step, metrics))
         return metrics
 
+    def _next(self, batches: Iterator[Any]) -> Any:
+        """The next batch; waiting for it counts where the devices had nothing else to do."""
+        began = time.monotonic()
+        batch = next(batches, None)
+        if batch is None:
+            raise RuntimeError(f"{self.name}: data ended at step {self.step} of {self.steps}")
+        last = jax.tree.leaves(self.under_way[-1][1]) if self.under_way else []
+        if all(leaf.is_ready() for leaf in last):
+            self.clock.wait_seconds += time.monotonic() - began
+        return batch
+
     def _row(self, metrics: dict[str, jax.Array]) -> dict[str, Any]:
-        self.totals.sums()
+        """A step's metrics as JSON holds them; counts are those of all steps so far."""
         row = {name: value.tolist() for name, value in sorted(jax.device_get(metrics).items())}
+        row |= self.totals.sums()
         self.clock.lap(self.step)
-        rate = self.clock.rate(self.batch_size)
-        return {**row, "seconds": round(self.clock.seconds, 3), "images_per_second": round(rate, 2)}
+        clock = {
+            "seconds": round(self.clock.seconds, 3),
+            "first_step_seconds": round(self.clock.first_step_seconds, 3),
+            "images_per_second": round(self.clock.rate(self.batch_size), 2),
+            "input_wait": round(self.clock.wait_share(), 4),
+            "peak_memory_gib": peak_memory(self.mesh),
+        }
+        return {**row, **clock}
 
     def _save(self, checkpoints: Checkpoints) -> None:
         self.clock.lap(self.step)
@@ -270,7 +297,6 @@ class _Run:
         """What the training did, from what is known at its end and its lines of metrics."""
         loss_start, loss_end = loss_ends(rows)
         totals = self.totals.sums()
-        skipped = [np.sum(sums) for name, sums in totals.items() if name.endswith("skipped")]
         self.clock.lap()
         return {
             "steps": self.step,
@@ -283,8 +309,10 @@ class _Run:
                 for name in ("seconds", "init_seconds", "first_step_seconds", "wait_seconds")
             },
             "images_per_second": round(self.clock.rate(self.batch_size), 2),
-            "skipped": int(sum(skipped)),
+            "peak_memory_gib": peak_memory(self.mesh),
+            "skipped": self._skipped(totals),
             "trained": moved_leaves(self.initial, trained_parts(self.state)),
+            "state": tree_digest(self.state),
             "frozen_unchanged": tree_digest(self.frozen) == self.frozen_digest,
             "totals": totals,
         }

@@ -1,5 +1,6 @@
 """Where metrics go: JSON lines always, TensorBoard where it is installed."""
 
+import contextlib
 import json
 import logging
 import math
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
+from piapdf_jax.runtime.disk import naming_disk_errors
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
@@ -54,17 +56,24 @@ class JsonlWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [row for row in read_jsonl(path) if row["step"] <= step]
         temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(_line(row) for row in kept)
+        text = "".join(_line(row) for row in kept)
+        with naming_disk_errors(temporary, len(text)), temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._file = path, path.open("a", encoding="utf-8")
 
     def write(self, step: int, row: dict[str, Any]) -> None:
-        """Appends ``{"step": step, **row}``; null stands for what is not finite."""
-        self._file.write(_line({"step": step, **row}))
-        self._file.flush()
+        """Appends ``{"step": step, **row}``; null stands for what is not finite.
+
+        Raises:
+            DiskError: where the disk refuses it.
+        """
+        line = _line({"step": step, **row})
+        with naming_disk_errors(self._path, len(line)):
+            self._file.write(line)
+            self._file.flush()
 
     def sync(self) -> None:
         """Brings every line to disk."""
@@ -72,7 +81,9 @@ class JsonlWriter:
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        # What a full disk has refused once, closing would try to write again.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -197,7 +208,8 @@ class Progress:
         self._greets = greets
         self.name, self.steps, self.batch_size, self.every = name, steps, batch_size, every
         self._from, self._begin = step, None
-        self._said, self._shown, self._loss, self._bar = time.monotonic(), shown, "", None
+        self._said, self._shown, self._bar = time.monotonic(), shown, None
+        self._loss = self._wait = ""
         console = Console(stderr=True)
         if shown and console.is_terminal:
             self._bar = Bar(
@@ -234,14 +246,17 @@ class Progress:
             self._begin = now, step
         if row is not None and isinstance(row.get("loss"), float):
             self._loss = f"loss {row['loss']:.4f}, "
+        if row is not None and "input_wait" in row:
+            self._wait = f", {row['input_wait']:.0%} waiting for input"
         done = step - self._begin[1]
         rate = done / (now - self._begin[0]) if done else 0.0
         speed = f"{rate * self.batch_size:.1f} images/s" if done else "first step done"
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, note=self._loss + speed)
+            self._bar.update(self._task, completed=step, note=self._loss + speed + self._wait)
         elif self._shown and (
             now - self._said >= self.every or (self._greets and step == self.steps)
         ):
             self._said = now
             left = f", {(self.steps - step) / rate:.0f} s left" if rate else ""
-            log.info("%s: step %d/%d, %s%s%s", self.name, step, self.steps, self._loss, speed, left)
+            note = self._loss + speed + self._wait + left
+            log.info("%s: step %d/%d, %s", self.name, step, self.steps, note)

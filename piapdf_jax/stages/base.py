@@ -96,6 +96,8 @@ class OptimizerConfig:
         momentum: of ``sgd``.
         eps_root: of ``adamw``, added under the root of the second moment; above 0 where the step
             itself is differentiated.
+        accumulate: steps whose mean gradient makes one update, for batches that the devices cannot
+            hold or divide at once; batch statistics stay those of each step.
     """
 
     steps: int
@@ -106,15 +108,17 @@ class OptimizerConfig:
     kind: str = "adamw"
     momentum: float = 0.9
     eps_root: float = 0.0
+    accumulate: int = 1
 
     def schedule(self) -> optax.Schedule:
-        """Step -> learning rate; never 0, so that no step is wasted."""
-        warmup = max(1, round(self.warmup * self.steps))
+        """Update -> learning rate; never 0, so that no step is wasted."""
+        updates = max(1, self.steps // self.accumulate)
+        warmup = max(1, round(self.warmup * updates))
         rate = optax.warmup_cosine_decay_schedule(
             self.learning_rate / (warmup + 1),
             self.learning_rate,
             warmup,
-            max(warmup + 1, self.steps),
+            max(warmup + 1, updates),
         )
 
         def schedule(count: Any) -> Any:
@@ -127,8 +131,12 @@ class OptimizerConfig:
         """The optimizer.
 
         Raises:
-            ValueError: for an unknown kind.
+            ValueError: for an unknown kind, or steps that do not fill the last update.
         """
+        if self.accumulate < 1 or self.steps % self.accumulate:
+            raise ValueError(
+                f"{self.steps} steps do not divide into updates of accumulate={self.accumulate} steps"
+            )
         if self.kind not in ("adamw", "sgd"):
             raise ValueError(f"optimizer kind must be 'adamw' or 'sgd', not {self.kind!r}")
         clip = [optax.clip_by_global_norm(self.clip_norm)] if self.clip_norm else []
@@ -138,7 +146,11 @@ class OptimizerConfig:
         direction = optax.flatten(optax.chain(*clip, scale))
         decay = optax.add_decayed_weights(self.weight_decay, mask=_kernels)
         scaled = optax.scale_by_learning_rate(self.schedule())
-        return _with_promotion(optax.chain(direction, decay, scaled))
+        optimizer = optax.chain(direction, decay, scaled)
+        if self.accumulate > 1:
+            several = optax.MultiSteps(optimizer, self.accumulate)
+            optimizer = optax.GradientTransformation(several.init, several.update)
+        return _with_promotion(optimizer)
 
 
 def _with_promotion(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:

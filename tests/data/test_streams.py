@@ -44,6 +44,9 @@ class MemoryRecords:
             "image": cv2.imencode(".png", image[..., ::-1])[1].tobytes(),
             "pi_maps": cv2.imencode(".png", pack_planes(planes))[1].tobytes(),
             "labels": labels,
+            "subject": f"F{self.seed:03d}".encode(),
+            "task": b"T1",
+            "frame": int(row),
         }
 
 
@@ -216,12 +219,24 @@ class Dying:
 
 
 @pytest.mark.parametrize(
-    "killed, error, told", [(True, RuntimeError, "-9"), (False, CorruptShard, "shard a/b")]
+    "killed, error, told", [(True, streams.ReaderDied, "exit code -9 .*lower data.workers"), (False, CorruptShard, "shard a/b")]
 )
 def test_failing_worker_is_an_error_with_its_cause(killed, error, told):
     stream = Dying(streams.LabeledStream(MemoryRecords(20), reading()), killed)
     with pytest.raises(error, match=told):
         take(stream, 0, 4, workers=1)
+
+
+def test_frames_name_what_the_batch_holds():
+    stream = feedback_stream(augment=AugmentConfig())
+    batch, names = stream(5), stream.frames(5)
+    for part, read in (("labeled", batch.labeled), ("unlabeled", batch.unlabeled)):
+        assert len(names[part]) == len(read.row)
+        assert [name.split("/")[1:] for name in names[part]] == [
+            ["T1", str(row)] for row in read.row.tolist()
+        ]
+    share = feedback_stream(augment=AugmentConfig(), host=1, hosts=2)
+    assert share.frames(5) == names
 
 
 def test_hosts_share_the_global_batch():

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 from experiments import config as configs
+from experiments import status
 from experiments.pipeline import Pipeline
 from piapdf_jax.data.source import CorruptShard, MissingDataset
+from piapdf_jax.runtime import loop
+from piapdf_jax.runtime.skips import NotFinite
 
 NANO = ["model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
 NANO += [f"{name}.batch_size=8" for name in ("pi1", "pi2", "identity", "baseline", "piap", "df")]
@@ -217,5 +220,69 @@ def test_stopped_and_resumed_is_the_straight_run(small_data, tmp_path, number):
 def lines_of(runs: pathlib.Path) -> list[dict]:
     path = next((runs / "demo" / "baseline").glob("*/metrics.jsonl"))
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    clocks = ("seconds", "images_per_second", "wait_seconds", "time")
-    return [{k: v for k, v in row.items() if k not in clocks} for row in rows]
+    return [{k: v for k, v in row.items() if k not in loop.WALL_CLOCK} for row in rows]
+
+
+def test_numbers_that_stay_infinite_end_the_run_and_name_the_frames(small_data, tmp_path):
+    settings = ["methods=baseline", "baseline.learning_rate=1e30", "run.max_skipped=1"]
+    command = launch(small_data, tmp_path, *settings, "baseline.steps=40")
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    message = ended.stderr.strip().splitlines()[-1]
+    assert message.startswith("error: baseline: loss or gradient was not finite in 2 steps")
+    (saved,) = tmp_path.glob("demo/baseline/*/not_finite/step_*.npz")
+    assert str(saved) in message
+    with np.load(saved) as arrays:
+        assert arrays["image"].shape == (8, 64, 64, 3)
+        names = arrays["frames.frames"].tolist()
+    assert len(names) == 8 and f"with frames: {', '.join(names)}." in message
+    assert all(len(name.split("/")) == 3 for name in names)
+
+
+def test_checkpoints_of_another_configuration_are_named(small_data, tmp_path, caplog):
+    settings = ["methods=baseline", "run.checkpoint_every=1", "run.max_skipped=0"]
+    with pytest.raises(NotFinite):
+        run(small_data, tmp_path, *settings, "baseline.learning_rate=1e30")
+    with caplog.at_level("WARNING", logger="piapdf"):
+        run(small_data, tmp_path, *settings)
+    told = [r.getMessage() for r in caplog.records if "another configuration" in r.getMessage()]
+    assert len(told) == 1
+    assert "settings.section.learning_rate is 1e+30 there" in told[0]
+    assert "batch_size" not in told[0]
+
+
+def test_a_profile_of_some_steps(small_data, tmp_path):
+    command = [*launch(small_data, tmp_path, "methods=baseline"), "--profile=2"]
+    subprocess.run(command, capture_output=True, env=os.environ, check=True)
+    (trace,) = tmp_path.glob("demo/baseline/*/profile/plugins/profile/*/*.xplane.pb")
+    assert trace.stat().st_size > 1000
+
+
+def test_status_of_a_run(demo, tmp_path):
+    _, runs = demo
+    standings = {one.name: one for one in status.standing(runs / "demo")}
+    assert list(standings) == ["pi1", "pi2", "identity", "baseline", "piap", "piapdf"]
+    for one in standings.values():
+        assert (one.state, one.step, one.steps) == ("done", 4, 4)
+        assert one.row["peak_memory_gib"] > 0.1 and 0 <= one.row["input_wait"] <= 1
+        assert one.row["first_step_seconds"] > 0 and one.row["images_per_second"] > 0
+    counts = [standings["piapdf"].row[f"count_{sign}"] for sign in ("positive", "negative", "zero")]
+    assert sum(counts) == 4
+    command = [sys.executable, "-m", "experiments.status", str(runs / "demo")]
+    told = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
+    assert "{} x +, {} x -, {} x 0".format(*counts) in told.stdout
+    missing = subprocess.run(
+        [*command[:-1], str(tmp_path)], capture_output=True, text=True, env=os.environ, check=False
+    )
+    assert missing.returncode == 2 and f"{tmp_path} is no run" in missing.stderr
+
+
+def test_status_of_a_training_under_way(small_data, tmp_path):
+    with pytest.raises(NotFinite):
+        run(
+            small_data, tmp_path, "methods=baseline", "run.checkpoint_every=1",
+            "run.max_skipped=1", "baseline.learning_rate=1e30",
+        )  # fmt: skip
+    (one,) = status.standing(tmp_path / "demo")
+    assert one.state == "under way" and one.steps == 4 and one.step >= 1
+    assert one.checkpoint is not None and one.age is not None

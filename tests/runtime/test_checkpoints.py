@@ -14,6 +14,7 @@ from piapdf_jax.runtime import mesh
 from piapdf_jax.runtime.checkpoints import Checkpoints
 from piapdf_jax.runtime.exports import tree_digest
 
+CONFIG = {"settings": {"rate": 0.1, "aus": (1, 2)}, "seed": 0, "old": True}
 # Reads of other arrays that were under way when one failed end after Orbax's event loop has.
 noisy = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -30,14 +31,14 @@ def state_of(fresh, number):
 @pytest.fixture
 def folder(tmp_path, fresh):
     """Checkpoints of steps 10, 20 and 30, of which the last two are kept."""
-    with Checkpoints(tmp_path / "c", every=10, digest="d1") as checkpoints:
+    with Checkpoints(tmp_path / "c", every=10, config=CONFIG) as checkpoints:
         for step in (10, 20, 30):
             checkpoints.save(step, state_of(fresh, step), {"totals": {"count_x": step}})
     return tmp_path / "c"
 
 
-def restore(folder, fresh, digest="d1"):
-    with Checkpoints(folder, every=10, digest=digest) as checkpoints:
+def restore(folder, fresh, config=CONFIG):
+    with Checkpoints(folder, every=10, config=config) as checkpoints:
         return checkpoints.restore_latest(fresh)
 
 
@@ -65,7 +66,7 @@ def test_saving_survives_donation_of_the_state(tmp_path, fresh):
     step = jax.jit(lambda s: jax.tree.map(lambda x: x * 0 - 1, s), donate_argnums=0)
     state = state_of(fresh, 5)
     wanted = tree_digest(state)
-    with Checkpoints(tmp_path / "c", every=1, digest="d1") as checkpoints:
+    with Checkpoints(tmp_path / "c", every=1, config=CONFIG) as checkpoints:
         checkpoints.save(1, state, {})
         for _ in range(5):
             state = step(state)
@@ -73,9 +74,17 @@ def test_saving_survives_donation_of_the_state(tmp_path, fresh):
     assert tree_digest(restore(tmp_path / "c", fresh).state) == wanted
 
 
-def test_another_digest_is_refused_by_name(folder, fresh):
-    with pytest.raises(ValueError, match=r"c/30 belongs to digest d1, not to d2"):
-        restore(folder, fresh, digest="d2")
+def test_another_configuration_is_refused_by_name(folder, fresh):
+    other = {"settings": {"rate": 0.5, "aus": [1, 2], "more": {}}, "seed": 0}
+    with pytest.raises(ValueError, match="c/30 belongs to another configuration") as error:
+        restore(folder, fresh, config=other)
+    for told in (
+        "settings.rate is 0.1 there, 0.5 here",
+        "settings.more is null there, {} here",
+        "old is true there, null here",
+    ):
+        assert told in str(error.value)
+    assert "seed" not in str(error.value) and "aus" not in str(error.value)
     assert (folder / "30").is_dir()
 
 
@@ -123,7 +132,7 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_taken(
     warned = [r.getMessage() for r in caplog.records if r.name == "piapdf.checkpoints"]
     assert len(warned) == 1 and str(folder / "30") in warned[0]
     assert (folder / "30.unreadable").is_dir()
-    with Checkpoints(folder, every=10, digest="d1") as checkpoints:
+    with Checkpoints(folder, every=10, config=CONFIG) as checkpoints:
         assert checkpoints.restore_latest(fresh).step == 20
         checkpoints.save(30, state_of(fresh, 31), {})
     assert tree_digest(restore(folder, fresh).state) == tree_digest(state_of(fresh, 31))
@@ -145,7 +154,7 @@ def test_silently_changed_bytes_are_found(folder, fresh, monkeypatch, caplog):
 
 def test_a_save_that_was_cut_off_does_not_count(folder, fresh):
     shutil.copytree(folder / "30", folder / "40.orbax-checkpoint-tmp")
-    with Checkpoints(folder, every=10, digest="d1") as checkpoints:
+    with Checkpoints(folder, every=10, config=CONFIG) as checkpoints:
         assert checkpoints.restore_latest(fresh).step == 30
         checkpoints.save(40, state_of(fresh, 40), {})
     assert not list(folder.glob("*tmp*"))
@@ -153,18 +162,18 @@ def test_a_save_that_was_cut_off_does_not_count(folder, fresh):
 
 
 def test_due_and_saving_twice(tmp_path, fresh):
-    with Checkpoints(tmp_path / "c", every=4, digest="d1") as checkpoints:
+    with Checkpoints(tmp_path / "c", every=4, config=CONFIG) as checkpoints:
         assert [step for step in range(1, 13) if checkpoints.due(step)] == [4, 8, 12]
         checkpoints.save(4, state_of(fresh, 4), {})
         checkpoints.save(4, state_of(fresh, 5), {})
     restored = restore(tmp_path / "c", fresh)
     assert tree_digest(restored.state) == tree_digest(state_of(fresh, 4))
-    with Checkpoints(tmp_path / "d", every=0, digest="d1") as never:
+    with Checkpoints(tmp_path / "d", every=0, config=CONFIG) as never:
         assert not any(never.due(step) for step in range(1, 13))
 
 
 def test_an_earlier_step_than_the_newest_is_refused(folder, fresh):
     with contextlib.ExitStack() as stack:
-        checkpoints = stack.enter_context(Checkpoints(folder, every=1, digest="d1"))
+        checkpoints = stack.enter_context(Checkpoints(folder, every=1, config=CONFIG))
         with pytest.raises(OSError, match="c/25 was refused"):
             checkpoints.save(25, fresh, {})

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_stage import BATCH, ToyStage, ToyStream, lines, toy_batch, toy_fit
+from toy_stage import BATCH, CONFIG, ToyStage, ToyStream, lines, toy_batch, toy_fit
 
 from piapdf_jax.keys import named_key
-from piapdf_jax.runtime import loop, mesh
+from piapdf_jax.runtime import mesh, signals
 from piapdf_jax.runtime.exports import tree_digest
 from piapdf_jax.stages.base import StageState
 
@@ -111,8 +111,10 @@ def test_a_corrupt_checkpoint_falls_back_and_ends_the_same(tmp_path, straight, c
 
 def test_checkpoints_of_another_training_are_refused(tmp_path):
     toy_fit(tmp_path, 6)
-    with pytest.raises(ValueError, match="belongs to digest d1, not to d2"):
-        toy_fit(tmp_path, 6, digest="d2")
+    other = {**CONFIG, "settings": {"learning_rate": 0.1, "aus": [1, 2, 4]}}
+    differs = r"another configuration: settings.learning_rate is 0.02 there, 0.1 here\."
+    with pytest.raises(ValueError, match=differs):
+        toy_fit(tmp_path, 6, config=other)
 
 
 def test_one_device_equals_two(tmp_path, straight):
@@ -244,7 +246,7 @@ def python_handles_sigint():
 @pytest.mark.usefixtures("python_handles_sigint")
 def test_signals_are_noted_once_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
-    with loop.StopSignals() as stop:
+    with signals.StopSignals() as stop:
         assert stop.agreed(True) is None
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.agreed(False) == signal.SIGINT

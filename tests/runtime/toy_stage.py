@@ -1,6 +1,7 @@
 """A stage of two layers and its data, small enough to kill, resume and split over devices at will.
 
-Run as a program it trains: ``python toy_stage.py FOLDER STEPS [--slow SECONDS] [--devices N]``.
+Run as a program it trains and writes an export, on one host or as one of several that know each
+other's port: ``python toy_stage.py FOLDER STEPS [--slow SECONDS] [--devices N] [--port P --host I]``.
 """
 
 import argparse
@@ -17,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from piapdf_jax.batch import Batch
-from piapdf_jax.runtime import loop, mesh
-from piapdf_jax.runtime.exports import tree_digest
+from piapdf_jax.runtime import compile_cache, exports, hosts, loop, mesh, signals
 from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
 
 SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8
+CONFIG = {"training": "toy", "settings": {"learning_rate": 0.02, "aus": [1, 2, 4]}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,7 @@ class ToyStage:
     optimizer: OptimizerConfig = OptimizerConfig(steps=40, learning_rate=0.02, warmup=0.1)
     noise: float = 0.1
     bad_step: int = -1
+    bad_from: int = 2**30
 
     def init(self, key, inputs):
         keys = jax.random.split(key, 3)
@@ -53,7 +55,8 @@ class ToyStage:
             return loss + 0.01 * jnp.mean(vector * other), (stats, logits)
 
         (loss, (stats, logits)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        loss = jnp.where(state.step == self.bad_step, jnp.nan, loss)
+        bad = (state.step == self.bad_step) | (state.step >= self.bad_from)
+        loss = jnp.where(bad, jnp.nan, loss)
         stats = {"encoder": stats, "head": {}}
         new, metrics = guarded_update(self.optimizer.build(), state, loss, grads, stats)
         counts = {"count_frames": jnp.int32(logits.shape[0]), "per_au": logits.mean(0)}
@@ -123,14 +126,19 @@ def toy_fit(folder, steps, *, stage=None, stream=ToyStream, **options):
         "name": "toy",
         "key": jax.random.key(3),
         "inputs": {},
-        "log_every": 3,
-        "checkpoint_every": 5,
         "batch_size": BATCH,
-        "digest": "d1",
-        "tensorboard": False,
+        "config": CONFIG,
     }
+    how = {"log_every": 3, "checkpoint_every": 5, "tensorboard": False}
+    names = [field.name for field in dataclasses.fields(loop.Running)]
+    how |= {name: options.pop(name) for name in names if name in options}
     return loop.fit(
-        stage or ToyStage(), stream, steps=steps, folder=folder, **{**defaults, **options}
+        stage or ToyStage(),
+        stream,
+        steps=steps,
+        folder=folder,
+        running=loop.Running(**how),
+        **{**defaults, **options},
     )
 
 
@@ -142,25 +150,47 @@ def lines(folder):
 
 
 def main():
-    """Trains to the end, or to a signal: then exit code 75 and one line."""
+    """Trains to the end, or to a signal: then exit code 75 and one line; a lost host is code 76."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder")
+    parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("steps", type=int)
     parser.add_argument("--slow", type=float, default=0.0)
     parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--cache", default="")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--host", type=int, default=0)
     args = parser.parse_args()
-    devices = mesh.data_mesh(jax.devices()[: args.devices])
-    stream = functools.partial(ToyStream, slow=args.slow)
+    if args.cache:
+        compile_cache.enable(args.cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    if args.port:
+        hosts.start(coordinator=f"127.0.0.1:{args.port}", hosts=2, host=args.host)
     print("start", flush=True)
     try:
-        fitted = toy_fit(args.folder, args.steps, stream=stream, mesh=devices)
-    except loop.Interrupted as stopped:
+        train(args)
+    except signals.Interrupted as stopped:
         print(f"interrupted {stopped.step} {stopped}", flush=True)
         sys.exit(75)
-    print("digest", tree_digest(fitted.state), json.dumps(fitted.report["totals"]))
-    out = pathlib.Path(args.folder) / "params.npz"
-    leaves = jax.tree_util.tree_leaves_with_path(fitted.state.params)
-    np.savez(out, **{jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves})
+    except hosts.HostLost as gone:
+        print(f"lost {gone}", flush=True)
+        hosts.leave(76)
+
+
+def train(args):
+    """Trains, exports and says what came out."""
+    devices = mesh.data_mesh() if args.port else mesh.data_mesh(jax.devices()[: args.devices])
+    share = {"host": jax.process_index(), "hosts": jax.process_count()}
+    stream = functools.partial(ToyStream, slow=args.slow, **share)
+    fitted = toy_fit(args.folder, args.steps, stream=stream, mesh=devices)
+    digest = exports.digest_of(CONFIG)
+    exports.write_export(
+        args.folder, "toy", digest, ToyStage().export(fitted.state), {"report": fitted.report}
+    )
+    print("digest", exports.tree_digest(fitted.state), json.dumps(fitted.report["totals"]))
+    if hosts.primary():
+        leaves = jax.tree_util.tree_leaves_with_path(fitted.state.params)
+        params = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+        np.savez(args.folder / "params.npz", **params)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,141 @@
+"""Where a run stands, from the files of its folder: ``python -m experiments.status runs/demo``."""
+
+import dataclasses
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.methods import TRAININGS, ordered
+from piapdf_jax.runtime.writers import read_jsonl
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """How far one training of a run is.
+
+    Attributes:
+        name: of the training.
+        state: ``done``, ``under way``, or ``not begun``.
+        step, steps: updates logged, and wanted; 0 where nothing is known.
+        row: the last line of metrics.
+        age: seconds since that line was written; None where there is none.
+        checkpoint: step that a new start would go on from; None where it would begin anew.
+    """
+
+    name: str
+    state: str
+    step: int = 0
+    steps: int = 0
+    row: dict[str, Any] = dataclasses.field(default_factory=dict)
+    age: float | None = None
+    checkpoint: int | None = None
+
+
+def standing(run: pathlib.Path) -> list[Standing]:
+    """The trainings of a run in their order; those of another configuration come as well.
+
+    Args:
+        run: folder of a run.
+
+    Raises:
+        FileNotFoundError: where it is none.
+    """
+    path = run / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{run} is no run: it has no config.json")
+    wanted = ordered(tuple(json.loads(path.read_text("utf-8"))["methods"]))
+    found = []
+    for name in TRAININGS:
+        folders = sorted(
+            (file.parent for file in run.glob(f"{name}/*/identity.json")),
+            key=lambda folder: (folder / "identity.json").stat().st_mtime,
+        )
+        finished = [file.parent for file in run.glob(f"{name}/*/export.json")]
+        folders = [folder for folder in finished if folder not in folders] + folders
+        found += [_one(name, folder) for folder in folders]
+        if not folders and name in wanted:
+            found.append(Standing(name, "not begun"))
+    return found
+
+
+def _one(name: str, folder: pathlib.Path) -> Standing:
+    metrics = folder / "metrics.jsonl"
+    rows = read_jsonl(metrics)
+    row = rows[-1] if rows else {}
+    saved = [int(path.name) for path in folder.glob("checkpoints/*") if path.name.isdigit()]
+    done = (folder / "export.json").is_file()
+    if done and not row:  # another run has trained it
+        report = json.loads((folder / "export.json").read_text("utf-8"))["report"]
+        return Standing(name, "done", report["steps"], report["steps"], report["metrics_end"])
+    identity = json.loads((folder / "identity.json").read_text("utf-8"))
+    return Standing(
+        name,
+        "done" if done else "under way",
+        row.get("step", 0),
+        identity["settings"]["section"]["steps"],
+        row,
+        time.time() - metrics.stat().st_mtime if rows else None,
+        max(saved, default=None),
+    )
+
+
+def table(found: list[Standing], title: str) -> Table:
+    """The standings as a table for a terminal."""
+    made = Table("training", "state", "step", "loss", title=title, title_justify="left")
+    for name in ("images/s", "waits for input", "first step", "peak memory", "skipped", "feedback"):
+        made.add_column(name, justify="right")
+    made.add_column("last line")
+    for one in found:
+        made.add_row(one.name, one.state, *_cells(one))
+    return made
+
+
+def _cells(one: Standing) -> list[str]:
+    row = one.row
+    step = f"{one.step}/{one.steps}" if one.steps else ""
+    if one.checkpoint is not None and one.state != "done":
+        step += f" (saved {one.checkpoint})"
+    skipped = sum(n for name, n in row.items() if name.endswith("skipped"))
+    counts = [row.get(f"count_{sign}") for sign in ("positive", "negative", "zero")]
+    feedback = "{} x +, {} x -, {} x 0".format(*counts) if None not in counts else ""
+    return [
+        step,
+        _number(row.get("loss"), "{:.4f}"),
+        _number(row.get("images_per_second"), "{:.1f}"),
+        _number(row.get("input_wait"), "{:.0%}"),
+        _number(row.get("first_step_seconds"), "{:.0f} s"),
+        _number(row.get("peak_memory_gib"), "{:.1f} GiB"),
+        str(skipped) if row else "",
+        feedback,
+        "" if one.age is None or one.state == "done" else f"{one.age:.0f} s ago",
+    ]
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the table; exit code 2 for what is no run."""
+    if len(arguments) != 1:
+        print("usage: python -m experiments.status RUN_FOLDER", file=sys.stderr)
+        return 2
+    try:
+        found = standing(pathlib.Path(arguments[0]))
+    except FileNotFoundError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console = Console()
+    # Off a terminal, lines may be as long as they are.
+    width = None if console.is_terminal else 200
+    Console(width=width).print(table(found, arguments[0]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

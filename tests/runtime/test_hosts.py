@@ -1,0 +1,131 @@
+"""Two processes on this machine, over gloo: one training, and what happens when one of them is gone."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from toy_stage import lines
+
+PROGRAM = str(pathlib.Path(__file__).with_name("toy_stage.py"))
+STEPS = 17
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(folder, *arguments, devices=1):
+    root = str(pathlib.Path(__file__).parents[2])
+    path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PYTHONPATH": path, "JAX_NUM_CPU_DEVICES": str(devices)}
+    return subprocess.Popen(
+        [sys.executable, PROGRAM, str(folder), str(STEPS), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
+    )
+
+
+def pair(folder, *arguments):
+    port = free_port()
+    return [start(folder, "--port", port, "--host", host, *arguments) for host in (0, 1)]
+
+
+def finish(processes, seconds=120):
+    told = [process.communicate(timeout=seconds)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], told
+    return told
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The same training in one process with two devices."""
+    folder = tmp_path_factory.mktemp("alone")
+    process = start(folder, "--devices", 2, devices=2)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    return folder
+
+
+def params(folder):
+    with np.load(folder / "params.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def same(folder, alone):
+    rows, wanted = lines(folder), lines(alone)
+    assert [row["step"] for row in rows] == [row["step"] for row in wanted]
+    np.testing.assert_allclose(
+        [row["loss"] for row in rows], [row["loss"] for row in wanted], rtol=1e-6
+    )
+    assert rows[-1]["count_frames"] == wanted[-1]["count_frames"]
+    for name, array in params(alone).items():
+        np.testing.assert_allclose(params(folder)[name], array, rtol=1e-5, atol=1e-6)
+
+
+def test_two_hosts_train_as_one_process_does(tmp_path, alone):
+    told = finish(pair(tmp_path))
+    digests = {line for out in told for line in out.splitlines() if line.startswith("digest")}
+    assert len(digests) == 1, "the hosts ended with different parameters"
+    same(tmp_path, alone)
+    assert len(list(tmp_path.glob("exports/toy/*/export.json"))) == 1
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_a_host_that_is_killed_ends_the_other_and_the_pair_goes_on(tmp_path, alone, gone):
+    processes = pair(tmp_path, "--slow", 0.1)
+    deadline = time.monotonic() + 120
+    while not any(path.name.isdigit() for path in tmp_path.glob("checkpoints/*")):
+        assert time.monotonic() < deadline and processes[0].poll() is None
+        time.sleep(0.05)
+    processes[gone].send_signal(signal.SIGKILL)
+    began = time.monotonic()
+    left = processes[1 - gone]
+    out, _ = left.communicate(timeout=60)
+    assert time.monotonic() - began < 60
+    assert left.returncode != 0
+    assert "another host stopped or cannot be reached" in out, out
+    assert "start all hosts again" in out
+    finish(pair(tmp_path))
+    same(tmp_path, alone)
+
+
+def test_a_signal_to_one_host_saves_on_both(tmp_path, alone):
+    processes = pair(tmp_path, "--slow", 0.1)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "metrics.jsonl").exists() or len(lines(tmp_path)) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)
+    told = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [75, 75], told
+    steps = {line.split()[1] for out in told for line in out.splitlines() if "interrupted" in line}
+    assert len(steps) == 1
+    finish(pair(tmp_path))
+    same(tmp_path, alone)
+
+
+def test_hosts_that_do_not_meet_say_so(tmp_path):
+    from piapdf_jax.runtime import hosts
+
+    code = (
+        "from piapdf_jax.runtime import hosts; import jax\n"
+        "real = jax.distributed.initialize\n"
+        "jax.distributed.initialize = lambda **k: real(**k, initialization_timeout=2)\n"
+        f"try: hosts.start(coordinator='127.0.0.1:{free_port()}', hosts=2, host=0)\n"
+        "except hosts.HostLost as error: print('said:', error)\n"
+    )
+    assert hosts.primary()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "said: the hosts did not meet" in done.stdout, (done.stdout, done.stderr)
