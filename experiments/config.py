@@ -127,10 +127,16 @@ class DataSection:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvalSection:
-    """Evaluation: batch, and a table of true labels where they are known (``truth.npz``)."""
+    """Evaluation: batch, a table of true labels where they are known (``truth.npz``), model choice.
+
+    ``validation_subjects`` people of the training part are kept apart and scored every
+    ``validate_every`` steps; the state that scores best is exported. With none it is the last one.
+    """
 
     batch_size: int = 64
     truth: str = ""
+    validation_subjects: int = 0
+    validate_every: int = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,7 +206,9 @@ class ExperimentConfig:
             except ValueError as error:
                 raise ConfigError(f"{name}: {error}") from error
         if self.df.accumulate != 1:
-            raise ConfigError("df.accumulate must be 1: feedback is what one step of the student does")
+            raise ConfigError(
+                "df.accumulate must be 1: feedback is what one step of the student does"
+            )
 
     @property
     def aus(self) -> tuple[int, ...]:

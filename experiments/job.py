@@ -22,15 +22,20 @@ _STAGE_FILES = {
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Some records of a data set: where it lies, and a split expression of it."""
+    """Some records of a data set: where it lies, a split expression of it, and of which people."""
 
     dataset: str
     folder: pathlib.Path
     split: str
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
-    def records(self) -> source.Records:
+    def records(self) -> Any:
         """Opens them."""
-        return source.Records(self.folder, self.split)
+        records = source.Records(self.folder, self.split)
+        if not self.only and not self.without:
+            return records
+        return source.SomePeople(records, only=self.only, without=self.without)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Job:
         test: what its export is scored on.
         takes: trainings whose exports it needs.
         settings: everything of the configuration that its numbers depend on.
+        inner: people of the training part on whom the best state is chosen; None for the last state.
     """
 
     name: str
@@ -58,6 +64,7 @@ class Job:
     takes: tuple[str, ...]
     settings: dict[str, Any]
     pools: tuple[tuple[Part, float], ...] = ()
+    inner: Part | None = None
 
     def identity(self, taken: dict[str, str], *, cache: pathlib.Path) -> dict[str, Any]:
         """All that decides its numbers: settings, data, exports taken, and sources; its digest names the export.
@@ -68,6 +75,7 @@ class Job:
         """
         data = [
             [part.dataset, part.split, source.fingerprint(part.folder, cache=cache), share]
+            + ([{"without": part.without}] if part.without else [])
             for part, share in ((self.train, 1.0), *self.pools)
         ]
         kind = TRAININGS[self.name].kind

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from data_builders.prepare import BUILDERS
 from experiments.config import ConfigError, ExperimentConfig
@@ -93,6 +94,8 @@ class Jobs:
             told.pop(place, None)
         # Its hash stays: where a file of weights lies decides nothing.
         del model["pretrained"]
+        if c.eval.validation_subjects:
+            more["validation"] = [c.eval.validation_subjects, c.eval.validate_every]
         return {
             "model": model,
             "image_size": c.data.image_size,
@@ -127,7 +130,7 @@ class Jobs:
 
     def _pi2(self) -> Job:
         c = self.config
-        train, test = self.parts(c.data.dataset)
+        (train, test), inner = self._chosen(c.data.dataset)
         stage = PI2Refine(
             self.model,
             c.pi2.optimizer_config(),
@@ -135,7 +138,8 @@ class Jobs:
             num_aus=len(c.aus),
             num_maps=len(c.aus),
         )
-        return Job("pi2", stage, c.seed, c.pi2, train, test, ("pi1",), self._settings(c.pi2))
+        settings = self._settings(c.pi2)
+        return Job("pi2", stage, c.seed, c.pi2, train, test, ("pi1",), settings, inner=inner)
 
     def _identity(self) -> Job:
         c = self.config
@@ -158,7 +162,8 @@ class Jobs:
         c, training = self.config, TRAININGS[name]
         section = getattr(c, training.section)
         weights = section.weights()
-        train, test = self.parts(c.disfa.dataset if name == "disfa" else c.data.dataset)
+        dataset = c.disfa.dataset if name == "disfa" else c.data.dataset
+        (train, test), inner = self._chosen(dataset)
         aus = c.disfa_aus if name == "disfa" else c.aus
         stage = PIAPStage(
             self.model,
@@ -172,7 +177,7 @@ class Jobs:
         )
         takes = _needed(weights, training.begin)
         settings = self._settings(section, binarise=c.pi.binarise, columns=aus)
-        return Job(name, stage, c.seed, section, train, test, takes, settings)
+        return Job(name, stage, c.seed, section, train, test, takes, settings, inner=inner)
 
     def _feedback(self, name: str) -> Job:
         c, begin = self.config, TRAININGS[name].begin
@@ -180,7 +185,7 @@ class Jobs:
             raise ConfigError(f"df.start must be 'trained' or 'fresh', not {c.df.start!r}")
         begin = begin if c.df.start == "trained" else None
         weights = c.baseline.weights() if name == "df" else c.piap.weights()
-        train, test = self.parts(c.data.dataset)
+        (train, test), inner = self._chosen(c.data.dataset)
         names = [field.name for field in dataclasses.fields(FeedbackOptions)]
         student = dataclasses.replace(
             c.df.optimizer_config(), learning_rate=c.df.student_learning_rate
@@ -202,7 +207,23 @@ class Jobs:
         weighed = dataclasses.asdict(weights)
         settings = self._settings(c.df, binarise=c.pi.binarise, weights=weighed)
         pools = self._pools(train)
-        return Job(name, stage, c.seed, c.df, train, test, takes, settings, pools)
+        return Job(name, stage, c.seed, c.df, train, test, takes, settings, pools, inner)
+
+    def _chosen(self, dataset: str) -> tuple[tuple[Part, Part], Part | None]:
+        """What the fold trains and tests on, and the people kept apart from training, if any."""
+        (train, test), wanted = self.parts(dataset), self.config.eval.validation_subjects
+        if not wanted:
+            return (train, test), None
+        people = sorted(set(train.records().table()["subject"].tolist()))
+        if wanted >= len(people):
+            raise ConfigError(
+                f"eval.validation_subjects={wanted} leaves nobody of the {len(people)} people of"
+                f" {train.dataset}[{train.split}] to train on"
+            )
+        order = np.random.default_rng([self.config.seed, wanted]).permutation(len(people))
+        held = tuple(sorted(people[k] for k in order[:wanted]))
+        inner = dataclasses.replace(train, only=held)
+        return (dataclasses.replace(train, without=held), test), inner
 
     def _pools(self, train: Part) -> tuple[tuple[Part, float], ...]:
         """Unlabeled frames: uncoded ones of the training people, and DISFA where it lies beside."""

@@ -25,7 +25,9 @@ _PROFILE = flags.DEFINE_integer("profile", 0, "profile so many steps of each tra
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "several hosts, found from Slurm, a TPU pod or Kubernetes"
 )
-_COORDINATOR = flags.DEFINE_string("coordinator", "", "several hosts by hand: ADDRESS:PORT of host 0")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "several hosts by hand: ADDRESS:PORT of host 0"
+)
 _HOSTS = flags.DEFINE_integer("hosts", 1, "with --coordinator: how many hosts", 1)
 _HOST = flags.DEFINE_integer("host", 0, "with --coordinator: which this one is, from 0", 0)
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "print the resolved configuration, stop")

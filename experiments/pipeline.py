@@ -25,6 +25,7 @@ from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.keys import named_key
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.runtime import allocator, compile_cache, exports, hosts, loop, mesh
+from piapdf_jax.runtime.best import Validation
 from piapdf_jax.runtime.checkpoints import differences
 from piapdf_jax.runtime.disk import DiskError
 from piapdf_jax.runtime.skips import NotFinite
@@ -232,14 +233,22 @@ class Pipeline:
             running=self.running,
             mesh=self.mesh,
             frames=batches.frames,
+            validation=self._validation(job),
         )
         info = {"digest": digest, "consumed": consumed, "report": fitted.report}
         info["data"] = [f"{job.train.dataset}[{job.train.split}]"]
         info["data"] += [f"{part.dataset}[{part.split}]" for part, _ in job.pools]
         info["weights"] = self.jobs.model.pretrained
         path = exports.write_export(self.runs, name, digest, job.stage.export(fitted.state), info)
-        hosts.first("checkpoints", lambda: shutil.rmtree(folder / "checkpoints", True))
+        hosts.first("checkpoints", lambda: _forget(folder))
         return path
+
+    def _validation(self, job: Job) -> Validation | None:
+        if job.inner is None:
+            return None
+        reading = self.jobs.reading(job, training=False)
+        every = self.config.eval.validate_every
+        return Validation(every, lambda exported: scoring.mean_f1(job, exported, reading))
 
     def _tell_of_others(self, name: str, folder: pathlib.Path) -> None:
         """Says why checkpoints of a training that stopped under another configuration are not taken."""
@@ -294,6 +303,12 @@ class Pipeline:
         )
         path = self.folder / "pi_maps.png"
         pictures.pi_maps(path, self.job("pi2").test.records(), reading, generators)
+
+
+def _forget(folder: pathlib.Path) -> None:
+    """Deletes the states of a training that is exported."""
+    for name in ("checkpoints", "best"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def versions() -> dict[str, str]:

@@ -121,6 +121,17 @@ def true_labels(
     return labels
 
 
+def mean_f1(job: Job, exported: Exported, reading: streams.Reading) -> float:
+    """Mean F1 in % on the people kept apart for the choice of a state, against published labels."""
+    assert job.inner is not None
+    records = job.inner.records()
+    batches = streams.evaluation_batches(records, reading)
+    result = evaluate(job.stage.predict, exported, batches)
+    assert result.au_probs is not None
+    labels = records.table()["labels"][:, record_columns(reading.aus)]
+    return float(100 * np.nanmean(metrics.f1(result.au_probs, labels)))
+
+
 def action_units(
     job: Job, exported: Exported, reading: streams.Reading, truth: pathlib.Path | None
 ) -> dict[str, Any]:

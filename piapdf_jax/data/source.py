@@ -129,6 +129,41 @@ class Records:
         return {key: _column(values) for key, values in columns.items()}
 
 
+class SomePeople:
+    """Records of some people alone, in their old order: no filter stands in a stream.
+
+    Args:
+        records: of one split.
+        only: subjects that stay; () for all.
+        without: subjects that go.
+
+    Raises:
+        ValueError: where nobody is left.
+    """
+
+    def __init__(self, records: Records, *, only: tuple[str, ...], without: tuple[str, ...]):
+        self._records = records
+        subjects = records.table()["subject"]
+        stays = np.isin(subjects, only) if only else np.ones(len(subjects), bool)
+        self._rows = np.flatnonzero(stays & ~np.isin(subjects, without))
+        if not len(self._rows):
+            raise ValueError(f"split {records.split!r} of {records.folder} has no record of {only}")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return self._records[self._rows[row]]
+
+    def shard_of(self, row: int) -> pathlib.Path:
+        """The shard file that holds a row, for error messages."""
+        return self._records.shard_of(self._rows[row])
+
+    def table(self) -> dict[str, np.ndarray]:
+        """Everything but pictures of every record, one array a feature."""
+        return {key: column[self._rows] for key, column in self._records.table().items()}
+
+
 def _column(values: list[Any]) -> np.ndarray:
     if isinstance(values[0], bytes):
         return np.array([value.decode() for value in values])

@@ -53,7 +53,7 @@ class Stream(Protocol):
     """Batches as a function of the global step."""
 
     def __call__(self, step: int) -> Any:
-        """This host's share of the batch of a step, from 0."""
+        """The batch of a step, from 0; of several hosts, this one's share."""
         ...
 
     def frames(self, step: int) -> dict[str, list[str]]:

@@ -9,6 +9,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+#: Fields of ``metrics.jsonl`` that say when, not what: two equal runs differ in these alone.
+WALL_CLOCK = (
+    "seconds",
+    "first_step_seconds",
+    "images_per_second",
+    "input_wait",
+    "peak_memory_gib",
+)
+
 
 @dataclasses.dataclass
 class Clock:
@@ -58,6 +67,21 @@ class Clock:
         """Images a second, the first step of each process left out."""
         return batch_size * self.steady_steps / self.steady_seconds if self.steady_steps else 0.0
 
+    def told(self, batch_size: int) -> dict[str, float]:
+        """What a line of metrics says of time."""
+        return {
+            "seconds": round(self.seconds, 3),
+            "first_step_seconds": round(self.first_step_seconds, 3),
+            "images_per_second": round(self.rate(batch_size), 2),
+            "input_wait": round(self.wait_share(), 4),
+        }
+
+    def report(self, batch_size: int) -> dict[str, float]:
+        """What a finished training says of time."""
+        names = ("seconds", "init_seconds", "first_step_seconds", "wait_seconds")
+        times = {name: round(getattr(self, name), 3) for name in names}
+        return {**times, "images_per_second": round(self.rate(batch_size), 2)}
+
 
 class Totals:
     """Sums over all steps of the metrics named ``count_*``, exact."""
@@ -101,6 +125,17 @@ def loss_ends(rows: list[dict[str, Any]]) -> tuple[float | None, float | None]:
     if not losses:
         return None, None
     return float(np.mean(losses[:few])), float(np.mean(losses[-few:]))
+
+
+def told_by_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Loss at start and end, and the first and last line of metrics whole."""
+    loss_start, loss_end = loss_ends(rows)
+    return {
+        "loss_start": loss_start,
+        "loss_end": loss_end,
+        "metrics_start": rows[0] if rows else {},
+        "metrics_end": rows[-1] if rows else {},
+    }
 
 
 def trained_parts(state: Any) -> dict[str, Any]:

@@ -73,6 +73,19 @@ class Checkpoints:
         with self._naming(self._newest):
             self._manager.close()
 
+    def wait(self) -> None:
+        """Waits until what was saved is on disk, and goes on.
+
+        Raises:
+            DiskError: where the disk has refused it.
+        """
+        with self._naming(self._newest):
+            self._manager.wait_until_finished()
+
+    def steps(self) -> list[int]:
+        """Steps whose state is there."""
+        return sorted(self._manager.all_steps())
+
     def _naming(self, step: int | None) -> contextlib.AbstractContextManager[None]:
         """Names a checkpoint that the disk refuses, and what is there without it."""
         whole = [
@@ -108,8 +121,7 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(host), meta=ocp.args.JsonSave({**meta, **known})
         )
-        with self._naming(self._newest):
-            self._manager.wait_until_finished()
+        self.wait()
         self._nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(host))
         with self._naming(step):
             if not self._manager.save(step, args=args):
@@ -133,7 +145,7 @@ class Checkpoints:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding),
             target,
         )
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in reversed(self.steps()):
             try:
                 restored = self._read(step, abstract)
             except _ForeignCheckpoint as error:

@@ -19,11 +19,12 @@ from piapdf_jax.keys import named_key
 from piapdf_jax.runtime.account import (
     Clock,
     Totals,
-    loss_ends,
     moved_leaves,
     peak_memory,
+    told_by_rows,
     trained_parts,
 )
+from piapdf_jax.runtime.best import Best, Validation
 from piapdf_jax.runtime.checkpoints import Checkpoints
 from piapdf_jax.runtime.exports import tree_digest
 from piapdf_jax.runtime.hosts import lost, primary
@@ -42,14 +43,6 @@ from piapdf_jax.stages.base import Exported, Stage
 
 log = logging.getLogger("piapdf.loop")
 
-#: Fields of ``metrics.jsonl`` that say when, not what: two equal runs differ in these alone.
-WALL_CLOCK = (
-    "seconds",
-    "first_step_seconds",
-    "images_per_second",
-    "input_wait",
-    "peak_memory_gib",
-)
 # Steps that the host may run before the device: their batches are on the device when it wants them.
 _AHEAD = 2
 
@@ -80,7 +73,8 @@ class Fitted:
     Attributes:
         state: after the last step.
         frozen: the parts that every step only read.
-        report: what the training did, as JSON holds it: ``steps``; ``loss_start`` and ``loss_end``,
+        report: what the training did, as JSON holds it: ``steps``; ``best``, step and score of the
+            state where people were kept apart to choose it; ``loss_start`` and ``loss_end``,
             means over the first and last 5% of the logged lines; ``metrics_start`` and
             ``metrics_end``, the first and last of them whole; ``seconds``, ``init_seconds``,
             ``first_step_seconds`` (compilation), ``wait_seconds`` (for input) and
@@ -110,6 +104,7 @@ def fit(
     running: Running = Running(),
     mesh: Mesh | None = None,
     frames: Frames | None = None,
+    validation: Validation | None = None,
 ) -> Fitted:
     """Trains a stage, or goes on where its last checkpoint stands.
 
@@ -128,9 +123,10 @@ def fit(
         running: how it runs.
         mesh: devices; None for the first of this host.
         frames: step -> names of its frames, for the message about numbers that are not finite.
+        validation: how states are compared, where people are kept apart for that.
 
     Returns:
-        The trained state and a report.
+        The last state, or with a validation the best one, and a report.
 
     Raises:
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
@@ -149,7 +145,8 @@ def fit(
         checkpoints = stack.enter_context(
             Checkpoints(folder / "checkpoints", every=running.checkpoint_every, config=config)
         )
-        run.resume(checkpoints)
+        best = stack.enter_context(Best(folder / "best", config, validation))
+        run.resume(checkpoints, best)
         tensorboard = running.tensorboard
         writer = open_writers(folder, step=run.step, primary=primary(), tensorboard=tensorboard)
         stack.callback(writer.close)
@@ -163,6 +160,7 @@ def fit(
                 run.train(batches, key, checkpoints, writer, progress, max(1, running.log_every))
             except jax.errors.JaxRuntimeError as error:
                 raise lost(error) or error from error
+        run.choose()
     return Fitted(run.state, run.frozen, run.report(read_jsonl(folder / "metrics.jsonl")))
 
 
@@ -180,6 +178,7 @@ class _Run:
         self.under_way: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
         self.profile: Profile
         self.skips: Skips
+        self.best: Best
 
     def start(self, key: jax.Array, inputs: dict[str, Exported]) -> None:
         """Initialises; copies, so that donation never reaches the exports a state starts from."""
@@ -192,14 +191,16 @@ class _Run:
         self.frozen_digest = tree_digest(self.frozen)
         self.clock.init_seconds = self.clock.lap()
 
-    def resume(self, checkpoints: Checkpoints) -> None:
+    def resume(self, checkpoints: Checkpoints, best: Best) -> None:
         """Takes the newest checkpoint, if there is one."""
+        self.best = best
         restored = checkpoints.restore_latest(self.state)
         if restored is None:
             return
         self.step, self.state = restored.step, restored.state
         self.totals.go_on(restored.meta["totals"])
         self.clock.go_on(restored.meta["clock"])
+        best.go_on(restored.meta["best"])
         log.info("%s: goes on from step %d of %d", self.name, self.step, self.steps)
 
     def train(
@@ -217,9 +218,13 @@ class _Run:
             while self.step < self.steps:
                 metrics = self._advance(batches, key)
                 self._settle(_AHEAD)
-                row = None
-                if self.step in (1, self.steps) or self.step % log_every == 0:
+                row, validated = None, self.best.due(self.step, self.steps)
+                if validated or self.step in (1, self.steps) or self.step % log_every == 0:
                     row = self._row(metrics)
+                    if validated:
+                        exported = self.stage.export(self.state)
+                        score = self.best.consider(self.step, self.state, exported)
+                        row["validation_f1"] = score
                     writer.write(self.step, row)
                 progress.update(self.step, row)
                 asked = stop.agreed(row is not None)
@@ -279,36 +284,36 @@ class _Run:
         row = {name: value.tolist() for name, value in sorted(jax.device_get(metrics).items())}
         row |= self.totals.sums()
         self.clock.lap(self.step)
-        clock = {
-            "seconds": round(self.clock.seconds, 3),
-            "first_step_seconds": round(self.clock.first_step_seconds, 3),
-            "images_per_second": round(self.clock.rate(self.batch_size), 2),
-            "input_wait": round(self.clock.wait_share(), 4),
+        return {
+            **row,
+            **self.clock.told(self.batch_size),
             "peak_memory_gib": peak_memory(self.mesh),
         }
-        return {**row, **clock}
 
     def _save(self, checkpoints: Checkpoints) -> None:
         self.clock.lap(self.step)
-        meta = {"totals": self.totals.sums(), "clock": dataclasses.asdict(self.clock)}
+        meta = {
+            "totals": self.totals.sums(),
+            "clock": dataclasses.asdict(self.clock),
+            "best": self.best.told(),
+        }
         checkpoints.save(self.step, self.state, meta)
+
+    def choose(self) -> None:
+        """Takes the best state instead of the last one, where there is a choice."""
+        restored = self.best.restore(self.state)
+        if restored is not None:
+            self.state = restored.state
 
     def report(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """What the training did, from what is known at its end and its lines of metrics."""
-        loss_start, loss_end = loss_ends(rows)
-        totals = self.totals.sums()
         self.clock.lap()
+        totals = self.totals.sums()
         return {
             "steps": self.step,
-            "loss_start": loss_start,
-            "loss_end": loss_end,
-            "metrics_start": rows[0] if rows else {},
-            "metrics_end": rows[-1] if rows else {},
-            **{
-                name: round(getattr(self.clock, name), 3)
-                for name in ("seconds", "init_seconds", "first_step_seconds", "wait_seconds")
-            },
-            "images_per_second": round(self.clock.rate(self.batch_size), 2),
+            "best": self.best.told(),
+            **told_by_rows(rows),
+            **self.clock.report(self.batch_size),
             "peak_memory_gib": peak_memory(self.mesh),
             "skipped": self._skipped(totals),
             "trained": moved_leaves(self.initial, trained_parts(self.state)),

@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from piapdf_jax.runtime.disk import naming_disk_errors
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+from piapdf_jax.runtime.disk import naming_disk_errors
 
 log = logging.getLogger("piapdf.writers")
 
@@ -57,7 +58,10 @@ class JsonlWriter:
         kept = [row for row in read_jsonl(path) if row["step"] <= step]
         temporary = path.with_name(path.name + ".tmp")
         text = "".join(_line(row) for row in kept)
-        with naming_disk_errors(temporary, len(text)), temporary.open("w", encoding="utf-8") as file:
+        with (
+            naming_disk_errors(temporary, len(text)),
+            temporary.open("w", encoding="utf-8") as file,
+        ):
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -148,8 +148,7 @@ class OptimizerConfig:
         scaled = optax.scale_by_learning_rate(self.schedule())
         optimizer = optax.chain(direction, decay, scaled)
         if self.accumulate > 1:
-            several = optax.MultiSteps(optimizer, self.accumulate)
-            optimizer = optax.GradientTransformation(several.init, several.update)
+            optimizer = optax.MultiSteps(optimizer, self.accumulate).gradient_transformation()
         return _with_promotion(optimizer)
 
 

@@ -219,7 +219,11 @@ class Dying:
 
 
 @pytest.mark.parametrize(
-    "killed, error, told", [(True, streams.ReaderDied, "exit code -9 .*lower data.workers"), (False, CorruptShard, "shard a/b")]
+    "killed, error, told",
+    [
+        (True, streams.ReaderDied, "exit code -9 .*lower data.workers"),
+        (False, CorruptShard, "shard a/b"),
+    ],
 )
 def test_failing_worker_is_an_error_with_its_cause(killed, error, told):
     stream = Dying(streams.LabeledStream(MemoryRecords(20), reading()), killed)

@@ -16,7 +16,7 @@ from experiments import config as configs
 from experiments import status
 from experiments.pipeline import Pipeline
 from piapdf_jax.data.source import CorruptShard, MissingDataset
-from piapdf_jax.runtime import loop
+from piapdf_jax.runtime import account
 from piapdf_jax.runtime.skips import NotFinite
 
 NANO = ["model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
@@ -220,7 +220,7 @@ def test_stopped_and_resumed_is_the_straight_run(small_data, tmp_path, number):
 def lines_of(runs: pathlib.Path) -> list[dict]:
     path = next((runs / "demo" / "baseline").glob("*/metrics.jsonl"))
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in loop.WALL_CLOCK} for row in rows]
+    return [{k: v for k, v in row.items() if k not in account.WALL_CLOCK} for row in rows]
 
 
 def test_numbers_that_stay_infinite_end_the_run_and_name_the_frames(small_data, tmp_path):
@@ -286,3 +286,38 @@ def test_status_of_a_training_under_way(small_data, tmp_path):
     (one,) = status.standing(tmp_path / "demo")
     assert one.state == "under way" and one.steps == 4 and one.step >= 1
     assert one.checkpoint is not None and one.age is not None
+
+
+def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data, tmp_path):
+    settings = ["eval.validation_subjects=1", "eval.validate_every=2", "methods=baseline,df"]
+    loaded = configs.load("demo", [*NANO, *settings])
+    pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="v")
+    results = pipeline.run()
+    for name in ("baseline", "df"):
+        job = pipeline.job(name)
+        (held,) = job.inner.only
+        read = set()
+        for step in range(60):
+            names = sum(pipeline.jobs.batches(job).frames(step).values(), [])
+            read |= {frame.split("/")[0] for frame in names}
+        assert held not in read and len(read) > 1
+        assert held not in set(job.test.records().table()["subject"])
+        (metrics,) = (tmp_path / "v" / name).glob("*/metrics.jsonl")
+        rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+        scored = {row["step"]: row["validation_f1"] for row in rows if "validation_f1" in row}
+        assert set(scored) == {2, 4}
+        step, score = results["trainings"][name]["report"]["best"]
+        assert score == max(scored.values()) == scored[step]
+        assert not (metrics.parent / "best").exists()
+    with pytest.raises(configs.ConfigError, match="leaves nobody of the 4 people"):
+        run(small_data, tmp_path, "eval.validation_subjects=4", "methods=baseline")
+
+
+def test_several_batches_make_one_update(small_data, tmp_path):
+    settings = ["methods=baseline", "baseline.accumulate=2"]
+    report = run(small_data, tmp_path, *settings)["trainings"]["baseline"]["report"]
+    assert report["trained"]["encoder"]["moved"] == report["trained"]["encoder"]["leaves"]
+    with pytest.raises(configs.ConfigError, match="baseline: 4 steps do not divide into updates"):
+        configs.load("demo", [*NANO, "baseline.accumulate=3"])
+    with pytest.raises(configs.ConfigError, match="df.accumulate must be 1"):
+        configs.load("demo", [*NANO, "df.accumulate=2"])

@@ -15,7 +15,6 @@ from piapdf_jax.runtime.checkpoints import Checkpoints
 from piapdf_jax.runtime.disk import DiskError, naming_disk_errors
 from piapdf_jax.runtime.exports import find_export, tree_digest, write_export
 
-
 # Orbax's writes of other arrays that were under way fail as well, after the one that is told.
 noisy = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -46,14 +45,16 @@ def arrays(number):
 def test_a_checkpoint_that_does_not_fit_names_itself_and_keeps_the_others(small_disk):
     where, resize = small_disk
     folder = where / "c"
-    with pytest.raises(DiskError) as refused:
-        with Checkpoints(folder, every=1, config={"a": 1}) as checkpoints:
-            for step in (1, 2):
-                checkpoints.save(step, arrays(step), {})
-            checkpoints._manager.wait_until_finished()
-            resize("2m")
-            for step in (3, 4):
-                checkpoints.save(step, arrays(step), {})
+    with (
+        pytest.raises(DiskError) as refused,
+        Checkpoints(folder, every=1, config={"a": 1}) as checkpoints,
+    ):
+        for step in (1, 2):
+            checkpoints.save(step, arrays(step), {})
+        checkpoints._manager.wait_until_finished()
+        resize("2m")
+        for step in (3, 4):
+            checkpoints.save(step, arrays(step), {})
     assert refused.value.errno == errno.ENOSPC
     told = str(refused.value)
     assert f"{folder}/3 of 800,000 bytes could not be written" in told
@@ -111,13 +112,15 @@ def test_refusals_are_told_by_number_or_by_words_however_deep(tmp_path, number):
 
     words = ValueError(f"RESOURCE_EXHAUSTED: file 11: {os.strerror(number)} [os_error_code]")
     for error in (OSError(number, os.strerror(number)), words):
-        with pytest.raises(DiskError, match=f"{tmp_path}/x of 5 bytes") as told:
-            with naming_disk_errors(tmp_path / "x", 5):
-                deep(error)
+        refused = pytest.raises(DiskError, match=f"{tmp_path}/x of 5 bytes")
+        with refused as told, naming_disk_errors(tmp_path / "x", 5):
+            deep(error)
         assert told.value.errno == number
-    with pytest.raises(ValueError, match="no room for doubt"):
-        with naming_disk_errors(tmp_path / "x", 5):
-            raise ValueError("no room for doubt")
+    with (
+        pytest.raises(ValueError, match="no room for doubt"),
+        naming_disk_errors(tmp_path / "x", 5),
+    ):
+        raise ValueError("no room for doubt")
 
 
 def test_metrics_that_do_not_fit_name_their_file(tmp_path):
@@ -131,5 +134,3 @@ def test_metrics_that_do_not_fit_name_their_file(tmp_path):
     with pytest.raises(DiskError, match=r"metrics.jsonl of \d+ bytes"):
         writer.write(1, {"loss": 0.5})
     writer.close()
-
-

@@ -42,5 +42,10 @@ def test_skipped_steps_change_nothing_but_the_counts(tmp_path):
     b = toy_fit(tmp_path / "b", 12, stage=ToyStage(bad_from=7), max_skipped=5)
     for field in ("params", "batch_stats", "opt_state"):
         assert tree_digest(getattr(a.state, field)) == tree_digest(getattr(b.state, field))
-    assert int(b.state.skipped) == 5 == b.report["skipped"] == lines(tmp_path / "b")[-1]["count_skipped"]
+    assert (
+        int(b.state.skipped)
+        == 5
+        == b.report["skipped"]
+        == lines(tmp_path / "b")[-1]["count_skipped"]
+    )
     assert json.dumps(jax.tree.map(float, b.report["totals"]["count_yes"]))

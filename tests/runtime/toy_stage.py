@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from piapdf_jax.batch import Batch
-from piapdf_jax.runtime import compile_cache, exports, hosts, loop, mesh, signals
+from piapdf_jax.runtime import account, compile_cache, exports, hosts, loop, mesh, signals
 from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
 
 SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8
@@ -146,7 +146,7 @@ def lines(folder):
     """Lines of metrics without what the wall clock says."""
     text = (pathlib.Path(folder) / "metrics.jsonl").read_text()
     rows = [json.loads(line) for line in text.splitlines()]
-    return [{k: v for k, v in row.items() if k not in loop.WALL_CLOCK} for row in rows]
+    return [{k: v for k, v in row.items() if k not in account.WALL_CLOCK} for row in rows]
 
 
 def main():

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from piapdf_jax.runtime.loop import WALL_CLOCK
+from piapdf_jax.runtime.account import WALL_CLOCK
 
 pytestmark = pytest.mark.soak
 
@@ -35,8 +35,14 @@ NEEDS = {
 }
 SETTINGS = ["model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
 SETTINGS += ["run.checkpoint_every=4", "data.dataset=synthetic_faces/small_bp4d"]
-SETTINGS += ["pi1.dataset=synthetic_faces/small_afew_va", "identity.dataset=synthetic_faces/small_webface"]
-SETTINGS += ["identity.pairs=synthetic_faces/small_lfw", "disfa.dataset=synthetic_faces/small_disfa"]
+SETTINGS += [
+    "pi1.dataset=synthetic_faces/small_afew_va",
+    "identity.dataset=synthetic_faces/small_webface",
+]
+SETTINGS += [
+    "identity.pairs=synthetic_faces/small_lfw",
+    "disfa.dataset=synthetic_faces/small_disfa",
+]
 SETTINGS += ["methods=baseline,pi2,pi3,ap,df,piap,piapdf,disfa"]
 for section in ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "piap", "df", "disfa"):
     SETTINGS += [f"{section}.batch_size=8"]

@@ -86,6 +86,8 @@ def test_killed_at_every_change_of_a_file(straight, tmp_path, half):
         if not killed:
             break
     missed = sorted(left)
-    print(f"{sum(counts)} kills at distinct changes in {len(counts)} chains; not met again: {missed}")
+    print(
+        f"{sum(counts)} kills at distinct changes in {len(counts)} chains; not met again: {missed}"
+    )
     # Some changes come only now and then, such as those of a cache that two chains share no more.
     assert len(missed) <= 3, missed

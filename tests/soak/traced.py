@@ -28,7 +28,17 @@ class Traced:
     def __init__(self, command: list[str], folder: pathlib.Path, env: dict[str, str]) -> None:
         self._folder = str(folder)
         read, write = os.pipe()
-        trace = ["strace", "-f", "-y", "--seccomp-bpf", "-qq", "-s", "300", "-o", f"/dev/fd/{write}"]
+        trace = [
+            "strace",
+            "-f",
+            "-y",
+            "--seccomp-bpf",
+            "-qq",
+            "-s",
+            "300",
+            "-o",
+            f"/dev/fd/{write}",
+        ]
         trace += ["-e", f"trace={HELD},openat", f"--inject={HELD}:delay_exit={_HOLD}"]
         self.process = subprocess.Popen(
             [*trace, *command],
