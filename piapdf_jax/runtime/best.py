@@ -68,7 +68,7 @@ class Best:
         score = self.validation.score(local)
         if score > self.score:
             self.step, self.score = step, score
-            if step not in self._kept.steps():
+            if step > max(self._kept.steps(), default=-1):
                 self._kept.save(step, state, {})
                 self._kept.wait()
         return score
