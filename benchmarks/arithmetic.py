@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import jaxpr_as_fun, jaxprs_in_params
+from jax.extend.core import Var, jaxpr_as_fun, jaxprs_in_params
 
 from piapdf_jax.models import depthwise
 from piapdf_jax.models.costs import multiply_adds
@@ -71,7 +71,7 @@ def operations(function: Callable[..., Any], *args: Any) -> Operations:
         The counts.
     """
     jaxpr = jax.make_jaxpr(function)(*args)
-    equations = list(_flat(jaxpr.jaxpr))
+    equations, _ = _live(jaxpr.jaxpr, _variables(jaxpr.jaxpr.outvars))
     return Operations(
         multiply_adds(jaxpr_as_fun(jaxpr), *jax.tree.leaves(args)),
         sum(map(_values, equations)),
@@ -80,18 +80,28 @@ def operations(function: Callable[..., Any], *args: Any) -> Operations:
     )
 
 
-def _flat(jaxpr: Any) -> Any:
-    """All equations that contain no others and on which a result depends: XLA drops the rest."""
-    used = {id(v) for v in jaxpr.outvars}
+def _live(jaxpr: Any, results: list[Any]) -> tuple[list[Any], set[Any]]:
+    """What results depend on, XLA dropping the rest: equations that contain no others, and variables."""
+    found, used = [], set(results)
     for equation in reversed(jaxpr.eqns):
-        if not used.intersection(map(id, equation.outvars)):
+        if used.isdisjoint(equation.outvars):
             continue
-        used.update(map(id, equation.invars))
-        inner = list(jaxprs_in_params(equation.params))
-        for other in inner:
-            yield from _flat(getattr(other, "jaxpr", other))
+        inner = [getattr(j, "jaxpr", j) for j in jaxprs_in_params(equation.params)]
         if not inner:
-            yield equation
+            found.append(equation)
+            used.update(_variables(equation.invars))
+        for other in inner:
+            pairs = zip(equation.outvars, other.outvars, strict=True)
+            more, needed = _live(other, _variables(inside for v, inside in pairs if v in used))
+            found += more
+            pairs = zip(equation.invars, other.invars, strict=True)
+            used.update(_variables(v for v, inside in pairs if inside in needed))
+    return found, used
+
+
+def _variables(atoms: Any) -> list[Any]:
+    """Without the literals among them."""
+    return [atom for atom in atoms if isinstance(atom, Var)]
 
 
 def _size(variable: Any) -> int:

@@ -179,30 +179,29 @@ def check(
     Returns:
         ``predicted`` by phase, ``phases`` and ``whole`` by compiled function, ready for JSON.
     """
-    parts = network(sizes)
-    found = phases(sizes, parts)
-    n = jax.device_count()
-    compiled = {True: compile_step(sizes, images, estimator=estimator), False: []}
-    if whole:
-        compiled[False] = compile_step(sizes, images, in_phases=False, estimator=estimator)
+    compiled = compile_step(sizes, images, estimator=estimator)
+    one = compile_step(sizes, images, in_phases=False, estimator=estimator) if whole else []
     return {
-        "devices": n,
-        "images": images,
-        "parameters": parts.parameters,
-        "channels": parts.channels,
-        "norms": parts.norms,
-        "predicted": [
-            {
-                **{"name": p.name, "times": p.times, "bytes": p.reduced},
-                "collectives": p.collectives,
-                "lowered": p.work.of(n * images).counted,
-                "flops": p.work.of(images).counted,
-            }
-            for p in found
-        ],
-        "phases": [_told(c) for c in compiled[True]],
-        "whole": [_told(c) for c in compiled[False]],
+        **predicted(sizes, images, jax.device_count()),
+        "phases": [_told(c) for c in compiled],
+        "whole": [_told(c) for c in one],
     }
+
+
+def predicted(sizes: Sizes, images: int, devices: int) -> dict[str, Any]:
+    """The half of ``check`` that needs no compiler."""
+    parts = network(sizes)
+    rows = [
+        {
+            **{"name": p.name, "times": p.times, "bytes": p.reduced},
+            "collectives": p.collectives,
+            "lowered": p.work.of(devices * images).counted,
+            "flops": p.work.of(images).counted,
+        }
+        for p in phases(sizes, parts)
+    ]
+    facts = {"parameters": parts.parameters, "channels": parts.channels, "norms": parts.norms}
+    return {"devices": devices, "images": images, **facts, "predicted": rows}
 
 
 def _told(c: Compiled) -> dict[str, Any]:
@@ -216,11 +215,11 @@ def _told(c: Compiled) -> dict[str, Any]:
 
 def check_table(told: dict[str, Any]) -> str:
     """Prediction and XLA side by side; operations in millions."""
-    predicted = {row["name"]: row for row in told["predicted"]}
+    by_name = {row["name"]: row for row in told["predicted"]}
     rows = [
-        _compared(f"`{c['name']}`", [predicted[c["name"]]], [c])
+        _compared(f"`{c['name']}`", [by_name[c["name"]]], [c])
         for c in told["phases"]
-        if c["name"] in predicted
+        if c["name"] in by_name
     ]
     every = [p for p in told["predicted"] for _ in range(p["times"])]
     rows.append(_compared("all phases", every, told["phases"]))
@@ -233,10 +232,10 @@ def check_table(told: dict[str, Any]) -> str:
     return f"{title}\n\n{table(head, rows)}"
 
 
-def _compared(name: str, predicted: list[Any], found: list[Any]) -> list[str]:
+def _compared(name: str, wanted: list[Any], found: list[Any]) -> list[str]:
     cells = [name]
     for key in ("lowered", "flops", "bytes", "collectives"):
-        sums = [sum(row[key] for row in rows) for rows in (predicted, found)]
+        sums = [sum(row[key] for row in rows) for rows in (wanted, found)]
         rational = key in ("lowered", "flops")
         cells += [f"{x / 1e6:,.2f}" if rational else f"{x:,}" for x in sums]
     return cells
