@@ -60,12 +60,17 @@ def compile_step(
         _on(_batch(sizes, images * mesh.size), split),
         _on(jax.random.key(0), whole),
     )
-    jaxpr = jax.make_jaxpr(stage.train_step)(*args)
-    known = dict(zip(jaxpr.jaxpr.invars, jax.tree.leaves(args), strict=True))
-    known |= dict(zip(jaxpr.jaxpr.constvars, _on(jaxpr.consts, whole), strict=True))
+    traced = jax.make_jaxpr(stage.train_step)(*args)
+    known = dict(zip(traced.jaxpr.constvars, _on(traced.consts, whole), strict=True))
+    known |= dict(zip(traced.jaxpr.invars, jax.tree.leaves(args), strict=True))
+    return _compile_calls(traced.jaxpr.eqns, known, whole)
+
+
+def _compile_calls(equations: Any, known: dict[Any, Any], whole: Any) -> list[Compiled]:
+    """Compiles each jitted call; what runs between them are scalars, whole on every device."""
     made: dict[Any, Any] = {}
     found = []
-    for equation in jaxpr.jaxpr.eqns:
+    for equation in equations:
         inputs = [
             _on(v.aval, whole) if hasattr(v, "val") else known[v]  # literals have a value
             for v in equation.invars
@@ -77,22 +82,21 @@ def compile_step(
                 made[key] = _compile(equation.params["name"], equation.params["jaxpr"], inputs)
             shardings, phase = made[key]
             found.append(phase)
-        known |= {
-            v: _on(v.aval, sharding)
-            for v, sharding in zip(equation.outvars, shardings, strict=True)
-        }
+        for v, sharding in zip(equation.outvars, shardings, strict=True):
+            known[v] = _on(v.aval, sharding)
     return found
 
 
 def _compile(name: str, jaxpr: Any, inputs: list[Any]) -> tuple[list[Any], Compiled]:
     lowered = jax.jit(jaxpr_as_fun(jaxpr)).lower(*inputs)
     compiled = lowered.compile()
+    text: Any = compiled.as_text()
     shardings: Any = compiled.output_shardings
     phase = Compiled(
         name,
         _flops(lowered.cost_analysis()),
         _flops(compiled.cost_analysis()),
-        collectives(compiled.as_text()),
+        collectives(text),
         [not sharding.is_fully_replicated for sharding in shardings],
     )
     return shardings, phase
@@ -109,18 +113,18 @@ def _on(tree: Any, sharding: Any) -> Any:
     return jax.tree.map(shape, tree)
 
 
+def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
 def _batch(sizes: Sizes, images: int) -> FeedbackBatch:
     """Shapes of one global batch."""
-    side = sizes.image_size
-    shapes = (
-        *((side, side, 3), (sizes.num_aus,), (), ()),
-        *(jnp.float32, jnp.float32, jnp.float32, jnp.int32),
+    side, float32 = sizes.image_size, jnp.float32
+    image, labels, valid = (
+        _shape((images, *shape), float32) for shape in ((side, side, 3), (sizes.num_aus,), ())
     )
-    image, labels, valid, row = (
-        jax.ShapeDtypeStruct((images, *shape), dtype)
-        for shape, dtype in zip(shapes[:4], shapes[4:], strict=True)
-    )
-    batch: Any = Batch(image, labels, None, valid, row)
+    row = _shape((images,), jnp.int32)
+    batch = Batch(image, labels, None, valid, row)
     return FeedbackBatch(batch, batch)
 
 

@@ -46,9 +46,10 @@ _WHOLE = flags.DEFINE_boolean("whole", True, "with --check, also compile the ste
 _ESTIMATOR = flags.DEFINE_string("estimator", "grad", "of the feedback, with --check")
 _JSON = flags.DEFINE_string("json", "", "file for the numbers of --check")
 for _field in dataclasses.fields(Machine):
-    _define = flags.DEFINE_integer if _field.type in (int, "int") else flags.DEFINE_float
+    _default: Any = _field.default
+    _define: Any = flags.DEFINE_integer if _field.type in (int, "int") else flags.DEFINE_float
     _whence = "measured on another machine" if _field.name in _MEASURED else "assumed"
-    _define(_field.name, _field.default, f"{_whence}; see benchmarks/machine.py")
+    _define(_field.name, _default, f"{_whence}; see benchmarks/machine.py")
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -251,7 +252,8 @@ def main(argv: list[str]) -> None:
     sizes = Sizes(MODELS[name], _SIDE.value, AUS, AUS)
     if not _CHECK.value:
         fields = [field.name for field in dataclasses.fields(Machine)]
-        machine = Machine(**{name: flags.FLAGS[name].value for name in fields})
+        given: dict[str, Any] = {field: flags.FLAGS[field].value for field in fields}
+        machine = Machine(**given)
         print("\n\n".join(report(machine, sizes, _IMAGES.value)))
         return
     told = check(sizes, CHECKED_IMAGES, estimator=_ESTIMATOR.value, whole=_WHOLE.value)

@@ -207,7 +207,7 @@ def optimizer_values(parts: Network) -> float:
 
 
 def phases(sizes: Sizes, parts: Network) -> list[Phase]:
-    """The step in the order in which its phases run."""
+    """What the step is made of, by compiled function."""
     one_pass, targets = pass_work(sizes, parts), targets_work(sizes, parts)
     nothing = Operations(0, 0, 0, 0)
     p = parts.parameters
