@@ -220,6 +220,20 @@ def test_the_stream_is_closed_whatever_happens(tmp_path):
     assert [s.closed for s in made] == [True, True] and made[1].step >= 5
 
 
+def test_waiting_for_input_is_measured(tmp_path, caplog):
+    with caplog.at_level("INFO", logger="piapdf"):
+        starved = toy_fit(
+            tmp_path / "a", 12, stream=functools.partial(ToyStream, slow=0.1), log_every=4
+        )
+    rows = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").open()]
+    assert [row["step"] for row in rows] == [1, 4, 8, 12]
+    assert all(0.5 < row["input_wait"] <= 1 for row in rows[1:])
+    assert 1.2 <= starved.report["wait_seconds"] < starved.report["seconds"]
+    assert f"{rows[-1]['input_wait']:.0%} waiting for input" in caplog.text
+    fed = toy_fit(tmp_path / "b", 12).report
+    assert fed["wait_seconds"] < 0.5 * starved.report["wait_seconds"]
+
+
 def test_each_step_compiles_once(tmp_path):
     stage = ToyStage(noise=0.25)
     before = ToyStage.train_step._cache_size()
@@ -281,6 +295,15 @@ def wait_for_step(folder, step):
             pass
         time.sleep(0.02)
     raise AssertionError(f"no line of step {step} in {folder}")
+
+
+def test_killed_twice_and_resumed_is_straight(tmp_path, straight):
+    for step in (6, 12):
+        running = program(tmp_path, STEPS, "--slow", 0.2)
+        wait_for_step(tmp_path, step)
+        running.kill()
+        running.communicate()
+    same_training(tmp_path, toy_fit(tmp_path, STEPS), straight)
 
 
 @pytest.mark.parametrize(
