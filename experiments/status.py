@@ -7,6 +7,7 @@ import sys
 import time
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +26,7 @@ class Standing:
         row: the last line of metrics.
         age: seconds since that line was written; None where there is none.
         checkpoint: step that a new start would go on from; None where it would begin anew.
+        left: seconds that the steps left take at the rate so far; None where there is no rate.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Standing:
     row: dict[str, Any] = dataclasses.field(default_factory=dict)
     age: float | None = None
     checkpoint: int | None = None
+    left: float | None = None
 
 
 def standing(run: pathlib.Path) -> list[Standing]:
@@ -72,24 +75,28 @@ def _one(name: str, folder: pathlib.Path) -> Standing:
     if done and not row:  # another run has trained it
         report = json.loads((folder / "export.json").read_text("utf-8"))["report"]
         return Standing(name, "done", report["steps"], report["steps"], report["metrics_end"])
-    identity = json.loads((folder / "identity.json").read_text("utf-8"))
+    section = json.loads((folder / "identity.json").read_text("utf-8"))["settings"]["section"]
+    images = (section["steps"] - row.get("step", 0)) * section["batch_size"]
+    rate = row.get("images_per_second")
     return Standing(
         name,
         "done" if done else "under way",
         row.get("step", 0),
-        identity["settings"]["section"]["steps"],
+        section["steps"],
         row,
         time.time() - metrics.stat().st_mtime if rows else None,
         max(saved, default=None),
+        images / rate if rate else None,
     )
 
 
 def table(found: list[Standing], title: str) -> Table:
     """The standings as a table for a terminal."""
-    made = Table("training", "state", "step", "loss", title=title, title_justify="left")
+    made = Table("training", "state", "step", "loss", title=title, box=SIMPLE_HEAD)
     for name in ("images/s", "waits for input", "first step", "peak memory", "skipped", "feedback"):
         made.add_column(name, justify="right")
-    made.add_column("last line")
+    for name in ("last line", "time left"):
+        made.add_column(name, justify="right")
     for one in found:
         made.add_row(one.name, one.state, *_cells(one))
     return made
@@ -112,8 +119,20 @@ def _cells(one: Standing) -> list[str]:
         _number(row.get("peak_memory_gib"), "{:.1f} GiB"),
         str(skipped) if row else "",
         feedback,
-        "" if one.age is None or one.state == "done" else f"{one.age:.0f} s ago",
+        *(["", ""] if one.state == "done" else [_ago(one.age), _span(one.left)]),
     ]
+
+
+def _ago(seconds: float | None) -> str:
+    return "" if seconds is None else f"{_span(seconds)} ago"
+
+
+def _span(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _number(value: float | None, form: str) -> str:
