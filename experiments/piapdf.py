@@ -62,11 +62,14 @@ def main(argv: list[str]) -> None:
             stages=tuple(_STAGES.value),
             profile=_PROFILE.value,
         ).run()
-    except hosts.HostLost as gone:
-        print(f"error: {gone}", file=sys.stderr)
-        hosts.leave(3)
     except pipeline.USER_ERRORS as error:
         _fail(" ".join(str(error).split()))
+    except RuntimeError as error:
+        gone = hosts.lost(error)
+        if gone is None:
+            raise
+        print(f"error: {gone}", file=sys.stderr)
+        hosts.leave(3)
     except Interrupted as stopped:
         print(f"{stopped}; the same command goes on from there", file=sys.stderr)
         sys.exit(128 + stopped.signum)

@@ -67,8 +67,10 @@ def maps_moved(
             change = np.abs(np.asarray(new) - np.asarray(old))[np.asarray(batch.valid) > 0]
             means.append(change.mean(axis=(1, 2, 3)))
             largest = max(largest, float(change.max()))
-    everywhere = gathered(np.concatenate(means)).mean()
-    return {"mean_abs": float(everywhere), "max_abs": float(gathered(np.array([largest])).max())}
+    # Hosts hold unequal numbers of frames, so sums are gathered and not the frames' values.
+    own = np.array([[np.concatenate(means).sum(), sum(map(len, means)), largest]], np.float32)
+    sums, counts, maxima = gathered(own).T
+    return {"mean_abs": float(sums.sum() / counts.sum()), "max_abs": float(maxima.max())}
 
 
 def verification(job: Job, exported: Exported, reading: streams.Reading) -> dict[str, Any]:

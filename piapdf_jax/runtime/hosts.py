@@ -14,7 +14,7 @@ _HEARTBEAT_SECONDS = 30
 _PEERS = ("gloo", "connection", "socket", "distributed service", "heartbeat", "coordination")
 
 
-class HostLost(Exception):
+class HostLost(RuntimeError):
     """Another host stopped or cannot be reached, so no step can be done together."""
 
 
@@ -29,7 +29,10 @@ def start(*, coordinator: str = "", hosts: int = 0, host: int = -1) -> None:
     """
     by_hand = {"coordinator_address": coordinator, "num_processes": hosts, "process_id": host}
     jax.distributed.initialize(
-        **(by_hand if coordinator else {}), heartbeat_timeout_seconds=_HEARTBEAT_SECONDS
+        **(by_hand if coordinator else {}),
+        heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+        # A host that ends with an error of its own waits so long for the others, who wait for it.
+        shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
     )
 
 
@@ -52,7 +55,7 @@ def first(name: str, work: Callable[[], Any]) -> None:
 
 
 def gathered(values: np.ndarray) -> np.ndarray:
-    """Every host's values, concatenated along the first axis in the order of the hosts."""
+    """Every host's values, of one shape, concatenated along the first axis in the order of the hosts."""
     if jax.process_count() == 1:
         return values
     return np.asarray(multihost_utils.process_allgather(values, tiled=True))
@@ -60,6 +63,8 @@ def gathered(values: np.ndarray) -> np.ndarray:
 
 def lost(error: BaseException) -> HostLost | None:
     """What an error of a step says of the other hosts, or None where it says nothing of them."""
+    if isinstance(error, HostLost):
+        return error
     if jax.process_count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError):
         return None
     text = str(error).lower()
