@@ -289,7 +289,7 @@ def test_status_of_a_training_under_way(small_data, tmp_path):
 
 
 def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data, tmp_path):
-    settings = ["eval.validation_subjects=1", "eval.validate_every=2", "methods=baseline,df"]
+    settings = ["eval.validation_subjects=1", "eval.validate_every=2", "methods=baseline"]
     loaded = configs.load("demo", [*NANO, *settings])
     pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="v")
     results = pipeline.run()
@@ -302,13 +302,13 @@ def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data,
             read |= {frame.split("/")[0] for frame in names}
         assert held not in read and len(read) > 1
         assert held not in set(job.test.records().table()["subject"])
-        (metrics,) = (tmp_path / "v" / name).glob("*/metrics.jsonl")
-        rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-        scored = {row["step"]: row["validation_f1"] for row in rows if "validation_f1" in row}
-        assert set(scored) == {2, 4}
-        step, score = results["trainings"][name]["report"]["best"]
-        assert score == max(scored.values()) == scored[step]
-        assert not (metrics.parent / "best").exists()
+    (metrics,) = (tmp_path / "v" / "baseline").glob("*/metrics.jsonl")
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    scored = {row["step"]: row["validation_f1"] for row in rows if "validation_f1" in row}
+    assert set(scored) == {2, 4}
+    step, score = results["trainings"]["baseline"]["report"]["best"]
+    assert score == max(scored.values()) == scored[step]
+    assert not (metrics.parent / "best").exists()
     with pytest.raises(configs.ConfigError, match="leaves nobody of the 4 people"):
         run(small_data, tmp_path, "eval.validation_subjects=4", "methods=baseline")
 

@@ -225,7 +225,8 @@ def test_waiting_for_input_is_measured(tmp_path, caplog):
         starved = toy_fit(
             tmp_path / "a", 12, stream=functools.partial(ToyStream, slow=0.1), log_every=4
         )
-    rows = [json.loads(line) for line in (tmp_path / "a" / "metrics.jsonl").open()]
+    text = (tmp_path / "a" / "metrics.jsonl").read_text()
+    rows = [json.loads(line) for line in text.splitlines()]
     assert [row["step"] for row in rows] == [1, 4, 8, 12]
     assert all(0.5 < row["input_wait"] <= 1 for row in rows[1:])
     assert 1.2 <= starved.report["wait_seconds"] < starved.report["seconds"]
