@@ -175,6 +175,15 @@ def test_links_to_shards_outside_are_not_followed(folder):
     refused(folder, str(outside), "link the whole folder")
 
 
+def test_features_whose_names_are_paths_are_refused(folder):
+    def rename(content):
+        features = content["featuresDict"]["features"]
+        features["../../task"] = features.pop("task")
+
+    rewrite(folder / "features.json", rename)
+    refused(folder, "features.json names '../../task'")
+
+
 @pytest.mark.parametrize("content", ["", "[]", "null", "[" * 100_000, '{"name": []}'])
 @pytest.mark.parametrize("file", ["features.json", "dataset_info.json"])
 def test_files_of_another_shape_are_named(folder, file, content):
