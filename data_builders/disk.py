@@ -10,7 +10,6 @@ import pathlib
 import secrets
 import shutil
 import sys
-import zipfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -59,7 +58,7 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray] | None:
             return None
         with np.lib.npyio.NpzFile(io.BytesIO(data[:-_CHECKSUM]), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile):
+    except Exception:  # zipfile and NumPy raise all kinds at a file that was made to trouble them
         return None
 
 
@@ -108,6 +107,31 @@ def remove_leftovers(
     ]
     for path in leftovers:
         remove(path)
+
+
+def check_links(root: pathlib.Path) -> None:
+    """Looks for links below a folder that lead out of it, as an unpacked archive may hold them.
+
+    Args:
+        root: the folder; it may be a link itself.
+
+    Raises:
+        ValueError: names the first such link and where it leads.
+    """
+    home = f"{os.path.realpath(root)}/"
+    pending = [os.fspath(root)]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    target = os.path.realpath(entry.path)
+                    if not f"{target}/".startswith(home):
+                        raise ValueError(
+                            f"{entry.path} is a link to {target}, outside of --manual_dir {root}: put"
+                            " the files in its place, or say --follow_links if you made it yourself"
+                        )
+                elif entry.is_dir():
+                    pending.append(entry.path)
 
 
 def remove(path: pathlib.Path) -> None:

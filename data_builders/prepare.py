@@ -22,6 +22,7 @@ from absl import app, flags, logging
 
 from data_builders import disk, units
 from data_builders.progress import track, watch
+from piapdf_jax.tfds_files import checked_folder
 
 BUILDERS = {
     "bp4d": "data_builders.bp4d.bp4d_dataset_builder",
@@ -49,6 +50,7 @@ def prepare(
     manual_dir: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     beam_options: Sequence[str] | None = None,
+    follow_links: bool = False,
 ) -> pathlib.Path:
     """Builds a data set, or returns at once where it is already built.
 
@@ -61,6 +63,7 @@ def prepare(
         manual_dir: folder of the original files, for data sets that nobody may download for you.
         workers: processes; None takes one for each core.
         beam_options: flags of Apache Beam, whose workers then do the work; they share ``data_dir``.
+        follow_links: read what links below ``manual_dir`` lead to outside of it.
 
     Returns:
         The folder that holds ``dataset_info.json`` and the shards.
@@ -68,7 +71,7 @@ def prepare(
     Raises:
         UsageError: for a name that no builder has, or where Beam is asked for and missing.
         FileNotFoundError: where the original files are not there; the message says where they go.
-        ValueError: for original files that cannot be read as that data set.
+        ValueError: for original files that cannot be read as that data set, or a link out of them.
         TargetError: where ``data_dir`` is full or cannot be written to.
     """
     root = pathlib.Path(data_dir).expanduser().absolute()
@@ -82,6 +85,8 @@ def prepare(
         disk.remove(records)
         return folder
     manual = _manual_folder(builder, name, manual_dir)
+    if manual is not None and not follow_links:
+        disk.check_links(manual)
     kept = records / units.recipe()
     builder.workers = workers or _cores()
     builder.progress = track
@@ -239,11 +244,12 @@ def _main(arguments: list[str]) -> int:
         manual_dir=flags.FLAGS.manual_dir,
         workers=flags.FLAGS.workers,
         beam_options=None if given is None else shlex.split(given),
+        follow_links=flags.FLAGS.follow_links,
     )
     import tensorflow_datasets as tfds
 
     with _quiet():
-        splits = tfds.builder_from_directory(folder).info.splits
+        splits = tfds.builder_from_directory(checked_folder(folder)).info.splits
     sizes = ", ".join(f"{key} {split.num_examples}" for key, split in splits.items())
     print(f"{arguments[1]} is in {folder}: {sizes} ({time.monotonic() - start:.0f} s)")
     return 0
@@ -276,6 +282,7 @@ def main() -> None:
     flags.DEFINE_string("data_dir", None, "Directory of data sets (default: TFDS_DATA_DIR).")
     flags.DEFINE_string("manual_dir", None, "Folder of the original files.")
     flags.DEFINE_string("beam_options", None, "Builds on Apache Beam, with its flags (or '').")
+    flags.DEFINE_bool("follow_links", False, "Reads what links lead to outside --manual_dir.")
     flags.DEFINE_integer("workers", None, "Processes (default: one a core).", lower_bound=1)
     app.run(_guarded, flags_parser=_parse)
 

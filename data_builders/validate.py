@@ -19,6 +19,7 @@ from absl import app, flags, logging
 from data_builders.prepare import BUILDERS, UsageError, default_data_dir, track
 from piapdf_jax import folds
 from piapdf_jax.action_units import UNKNOWN, record_columns
+from piapdf_jax.tfds_files import checked_folder
 
 #: Data sets with coded frames, whose every record is compared.
 COUNTS = {"bp4d": folds.BP4D_COUNTS, "disfa": folds.DISFA_COUNTS}
@@ -68,7 +69,7 @@ def validate(name: str, data_dir: str | os.PathLike[str]) -> list[Line]:
     import tensorflow_datasets as tfds
 
     folder = _folder(name, pathlib.Path(data_dir).expanduser())
-    builder: Any = tfds.builder_from_directory(folder)
+    builder: Any = tfds.builder_from_directory(checked_folder(folder))
     metadata = builder.info.metadata or {}
     if name in COUNTS:
         counts = COUNTS[name]

@@ -27,6 +27,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.feedback": (),
     "piapdf_jax.folds": ("piapdf_jax.action_units",),
     "piapdf_jax.records": ("piapdf_jax.action_units",),
+    "piapdf_jax.tfds_files": (),
     "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
     "piapdf_jax.metrics": ("piapdf_jax.action_units",),
     "piapdf_jax.faces": ("piapdf_jax.records",),
@@ -46,6 +47,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.data.*": (
         "piapdf_jax.data.*",
         "piapdf_jax.records",
+        "piapdf_jax.tfds_files",
         "piapdf_jax.folds",
         "piapdf_jax.pi_maps",
         "piapdf_jax.action_units",
@@ -72,6 +74,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.records",
         "piapdf_jax.pi_maps",
         "piapdf_jax.faces",
+        "piapdf_jax.tfds_files",
     ),
 }
 #: Outside packages that a module may not import: whatever loads JAX, and what the core does without.
@@ -79,7 +82,10 @@ JAX = ("jax", "jaxlib", "flax", "optax", "orbax", "chex")
 HEAVY = ("grain", "tensorflow_datasets", "array_record", "orbax", "rich", "tensorboardX")
 FORBIDDEN: dict[str, tuple[str, ...]] = {
     "data_builders.*": JAX,
-    **{f"piapdf_jax.{name}": JAX for name in ("action_units", "folds", "records", "pi_maps")},
+    **{
+        f"piapdf_jax.{name}": JAX
+        for name in ("action_units", "folds", "records", "pi_maps", "tfds_files")
+    },
     "piapdf_jax.faces": JAX,
     "piapdf_jax.metrics": JAX,
     "piapdf_jax.losses": ("flax", *HEAVY),

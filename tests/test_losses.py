@@ -180,6 +180,50 @@ def test_ap_loss_computes_half_precision_inputs_in_float32() -> None:
     np.testing.assert_allclose(loss, ap_expected(p, q), rtol=0.05)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("length", [0.0, 1e-8, 1e-3, 1.0, 1e4])
+def test_ap_loss_has_finite_gradients_from_zero_to_parallel(length: float, dtype: type) -> None:
+    """Vectors of any length, from parallel to opposite, up to the rounding of either precision."""
+    q = jnp.asarray(draw(BATCH, LENGTH), dtype)
+    for angle in (0.0, 1e-4, 1e-2):
+        for sign in (1, -1):
+            turned = sign * length * (q + angle * q[:, ::-1])
+            loss, slopes = jax.value_and_grad(ap_loss, argnums=(0, 1))(turned.astype(dtype), q)
+            assert np.isfinite(loss) and all(np.isfinite(np.float32(x)).all() for x in slopes)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("size", [0.0, 5.0, 300.0])
+def test_pi_loss_of_empty_maps_has_the_gradient_of_its_formula(size: float, dtype: type) -> None:
+    """No pixel inside: the weight counts nowhere, and Dice is 1 - 1 / (sum m + 1)."""
+    logits = jnp.asarray(size * np.sign(draw(BATCH, SIDE, SIDE, MAPS)), dtype)
+    slope = jax.grad(pi_loss)(logits, jnp.zeros(logits.shape), positive_weight=9.0, dice=0.5)
+    m = sigmoid(np.float64(logits.astype(jnp.float32)))
+    total = m.sum(axis=(1, 2), keepdims=True) + 1
+    expected = m / m.size + 0.5 * m * (1 - m) / total**2 / (BATCH * MAPS)
+    np.testing.assert_allclose(
+        np.float32(slope), expected, rtol=1e-5 if dtype == jnp.float32 else 0.05, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("size", [0.0, 300.0])
+def test_a_unit_without_positives_and_a_row_without_labels(size: float) -> None:
+    """A unit that nobody shows is pushed down, a frame of which nothing is known pushes nowhere."""
+    labels = np.ones((BATCH, UNITS), np.float32)
+    labels[:, 0], labels[1] = 0, -1
+    slope = jax.grad(au_loss)(jnp.full(labels.shape, size), jnp.asarray(labels))
+    expected = np.where(labels >= 0, sigmoid(np.full(labels.shape, size)) - labels, 0)
+    np.testing.assert_allclose(slope, expected / (labels >= 0).sum(), rtol=1e-6)
+    assert (np.asarray(slope)[[0, 2], 0] > 0).all() and not np.asarray(slope)[1].any()
+
+
+def test_au_loss_with_an_empty_mask_is_zero_with_zero_gradient() -> None:
+    logits, labels = jnp.asarray(draw(BATCH, UNITS)), jnp.ones((BATCH, UNITS))
+    nothing = jnp.zeros((BATCH, UNITS), bool)
+    loss, slope = jax.value_and_grad(au_loss)(logits, labels, mask=nothing)
+    assert loss == 0 and not np.asarray(slope).any()
+
+
 @pytest.mark.parametrize(
     "weights",
     [(1.1, -0.1, 0.0), (0.5, 0.0, 0.0), (1.0, 1.0, 1.0), (float("nan"), 0.5, 0.5), (0, 0, 0)],

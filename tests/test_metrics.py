@@ -159,3 +159,15 @@ def test_mutual_information_of_what_a_person_decides_and_of_what_none_does():
 def test_shapes_must_agree():
     with pytest.raises(ValueError, match="equal"):
         metrics.f1(np.zeros((3, 2)), np.zeros((3, 1)))
+
+
+@pytest.mark.parametrize("score", ["f1", "mcc", "roc_auc", "auprc", "calibration_error"])
+def test_units_without_positives_or_labels_are_numbers_or_nan_and_spoil_no_other(score):
+    """Neither warnings (they are errors here) nor infinities, and the units beside keep theirs."""
+    function = getattr(metrics, score)
+    labels = LABELS.copy()
+    labels[:, 0], labels[:, 1] = 0, -1
+    found = function(PROBS, labels)
+    np.testing.assert_array_equal(found[2:], function(PROBS, LABELS)[2:])
+    assert np.isnan(found[1]) and not np.isinf(found).any()
+    assert np.isnan(found[0]) == (score in ("roc_auc", "auprc"))

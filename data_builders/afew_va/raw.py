@@ -91,7 +91,7 @@ def _read_clip(path: pathlib.Path, report: Report) -> Clip:
 def _parse(path: pathlib.Path) -> tuple[str, dict[str, Any]]:
     try:
         content = json.loads(path.read_bytes(), object_pairs_hook=_once)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}") from error
     actor = content.get("actor") if isinstance(content, dict) else None
     frames = content.get("frames") if isinstance(content, dict) else None

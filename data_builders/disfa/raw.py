@@ -21,6 +21,8 @@ _LABELS = re.compile(r"(SN\d{3})_au(\d+)\.txt", re.IGNORECASE)
 _FILM = re.compile(r"left_?video_?(SN\d{3})_comp\.(avi|mp4)", re.IGNORECASE)
 _PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 _DEPTH = 3
+#: What stands behind the first length of an MP4 or QuickTime file.
+_MP4 = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,6 +228,8 @@ def extract(film: pathlib.Path, folder: pathlib.Path) -> int | None:
 
     if folder.is_dir():
         return sum(1 for _ in folder.iterdir())
+    if not _is_film(film):
+        return None
     reader = cv2.VideoCapture(str(film))
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     part.mkdir(parents=True)
@@ -245,6 +249,13 @@ def extract(film: pathlib.Path, folder: pathlib.Path) -> int | None:
         return None
     part.replace(folder)
     return count
+
+
+def _is_film(path: pathlib.Path) -> bool:
+    """Whether a file is an AVI or MP4 film; OpenCV would open the files that a play list names."""
+    with path.open("rb") as file:
+        first = file.read(12)
+    return (first[:4], first[8:]) == (b"RIFF", b"AVI ") or first[4:8] in _MP4
 
 
 def extract_all(jobs: tuple[pathlib.Path, pathlib.Path]) -> int | None:

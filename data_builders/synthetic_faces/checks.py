@@ -19,6 +19,7 @@ from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
 from piapdf_jax import faces, folds
 from piapdf_jax.action_units import BP4D_AUS, record_columns
+from piapdf_jax.tfds_files import checked_folder
 
 _SAMPLE = 200  # frames that dlib looks at
 _INNER = slice(17, 68)
@@ -101,7 +102,7 @@ def drawing_time() -> tuple[float, float]:
 
 def records(folder: pathlib.Path, split: str) -> Iterator[dict]:
     """Decoded records of a split."""
-    builder: Any = tfds.builder_from_directory(folder)
+    builder: Any = tfds.builder_from_directory(checked_folder(folder))
     yield from builder.as_data_source(split)
 
 
@@ -142,7 +143,7 @@ def _key(record: dict) -> tuple[str, str, int]:
 
 
 def _truth(data_dir: pathlib.Path) -> dict[tuple[str, str, int], np.ndarray]:
-    with np.load(truth.truth_path(data_dir, "bp4d")) as file:
+    with np.load(truth.truth_path(data_dir, "bp4d"), allow_pickle=False) as file:
         keys = zip(
             file["subject"].tolist(), file["task"].tolist(), file["frame"].tolist(), strict=True
         )

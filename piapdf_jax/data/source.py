@@ -1,6 +1,7 @@
 """Data sets on disk: where they lie, their records by row, their table of labels, their fingerprint.
 
-Data sets are read by directory through ``tfds.builder_from_directory``, never through a registry of names.
+Data sets are read by directory through ``tfds.builder_from_directory``, never through a registry of names, and
+only after ``piapdf_jax.tfds_files`` has looked at what TFDS would import and open.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from piapdf_jax.records import AU_FEATURES, IDENTITY_FEATURES
+from piapdf_jax.tfds_files import checked_folder
 
 
 class MissingDataset(FileNotFoundError):
@@ -47,6 +49,15 @@ def dataset_folder(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:
     )
 
 
+def _builder(folder: pathlib.Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(checked_folder(folder))
+    except ValueError as error:
+        raise CorruptShard(str(error)) from error
+
+
 class Records:
     """Records of one split by row, pictures still encoded.
 
@@ -70,7 +81,7 @@ class Records:
         if self._source is None:
             import tensorflow_datasets as tfds
 
-            builder: Any = tfds.builder_from_directory(self.folder)
+            builder = _builder(self.folder)
             features: Any = builder.info.features
             skip = {
                 key: tfds.decode.SkipDecoding() for key in ("image", "pi_maps")
@@ -223,7 +234,5 @@ def metadata(folder: pathlib.Path) -> dict[str, Any]:
 
 def split_sizes(folder: pathlib.Path) -> dict[str, int]:
     """Number of records by split."""
-    import tensorflow_datasets as tfds
-
-    splits = tfds.builder_from_directory(folder).info.splits
+    splits = _builder(folder).info.splits
     return {name: split.num_examples for name, split in splits.items()}

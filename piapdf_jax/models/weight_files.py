@@ -47,6 +47,8 @@ PUBLISHED = {
 }
 #: First bytes by format; a safetensors file begins with a length and an opening brace instead.
 _MAGIC = {"h5": (b"\x89HDF\r\n\x1a\n",), "torch": (b"PK\x03\x04", b"\x80")}
+#: The first PyTorch whose ``weights_only`` keeps what it promises, as far as is known.
+_SAFE_TORCH = (2, 10)
 _SUFFIXES = {
     ".safetensors": "safetensors",
     ".h5": "h5",
@@ -200,6 +202,13 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     """A state dict; ``weights_only`` refuses a pickle that would run anything."""
     torch = _module("torch")
+    have = tuple(int(number) for number in re.findall(r"\d+", torch.__version__)[:2])
+    if have < _SAFE_TORCH:
+        least = ".".join(map(str, _SAFE_TORCH))
+        raise WeightsError(
+            f"{path} is not read with torch {torch.__version__}, which a hostile file can take over"
+            f" (CVE-2025-32434, CVE-2026-24747): install torch>={least}, or save it as safetensors"
+        )
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not all(torch.is_tensor(x) for x in state.values()):
         raise WeightsError(f"{path} holds more than tensors by name: save its state dict alone")
@@ -210,21 +219,26 @@ def _read_h5(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Keras's older HDF5: a group for each layer, by the layer's name."""
     h5py, arrays = _module("h5py"), {}
 
+    def inside(group: Any, name: str) -> Any:
+        # HDF5 would follow a link, and gather a data set's values, from any other file.
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise WeightsError(f"{path} links to another place at {name!r}: refused")
+        item = group[name]
+        if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+            raise WeightsError(f"{path} keeps {name!r} in another file: refused")
+        return item
+
     def visit(group: Any, trail: tuple[str, ...]) -> None:
         for name in group:
-            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise WeightsError(f"{path} links to another place at {name!r}: refused")
-            item = group[name]
+            item = inside(group, name)
             if isinstance(item, h5py.Group):
                 visit(item, (*trail, name))
-            elif item.external:
-                raise WeightsError(f"{path} keeps {name!r} in another file: refused")
             else:
                 leaf = name.removesuffix(":0").removeprefix("depthwise_")
                 arrays[f"{trail[0] if trail else ''}/{leaf}"] = item[()]
 
     with h5py.File(path, "r") as file:
-        weights = file.get("model_weights", file)
+        weights = inside(file, "model_weights") if "model_weights" in set(file) else file
         if "layers" in weights and "vars" in weights:
             raise WeightsError(
                 f"{path} is Keras's .weights.h5, which numbers layers: save the model as .h5"

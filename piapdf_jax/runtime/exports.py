@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import secrets
 import shutil
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ from piapdf_jax.runtime.hosts import barrier, primary
 from piapdf_jax.stages.base import Exported
 
 _FIELDS = ("params", "batch_stats")
+_KEY = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
 def digest_of(value: Any) -> str:
@@ -184,21 +186,40 @@ def read_export(path: str | os.PathLike[str]) -> tuple[Exported, dict[str, Any]]
 
     Raises:
         FileNotFoundError: where there is no export.
-        ValueError: where its parts cannot be read or are not what was written.
+        ValueError: where its parts cannot be read, are not what was written, or lead out of it.
     """
     folder = pathlib.Path(path).absolute()
     if not (folder / "export.json").is_file():
         raise FileNotFoundError(f"no export in {folder}: {folder / 'export.json'} is missing")
-    info = json.loads((folder / "export.json").read_text(encoding="utf-8"))
     try:
+        info = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+        content = info["content"]
+        _check_names(folder / "parts")
         parts = _restore(folder / "parts")
     except Exception as error:
         raise ValueError(
-            f"export {folder} cannot be read ({type(error).__name__}): delete it and run again"
+            f"export {folder} cannot be read ({type(error).__name__}: {error!s:.200}):"
+            " delete it and run again"
         ) from error
-    if tree_digest(parts) != info["content"]:
+    if tree_digest(parts) != content:
         raise ValueError(f"export {folder} is not what was written: delete it and run again")
     return {name: (part["params"], part["batch_stats"]) for name, part in parts.items()}, info
+
+
+def _check_names(folder: pathlib.Path) -> None:
+    """Refuses names that lead out of a folder before Orbax, which joins them to paths, reads them."""
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            raise ValueError(f"{path} is a link")
+    path = folder / "_METADATA"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    if stored["use_ocdbt"] is not True:
+        # Of Orbax's formats the one that looks names up in its own files, not in the file system.
+        raise ValueError(f"{path} is not of the format that exports are written in")
+    for leaf in stored["tree_metadata"].values():
+        for key in leaf["key_metadata"]:
+            if not _KEY.fullmatch(str(key["key"])):
+                raise ValueError(f"{path} names a part {key['key']!r}")
 
 
 def _restore(folder: pathlib.Path) -> dict[str, Any]:

@@ -1,9 +1,14 @@
-"""Entries of the compilation cache that cannot be read are replaced, whatever is wrong with them."""
+"""The compilation cache: entries that cannot be read are replaced, folders that strangers write to are not used."""
 
+import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+from hostile import stranger
+
+from piapdf_jax.runtime import compile_cache
 
 PROGRAM = """
 import logging, sys
@@ -69,3 +74,60 @@ def test_other_warnings_are_shown(tmp_path):
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert "mind the gap" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "spoiled", ["folder", "entry", "link", "stranger", "entry of a stranger", "parent", "file"]
+)
+def test_a_cache_that_strangers_may_write_to_is_not_used(tmp_path, monkeypatch, spoiled):
+    folder = tmp_path / "above" / "xla"
+    assert compile_cache._distrust(folder) is None
+    assert folder.stat().st_mode & 0o077 == 0
+    entry = folder / "jit_f-123-cache"
+    entry.write_bytes(b"code")
+    folder.chmod(0o770)  # a group's write access is the user's choice
+    assert compile_cache._distrust(folder) is None
+    named = entry if "entry" in spoiled else folder
+    if spoiled in ("folder", "entry"):
+        named.chmod(0o777)
+    elif "stranger" in spoiled:
+        stranger(monkeypatch, named)
+        # Where the reader is not root, it is the reader who is another: then all is a stranger's.
+        named = named if os.geteuid() == 0 else folder
+    elif spoiled == "link":
+        shutil.move(entry, tmp_path / "outside")
+        entry.symlink_to(tmp_path / "outside")
+        named = entry
+    elif spoiled == "parent":
+        named = folder.parent
+        named.chmod(0o777)
+    else:
+        shutil.rmtree(folder)
+        folder.write_bytes(b"")
+    reasons = {"link": "is a link", "parent": "may replace", "file": "File exists"}
+    reasons |= {"folder": "may write to", "entry": "may write to"}
+    told = compile_cache._distrust(folder) or ""
+    assert str(named) in told and reasons.get(spoiled, "belongs to user") in told
+
+
+def test_an_entry_of_a_stranger_is_not_run(tmp_path, monkeypatch):
+    """The whole way: the variable names the folder, JAX reads that by itself, and one line is said."""
+    folder = tmp_path / "xla"
+    monkeypatch.setenv(compile_cache.VARIABLE, str(folder))
+    run("")
+    told, _ = run("")
+    assert "not kept" not in told and not told.endswith("hits 0\n")
+    before = sorted(os.listdir(folder))
+    folder.chmod(0o777)
+    told, errors = run("")
+    warning, last = told.splitlines()
+    assert str(folder) in warning and compile_cache.VARIABLE in warning and not errors
+    assert last.startswith("value ") and last.endswith("hits 0")
+    assert sorted(os.listdir(folder)) == before
+
+
+def test_an_address_is_taken_as_it_is(monkeypatch):
+    told = {}
+    monkeypatch.setattr(compile_cache.jax.config, "update", told.__setitem__)
+    assert compile_cache.enable("gs://bucket/xla") is None
+    assert told["jax_compilation_cache_dir"] == "gs://bucket/xla"
