@@ -38,6 +38,7 @@ USER_ERRORS = (
     CorruptShard,
     DiskError,
     NotFinite,
+    exports.ExportError,
     streams.ReaderDied,
     FileNotFoundError,
     PermissionError,

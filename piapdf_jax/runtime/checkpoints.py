@@ -160,6 +160,10 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, abstract: Any) -> Restored:
+        # Before Orbax, which would follow it, reads anything.
+        for path in (self.folder / str(step)).rglob("*"):
+            if path.is_symlink():
+                raise ValueError(f"{path} is a link")
         # First what it belongs to: the state of another training would not fit the target.
         meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
         meta = dict(meta["meta"])

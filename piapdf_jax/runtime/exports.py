@@ -24,6 +24,10 @@ _FIELDS = ("params", "batch_stats")
 _KEY = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
+class ExportError(ValueError):
+    """An export cannot be read, is not what was written, or leads out of its folder."""
+
+
 def digest_of(value: Any) -> str:
     """Sixteen hexadecimal digits of a value's canonical JSON (sorted keys, SHA-256).
 
@@ -186,7 +190,7 @@ def read_export(path: str | os.PathLike[str]) -> tuple[Exported, dict[str, Any]]
 
     Raises:
         FileNotFoundError: where there is no export.
-        ValueError: where its parts cannot be read, are not what was written, or lead out of it.
+        ExportError: where its parts cannot be read, are not what was written, or lead out of it.
     """
     folder = pathlib.Path(path).absolute()
     if not (folder / "export.json").is_file():
@@ -197,12 +201,12 @@ def read_export(path: str | os.PathLike[str]) -> tuple[Exported, dict[str, Any]]
         _check_names(folder / "parts")
         parts = _restore(folder / "parts")
     except Exception as error:
-        raise ValueError(
+        raise ExportError(
             f"export {folder} cannot be read ({type(error).__name__}: {error!s:.200}):"
             " delete it and run again"
         ) from error
     if tree_digest(parts) != content:
-        raise ValueError(f"export {folder} is not what was written: delete it and run again")
+        raise ExportError(f"export {folder} is not what was written: delete it and run again")
     return {name: (part["params"], part["batch_stats"]) for name, part in parts.items()}, info
 
 

@@ -138,6 +138,14 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_taken(
     assert tree_digest(restore(folder, fresh).state) == tree_digest(state_of(fresh, 31))
 
 
+def test_a_checkpoint_that_leads_elsewhere_is_put_aside(folder, fresh, tmp_path, caplog):
+    elsewhere = tmp_path / "elsewhere"
+    (folder / "30" / "state").rename(elsewhere)
+    (folder / "30" / "state").symlink_to(elsewhere)
+    assert restore(folder, fresh).step == 20
+    assert "30/state is a link" in caplog.text
+
+
 def test_silently_changed_bytes_are_found(folder, fresh, monkeypatch, caplog):
     """Where the storage's own checks let a changed array pass, its digest does not."""
     from piapdf_jax.runtime import checkpoints as module
