@@ -3,6 +3,7 @@
 ``SOAK_KILLS`` is the number of kills a training (5), ``SOAK_SEED`` draws other moments (0).
 """
 
+import functools
 import json
 import os
 import random
@@ -83,27 +84,47 @@ def results(runs, training):
 
 @pytest.mark.parametrize("training", NEEDS)
 def test_killed_at_random_moments(small_data, tmp_path, training):
-    """Kills fall anywhere in a start's life: while it loads, compiles, steps, saves, exports or scores."""
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    """Kills fall anywhere in a start's life: while it loads, compiles, steps, saves, exports or scores.
+
+    A start that ends before its moment ends its chain, which is compared; the next chain begins anew.
+    """
+    before, straight = tmp_path / "before", tmp_path / "straight"
+    before.mkdir()
     if NEEDS[training]:
-        finish(start(small_data, straight, training, NEEDS[training]))
-        shutil.copytree(straight, killed)
+        finish(start(small_data, before, training, NEEDS[training]))
+    shutil.copytree(before, straight)
     began = time.monotonic()
     finish(start(small_data, straight, training, (training,)))
     life = time.monotonic() - began
-    draw = random.Random(f"{SEED} {training}")
-    moments, ended = [], 0
-    for _ in range(KILLS):
-        process = start(small_data, killed, training, (training,))
-        moments.append(draw.uniform(0.2, 1.0) * life)
+    wanted = results(straight, training)
+    draw, kills = random.Random(f"{SEED} {training}"), []
+    for number in range(4 * KILLS):
+        runs = tmp_path / f"chain{number}"
+        shutil.copytree(before, runs)
+        begin = functools.partial(start, small_data, runs, training, (training,))
+        moments = [draw.uniform(0.3, 1.0) * life for _ in range(KILLS - len(kills))]
+        chain, life = killed_until_it_ends(begin, moments)
+        assert results(runs, training) == wanted, chain
+        told = ", ".join(f"{moment:.1f}" for moment in chain)
+        print(f"{training}: a chain killed after {told or 'no'} s, then {life:.1f} s to the end")
+        kills += chain
+        if len(kills) == KILLS:
+            break
+    print(f"{training}: {len(kills)} kills, every chain ended as the straight run")
+    assert len(kills) == KILLS
+
+
+def killed_until_it_ends(begin, moments):
+    """Starts that are killed at these moments; how long each lived, and how long the one that ended."""
+    kills = []
+    while True:
+        process, began = begin(), time.monotonic()
         try:
-            process.wait(moments[-1])
-            ended += 1
+            process.wait(moments[len(kills)] if len(kills) < len(moments) else 600)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-        process.communicate()
-    out = finish(start(small_data, killed, training, (training,)))
-    told = ", ".join(f"{moment:.1f}" for moment in moments)
-    print(f"{training}: a life of {life:.1f} s, killed after {told} s ({ended} had ended before)")
-    assert ended < KILLS
-    assert results(killed, training) == results(straight, training), out
+            process.communicate()
+            kills.append(time.monotonic() - began)
+            continue
+        finish(process)
+        return kills, time.monotonic() - began
