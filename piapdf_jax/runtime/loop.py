@@ -244,8 +244,9 @@ class _Run:
 
     @staticmethod
     def _skipped(counts: dict[str, Any]) -> int:
-        skipped = [np.sum(n) for name, n in counts.items() if name.endswith("skipped")]
-        return int(sum(skipped))
+        return sum(
+            int(np.asarray(n).sum()) for name, n in counts.items() if name.endswith("skipped")
+        )
 
     def _advance(self, batches: Iterator[Any], key: jax.Array) -> dict[str, jax.Array]:
         batch = self._next(batches)
