@@ -321,3 +321,19 @@ def test_several_batches_make_one_update(small_data, tmp_path):
         configs.load("demo", [*NANO, "baseline.accumulate=3"])
     with pytest.raises(configs.ConfigError, match="df.accumulate must be 1"):
         configs.load("demo", [*NANO, "df.accumulate=2"])
+
+
+@pytest.mark.parametrize(("share", "frames"), [(0.0, 0), (0.25, 2), (0.5, 4)])
+def test_unlabeled_frames_of_disfa_where_it_lies_beside(small_data, tmp_path, share, frames):
+    settings = [f"df.disfa_fraction={share}", "df.relabel_fraction=0.25", "methods=df"]
+    loaded = configs.load("demo", [*NANO, *settings])
+    pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="d")
+    stream = pipeline.jobs.batches(pipeline.job("df"))
+    for step in range(5):
+        names = stream.frames(step)
+        assert len(names["labeled"]) == len(names["unlabeled"]) == 8
+        assert not set(names["labeled"]) & set(names["unlabeled"])
+        # DISFA has no tasks: its frames are subject/frame.
+        assert sum(name.count("/") == 1 for name in names["unlabeled"]) == frames
+        batch = stream(step)
+        assert (batch.unlabeled.labels == -1).all() and (batch.labeled.labels != -1).any()
