@@ -165,6 +165,30 @@ def test_soft_labels_of_the_same_pass_have_no_gradient():
     assert float(hard.gradient_norms["teacher_pseudo"]) > 1e-2
 
 
+def flipping_apply(params, model_state, batch, key, mode):
+    """Logits whose signs are drawn anew in every pass; their sizes never change."""
+    z = batch["x"] @ params["w"]
+    if mode == "train":
+        z *= jnp.sign(jax.random.bernoulli(key, 0.5, z.shape).astype(z.dtype) - 0.5)
+    return z, model_state
+
+
+@pytest.mark.parametrize("phases", [False, True])
+def test_pseudo_labels_come_from_the_pass_that_gives_the_gradient(phases):
+    """Labels of the same pass always agree with it: the loss is softplus(-|z|), whatever is drawn."""
+    labeled, unlabeled = batches()
+    weights = {"w": jax.random.normal(jax.random.key(1), (4, 3))}
+    step = make(linear(apply=flipping_apply), phases=phases)
+    sizes = np.abs(np.asarray(unlabeled["x"], np.float64) @ np.asarray(weights["w"], np.float64))
+    agreeing, other = np.log1p(np.exp(-sizes)).mean(), np.log1p(np.exp(sizes)).mean()
+    assert other > 2 * agreeing
+    for seed in range(8):
+        start = step.init((weights, None), (weights, None))
+        _, info = step.update(start, labeled, unlabeled, jax.random.key(seed))
+        np.testing.assert_allclose(info.losses["teacher_pseudo"], agreeing, rtol=1e-5)
+        assert float(info.losses["student_pseudo"]) > 1.2 * agreeing  # its own draws, given labels
+
+
 # The feedback.
 
 
