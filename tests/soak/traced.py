@@ -74,7 +74,8 @@ class Traced:
 
     def finish(self) -> tuple[int, str]:
         """Waits for the end; the exit code, and what it printed."""
-        self._lines.read()
+        with self._lines:
+            self._lines.read()
         out, _ = self.process.communicate(timeout=120)
         return self.process.returncode, out
 
