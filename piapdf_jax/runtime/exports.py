@@ -8,6 +8,7 @@ import pathlib
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -154,7 +155,12 @@ def write_export(
                 text = json.dumps({**known, **info}, indent=1)
                 (temporary / "export.json").write_text(text, encoding="utf-8")
                 sync_tree(temporary)
+                _clear_away(temporary, folder)
                 _rename_first(temporary, folder)
+    except Exception:
+        # Another run that was first has cleared ours away; anything else is an error.
+        if temporary.exists() or not _appears(folder / "export.json"):
+            raise
     finally:
         if primary():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -168,6 +174,21 @@ def _shared_token() -> str:
     if jax.process_count() > 1:
         token = multihost_utils.broadcast_one_to_all(token)
     return f"{int(token):08x}"
+
+
+def _clear_away(temporary: pathlib.Path, folder: pathlib.Path) -> None:
+    """Deletes what runs that were killed while they wrote the same export have left."""
+    for other in folder.parent.glob(f".{folder.name}.*.tmp"):
+        if other != temporary:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _appears(path: pathlib.Path, seconds: float = 5.0) -> bool:
+    """Whether a file is there, or comes soon."""
+    until = time.monotonic() + seconds
+    while not path.is_file() and time.monotonic() < until:
+        time.sleep(0.05)
+    return path.is_file()
 
 
 def _rename_first(temporary: pathlib.Path, folder: pathlib.Path) -> None:

@@ -76,6 +76,27 @@ def test_of_two_writers_at_once_the_first_rename_wins(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "exports" / "t") == ["a"]
 
 
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path):
+    for name in (".a.0000beef.tmp", ".b.0000beef.tmp"):
+        (tmp_path / "exports" / "t" / name / "parts").mkdir(parents=True)
+    exports.write_export(tmp_path, "t", "a", parts(), {})
+    assert sorted(os.listdir(tmp_path / "exports" / "t")) == [".b.0000beef.tmp", "a"]
+
+
+def test_a_writer_that_is_cleared_away_takes_what_was_first(tmp_path, monkeypatch):
+    sync = exports.sync_tree
+
+    def overtaken(temporary):
+        monkeypatch.setattr(exports, "sync_tree", sync)
+        exports.write_export(tmp_path, "t", "a", parts(2.0), {"who": 2})
+        sync(temporary)
+
+    monkeypatch.setattr(exports, "sync_tree", overtaken)
+    path = exports.write_export(tmp_path, "t", "a", parts(1.0), {"who": 1})
+    assert exports.read_export(path)[1]["who"] == 2
+    assert os.listdir(tmp_path / "exports" / "t") == ["a"]
+
+
 def test_a_writer_that_dies_leaves_no_export(tmp_path, monkeypatch):
     def die(*_):
         raise KeyboardInterrupt

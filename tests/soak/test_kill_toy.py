@@ -27,7 +27,7 @@ def start(folder):
 
 def results(folder, out):
     """Whatever must be equal: the state, the sums, the metrics, the export."""
-    (export,) = (folder / "run" / "exports" / "toy").glob("*/export.json")
+    (export,) = (folder / "run" / "exports" / "toy").glob("[!.]*/export.json")
     info = json.loads(export.read_text())
     last = [line for line in out.splitlines() if line.startswith("digest")]
     report = {
