@@ -239,23 +239,21 @@ def test_numbers_that_stay_infinite_end_the_run_and_name_the_frames(small_data, 
     assert all(len(name.split("/")) == 3 for name in names)
 
 
-def test_checkpoints_of_another_configuration_are_named(small_data, tmp_path, caplog):
+def test_a_training_under_way_and_checkpoints_of_another_configuration(
+    small_data, tmp_path, caplog
+):
     settings = ["methods=baseline", "run.checkpoint_every=1", "run.max_skipped=0"]
     with pytest.raises(NotFinite):
         run(small_data, tmp_path, *settings, "baseline.learning_rate=1e30")
+    (one,) = status.standing(tmp_path / "demo")
+    assert one.state == "under way" and one.steps == 4 and one.step >= 1
+    assert one.checkpoint is not None and one.age is not None
     with caplog.at_level("WARNING", logger="piapdf"):
         run(small_data, tmp_path, *settings)
     told = [r.getMessage() for r in caplog.records if "another configuration" in r.getMessage()]
     assert len(told) == 1
     assert "settings.section.learning_rate is 1e+30 there" in told[0]
     assert "batch_size" not in told[0]
-
-
-def test_a_profile_of_some_steps(small_data, tmp_path):
-    command = [*launch(small_data, tmp_path, "methods=baseline"), "--profile=2"]
-    subprocess.run(command, capture_output=True, env=os.environ, check=True)
-    (trace,) = tmp_path.glob("demo/baseline/*/profile/plugins/profile/*/*.xplane.pb")
-    assert trace.stat().st_size > 1000
 
 
 def test_status_of_a_run(demo, tmp_path):
@@ -275,17 +273,6 @@ def test_status_of_a_run(demo, tmp_path):
         [*command[:-1], str(tmp_path)], capture_output=True, text=True, env=os.environ, check=False
     )
     assert missing.returncode == 2 and f"{tmp_path} is no run" in missing.stderr
-
-
-def test_status_of_a_training_under_way(small_data, tmp_path):
-    with pytest.raises(NotFinite):
-        run(
-            small_data, tmp_path, "methods=baseline", "run.checkpoint_every=1",
-            "run.max_skipped=1", "baseline.learning_rate=1e30",
-        )  # fmt: skip
-    (one,) = status.standing(tmp_path / "demo")
-    assert one.state == "under way" and one.steps == 4 and one.step >= 1
-    assert one.checkpoint is not None and one.age is not None
 
 
 def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data, tmp_path):
@@ -313,10 +300,14 @@ def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data,
         run(small_data, tmp_path, "eval.validation_subjects=4", "methods=baseline")
 
 
-def test_several_batches_make_one_update(small_data, tmp_path):
-    settings = ["methods=baseline", "baseline.accumulate=2"]
-    report = run(small_data, tmp_path, *settings)["trainings"]["baseline"]["report"]
-    assert report["trained"]["encoder"]["moved"] == report["trained"]["encoder"]["leaves"]
+def test_several_batches_make_one_update_under_a_profile(small_data, tmp_path):
+    command = launch(small_data, tmp_path, "methods=baseline", "baseline.accumulate=2")
+    subprocess.run([*command, "--profile=2"], capture_output=True, env=os.environ, check=True)
+    (trace,) = tmp_path.glob("demo/baseline/*/profile/plugins/profile/*/*.xplane.pb")
+    assert trace.stat().st_size > 1000
+    results = json.loads((tmp_path / "demo" / "results.json").read_text())
+    encoder = results["trainings"]["baseline"]["report"]["trained"]["encoder"]
+    assert encoder["moved"] == encoder["leaves"]
     with pytest.raises(configs.ConfigError, match="baseline: 4 steps do not divide into updates"):
         configs.load("demo", [*NANO, "baseline.accumulate=3"])
     with pytest.raises(configs.ConfigError, match="df.accumulate must be 1"):
