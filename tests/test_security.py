@@ -83,27 +83,6 @@ def test_h5_weights_within_themselves_come_to_an_end(tmp_path):
         weight_files.read_arrays(tmp_path / "w.h5")
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize("whole", [False, True])
-def test_torch_weights_are_not_unpickled(tmp_path, mark, protocol, whole):
-    torch = pytest.importorskip("torch")
-    hostile = Mark(mark)
-    torch.save(
-        hostile if whole else {"w": torch.ones(2), "x": hostile},
-        tmp_path / "w.pth",
-        pickle_protocol=protocol,
-    )
-    with pytest.raises(WeightsError, match=r"w\.pth cannot be read"):
-        weight_files.read_arrays(tmp_path / "w.pth")
-
-
-def test_a_pickle_called_pth_is_not_unpickled(tmp_path, mark):
-    pytest.importorskip("torch")
-    (tmp_path / "w.pth").write_bytes(pickle.dumps(Mark(mark)))
-    with pytest.raises(WeightsError, match=r"w\.pth cannot be read"):
-        weight_files.read_arrays(tmp_path / "w.pth")
-
-
 @pytest.mark.parametrize("version", ["2.5.1+cpu", "2.9.1", "1.13.0"])
 def test_torch_with_a_broken_guard_reads_no_file(tmp_path, monkeypatch, version):
     class Torch:
@@ -191,11 +170,11 @@ def test_pickles_in_an_export_are_not_unpickled(export, mark):
 
 def test_pickles_in_a_checkpoint_are_not_unpickled(tmp_path, mark):
     state = {"w": jnp.ones(3)}
-    with Checkpoints(tmp_path / "c", every=1, digest="abc") as checkpoints:
+    with Checkpoints(tmp_path / "c", every=1, config={"a": 1}) as checkpoints:
         checkpoints.save(1, state, {})
     for item in ("state", "meta"):
         spoil(tmp_path / "c" / "1" / item, mark)
-    with Checkpoints(tmp_path / "c", every=1, digest="abc") as checkpoints:
+    with Checkpoints(tmp_path / "c", every=1, config={"a": 1}) as checkpoints:
         assert checkpoints.restore_latest(state) is None
     assert (tmp_path / "c" / "1.unreadable").is_dir()
 

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.arithmetic import operations
 from benchmarks.collectives import Collective, array_bytes, collectives
 from benchmarks.machine import Machine, predict
-from benchmarks.scaling import AUS, predicted, report
+from benchmarks.scaling_tables import AUS, predicted, report
 from benchmarks.step_cost import Sizes, Total, Work
 from piapdf_jax.models.config import MODELS
 from piapdf_jax.models.depthwise import depthwise
