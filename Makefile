@@ -23,7 +23,7 @@ demo: $(VENV)/core.stamp
 	$(BIN)/python -m experiments.piapdf --config=demo
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 -m "not x64 and not parity and not beam and not soak"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not x64 and not parity and not beam and not soak"
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m x64
 
 soak: $(VENV)/test.stamp

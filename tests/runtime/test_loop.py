@@ -67,7 +67,9 @@ def test_report(straight):
     ).max()
     np.testing.assert_allclose(report["trained"]["encoder"]["max_abs_change"], change, rtol=1e-6)
     assert report["frozen_unchanged"] is True
-    assert report["images_per_second"] > 0 and report["first_step_seconds"] > 0
+    assert report["images_per_second"] > 0
+    # In milliseconds: a toy step that an earlier test has compiled takes less.
+    assert 0 <= report["first_step_seconds"] < report["seconds"]
     assert report["seconds"] >= report["first_step_seconds"] + report["init_seconds"]
 
 
