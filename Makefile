@@ -24,7 +24,7 @@ demo: $(VENV)/core.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not x64 and not parity and not beam and not soak"
-	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m x64
+	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -n 2 -m x64
 
 soak: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist=load -m soak -rP tests/soak
