@@ -248,8 +248,7 @@ class Pipeline:
         if job.inner is None:
             return None
         reading = self.jobs.reading(job, training=False)
-        every = self.config.eval.validate_every
-        return Validation(every, lambda exported: scoring.mean_f1(job, exported, reading))
+        return Validation(self.config.eval.validate_every, scoring.mean_f1(job, reading))
 
     def _tell_of_others(self, name: str, folder: pathlib.Path) -> None:
         """Says why checkpoints of a training that stopped under another configuration are not taken."""

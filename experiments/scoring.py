@@ -3,7 +3,7 @@
 import contextlib
 import math
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -123,15 +123,20 @@ def true_labels(
     return labels
 
 
-def mean_f1(job: Job, exported: Exported, reading: streams.Reading) -> float:
-    """Mean F1 in % on the people kept apart for the choice of a state, against published labels."""
+def mean_f1(job: Job, reading: streams.Reading) -> Callable[[Exported], float]:
+    """A score of exports: mean F1 in % against published labels, on the people kept apart for that."""
     assert job.inner is not None
+    # Once: every table of labels is a pass over all records of the split.
     records = job.inner.records()
-    batches = streams.evaluation_batches(records, reading)
-    result = evaluate(job.stage.predict, exported, batches)
-    assert result.au_probs is not None
     labels = records.table()["labels"][:, record_columns(reading.aus)]
-    return float(100 * np.nanmean(metrics.f1(result.au_probs, labels)))
+
+    def score(exported: Exported) -> float:
+        batches = streams.evaluation_batches(records, reading)
+        result = evaluate(job.stage.predict, exported, batches)
+        assert result.au_probs is not None
+        return float(100 * np.nanmean(metrics.f1(result.au_probs, labels)))
+
+    return score
 
 
 def action_units(

@@ -149,9 +149,8 @@ def main(arguments: list[str]) -> int:
     except FileNotFoundError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    console = Console()
     # Off a terminal, lines may be as long as they are.
-    width = None if console.is_terminal else 200
+    width = None if sys.stdout.isatty() else 200
     Console(width=width).print(table(found, arguments[0]))
     return 0
 

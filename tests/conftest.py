@@ -4,6 +4,8 @@ import dataclasses
 import fcntl
 import os
 import pathlib
+import shutil
+import subprocess
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -85,3 +87,20 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
                 tfds.disable_progress_bar()
                 builder.download_and_prepare(file_format="array_record")
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, and a function that mounts it again with other options."""
+    where = tmp_path / "disk"
+    where.mkdir()
+
+    def mount(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(where)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    if shutil.which("mount") is None or (done := mount("size=1m")).returncode:
+        reason = done.stderr.strip() if shutil.which("mount") else "there is no mount"
+        pytest.skip(f"no file system of its own here ({reason}); a limit of sizes stands in")
+    yield where, lambda options: mount(f"remount,{options}").check_returncode()
+    subprocess.run(["umount", "-l", str(where)], check=True)

@@ -1,7 +1,6 @@
 """Targets that are full, read-only or no directory: one line that says what to do, and the next run goes on."""
 
 import os
-import shutil
 import subprocess
 
 import interrupted
@@ -18,23 +17,6 @@ def clips(tmp_path_factory):
     manual = interrupted.write_clips(tmp_path_factory.mktemp("afew") / "manual", copies=CLIPS - 2)
     folder = prepare.prepare("afew_va", data_dir=manual.parent / "data", manual_dir=manual)
     return manual, interrupted.contents(folder)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own, and a function that mounts it again with other options."""
-    where = tmp_path / "disk"
-    where.mkdir()
-
-    def mount(options):
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(where)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    if shutil.which("mount") is None or (done := mount("size=1m")).returncode:
-        reason = done.stderr.strip() if shutil.which("mount") else "there is no mount"
-        pytest.skip(f"no file system of its own here ({reason}); a limit of sizes stands in")
-    yield where, lambda options: mount(f"remount,{options}").check_returncode()
-    subprocess.run(["umount", "-l", str(where)], check=True)
 
 
 def one_line(done):
