@@ -7,6 +7,7 @@ from piapdf_jax.models.layers import (
     Pointwise,
     SeparableBlock,
     batch_norm,
+    norm_swish,
     prior_logit,
     wide,
 )
@@ -48,7 +49,7 @@ class PIDecoder(nn.Module):
             [B, output_size, output_size, num_maps] float32 logits.
         """
         x = Pointwise(self.widths[0], name="reduce")(features)
-        x = nn.swish(batch_norm("reduce_norm", mode=mode, momentum=self.momentum)(x))
+        x = norm_swish(batch_norm("reduce_norm", mode=mode, momentum=self.momentum), x)
         finest = -(-self.output_size // self.stride)
         for i, width in enumerate(self.widths):
             size = -(-finest // 2 ** (len(self.widths) - 1 - i))

@@ -12,6 +12,7 @@ from piapdf_jax.models.layers import (
     Pointwise,
     SeparableBlock,
     batch_norm,
+    norm_swish,
     prior_logit,
     wide,
 )
@@ -63,7 +64,7 @@ class UNet(nn.Module):
         # As wide as its stride needs for windows that overlap.
         stem = Conv(self.widths[0], max(3, 2 * self.stem_stride - 1), self.stem_stride, name="stem")
         x = stem(images)
-        x = nn.swish(batch_norm("stem_norm", mode=mode, momentum=momentum)(x))
+        x = norm_swish(batch_norm("stem_norm", mode=mode, momentum=momentum), x)
         skips = []
         for level, width in enumerate(self.widths):
             for i in range(self.blocks):

@@ -22,6 +22,7 @@ from piapdf_jax.models.layers import (
     Pointwise,
     SqueezeExcite,
     batch_norm,
+    norm_swish,
     stochastic_depth,
 )
 
@@ -177,10 +178,10 @@ class MBConv(nn.Module):
 
         if row.expand != 1:
             x = Pointwise(x.shape[-1] * row.expand, name="expand")(x)
-            x = nn.swish(norm("expand_norm")(x))
+            x = norm_swish(norm("expand_norm"), x)
         padding = self.convention.padding
         x = Depthwise(row.kernel_size, row.stride, padding, name="depthwise")(x)
-        x = nn.swish(norm("depthwise_norm")(x))
+        x = norm_swish(norm("depthwise_norm"), x)
         squeezed = max(1, int(skip.shape[-1] * SQUEEZE_RATIO))
         x = SqueezeExcite(squeezed, name="squeeze_excite")(x)
         x = norm("project_norm")(Pointwise(row.channels, name="project")(x))
@@ -213,7 +214,7 @@ class EfficientNet(nn.Module):
         convention = config.conventions
         width, padding = round_channels(STEM_CHANNELS, config.width), convention.padding
         x = Conv(width, stride=2, padding=padding, name="stem")(images)
-        x = nn.swish(_norm("stem_norm", convention, mode)(x))
+        x = norm_swish(_norm("stem_norm", convention, mode), x)
         draws = [None] * len(table)
         if mode == "train" and config.stochastic_depth > 0:
             # One draw for all blocks: each draw is a hash of its own to compile.
@@ -223,4 +224,4 @@ class EfficientNet(nn.Module):
             rate = config.stochastic_depth * i / len(table)
             x = MBConv(row, rate, convention, name=name)(x, draws[i], mode=mode)
         x = Pointwise(config.out_features, name="head")(x)
-        return nn.swish(_norm("head_norm", convention, mode)(x))
+        return norm_swish(_norm("head_norm", convention, mode), x)

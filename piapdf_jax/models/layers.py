@@ -186,6 +186,24 @@ def batch_norm(
     )
 
 
+def norm_swish(norm: BatchNorm, x: jax.Array) -> jax.Array:
+    """Normalise and apply swish: ``swish(norm(x))``, [..., C] -> [..., C].
+
+    The backward pass computes both anew from x and the batch statistics, to the same numbers: x is
+    there anyway, and what lies between would take more memory than time.
+    """
+
+    def call(norm: BatchNorm, x: jax.Array) -> jax.Array:
+        return nn.swish(norm(x))
+
+    return nn.remat(call, policy=_is_statistic)(norm, x)
+
+
+def _is_statistic(primitive: Any, *_: Any, **__: Any) -> bool:
+    """What ``norm_swish`` keeps: sums over the batch, which devices would have to add up again."""
+    return primitive is jax.lax.reduce_sum_p
+
+
 class SqueezeExcite(nn.Module):
     """Gate of each channel from the mean over all pixels: [B, H, W, C] -> [B, H, W, C]."""
 
@@ -215,7 +233,7 @@ class FullBlock(_Block):
     def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
         """Filter [B, H, W, C]."""
         x = Conv(self.features, self.kernel_size, self.stride, name="conv")(x)
-        return nn.swish(batch_norm("conv_norm", mode=mode, momentum=self.momentum)(x))
+        return norm_swish(batch_norm("conv_norm", mode=mode, momentum=self.momentum), x)
 
 
 class SeparableBlock(_Block):
@@ -225,9 +243,9 @@ class SeparableBlock(_Block):
     def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
         """Filter [B, H, W, C]."""
         x = Depthwise(self.kernel_size, self.stride, name="depthwise")(x)
-        x = nn.swish(batch_norm("depthwise_norm", mode=mode, momentum=self.momentum)(x))
+        x = norm_swish(batch_norm("depthwise_norm", mode=mode, momentum=self.momentum), x)
         x = Pointwise(self.features, name="pointwise")(x)
-        return nn.swish(batch_norm("pointwise_norm", mode=mode, momentum=self.momentum)(x))
+        return norm_swish(batch_norm("pointwise_norm", mode=mode, momentum=self.momentum), x)
 
 
 def stochastic_depth(x: jax.Array, uniform: jax.Array, rate: float) -> jax.Array:
