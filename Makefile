@@ -23,11 +23,11 @@ demo: $(VENV)/core.stamp
 	$(BIN)/python -m experiments.piapdf --config=demo
 
 # Compiling takes longest, and less optimised code is compiled in half the time. The soak, the parity tests
-# and the demo run what users run.
+# and the demo run what users run. A file's tests stay in one worker: they share fixtures and compiled steps.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not x64 and not parity and not beam and not soak"
-	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -n 2 -m x64
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not x64 and not parity and not beam and not soak"
+	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m x64
 
 soak: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 --dist=load -m soak -rP tests/soak

@@ -38,15 +38,6 @@ from absl import flags  # noqa: E402
 flags.FLAGS.mark_as_parsed()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps tests that share a dear fixture in one worker, which makes it once."""
-    for item in items:
-        if "demo" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("demo"))
-        if item.path.name == "test_feedback_study.py":
-            item.add_marker(pytest.mark.xdist_group("study"))
-
-
 @pytest.fixture(autouse=True)
 def _float_width(request: pytest.FixtureRequest) -> None:
     """Fails a test of 64-bit floats in a process of 32-bit ones, where it would mean nothing."""
