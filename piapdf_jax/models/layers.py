@@ -189,8 +189,8 @@ def batch_norm(
 def norm_swish(norm: BatchNorm, x: jax.Array) -> jax.Array:
     """Normalise and apply swish: ``swish(norm(x))``, [..., C] -> [..., C].
 
-    The backward pass computes both anew from x and the batch statistics, to the same numbers: x is
-    there anyway, and what lies between would take more memory than time.
+    The backward pass computes both anew from x and the batch statistics: x is there anyway, and to
+    keep what lies between would take more memory than it saves time.
     """
 
     def call(norm: BatchNorm, x: jax.Array) -> jax.Array:
