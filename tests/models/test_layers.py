@@ -1,5 +1,8 @@
 """Shared layers: resizing, stochastic depth, squeeze-excite, batch statistics."""
 
+import functools
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,6 +73,44 @@ def test_running_variance_may_take_the_unbiased_one():
     expected = 0.6 * 5.0 + 0.4 * x.var((0, 1, 2), ddof=1)
     np.testing.assert_allclose(updated["batch_stats"]["var"], expected, rtol=1e-5)
     np.testing.assert_allclose(y.std((0, 1, 2)), 1.0, rtol=1e-4)
+
+
+SHAPE = (4, 6, 6, 3)
+
+
+class Normed(nn.Module):
+    """BatchNorm and swish: as the networks have them, or written plainly."""
+
+    plain: bool
+
+    @nn.compact
+    def __call__(self, x):
+        norm = layers.batch_norm("norm", mode="train")
+        return nn.swish(norm(x)) if self.plain else layers.norm_swish(norm, x)
+
+
+def passed_through(module):
+    """Value, running statistics and gradients; and how many numbers the backward pass was handed."""
+    x = jax.random.normal(jax.random.key(0), SHAPE) * 3 + 1
+    variables = module.init(jax.random.key(1), x)
+    stats = variables["batch_stats"]
+
+    def forward(params, x):
+        both = {"params": params, "batch_stats": stats}
+        return module.apply(both, x, mutable=["batch_stats"])
+
+    y, back, new = jax.vjp(forward, variables["params"], x, has_aux=True)
+    kept = sum(leaf.size for leaf in jax.tree.leaves(back))
+    return (y, new, back(jnp.sin(y))), kept
+
+
+def test_backward_of_norm_swish_keeps_its_input_and_statistics_alone():
+    (anew, kept), (plain, more) = passed_through(Normed(False)), passed_through(Normed(True))
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+    jax.tree.map(close, anew, plain)
+    size = int(np.prod(SHAPE))
+    assert size < kept < 1.5 * size
+    assert more > 3 * size
 
 
 @pytest.mark.parametrize("size", [(6, 8), (7, 5), (6, 5)])
