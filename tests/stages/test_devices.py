@@ -76,13 +76,12 @@ def params(state):
     return [learner.params for learner in learners]
 
 
-# The feedback step compiles longest: its sums over 2 devices are tested without networks.
 @pytest.mark.parametrize(
     ("name", "dtype", "tolerance", "numbers"),
     [
         ("piap", np.float64, 1e-10, (2, 8)),
-        ("piap", np.float32, 1e-4, (8,)),
-        ("piapdf", np.float64, 1e-10, (8,)),
+        ("piap", np.float32, 1e-4, (2, 8)),
+        ("piapdf", np.float64, 1e-10, (2, 8)),
     ],
 )
 def test_parameters_after_three_steps(name, dtype, tolerance, numbers):
