@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders.afew_va.afew_va_dataset_builder import Builder
+from data_builders.afew_va import raw
+from data_builders.afew_va.afew_va_dataset_builder import Builder, split_by_actor
 from data_builders.synthetic_faces.raw_layouts import write_raw
 from piapdf_jax import faces
 from piapdf_jax.action_units import RECORD_AUS
@@ -142,3 +143,12 @@ def test_files_that_are_not_as_distributed_end_the_build(manual, tmp_path, fault
     with pytest.raises((ValueError, FileNotFoundError), match=told):
         build(manual, tmp_path / "data")
     assert not list((tmp_path / "data").glob("afew_va/*.*.*/dataset_info.json"))
+
+
+def test_two_clips_of_an_actor_stay_together():
+    empty = np.zeros((0, 68, 2), np.float32)
+    clips = [raw.Clip(f"{k:03d}", f"actor{k // 2}", (), (), empty) for k in range(24)]
+    found = split_by_actor(clips)
+    train, test = ({clip.actor for clip in found[name]} for name in ("train", "test"))
+    assert train and test and not train & test
+    assert sum(map(len, found.values())) == 24
