@@ -70,8 +70,8 @@ def sizes(case: Case) -> dict[str, Any]:
 
     ``vector`` is the length of the encoder's vector, ``grid`` the side of its features.
     """
-    from piapdf_jax.models.config import MODELS
-    from piapdf_jax.models.efficientnet import feature_side
+    from piapdf_jax.models.encoder import feature_shape
+    from piapdf_jax.models.presets import MODELS
 
     # As PyTorch ports keep their running statistics.
     model = dataclasses.replace(MODELS[case.model], convention="tensorflow_ported")
@@ -79,8 +79,7 @@ def sizes(case: Case) -> dict[str, Any]:
         model = dataclasses.replace(model, encoder_size=case.side)
     told = dataclasses.asdict(model)
     (told["mean"], told["std"]) = model.normalization
-    told["vector"] = model.encoder.out_features
-    told["grid"] = feature_side(model.encoder, model.encoder_size)
+    told["grid"], _, told["vector"] = feature_shape(model)
     return told
 
 

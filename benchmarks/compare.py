@@ -20,7 +20,9 @@ from benchmarks.torch_side import Task, tensors
 from piapdf_jax.batch import Targets
 from piapdf_jax.losses import pi_loss, piap_loss
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.piap import decoder_apply, generator_apply, network_apply
+from piapdf_jax.models.decoder import decoder_apply
+from piapdf_jax.models.generator import generator_apply
+from piapdf_jax.models.piap import network_apply
 from piapdf_jax.models.prediction import frozen_targets
 from piapdf_jax.models.pretrained import carry
 

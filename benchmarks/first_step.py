@@ -112,6 +112,6 @@ def run(stages: list[str], *, settings: bool) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     if sys.argv[2] == "1" and allocator.cpu_alone():
         allocator.keep_freed_memory()
-    from piapdf_jax.models.config import MODELS
+    from piapdf_jax.models.presets import MODELS
 
     print(json.dumps(time_steps(sys.argv[1], MODELS["b1"])))

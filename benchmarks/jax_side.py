@@ -15,7 +15,8 @@ from piapdf_jax.batch import Batch, FeedbackBatch, unpack_maps
 from piapdf_jax.keys import named_key
 from piapdf_jax.losses import LossWeights, pi_loss
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.piap import decoder_apply, init_part
+from piapdf_jax.models.decoder import decoder_apply
+from piapdf_jax.models.piap import init_part
 from piapdf_jax.records import pack_planes
 from piapdf_jax.stages.base import OptimizerConfig, StageState, guarded_update, start
 from piapdf_jax.stages.pi1_generator import PI1Generator

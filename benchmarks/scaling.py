@@ -15,7 +15,7 @@ from absl import app, flags
 from benchmarks.machine import Machine
 from benchmarks.scaling_tables import AUS, CHECKED_IMAGES, MEASURED, check, check_table, report
 from benchmarks.step_cost import Sizes
-from piapdf_jax.models.config import MODELS
+from piapdf_jax.models.presets import MODELS
 
 _MODEL = flags.DEFINE_string("model", "b1", "a preset of models/config.py")
 _SIDE = flags.DEFINE_integer("side", 256, "of the images, px", lower_bound=32)

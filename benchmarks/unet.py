@@ -5,9 +5,9 @@ python -m benchmarks.unet
 
 import jax
 
-from piapdf_jax.models.config import MODELS
 from piapdf_jax.models.costs import multiply_adds, parameter_count
 from piapdf_jax.models.dw_unet import DWUNet, UNet
+from piapdf_jax.models.presets import MODELS
 
 SIDE, MAPS = 256, 12
 #: Share of the U-Net that depthwise separable layers save, as the paper has it (section 3.1).

@@ -11,8 +11,9 @@ from typing import Any, get_type_hints
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
 from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.losses import LossWeights
+from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.layers import CONVENTIONS
-from piapdf_jax.models.piap import MODELS, ModelConfig
+from piapdf_jax.models.presets import MODELS
 from piapdf_jax.models.weight_files import PUBLISHED
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.discrete_feedback import FeedbackOptions

@@ -16,7 +16,7 @@ from experiments.methods import TRAININGS
 from piapdf_jax import folds
 from piapdf_jax.data import source, streams
 from piapdf_jax.losses import LossWeights
-from piapdf_jax.models.piap import ModelConfig
+from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.pretrained import resolve
 from piapdf_jax.stages.discrete_feedback import FeedbackOptions, FeedbackStage
 from piapdf_jax.stages.identity import IdentityStage

@@ -9,7 +9,7 @@ import dataclasses
 
 from experiments.config import ExperimentConfig
 from experiments.configs.bp4d import bp4d
-from piapdf_jax.models.piap import MODELS
+from piapdf_jax.models.presets import MODELS
 
 
 def demo() -> ExperimentConfig:

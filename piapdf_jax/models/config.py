@@ -1,8 +1,8 @@
-"""Sizes of all networks of an experiment, and the named ones."""
+"""Sizes of all networks of an experiment."""
 
 import dataclasses
 
-from piapdf_jax.models.efficientnet import BLOCK_TABLE, COEFFICIENTS, EfficientNetConfig
+from piapdf_jax.models.layers import CONVENTIONS
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 #: Of red, green and blue in [0, 1], over ImageNet.
@@ -45,12 +45,12 @@ class ModelConfig:
 
     pretrained: str = "none"
     pretrained_sha256: str = ""
-    width: float = COEFFICIENTS["b1"].width
-    depth: float = COEFFICIENTS["b1"].depth
-    rows: int = len(BLOCK_TABLE)
+    width: float = 1.0
+    depth: float = 1.1
+    rows: int = 7
     features: int | None = None
     encoder_size: int = 224
-    dropout: float = COEFFICIENTS["b1"].dropout
+    dropout: float = 0.2
     stochastic_depth: float = 0.2
     convention: str | None = None
     bn_momentum: float | None = None
@@ -70,65 +70,12 @@ class ModelConfig:
             raise ValueError(f"compute_dtype {self.compute_dtype!r} is none of {known}.")
 
     @property
-    def encoder(self) -> EfficientNetConfig:
-        """The encoder's own numbers."""
-        return EfficientNetConfig(
-            width=self.width,
-            depth=self.depth,
-            rows=self.rows,
-            features=self.features,
-            stochastic_depth=self.stochastic_depth,
-            convention=self.convention or "tensorflow",
-            bn_momentum=self.bn_momentum,
-        )
-
-    @property
     def momentum(self) -> float:
         """Share of the old running statistics that a step keeps, in all networks."""
-        return self.encoder.conventions.momentum
+        kept = CONVENTIONS[self.convention or "tensorflow"].momentum
+        return kept if self.bn_momentum is None else self.bn_momentum
 
     @property
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of the RGB input."""
         return self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
-
-
-#: Named sizes: ``b1`` is the paper's; ``tiny`` trains on a laptop's CPU; ``nano`` is for tests.
-MODELS = {
-    "b1": ModelConfig(),
-    "tiny": ModelConfig(
-        width=COEFFICIENTS["tiny"].width,
-        depth=COEFFICIENTS["tiny"].depth,
-        encoder_size=COEFFICIENTS["tiny"].resolution,
-        dropout=COEFFICIENTS["tiny"].dropout,
-        stochastic_depth=0.05,
-        bn_momentum=0.9,
-        # A quarter of the resolution trains faster than a half, and draws better in as many steps:
-        # a filter then sees more of the face.
-        unet_widths=(24, 32, 48, 64),
-        unet_blocks=1,
-        unet_stem_stride=4,
-        decoder_widths=(48, 32, 24),
-        decoder_stride=4,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-    ),
-    "nano": ModelConfig(
-        width=COEFFICIENTS["nano"].width,
-        depth=COEFFICIENTS["nano"].depth,
-        rows=3,
-        features=32,
-        encoder_size=COEFFICIENTS["nano"].resolution,
-        dropout=COEFFICIENTS["nano"].dropout,
-        # Three blocks, of which only the first, whose rate is 0, has a branch to drop.
-        stochastic_depth=0.0,
-        bn_momentum=0.9,
-        unet_widths=(8, 8),
-        unet_blocks=1,
-        unet_stem_stride=2,
-        decoder_widths=(8, 8),
-        decoder_stride=2,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-    ),
-}

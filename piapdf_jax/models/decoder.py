@@ -1,8 +1,11 @@
 """PI decoder: the encoder's feature map back to PI maps (section 3.1, stage 3)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 
+from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.layers import (
     Pointwise,
     SeparableBlock,
@@ -11,6 +14,7 @@ from piapdf_jax.models.layers import (
     prior_logit,
     wide,
 )
+from piapdf_jax.models.parts import Part, apply_module, init_module
 from piapdf_jax.models.resizing import resize, upsample
 
 
@@ -57,3 +61,62 @@ class PIDecoder(nn.Module):
             x = SeparableBlock(width, momentum=self.momentum, name=f"up{i}")(x, mode=mode)
         logits = wide(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
         return resize(logits + prior_logit(self.prior), self.output_size, self.output_size)
+
+
+def init_decoder(
+    config: ModelConfig,
+    key: jax.Array,
+    *,
+    feature_shape: tuple[int, int, int],
+    image_size: int,
+    num_maps: int,
+) -> Part:
+    """Returns a fresh decoder.
+
+    Args:
+        config: sizes.
+        key: typed key, a concrete one.
+        feature_shape: [h, w, F] of the encoder's feature map.
+        image_size: S, side of the maps in px.
+        num_maps: K.
+    """
+    return init_module(_module(config, num_maps, image_size), key, *feature_shape)
+
+
+def decoder_apply(
+    config: ModelConfig,
+    part: Part,
+    features: jax.Array,
+    *,
+    image_size: int,
+    num_maps: int | None = None,
+    mode: str,
+    key: jax.Array | None = None,
+) -> tuple[jax.Array, Any]:
+    """PI maps that the decoder draws from the encoder's features.
+
+    Args:
+        config: sizes.
+        part: a decoder.
+        features: [B, h, w, F] float32.
+        image_size: S, side of the maps.
+        num_maps: K; None takes it from the part.
+        mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
+        key: unused, for the likeness of all parts: nothing in the decoder is random.
+
+    Returns:
+        (PI logits [B, S, S, K] float32, batch statistics after the pass).
+    """
+    num_maps = num_maps or part[0]["maps"]["kernel"].shape[-1]
+    return apply_module(_module(config, num_maps, image_size), part, features, mode, key)
+
+
+def _module(config: ModelConfig, num_maps: Any, image_size: Any) -> PIDecoder:
+    return PIDecoder(
+        num_maps,
+        image_size,
+        config.decoder_widths,
+        config.decoder_stride,
+        config.pi_prior,
+        config.momentum,
+    )

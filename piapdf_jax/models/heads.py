@@ -6,8 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from piapdf_jax.models.layers import Dense
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.layers import Dense, check_mode
 from piapdf_jax.models.parameters import initializer
+from piapdf_jax.models.parts import Part, apply_module, check_key, init_module
 
 
 class Head(nn.Module):
@@ -70,3 +72,66 @@ def arcface_logits(
 
 def _unit(x: jax.Array, axis: int) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis, keepdims=True), 1e-12))
+
+
+def init_head(config: ModelConfig, key: jax.Array, *, features: int, num_aus: int) -> Part:
+    """Returns a fresh AU head for vectors of F = ``features`` numbers and C = ``num_aus`` outputs."""
+    return init_module(Head(num_aus, config.dropout), key, features)
+
+
+def head_apply(
+    config: ModelConfig, part: Part, vector: jax.Array, *, mode: str, key: jax.Array | None = None
+) -> jax.Array:
+    """AU logits of the encoder's vector.
+
+    Args:
+        config: sizes.
+        part: a head.
+        vector: [B, F] float32.
+        mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
+        key: typed key of dropout, needed in ``train``.
+
+    Returns:
+        [B, C] float32.
+    """
+    check_key(mode, key, config.dropout)
+    module = Head(part[0]["dense"]["kernel"].shape[-1], config.dropout)
+    return apply_module(module, part, vector, mode, key)[0]
+
+
+def init_identities(key: jax.Array, *, features: int, num_identities: int) -> Part:
+    """Returns fresh identity classes for vectors of F = ``features`` numbers."""
+    return init_module(IdentityClasses(num_identities), key, features)
+
+
+def identity_logits(
+    config: ModelConfig,
+    part: Part,
+    vector: jax.Array,
+    identity: jax.Array,
+    *,
+    arcface: bool = True,
+    margin: float = 0.5,
+    scale: float = 64.0,
+    mode: str,
+) -> jax.Array:
+    """Logits of identities, for a softmax cross-entropy.
+
+    Args:
+        config: sizes.
+        part: an identity head.
+        vector: [B, F] float32.
+        identity: [B] int32, the true classes.
+        arcface: True for ``heads.arcface_logits``, False for plain products of vector and class.
+        margin: radians added to the angle of the true class; not in ``eval``.
+        scale: factor of the cosines.
+        mode: ``train``, ``feedback`` or ``eval``.
+
+    Returns:
+        [B, N] float32.
+    """
+    check_mode(mode)
+    if not arcface:
+        return vector @ part[0]["kernel"]
+    margin = 0.0 if mode == "eval" else margin
+    return arcface_logits(vector, part[0]["kernel"], identity, margin=margin, scale=scale)

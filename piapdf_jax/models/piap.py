@@ -9,28 +9,17 @@ too.
 
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from piapdf_jax.batch import Prediction
-from piapdf_jax.models.config import MODELS as MODELS
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.costs import parameter_count
-from piapdf_jax.models.decoder import PIDecoder
-from piapdf_jax.models.dw_unet import DWUNet
-from piapdf_jax.models.efficientnet import EfficientNet, feature_side
-from piapdf_jax.models.heads import Head, IdentityClasses, arcface_logits
-from piapdf_jax.models.layers import check_mode, wide
-from piapdf_jax.models.parameters import initialize
-from piapdf_jax.models.pretrained import pretrained_encoder
-from piapdf_jax.models.resizing import resize
+from piapdf_jax.models.decoder import decoder_apply, init_decoder
+from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
+from piapdf_jax.models.generator import init_generator
+from piapdf_jax.models.heads import head_apply, init_head, init_identities
+from piapdf_jax.models.parts import Part
 
-#: (parameters, running statistics) of one network.
-Part = tuple[Any, Any]
 PARTS = ("generator", "encoder", "head", "decoder", "identity")
-#: Weights of red, green and blue in a gray image (ITU-R BT.601).
-LUMA = (0.299, 0.587, 0.114)
 
 
 def init_part(
@@ -77,117 +66,18 @@ def init_part(
         raise ValueError(
             f"the part {part!r} needs a number that is None: see the docstring of init_part."
         )
-    size, channels = feature_side(config.encoder, config.encoder_size), config.encoder.out_features
-    made: dict[str, Any] = {
-        "generator": lambda: (_generator(config, num_maps), (image_size, image_size, 3)),
-        "encoder": lambda: (
-            EfficientNet(config.encoder),
-            (*2 * (config.encoder_size,), in_channels),
+    shape = feature_shape(config)
+    sized: dict[str, Any] = {"image_size": image_size, "num_maps": num_maps}
+    make = {
+        "generator": lambda: init_generator(config, key, **sized),
+        "encoder": lambda: init_encoder(config, key, in_channels=in_channels),
+        "head": lambda: init_head(config, key, features=shape[-1], num_aus=num_aus or 0),
+        "decoder": lambda: init_decoder(config, key, feature_shape=shape, **sized),
+        "identity": lambda: init_identities(
+            key, features=shape[-1], num_identities=num_identities or 0
         ),
-        "head": lambda: (Head(num_aus or 0, config.dropout), (channels,)),
-        "decoder": lambda: (_decoder(config, num_maps, image_size), (size, size, channels)),
-        "identity": lambda: (IdentityClasses(num_identities or 0), (channels,)),
     }
-    if part == "encoder" and config.pretrained != "none":
-        return pretrained_encoder(config, in_channels)
-    module, shape = made[part]()
-    inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    variables = initialize(module, key, inputs, mode="eval")
-    return variables["params"], variables.get("batch_stats", {})
-
-
-def generator_apply(
-    config: ModelConfig, part: Part, images: jax.Array, *, mode: str, key: jax.Array | None = None
-) -> tuple[jax.Array, Any]:
-    """PI maps that the generator draws.
-
-    Args:
-        config: sizes.
-        part: the generator.
-        images: [B, S, S, 3] float32 in [0, 1].
-        mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
-        key: unused, for the likeness of all parts: nothing in the generator is random.
-
-    Returns:
-        (PI logits [B, S, S, K] float32, batch statistics after the pass; in ``eval`` those of the
-        part).
-    """
-    module = _generator(config, part[0]["maps"]["kernel"].shape[-1])
-    return _apply(module, part, _narrow(config, _normalize(config, images)), mode, key)
-
-
-def encoder_apply(
-    config: ModelConfig, part: Part, inputs: jax.Array, *, mode: str, key: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array, Any]:
-    """Feature map and vector of images.
-
-    Args:
-        config: sizes; the input is resized to ``encoder_size``, RGB is normalised.
-        part: an encoder for as many channels as the inputs have.
-        inputs: [B, S, S, 3] float32 RGB in [0, 1], or [B, S, S, 12] float32, see
-            ``gray_times_maps``.
-        mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
-        key: typed key of stochastic depth, needed in ``train``.
-
-    Returns:
-        (features [B, h, w, F] of the compute dtype, vector [B, F] float32, their mean over pixels,
-        batch statistics after the pass).
-    """
-    inputs = resize(inputs, config.encoder_size, config.encoder_size)
-    if inputs.shape[-1] == 3:
-        inputs = _normalize(config, inputs)
-    _check_key(mode, key, config.stochastic_depth)
-    inputs = _narrow(config, inputs)
-    features, stats = _apply(EfficientNet(config.encoder), part, inputs, mode, key)
-    return features, jnp.mean(wide(features), (1, 2)), stats
-
-
-def head_apply(
-    config: ModelConfig, part: Part, vector: jax.Array, *, mode: str, key: jax.Array | None = None
-) -> jax.Array:
-    """AU logits of the encoder's vector.
-
-    Args:
-        config: sizes.
-        part: a head.
-        vector: [B, F] float32.
-        mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
-        key: typed key of dropout, needed in ``train``.
-
-    Returns:
-        [B, C] float32.
-    """
-    _check_key(mode, key, config.dropout)
-    module = Head(part[0]["dense"]["kernel"].shape[-1], config.dropout)
-    return _apply(module, part, vector, mode, key)[0]
-
-
-def decoder_apply(
-    config: ModelConfig,
-    part: Part,
-    features: jax.Array,
-    *,
-    image_size: int,
-    num_maps: int | None = None,
-    mode: str,
-    key: jax.Array | None = None,
-) -> tuple[jax.Array, Any]:
-    """PI maps that the decoder draws from the encoder's features.
-
-    Args:
-        config: sizes.
-        part: a decoder.
-        features: [B, h, w, F] float32.
-        image_size: S, side of the maps.
-        num_maps: K; None takes it from the part.
-        mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
-        key: unused, for the likeness of all parts: nothing in the decoder is random.
-
-    Returns:
-        (PI logits [B, S, S, K] float32, batch statistics after the pass).
-    """
-    num_maps = num_maps or part[0]["maps"]["kernel"].shape[-1]
-    return _apply(_decoder(config, num_maps, image_size), part, features, mode, key)
+    return make[part]()
 
 
 def network_apply(
@@ -221,109 +111,3 @@ def network_apply(
             config, parts["decoder"], features, image_size=images.shape[1], mode=mode
         )
     return Prediction(pi_logits, vector, au_logits), new_stats
-
-
-def identity_logits(
-    config: ModelConfig,
-    part: Part,
-    vector: jax.Array,
-    identity: jax.Array,
-    *,
-    arcface: bool = True,
-    margin: float = 0.5,
-    scale: float = 64.0,
-    mode: str,
-) -> jax.Array:
-    """Logits of identities, for a softmax cross-entropy.
-
-    Args:
-        config: sizes.
-        part: an identity head.
-        vector: [B, F] float32.
-        identity: [B] int32, the true classes.
-        arcface: True for ``heads.arcface_logits``, False for plain products of vector and class.
-        margin: radians added to the angle of the true class; not in ``eval``.
-        scale: factor of the cosines.
-        mode: ``train``, ``feedback`` or ``eval``.
-
-    Returns:
-        [B, N] float32.
-    """
-    check_mode(mode)
-    if not arcface:
-        return vector @ part[0]["kernel"]
-    margin = 0.0 if mode == "eval" else margin
-    return arcface_logits(vector, part[0]["kernel"], identity, margin=margin, scale=scale)
-
-
-def gray_times_maps(images: jax.Array, pi_probs: jax.Array) -> jax.Array:
-    """Input of PI stage 2: the gray image seen through each PI map (section 3.1, stage 2).
-
-    Args:
-        images: [B, S, S, 3] float32 in [0, 1].
-        pi_probs: [B, S, S, K] float32 in [0, 1], soft maps.
-
-    Returns:
-        [B, S, S, K] float32 in [0, 1].
-    """
-    return (images @ jnp.asarray(LUMA, images.dtype))[..., None] * pi_probs
-
-
-def part_parameters(part: Part) -> int:
-    """Number of parameters of a part; running statistics do not count."""
-    return parameter_count(part[0])
-
-
-def _check_key(mode: str, key: jax.Array | None, rate: float) -> None:
-    if mode == "train" and rate > 0 and key is None:
-        raise ValueError("mode 'train' needs a key for dropout and stochastic depth.")
-
-
-def _apply(
-    module: nn.Module, part: Part, inputs: jax.Array, mode: str, key: jax.Array | None
-) -> tuple[jax.Array, Any]:
-    """Run a module; returns its output and the batch statistics after the pass."""
-    check_mode(mode)
-    params, stats = part
-    variables = {"params": params, "batch_stats": stats}
-    rngs = {} if key is None else {"dropout": key}
-    output: Any
-    if mode == "eval":
-        output = module.apply(variables, inputs, mode=mode)
-        return output, stats
-    output, updated = module.apply(variables, inputs, mode=mode, rngs=rngs, mutable=["batch_stats"])
-    return output, updated.get("batch_stats", stats)
-
-
-def _generator(config: ModelConfig, num_maps: Any) -> DWUNet:
-    return DWUNet(
-        num_maps,
-        config.unet_widths,
-        config.unet_blocks,
-        config.unet_stem_stride,
-        config.pi_prior,
-        config.momentum,
-    )
-
-
-def _decoder(config: ModelConfig, num_maps: Any, image_size: Any) -> PIDecoder:
-    return PIDecoder(
-        num_maps,
-        image_size,
-        config.decoder_widths,
-        config.decoder_stride,
-        config.pi_prior,
-        config.momentum,
-    )
-
-
-def _narrow(config: ModelConfig, x: jax.Array) -> jax.Array:
-    """The compute dtype, unless it is float32: then the input's own, which may be wider."""
-    return x if config.compute_dtype == "float32" else x.astype(config.compute_dtype)
-
-
-def _normalize(config: ModelConfig, images: jax.Array) -> jax.Array:
-    mean, std = (
-        jnp.asarray(value, images.dtype)[None, None, None] for value in config.normalization
-    )
-    return (images - mean) / std

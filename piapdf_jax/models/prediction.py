@@ -6,7 +6,11 @@ from typing import Any
 import jax
 
 from piapdf_jax.batch import Prediction, Targets
-from piapdf_jax.models.piap import ModelConfig, Part, encoder_apply, generator_apply, network_apply
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.encoder import encoder_apply
+from piapdf_jax.models.generator import generator_apply
+from piapdf_jax.models.parts import Part
+from piapdf_jax.models.piap import network_apply
 
 
 def frozen_targets(

@@ -187,6 +187,19 @@ def _normalization(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.stack([mean, np.sqrt(variance)])
 
 
+def encoder_config(config: ModelConfig) -> EfficientNetConfig:
+    """Returns the encoder's own numbers."""
+    return EfficientNetConfig(
+        width=config.width,
+        depth=config.depth,
+        rows=config.rows,
+        features=config.features,
+        stochastic_depth=config.stochastic_depth,
+        convention=config.convention or "tensorflow",
+        bn_momentum=config.bn_momentum,
+    )
+
+
 def resolve(config: ModelConfig) -> ModelConfig:
     """A configuration that names its file: found or downloaded, read and checked, before any training.
 
@@ -206,7 +219,7 @@ def resolve(config: ModelConfig) -> ModelConfig:
     else:
         try:
             found = locate(config.pretrained)
-            _, source, normalization = load(found, config.encoder)
+            _, source, normalization = load(found, encoder_config(config))
         except WeightsError as error:
             raise WeightsError(
                 f"model.pretrained={config.pretrained}: {error}; to start from random values:"
@@ -244,7 +257,7 @@ def pretrained_encoder(config: ModelConfig, in_channels: int) -> tuple[Any, Any]
             " through models.pretrained.resolve first."
         )
     path = pathlib.Path(config.pretrained)
-    part = load(path, config.encoder)[0].part
+    part = load(path, encoder_config(config))[0].part
     if file_hash(path) != config.pretrained_sha256:
         raise WeightsError(f"{path} changed while it was in use")
     if in_channels != 3:

@@ -21,7 +21,8 @@ from piapdf_jax.feedback import (
     discrete_feedback,
 )
 from piapdf_jax.losses import LossWeights, au_loss, piap_loss
-from piapdf_jax.models.piap import ModelConfig, init_part, network_apply
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.piap import init_part, network_apply
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
 from piapdf_jax.stages.base import Exported, OptimizerConfig, Scores
 

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from piapdf_jax.batch import IdentityBatch
-from piapdf_jax.models.piap import ModelConfig, encoder_apply, identity_logits, init_part
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
+from piapdf_jax.models.heads import identity_logits, init_identities
 from piapdf_jax.stages.base import (
     Exported,
     OptimizerConfig,
@@ -46,14 +48,9 @@ class IdentityStage:
     def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
         """A fresh encoder and identity head; nothing is frozen."""
         keys = jax.random.split(key, 2)
-        encoder = init_part(self.model, "encoder", keys[0], image_size=self.image_size)
-        people = init_part(
-            self.model,
-            "identity",
-            keys[1],
-            image_size=self.image_size,
-            num_identities=self.num_identities,
-        )
+        encoder = init_encoder(self.model, keys[0])
+        features = feature_shape(self.model)[-1]
+        people = init_identities(keys[1], features=features, num_identities=self.num_identities)
         return start({"encoder": encoder, "people": people}, self.optimizer.build()), {}
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)

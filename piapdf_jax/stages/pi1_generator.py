@@ -8,7 +8,8 @@ import jax
 
 from piapdf_jax.batch import Batch, unpack_maps
 from piapdf_jax.losses import pi_loss
-from piapdf_jax.models.piap import ModelConfig, generator_apply, init_part
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.generator import generator_apply, init_generator
 from piapdf_jax.stages.base import (
     Exported,
     OptimizerConfig,
@@ -42,9 +43,8 @@ class PI1Generator:
 
     def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
         """A fresh generator; nothing is frozen."""
-        part = init_part(
-            self.model, "generator", key, image_size=self.image_size, num_maps=self.num_maps
-        )
+        sizes = {"image_size": self.image_size, "num_maps": self.num_maps}
+        part = init_generator(self.model, key, **sizes)
         return start({"generator": part}, self.optimizer.build()), {}
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)

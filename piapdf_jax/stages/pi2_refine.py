@@ -14,14 +14,10 @@ import optax
 
 from piapdf_jax.batch import Batch
 from piapdf_jax.losses import au_loss
-from piapdf_jax.models.piap import (
-    ModelConfig,
-    encoder_apply,
-    generator_apply,
-    gray_times_maps,
-    head_apply,
-    init_part,
-)
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
+from piapdf_jax.models.generator import generator_apply, gray_times_maps
+from piapdf_jax.models.heads import head_apply, init_head
 from piapdf_jax.stages.base import (
     Exported,
     OptimizerConfig,
@@ -54,16 +50,9 @@ class PI2Refine:
     def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
         """PI Generator 0 of ``pi1``, with a fresh encoder and head."""
         keys = jax.random.split(key, 2)
-        encoder = init_part(
-            self.model,
-            "encoder",
-            keys[0],
-            image_size=self.image_size,
-            in_channels=self.num_maps,
-        )
-        head = init_part(
-            self.model, "head", keys[1], image_size=self.image_size, num_aus=self.num_aus
-        )
+        encoder = init_encoder(self.model, keys[0], in_channels=self.num_maps)
+        features = feature_shape(self.model)[-1]
+        head = init_head(self.model, keys[1], features=features, num_aus=self.num_aus)
         parts = {"generator": inputs["pi1"]["generator"], "encoder": encoder, "head": head}
         return start(parts, self.optimizer.build()), {}
 

@@ -17,8 +17,8 @@ from benchmarks.collectives import Collective, array_bytes, collectives
 from benchmarks.machine import Machine, predict
 from benchmarks.scaling_tables import AUS, predicted, report
 from benchmarks.step_cost import Sizes, Total, Work
-from piapdf_jax.models.config import MODELS
 from piapdf_jax.models.depthwise import depthwise
+from piapdf_jax.models.presets import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEVICES = 8

@@ -10,7 +10,7 @@ from benchmarks.cases import CASES, Case, sizes
 from benchmarks.jax_side import JaxSide
 from benchmarks.operations import instructions, label
 from benchmarks.table import summary, table
-from piapdf_jax.models.config import MODELS
+from piapdf_jax.models.presets import MODELS
 
 
 @pytest.mark.parametrize("network", ["b1", "unet", "decoder", "piap"])

@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from piapdf_jax.models import efficientnet
-from piapdf_jax.models.config import MODELS
 from piapdf_jax.models.decoder import PIDecoder
 from piapdf_jax.models.efficientnet import EfficientNet, EfficientNetConfig, blocks
 from piapdf_jax.models.layers import CONVENTIONS
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
+from piapdf_jax.models.presets import MODELS
 
 NANO, SIZE = MODELS["nano"], 32
 

@@ -7,10 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from piapdf_jax.models import piap
+from piapdf_jax.models.costs import parameter_count
+from piapdf_jax.models.decoder import decoder_apply
+from piapdf_jax.models.encoder import encoder_apply
+from piapdf_jax.models.generator import generator_apply, gray_times_maps
+from piapdf_jax.models.heads import head_apply, identity_logits
+from piapdf_jax.models.piap import PARTS, init_part, network_apply
+from piapdf_jax.models.presets import MODELS
 
 #: Deep enough for branches that stochastic depth can drop.
-NANO = dataclasses.replace(piap.MODELS["nano"], depth=0.7, stochastic_depth=0.5)
+NANO = dataclasses.replace(MODELS["nano"], depth=0.7, stochastic_depth=0.5)
 SIZE = 40
 NUMBERS = {"image_size": SIZE, "num_aus": 5, "num_maps": 4, "num_identities": 7}
 
@@ -22,10 +28,9 @@ def random_images(seed=0, batch=4, size=SIZE):
 
 @pytest.fixture(scope="module")
 def parts():
-    keys = jax.random.split(jax.random.key(0), len(piap.PARTS))
+    keys = jax.random.split(jax.random.key(0), len(PARTS))
     made = {
-        name: piap.init_part(NANO, name, key, **NUMBERS)
-        for name, key in zip(piap.PARTS, keys, strict=True)
+        name: init_part(NANO, name, key, **NUMBERS) for name, key in zip(PARTS, keys, strict=True)
     }
     return made
 
@@ -39,8 +44,8 @@ def passes(parts):
     @jax.jit
     def run(network, generator, images, key):
         def both(mode, key):
-            prediction, stats = piap.network_apply(NANO, network, images, mode=mode, key=key)
-            maps, generator_stats = piap.generator_apply(NANO, generator, images, mode=mode)
+            prediction, stats = network_apply(NANO, network, images, mode=mode, key=key)
+            maps, generator_stats = generator_apply(NANO, generator, images, mode=mode)
             return prediction, {**stats, "generator": generator_stats}, maps
 
         keys = jax.random.split(key)
@@ -94,20 +99,18 @@ def test_head_dropout_alone(parts):
     config = dataclasses.replace(NANO, dropout=0.25)
     head = ({"dense": {"kernel": jnp.eye(32), "bias": jnp.zeros(32)}}, {})
     vector = jnp.ones((64, 32))
-    y = np.asarray(piap.head_apply(config, head, vector, mode="train", key=jax.random.key(0)))
+    y = np.asarray(head_apply(config, head, vector, mode="train", key=jax.random.key(0)))
     assert set(np.unique(np.round(y, 5))) == {0.0, np.float32(np.round(1 / 0.75, 5))}
     assert abs((y == 0).mean() - 0.25) < 0.05
     for mode in ("feedback", "eval"):
-        np.testing.assert_array_equal(piap.head_apply(config, head, vector, mode=mode), vector)
+        np.testing.assert_array_equal(head_apply(config, head, vector, mode=mode), vector)
 
 
 def test_gradients_reach_every_leaf():
     """Of all parts that train, and the generator through the encoder of PI stage 2."""
-    images, nano = random_images(1), piap.MODELS["nano"]
-    trained = {
-        name: piap.init_part(nano, name, jax.random.key(1), **NUMBERS) for name in piap.PARTS
-    }
-    trained["masked"] = piap.init_part(nano, "encoder", jax.random.key(2), in_channels=4)
+    images, nano = random_images(1), MODELS["nano"]
+    trained = {name: init_part(nano, name, jax.random.key(1), **NUMBERS) for name in PARTS}
+    trained["masked"] = init_part(nano, "encoder", jax.random.key(2), in_channels=4)
     params = {name: part[0] for name, part in trained.items()}
     stats = {name: part[1] for name, part in trained.items()}
 
@@ -116,14 +119,12 @@ def test_gradients_reach_every_leaf():
         def loss(params):
             now = {name: (params[name], stats[name]) for name in params}
             network = {name: now[name] for name in ("encoder", "head", "decoder")}
-            prediction, _ = piap.network_apply(nano, network, images, mode="feedback")
+            prediction, _ = network_apply(nano, network, images, mode="feedback")
             who = jnp.arange(4)
-            classes = piap.identity_logits(
-                nano, now["identity"], prediction.vector, who, mode="train"
-            )
-            maps, _ = piap.generator_apply(nano, now["generator"], images, mode="feedback")
-            masked = piap.gray_times_maps(images, jax.nn.sigmoid(maps))
-            _, vector, _ = piap.encoder_apply(nano, now["masked"], masked, mode="feedback")
+            classes = identity_logits(nano, now["identity"], prediction.vector, who, mode="train")
+            maps, _ = generator_apply(nano, now["generator"], images, mode="feedback")
+            masked = gray_times_maps(images, jax.nn.sigmoid(maps))
+            _, vector, _ = encoder_apply(nano, now["masked"], masked, mode="feedback")
             outputs = (prediction.au_logits, prediction.pi_logits, classes, vector)
             # Not linear, so that the batch's mean does not cancel what a bias adds.
             return sum(jnp.mean(jnp.sin(out + 0.3)) for out in outputs)
@@ -136,15 +137,15 @@ def test_gradients_reach_every_leaf():
 
 def test_no_gradient_needs_a_scatter():
     """What GPUs refuse, or add in any order, when they are asked to be deterministic."""
-    nano = piap.MODELS["nano"]
-    made = {name: piap.init_part(nano, name, jax.random.key(1), **NUMBERS) for name in piap.PARTS}
+    nano = MODELS["nano"]
+    made = {name: init_part(nano, name, jax.random.key(1), **NUMBERS) for name in PARTS}
 
     def loss(params, images, key):
         now = {name: (params[name], made[name][1]) for name in params}
-        prediction, _ = piap.network_apply(nano, now, images, mode="train", key=key)
-        maps, _ = piap.generator_apply(nano, now["generator"], images, mode="train")
+        prediction, _ = network_apply(nano, now, images, mode="train", key=key)
+        maps, _ = generator_apply(nano, now["generator"], images, mode="train")
         who = jnp.arange(4)
-        classes = piap.identity_logits(nano, now["identity"], prediction.vector, who, mode="train")
+        classes = identity_logits(nano, now["identity"], prediction.vector, who, mode="train")
         return sum(jnp.sum(out) for out in (prediction.pi_logits, maps, classes))
 
     params = {name: part[0] for name, part in made.items()}
@@ -162,7 +163,7 @@ def test_encoder_sees_the_resized_normalised_image(parts):
     side = NANO.encoder_size
     small = jax.image.resize(images, (4, side, side, 3), "bilinear")
     small = (small - jnp.asarray([[[[0.1, 0.2, 0.3]]]])) / jnp.asarray([[[[0.5, 0.6, 0.7]]]])
-    run = jax.jit(piap.encoder_apply, static_argnums=0, static_argnames="mode")
+    run = jax.jit(encoder_apply, static_argnums=0, static_argnames="mode")
     ours = run(config, parts["encoder"], images, mode="eval")
     theirs = run(plain, parts["encoder"], small, mode="eval")
     for a, b in zip(ours[:2], theirs[:2], strict=True):
@@ -172,24 +173,20 @@ def test_encoder_sees_the_resized_normalised_image(parts):
 
 def test_full_size_by_shapes():
     """The paper's sizes: 7x7x1280 features of 256 px images, PI maps of 256x256x12."""
-    config, image = piap.MODELS["b1"], jax.ShapeDtypeStruct((2, 256, 256, 3), jnp.float32)
+    config, image = MODELS["b1"], jax.ShapeDtypeStruct((2, 256, 256, 3), jnp.float32)
     numbers = {"image_size": 256, "num_aus": 12, "num_maps": 12}
     parts = {
-        name: piap.init_part(config, name, jax.random.key(0), **numbers)
+        name: init_part(config, name, jax.random.key(0), **numbers)
         for name in ("encoder", "head", "decoder", "generator")
     }
-    assert piap.part_parameters(parts["encoder"]) + 1281 * 1000 == 7_794_184
-    assert piap.part_parameters(parts["head"]) == 1281 * 12
+    assert parameter_count(parts["encoder"][0]) + 1281 * 1000 == 7_794_184
+    assert parameter_count(parts["head"][0]) == 1281 * 12
 
     def run(parts, images, key):
-        features, vector, _ = piap.encoder_apply(
-            config, parts["encoder"], images, mode="train", key=key
-        )
-        drawn, _ = piap.decoder_apply(
-            config, parts["decoder"], features, image_size=256, mode="train"
-        )
-        maps, _ = piap.generator_apply(config, parts["generator"], images, mode="train")
-        logits = piap.head_apply(config, parts["head"], vector, mode="train", key=key)
+        features, vector, _ = encoder_apply(config, parts["encoder"], images, mode="train", key=key)
+        drawn, _ = decoder_apply(config, parts["decoder"], features, image_size=256, mode="train")
+        maps, _ = generator_apply(config, parts["generator"], images, mode="train")
+        logits = head_apply(config, parts["head"], vector, mode="train", key=key)
         return features, vector, logits, drawn, maps
 
     outputs = jax.eval_shape(run, parts, image, jax.random.key(0))
@@ -203,7 +200,7 @@ def test_gray_times_maps_against_numpy():
     maps = np.random.default_rng(4).uniform(size=(4, SIZE, SIZE, 4)).astype(np.float32)
     red, green, blue = np.moveaxis(np.asarray(images, np.float64), -1, 0)
     gray = 0.299 * red + 0.587 * green + 0.114 * blue
-    ours = piap.gray_times_maps(images, jnp.asarray(maps))
+    ours = gray_times_maps(images, jnp.asarray(maps))
     np.testing.assert_allclose(ours, gray[..., None] * maps, rtol=1e-5, atol=1e-6)
 
 
@@ -229,7 +226,7 @@ def test_arcface_against_numpy():
     single, who = jnp.asarray(vector, jnp.float32), jnp.asarray(identity)
 
     def logits(**kwargs):
-        return piap.identity_logits(NANO, part, single, who, margin=0.4, scale=10.0, **kwargs)
+        return identity_logits(NANO, part, single, who, margin=0.4, scale=10.0, **kwargs)
 
     np.testing.assert_allclose(logits(mode="train"), 10 * expected, atol=1e-4)
     np.testing.assert_allclose(logits(mode="eval"), 10 * cosines, atol=1e-4)
@@ -240,21 +237,21 @@ def test_arcface_has_a_finite_gradient_where_vector_and_class_agree():
     part = ({"kernel": jnp.eye(3)}, {})
 
     def loss(vector):
-        return jnp.sum(piap.identity_logits(NANO, part, vector, jnp.arange(2), mode="train"))
+        return jnp.sum(identity_logits(NANO, part, vector, jnp.arange(2), mode="train"))
 
     assert np.isfinite(jax.jit(jax.grad(loss))(jnp.eye(3)[:2])).all()
 
 
 def test_a_start_depends_on_the_key_and_the_part_alone(parts):
-    again = piap.init_part(NANO, "generator", jax.random.split(jax.random.key(0), 5)[0], **NUMBERS)
+    again = init_part(NANO, "generator", jax.random.split(jax.random.key(0), 5)[0], **NUMBERS)
     jax.tree.map(np.testing.assert_array_equal, parts["generator"], again)
-    other = piap.init_part(NANO, "generator", jax.random.key(9), **NUMBERS)
+    other = init_part(NANO, "generator", jax.random.key(9), **NUMBERS)
     assert not np.array_equal(other[0]["stem"]["kernel"], again[0]["stem"]["kernel"])
 
 
 def test_presets_are_named_and_grow():
     sizes = [
-        piap.part_parameters(piap.init_part(piap.MODELS[name], "encoder", jax.random.key(0)))
+        parameter_count(init_part(MODELS[name], "encoder", jax.random.key(0))[0])
         for name in ("nano", "tiny", "b1")
     ]
     assert sizes == sorted(sizes) and sizes[1] < sizes[2] / 10
@@ -263,11 +260,11 @@ def test_presets_are_named_and_grow():
 def test_errors():
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="'student' is none of"):
-        piap.init_part(NANO, "student", key)
+        init_part(NANO, "student", key)
     with pytest.raises(ValueError, match="'head' needs"):
-        piap.init_part(NANO, "head", key)
-    head = piap.init_part(NANO, "head", key, num_aus=2)
+        init_part(NANO, "head", key)
+    head = init_part(NANO, "head", key, num_aus=2)
     with pytest.raises(ValueError, match="mode 'test' is none of"):
-        piap.head_apply(NANO, head, jnp.zeros((1, 32)), mode="test")
+        head_apply(NANO, head, jnp.zeros((1, 32)), mode="test")
     with pytest.raises(ValueError, match="needs a key"):
-        piap.head_apply(NANO, head, jnp.zeros((1, 32)), mode="train")
+        head_apply(NANO, head, jnp.zeros((1, 32)), mode="train")

@@ -14,21 +14,26 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from piapdf_jax.models import piap, pretrained, weight_files
+from piapdf_jax.models import pretrained, weight_files
+from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.efficientnet import EfficientNet, EfficientNetConfig
 from piapdf_jax.models.parameters import initialize
+from piapdf_jax.models.piap import init_part
+from piapdf_jax.models.presets import MODELS
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.models.weight_names import SOURCES, module_names
 
 #: Seven rows, as the published networks have, one block each.
-SMALL = dataclasses.replace(piap.MODELS["tiny"], mean=None, std=None, bn_momentum=None)
+SMALL = dataclasses.replace(MODELS["tiny"], mean=None, std=None, bn_momentum=None)
 
 
 @pytest.fixture(scope="module")
 def variables():
     """An encoder's, with drawn statistics."""
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    made = initialize(EfficientNet(SMALL.encoder), jax.random.key(0), images, mode="eval")
+    made = initialize(
+        EfficientNet(pretrained.encoder_config(SMALL)), jax.random.key(0), images, mode="eval"
+    )
     rng = np.random.default_rng(0)
     stats = jax.tree.map(
         lambda x: rng.uniform(0.5, 2, x.shape).astype(np.float32), made["batch_stats"]
@@ -39,7 +44,7 @@ def variables():
 def theirs(variables, library):
     """The same as a library would store it: written by hand, layer by layer."""
     source, found = SOURCES[library], {}
-    names = module_names(source, SMALL.encoder)
+    names = module_names(source, pretrained.encoder_config(SMALL))
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         _, *module, name = (entry.key for entry in path)
         norm = module[-1].endswith("norm")
@@ -87,7 +92,7 @@ def test_every_leaf_comes_back(variables, tmp_path, library):
         safetensors.numpy.save_file(arrays, path)
     config = resolved(path)
     assert config.convention == SOURCES[library].convention
-    part = piap.init_part(config, "encoder", jax.random.key(0))
+    part = init_part(config, "encoder", jax.random.key(0))
     jax.tree.map(
         np.testing.assert_array_equal, part, (variables["params"], variables["batch_stats"])
     )
@@ -113,7 +118,7 @@ def test_settings_of_the_user_stay(timm):
     config = dataclasses.replace(SMALL, pretrained=str(timm), mean=(0.5,) * 3, convention="pytorch")
     found = pretrained.resolve(config)
     assert found.mean == (0.5,) * 3 and found.convention == "pytorch"
-    assert found.std == piap.ModelConfig().normalization[1]
+    assert found.std == ModelConfig().normalization[1]
 
 
 def test_missing_unexpected_and_misshaped_are_named(variables, tmp_path):
@@ -175,22 +180,18 @@ def test_links_out_of_an_h5_file_are_refused(tmp_path):
 def test_a_file_that_changes_or_was_not_looked_up_is_refused(timm):
     config = resolved(timm)
     with pytest.raises(ValueError, match="has not been looked up"):
-        piap.init_part(
-            dataclasses.replace(config, pretrained_sha256=""), "encoder", jax.random.key(0)
-        )
+        init_part(dataclasses.replace(config, pretrained_sha256=""), "encoder", jax.random.key(0))
     with pytest.raises(WeightsError, match="changed"):
-        piap.init_part(
-            dataclasses.replace(config, pretrained_sha256="0"), "encoder", jax.random.key(0)
-        )
+        init_part(dataclasses.replace(config, pretrained_sha256="0"), "encoder", jax.random.key(0))
 
 
 def test_twelve_open_maps_look_like_the_gray_picture(timm):
     """The stem's answer to a gray picture seen through open maps is RGB's, but for the edge."""
     config = resolved(timm)
-    make = functools.partial(piap.init_part, config, "encoder", jax.random.key(0))
+    make = functools.partial(init_part, config, "encoder", jax.random.key(0))
     gray = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 16, 16, 1)), jnp.float32)
     mean, std = (jnp.asarray(x, jnp.float32)[None, None, None] for x in config.normalization)
-    stem = EfficientNet(dataclasses.replace(config.encoder, rows=0, features=8))
+    stem = EfficientNet(dataclasses.replace(pretrained.encoder_config(config), rows=0, features=8))
 
     def answer(part, images):
         params, stats = ({k: tree[k] for k in ("stem", "stem_norm") if k in tree} for tree in part)
@@ -271,13 +272,13 @@ def test_without_network_the_error_says_which_file_to_put_where(tmp_path, monkey
         ),
     )
     with pytest.raises(WeightsError) as told:
-        pretrained.resolve(dataclasses.replace(piap.MODELS["b1"], pretrained="imagenet"))
+        pretrained.resolve(dataclasses.replace(MODELS["b1"], pretrained="imagenet"))
     assert f"put that file at {tmp_path / 'efficientnetb1_notop.h5'}" in str(told.value)
     assert "--set model.pretrained=none" in str(told.value) and "\n" not in str(told.value)
 
 
 def test_none_fills_in_what_is_left_open():
-    config = pretrained.resolve(piap.MODELS["b1"])
+    config = pretrained.resolve(MODELS["b1"])
     assert config.convention == "tensorflow" and config.pretrained_sha256 == ""
     assert config.mean == (0.485, 0.456, 0.406)
     assert EfficientNetConfig().convention == "tensorflow"

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from piapdf_jax.models import piap, pretrained
+from piapdf_jax.models import pretrained
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.efficientnet import EfficientNet
+from piapdf_jax.models.piap import init_part
 
 # NumPy warns of how Keras hands over arrays of PyTorch.
 pytestmark = [
@@ -67,11 +68,11 @@ def test_features_of_a_file_that_keras_wrote(network, tmp_path):
         ModelConfig(width=1.0, depth=1.0), pretrained=str(tmp_path / "notop.h5")
     )
     config = pretrained.resolve(config)
-    part = piap.init_part(config, "encoder", jax.random.key(0))
+    part = init_part(config, "encoder", jax.random.key(0))
     images = _images(4, seed=2)
     theirs = below(images, training=False).detach().numpy()
     variables = {"params": part[0], "batch_stats": part[1]}
-    net = EfficientNet(config.encoder)
+    net = EfficientNet(pretrained.encoder_config(config))
     ours = np.asarray(net.apply(variables, jnp.asarray(images), mode="eval"))
     assert ours.shape == theirs.shape and np.std(theirs) > 1e-3
     assert np.linalg.norm(ours - theirs) <= 1e-5 * np.linalg.norm(theirs)

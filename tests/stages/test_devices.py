@@ -7,8 +7,8 @@ import pytest
 
 from piapdf_jax.batch import Batch, FeedbackBatch
 from piapdf_jax.losses import LossWeights
-from piapdf_jax.models.config import MODELS
 from piapdf_jax.models.piap import init_part
+from piapdf_jax.models.presets import MODELS
 from piapdf_jax.runtime import mesh
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.discrete_feedback import FeedbackStage

@@ -13,8 +13,8 @@ import test_mixed_precision
 
 from piapdf_jax.batch import Batch, FeedbackBatch
 from piapdf_jax.losses import COSINE_MARGIN
-from piapdf_jax.models.config import MODELS
 from piapdf_jax.models.piap import init_part
+from piapdf_jax.models.presets import MODELS
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.pi2_refine import PI2Refine

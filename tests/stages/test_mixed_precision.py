@@ -9,7 +9,8 @@ import pytest
 
 from piapdf_jax.batch import Batch
 from piapdf_jax.losses import LossWeights
-from piapdf_jax.models.piap import MODELS, init_part
+from piapdf_jax.models.piap import init_part
+from piapdf_jax.models.presets import MODELS
 from piapdf_jax.records import pack_planes
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.pi1_generator import PI1Generator

@@ -1,0 +1,70 @@
+"""Encoder as a part: images, or gray images times maps, to a feature map and its mean vector."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.efficientnet import EfficientNet, EfficientNetConfig, feature_side
+from piapdf_jax.models.layers import wide
+from piapdf_jax.models.parts import (
+    Part,
+    apply_module,
+    cast_to_compute_dtype,
+    check_key,
+    init_module,
+    normalize,
+)
+from piapdf_jax.models.pretrained import encoder_config, pretrained_encoder
+from piapdf_jax.models.resizing import resize
+
+
+def init_encoder(config: ModelConfig, key: jax.Array, *, in_channels: int = 3) -> Part:
+    """Returns start values of an encoder, drawn on the host or read from the configuration's file.
+
+    Args:
+        config: sizes, and the file that encoders start from.
+        key: typed key, a concrete one.
+        in_channels: 3 for images, 12 for the encoder of PI stage 2.
+
+    Raises:
+        ValueError: for a configuration whose pretrained file has not been looked up.
+    """
+    if config.pretrained != "none":
+        return pretrained_encoder(config, in_channels)
+    side = config.encoder_size
+    return init_module(EfficientNet(encoder_config(config)), key, side, side, in_channels)
+
+
+def feature_shape(config: ModelConfig) -> tuple[int, int, int]:
+    """Returns the shape [h, w, F] of the feature map of one image."""
+    own: EfficientNetConfig = encoder_config(config)
+    side = feature_side(own, config.encoder_size)
+    return side, side, own.out_features
+
+
+def encoder_apply(
+    config: ModelConfig, part: Part, inputs: jax.Array, *, mode: str, key: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array, Any]:
+    """Feature map and vector of images.
+
+    Args:
+        config: sizes; the input is resized to ``encoder_size``, RGB is normalised.
+        part: an encoder for as many channels as the inputs have.
+        inputs: [B, S, S, 3] float32 RGB in [0, 1], or [B, S, S, 12] float32, see
+            ``gray_times_maps``.
+        mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
+        key: typed key of stochastic depth, needed in ``train``.
+
+    Returns:
+        (features [B, h, w, F] of the compute dtype, vector [B, F] float32, their mean over pixels,
+        batch statistics after the pass).
+    """
+    inputs = resize(inputs, config.encoder_size, config.encoder_size)
+    if inputs.shape[-1] == 3:
+        inputs = normalize(config, inputs)
+    check_key(mode, key, config.stochastic_depth)
+    inputs = cast_to_compute_dtype(config, inputs)
+    features, stats = apply_module(EfficientNet(encoder_config(config)), part, inputs, mode, key)
+    return features, jnp.mean(wide(features), (1, 2)), stats

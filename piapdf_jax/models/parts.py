@@ -1,0 +1,65 @@
+"""What every network of the method shares: a part is (parameters, running statistics), applied as a pure function."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.layers import check_mode
+from piapdf_jax.models.parameters import initialize
+
+#: (parameters, running statistics) of one network.
+Part = tuple[Any, Any]
+
+
+def init_module(module: nn.Module, key: jax.Array, *shape: int) -> Part:
+    """Returns start values of a module's variables for one input of a shape; nothing is compiled.
+
+    Args:
+        module: a Flax module that takes ``mode``.
+        key: typed key, a concrete one.
+        *shape: of one input, without the batch.
+
+    Returns:
+        (params, batch_stats), float32; batch_stats is {} for a module without BatchNorm.
+    """
+    inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    variables = initialize(module, key, inputs, mode="eval")
+    return variables["params"], variables.get("batch_stats", {})
+
+
+def apply_module(
+    module: nn.Module, part: Part, inputs: jax.Array, mode: str, key: jax.Array | None
+) -> tuple[jax.Array, Any]:
+    """Runs a module; returns its output and the batch statistics after the pass (in ``eval`` those of the part)."""
+    check_mode(mode)
+    params, stats = part
+    variables = {"params": params, "batch_stats": stats}
+    rngs = {} if key is None else {"dropout": key}
+    output: Any
+    if mode == "eval":
+        output = module.apply(variables, inputs, mode=mode)
+        return output, stats
+    output, updated = module.apply(variables, inputs, mode=mode, rngs=rngs, mutable=["batch_stats"])
+    return output, updated.get("batch_stats", stats)
+
+
+def check_key(mode: str, key: jax.Array | None, rate: float) -> None:
+    """Raises ValueError where a random layer would have no key."""
+    if mode == "train" and rate > 0 and key is None:
+        raise ValueError("mode 'train' needs a key for dropout and stochastic depth.")
+
+
+def cast_to_compute_dtype(config: ModelConfig, x: jax.Array) -> jax.Array:
+    """Returns x in the compute dtype, unless it is float32: then the input's own, which may be wider."""
+    return x if config.compute_dtype == "float32" else x.astype(config.compute_dtype)
+
+
+def normalize(config: ModelConfig, images: jax.Array) -> jax.Array:
+    """Returns RGB images [B, S, S, 3] in [0, 1], normalized by the configuration's mean and deviation."""
+    mean, std = (
+        jnp.asarray(value, images.dtype)[None, None, None] for value in config.normalization
+    )
+    return (images - mean) / std

@@ -1,0 +1,44 @@
+"""The named sizes of all networks of an experiment."""
+
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.efficientnet import COEFFICIENTS
+
+#: Named sizes: ``b1`` is the paper's; ``tiny`` trains on a laptop's CPU; ``nano`` is for tests.
+MODELS = {
+    "b1": ModelConfig(),
+    "tiny": ModelConfig(
+        width=COEFFICIENTS["tiny"].width,
+        depth=COEFFICIENTS["tiny"].depth,
+        encoder_size=COEFFICIENTS["tiny"].resolution,
+        dropout=COEFFICIENTS["tiny"].dropout,
+        stochastic_depth=0.05,
+        bn_momentum=0.9,
+        # A quarter of the resolution trains faster than a half, and draws better in as many steps:
+        # a filter then sees more of the face.
+        unet_widths=(24, 32, 48, 64),
+        unet_blocks=1,
+        unet_stem_stride=4,
+        decoder_widths=(48, 32, 24),
+        decoder_stride=4,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    ),
+    "nano": ModelConfig(
+        width=COEFFICIENTS["nano"].width,
+        depth=COEFFICIENTS["nano"].depth,
+        rows=3,
+        features=32,
+        encoder_size=COEFFICIENTS["nano"].resolution,
+        dropout=COEFFICIENTS["nano"].dropout,
+        # Three blocks, of which only the first, whose rate is 0, has a branch to drop.
+        stochastic_depth=0.0,
+        bn_momentum=0.9,
+        unet_widths=(8, 8),
+        unet_blocks=1,
+        unet_stem_stride=2,
+        decoder_widths=(8, 8),
+        decoder_stride=2,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    ),
+}
