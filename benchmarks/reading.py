@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from piapdf_jax.action_units import BP4D_AUS
-from piapdf_jax.data import source, streams
+from piapdf_jax.data import evaluation, prefetch, source, streams
 from piapdf_jax.data.augment import AugmentConfig
+from piapdf_jax.data.feedback_stream import FeedbackStream
 from piapdf_jax.data.frames import Reading, load_frame
 
 FLAGS = flags.FLAGS
@@ -91,7 +92,7 @@ def rate_of_calls(function: Callable[[int], Any], calls: range, images: int) -> 
 
 def rates_of_stream(stream: Callable[[int], Any], workers: int) -> list[Rate]:
     """Reads as a training does, run after run; the start of the workers is left out."""
-    steps: Any = streams.iterate(Stamped(stream), 0, workers=workers)
+    steps: Any = prefetch.prefetch(Stamped(stream), 0, workers=workers)
     try:
         for _ in range(max(1, 2 * workers)):
             next(steps)
@@ -136,8 +137,8 @@ def measured(faces: source.Records, people: source.Records | None) -> Iterator[t
     whole = [
         ("LabeledStream with maps", labeled),
         ("LabeledStream without maps", streams.LabeledStream(faces, without)),
-        ("FeedbackStream", streams.FeedbackStream(faces, ((faces, 1.0),), 0.1, half)),
-        ("EvaluationStream with maps", _Endless(streams.EvaluationStream(faces, maps))),
+        ("FeedbackStream", FeedbackStream(faces, ((faces, 1.0),), 0.1, half)),
+        ("EvaluationStream with maps", _Endless(evaluation.EvaluationStream(faces, maps))),
     ]
     if people is not None:
         whole.append(("IdentityStream", streams.IdentityStream(people, without)))
@@ -150,7 +151,7 @@ def measured(faces: source.Records, people: source.Records | None) -> Iterator[t
 class _Endless:
     """An evaluation that begins again at its end."""
 
-    stream: streams.EvaluationStream
+    stream: evaluation.EvaluationStream
 
     def __call__(self, step: int) -> Any:
         return self.stream(step % len(self.stream))

@@ -1,7 +1,7 @@
 """What all builders share: how their work is spread, shown and kept."""
 
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -41,6 +41,27 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def cache(self, what: str) -> pathlib.Path:
         """Folder below the data directory for what outlives a build."""
         return pathlib.Path(self.data_dir_root, ".cache", what, self.name)
+
+    def describe(
+        self,
+        *,
+        action_units: Iterable[int],
+        people: Mapping[str, Iterable[str]],
+        kind: str = "",
+    ) -> None:
+        """Writes into the metadata what a reader must know before it opens a record.
+
+        Args:
+            action_units: FACS numbers of the label columns that are coded somewhere; () for faces without labels.
+            people: everybody in a split, by split.
+            kind: a group of people that several configs of a builder share; a person is (builder, kind, subject).
+        """
+        assert self.info.metadata is not None
+        self.info.metadata.update(
+            action_units=sorted(set(action_units)),
+            people={split: sorted(set(names)) for split, names in people.items()},
+            kind=kind,
+        )
 
     def in_advance(
         self, function: Callable[[Any], Any], items: Sequence[Any], *, label: str

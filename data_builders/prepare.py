@@ -34,6 +34,28 @@ BUILDERS = {
 }
 
 
+def register_dataset(name: str, module: str) -> None:
+    """Adds a builder from outside this package, for ``--plugin``.
+
+    Args:
+        name: of the data set, as ``data.dataset`` and the command line name it.
+        module: dotted name of the module that holds its ``Builder``, importable in worker processes.
+
+    Raises:
+        ValueError: for a name that another module has.
+    """
+    if BUILDERS.setdefault(name, module) != module:
+        raise ValueError(f"data set {name!r} is that of {BUILDERS[name]}: take another name")
+
+
+def can_make(name: str) -> bool:
+    """Returns whether a data set has a builder that needs no original files."""
+    base = name.partition("/")[0]
+    if base not in BUILDERS:
+        return False
+    return not importlib.import_module(BUILDERS[base]).Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+
+
 class UsageError(ValueError):
     """The command names something that does not exist."""
 

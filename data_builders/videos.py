@@ -12,6 +12,7 @@ from data_builders import base, schema, units
 from data_builders import landmarks as finder
 from data_builders.report import Report
 from piapdf_jax import faces, folds
+from piapdf_jax.action_units import UNKNOWN
 
 _BLOCK = 32  # frames that one process turns into records at a time
 
@@ -74,6 +75,16 @@ class Placed(NamedTuple):
     def sizes(self) -> dict[str, int]:
         """Records by split."""
         return {s: sum(len(b.frames) for b in blocks) for s, blocks in self.splits.items()}
+
+    def people(self) -> dict[str, set[str]]:
+        """Participants by split."""
+        return {s: {b.subject for b in blocks} for s, blocks in self.splits.items()}
+
+
+def coded_units(videos: Sequence[Video]) -> set[int]:
+    """Returns the action units that some frame of some video has a label of."""
+    rows = (frame.labels for video in videos for frame in video.frames if frame.labels)
+    return {au for row in rows for au, value in row.items() if value != UNKNOWN}
 
 
 def place(

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
+from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS, record_columns
 from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.config import ModelConfig
@@ -92,15 +92,17 @@ class AUSection(TrainSection):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DISFASection(AUSection):
-    """Fine-tuning to DISFA."""
+    """Fine-tuning to DISFA, and the action units that the new head tells."""
 
     dataset: str = "disfa"
+    units: tuple[int, ...] = DISFA_AUS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PISection:
-    """How maps are compared: targets cut at 0.5, weight of their inside, Dice term."""
+    """PI maps: their action units; how they are compared: targets cut at 0.5, weight of their inside, Dice term."""
 
+    units: tuple[int, ...] = BP4D_AUS
     binarise: bool = False
     positive_weight: float = 1.0
     dice: float = 0.0
@@ -118,11 +120,16 @@ class FeedbackSection(TrainSection, FeedbackOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataSection:
-    """The AU data set, the size at which records are read, reader processes."""
+    """The AU data set, the units to learn of it, the size at which records are read, reader processes.
+
+    ``units`` are FACS numbers, () for all that the data set has labels of. ``workers`` is a number
+    of processes, or ``auto``, see ``piapdf_jax.data.prefetch.auto_workers``.
+    """
 
     dataset: str = "bp4d"
+    units: tuple[int, ...] = ()
     image_size: int = 256
-    workers: int = 0
+    workers: str = "auto"
     augment: AugmentConfig = AugmentConfig()
 
 
@@ -173,6 +180,12 @@ class ExperimentConfig:
     disfa: DISFASection = DISFASection(steps=10_000, learning_rate=2e-4, au=0.5, pi=0.45, ap=0.05)
     eval: EvalSection = EvalSection()
     run: RunSection = RunSection()
+    #: Sections of trainings that plugins have registered, by name; their keys are top-level ones.
+    plugins: tuple[tuple[str, TrainSection], ...] = ()
+
+    def section(self, name: str) -> Any:
+        """Returns the section of a name, whether it is a field here or a plugin's."""
+        return dict(self.plugins)[name] if name in dict(self.plugins) else getattr(self, name)
 
     def check(self) -> None:
         """Refuses values that mean nothing together; not earlier, because settings come one by one.
@@ -180,7 +193,7 @@ class ExperimentConfig:
         Raises:
             ConfigError: naming the key.
         """
-        from experiments.methods import METHODS
+        from experiments.trainings import METHODS, TRAININGS
 
         if self.fold not in (1, 2, 3):
             raise ConfigError(f"fold must be 1, 2 or 3, not {self.fold!r}")
@@ -198,8 +211,17 @@ class ExperimentConfig:
                 f"model.pretrained={model.pretrained!r} is neither a file nor one of"
                 f" {', '.join(known)}"
             )
-        for name in ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "piap", "df", "disfa"):
-            section = getattr(self, name)
+        for key, units in (("data", self.data), ("pi", self.pi), ("disfa", self.disfa)):
+            try:
+                record_columns(units.units)
+            except ValueError as error:
+                raise ConfigError(f"{key}.units: {error}") from error
+        if self.data.workers != "auto" and not self.data.workers.isdecimal():
+            raise ConfigError(
+                f"data.workers must be auto or a number of processes, not {self.data.workers!r}"
+            )
+        for name in dict.fromkeys(training.section for training in TRAININGS.values()):
+            section = self.section(name)
             try:
                 section.optimizer_config().build()
                 if isinstance(section, AUSection):
@@ -210,16 +232,6 @@ class ExperimentConfig:
             raise ConfigError(
                 "df.accumulate must be 1: feedback is what one step of the student does"
             )
-
-    @property
-    def aus(self) -> tuple[int, ...]:
-        """FACS numbers of the label columns and of the PI maps."""
-        return BP4D_AUS
-
-    @property
-    def disfa_aus(self) -> tuple[int, ...]:
-        """FACS numbers that the fine-tuned model tells."""
-        return DISFA_AUS
 
 
 def _unknown(kind: str, name: str, known: Any) -> str:
@@ -244,7 +256,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> ExperimentCo
     known = configs()
     if name not in known:
         raise ConfigError(_unknown("config", name, sorted(known)))
-    config = known[name]()
+    config = dataclasses.replace(known[name](), plugins=_plugin_sections())
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
@@ -258,11 +270,25 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> ExperimentCo
     return config
 
 
+def _plugin_sections() -> tuple[tuple[str, TrainSection], ...]:
+    from experiments.trainings import TRAININGS
+
+    made = [(t.section, t.settings) for t in TRAININGS.values() if t.settings is not None]
+    return tuple(dict(made).items())
+
+
+def as_dict(config: ExperimentConfig) -> dict[str, Any]:
+    """Returns a configuration as JSON holds it, sections of plugins beside the others."""
+    told = dataclasses.asdict(config)
+    return told | dict(told.pop("plugins"))
+
+
 def keys(section: Any, prefix: str = "") -> dict[str, Any]:
     """Every key of a configuration, sections included, in dotted form."""
     found: dict[str, Any] = {}
-    for field in dataclasses.fields(section):
-        value, name = getattr(section, field.name), prefix + field.name
+    inside = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}
+    for name, value in (inside | dict(inside.pop("plugins", ()))).items():
+        name = prefix + name
         found[name] = value
         if dataclasses.is_dataclass(value):
             found |= keys(value, name + ".")
@@ -270,7 +296,13 @@ def keys(section: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _set(section: Any, path: list[str], text: str, key: str) -> Any:
-    name, old = path[0], getattr(section, path[0])
+    name, plugins = path[0], dict(getattr(section, "plugins", ()))
+    if name in plugins:
+        if len(path) == 1:
+            raise _is_section(key, plugins[name])
+        plugins[name] = _set(plugins[name], path[1:], text, key)
+        return dataclasses.replace(section, plugins=tuple(plugins.items()))
+    old = getattr(section, name)
     if len(path) > 1:
         return dataclasses.replace(section, **{name: _set(old, path[1:], text, key)})
     if isinstance(section, ExperimentConfig) and name == "model":
@@ -281,13 +313,17 @@ def _set(section: Any, path: list[str], text: str, key: str) -> Any:
         model = FULL_SIZE if text == "b1" else MODELS[text]
         return dataclasses.replace(section, model=model, data=data)
     if dataclasses.is_dataclass(old):
-        inside = ", ".join(f"{key}.{field.name}" for field in dataclasses.fields(old))
-        raise ConfigError(f"{key!r} is a section; set one of {inside}")
+        raise _is_section(key, old)
     try:
         value = _coerce(text, get_type_hints(type(section))[name])
         return dataclasses.replace(section, **{name: value})
     except (ValueError, TypeError, SyntaxError) as error:
         raise ConfigError(f"cannot set {key}={text!r}: {error}") from error
+
+
+def _is_section(key: str, section: Any) -> ConfigError:
+    inside = ", ".join(f"{key}.{field.name}" for field in dataclasses.fields(section))
+    return ConfigError(f"{key!r} is a section; set one of {inside}")
 
 
 def _coerce(text: str, annotation: Any) -> Any:
@@ -302,4 +338,8 @@ def _coerce(text: str, annotation: Any) -> Any:
     if str(annotation).startswith("tuple[str"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     value = ast.literal_eval(text)
+    if str(annotation).startswith("tuple[int"):
+        value = (value,) if isinstance(value, int) else tuple(value)
+        if not all(type(item) is int for item in value):
+            raise ValueError("expected whole numbers")
     return tuple(value) if isinstance(value, list) else value

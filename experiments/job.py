@@ -1,92 +1,119 @@
-"""One training, ready to run: its stage, its data, what it takes, and its digest."""
+"""One training of one configuration, ready to run: its stage, its data, what it needs, what decides it."""
 
 import dataclasses
-import pathlib
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import piapdf_jax
-from experiments.methods import TRAININGS
-from piapdf_jax.data import source
-from piapdf_jax.runtime import exports
+import jax
+
+from experiments.config import ExperimentConfig
+from experiments.datasets import DataSets, Slices
+from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.streams import Stream
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.runtime.best import Validation
 from piapdf_jax.stages.base import Stage
 
-_CORE = pathlib.Path(piapdf_jax.__file__).parent
-_STAGE_FILES = {
-    "pi1": "pi1_generator.py",
-    "pi2": "pi2_refine.py",
-    "identity": "identity.py",
-    "au": "piap.py",
-    "feedback": "discrete_feedback.py",
-}
+if TYPE_CHECKING:
+    from experiments.trainings import Training
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Some records of a data set: where it lies, a split expression of it, and of which people."""
-
-    dataset: str
-    folder: pathlib.Path
-    split: str
-    only: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-
-    def records(self) -> Any:
-        """Opens them."""
-        records = source.Records(self.folder, self.split)
-        if not self.only and not self.without:
-            return records
-        return source.SomePeople(records, only=self.only, without=self.without)
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Job:
     """One training, ready to run.
 
     Attributes:
-        name: of the training.
-        stage: what trains.
-        seed: of its random streams and data order.
-        section: its section of the configuration.
-        train: what it trains on, and for feedback the unlabeled pools after it.
-        pools: unlabeled pools with their share of x_u.
-        test: what its export is scored on.
-        takes: trainings whose exports it needs.
-        settings: everything of the configuration that its numbers depend on.
-        inner: people of the training part on whom the best state is chosen; None for the last state.
+        training: its row of the table.
+        config: the experiment.
+        datasets: its data sets, the only way to records.
+        networks: gives the sizes of the networks, with the file of weights looked up.
     """
 
-    name: str
-    stage: Stage
-    seed: int
-    section: Any
-    train: Part
-    test: Part
-    takes: tuple[str, ...]
-    settings: dict[str, Any]
-    pools: tuple[tuple[Part, float], ...] = ()
-    inner: Part | None = None
+    training: "Training"
+    config: ExperimentConfig
+    datasets: DataSets
+    networks: Callable[[], ModelConfig]
 
-    def identity(self, taken: dict[str, str], *, cache: pathlib.Path) -> dict[str, Any]:
-        """All that decides its numbers: settings, data, exports taken, and sources; its digest names the export.
+    @property
+    def model(self) -> ModelConfig:
+        """Sizes of the networks."""
+        return self.networks()
+
+    @property
+    def name(self) -> str:
+        """Name of the training."""
+        return self.training.name
+
+    @property
+    def section(self) -> Any:
+        """Its section of the configuration."""
+        return self.config.section(self.training.section)
+
+    @property
+    def seed(self) -> int:
+        """Seed of its random streams and data order: its section's own, else the experiment's."""
+        return getattr(self.section, "seed", self.config.seed)
+
+    @property
+    def dataset(self) -> str:
+        """The data set that it learns from: its section's own, else the AU data set."""
+        return getattr(self.section, "dataset", self.config.data.dataset)
+
+    @functools.cached_property
+    def units(self) -> tuple[int, ...]:
+        """FACS numbers of its label columns."""
+        own = hasattr(self.section, "units")
+        wanted = self.section.units if own else self.config.data.units
+        key = f"{self.training.section if own else 'data'}.units"
+        return self.datasets.units(self.dataset, wanted, key)
+
+    @property
+    def maps(self) -> tuple[int, ...]:
+        """FACS numbers of the PI maps."""
+        return self.config.pi.units
+
+    @functools.cached_property
+    def slices(self) -> Slices:
+        """What it reads."""
+        return self.training.feed.slices(self)
+
+    @functools.cached_property
+    def stage(self) -> Stage:
+        """What trains."""
+        return self.training.stage(self)
+
+    @functools.cached_property
+    def depends_on(self) -> tuple[str, ...]:
+        """Trainings whose exports it needs."""
+        return self.training.depends_on(self)
+
+    def reading(self, *, training: bool, devices: int = 1) -> Reading:
+        """Returns how its records are read, for training or for scores.
 
         Args:
-            taken: digests by training name.
-            cache: file of known checksums of shards.
+            training: augmented and in batches of the section, or plain and in those of ``eval``.
+            devices: scores are made in batches that divide over so many.
         """
-        data = [
-            [part.dataset, part.split, source.fingerprint(part.folder, cache=cache), share]
-            + ([{"without": part.without}] if part.without else [])
-            for part, share in ((self.train, 1.0), *self.pools)
-        ]
-        kind = TRAININGS[self.name].kind
-        files = [*sorted((_CORE / "models").glob("*.py")), *sorted((_CORE / "data").glob("*.py"))]
-        names = ("losses.py", "feedback.py", "batch.py", "keys.py", "stages/base.py")
-        files += [_CORE / name for name in (*names, f"stages/{_STAGE_FILES[kind]}")]
-        return {
-            "training": self.name,
-            "settings": self.settings,
-            "seed": self.seed,
-            "data": data,
-            "takes": {name: taken[name] for name in self.takes},
-            "sources": exports.source_digest(files),
-        }
+        c, feed = self.config, self.training.feed
+        batch_size = self.section.batch_size if training else c.eval.batch_size
+        return Reading(
+            image_size=c.data.image_size,
+            batch_size=batch_size if training else -(-batch_size // devices) * devices,
+            seed=self.seed,
+            augment=c.data.augment if training else None,
+            aus=self.units if feed.labels else (),
+            maps=self.maps if (feed.maps if training else self.training.scores_maps) else (),
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+        )
+
+    def stream(self) -> Stream:
+        """Returns step -> training batch of this host, and the names of its frames."""
+        return self.training.feed.stream(self, self.reading(training=True))
+
+    def validation(self, score: Any) -> Validation | None:
+        """Returns how its states are compared by a score of exports; None for the last state."""
+        if self.slices.validation is None:
+            return None
+        return Validation(self.config.eval.validate_every, score)

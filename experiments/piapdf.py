@@ -21,6 +21,14 @@ _DATA_DIR = flags.DEFINE_string(
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "where runs and exports are written")
 _NAME = flags.DEFINE_string("name", "", "name of the run folder (default: the configuration's)")
 _STAGES = flags.DEFINE_list("stages", [], "train only these, comma separated (default: all)")
+_PLUGIN = flags.DEFINE_multi_string(
+    "plugin", [], "module that registers trainings, data sets or metrics, repeatable"
+)
+_ACCEPT_STALE = flags.DEFINE_list(
+    "accept_stale",
+    [],
+    "trainings whose newest export is taken although sources have changed since, comma separated",
+)
 _PROFILE = flags.DEFINE_integer("profile", 0, "profile so many steps of each training", 0)
 _DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "several hosts, found from Slurm, a TPU pod or Kubernetes"
@@ -41,11 +49,12 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     # JAX loads here, not above: spawned reader processes import this file again.
     from experiments import config as configs
-    from experiments import pipeline
+    from experiments import pipeline, plugins
     from piapdf_jax.runtime import hosts
     from piapdf_jax.runtime.signals import Interrupted
 
     try:
+        plugins.load(_PLUGIN.value)
         config = configs.load(_CONFIG.value, _SET.value)
         if _PRINT_CONFIG.value:
             print(pipeline.config_json(config))
@@ -61,6 +70,8 @@ def main(argv: list[str]) -> None:
             name=_NAME.value or config.name,
             stages=tuple(_STAGES.value),
             profile=_PROFILE.value,
+            accept_stale=tuple(_ACCEPT_STALE.value),
+            plugins=tuple(_PLUGIN.value),
         ).run()
     except pipeline.USER_ERRORS as error:
         _fail(" ".join(str(error).split()))

@@ -1,6 +1,7 @@
 """Runs the trainings of a configuration: skips what is exported, goes on where one stopped, scores, reports."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 import json
@@ -12,17 +13,21 @@ import time
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging as absl_logging
 
 from data_builders.prepare import prepare
-from experiments import pictures, report, scoring
-from experiments.config import ConfigError, ExperimentConfig
+from experiments import fingerprint, pictures, report, scoring
+from experiments.config import ConfigError, ExperimentConfig, as_dict
+from experiments.datasets import DataSets
 from experiments.job import Job
-from experiments.jobs import Jobs
-from experiments.methods import METHODS, TRAININGS, ordered
-from piapdf_jax.data import streams
+from experiments.trainings import METHODS, TRAININGS, ordered
+from piapdf_jax.data.prefetch import ReaderDied, auto_workers, prefetch
 from piapdf_jax.data.source import CorruptShard, MissingDataset
+from piapdf_jax.data.streams import Stream
 from piapdf_jax.keys import named_key
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.pretrained import resolve
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.runtime import allocator, compile_cache, exports, hosts, loop, mesh
 from piapdf_jax.runtime.best import Validation
@@ -39,7 +44,7 @@ USER_ERRORS = (
     DiskError,
     NotFinite,
     exports.ExportError,
-    streams.ReaderDied,
+    ReaderDied,
     FileNotFoundError,
     PermissionError,
 )
@@ -68,7 +73,7 @@ def silence_other_hosts() -> None:
 
 def config_json(config: ExperimentConfig) -> str:
     """The resolved configuration as JSON."""
-    return json.dumps(dataclasses.asdict(config), indent=2)
+    return json.dumps(as_dict(config), indent=2)
 
 
 class Pipeline:
@@ -81,6 +86,9 @@ class Pipeline:
         name: of the run folder.
         stages: train only these; () for all.
         profile: steps of each training to profile.
+        accept_stale: trainings whose newest export is taken where settings and data agree and
+            sources do not.
+        plugins: modules that reader processes import before they read.
     """
 
     def __init__(
@@ -92,14 +100,19 @@ class Pipeline:
         name: str,
         stages: tuple[str, ...] = (),
         profile: int = 0,
+        accept_stale: tuple[str, ...] = (),
+        plugins: tuple[str, ...] = (),
     ) -> None:
-        unknown = [stage for stage in stages if stage not in TRAININGS]
-        if unknown:
-            raise ConfigError(f"unknown stage {unknown[0]!r}; there are {', '.join(TRAININGS)}")
+        for flag, names in (("stage", stages), ("training in --accept_stale:", accept_stale)):
+            unknown = [name for name in names if name not in TRAININGS]
+            if unknown:
+                known = ", ".join(TRAININGS)
+                raise ConfigError(f"unknown {flag} {unknown[0]!r}; there are {known}")
         self.config = config
         self.runs = pathlib.Path(runs_dir).resolve()
         self.folder = self.runs / name
-        self.jobs = Jobs(config, data_dir, self._prepare)
+        self.datasets = DataSets(config, data_dir, self._prepare)
+        self.accept_stale, self.plugins = accept_stale, plugins
         self.stages = stages or ordered(config.methods)
         self.mesh = mesh.data_mesh()
         self.running = loop.Running(
@@ -110,7 +123,9 @@ class Pipeline:
             tensorboard=importlib.util.find_spec("tensorboardX") is not None,
         )
         self._made: dict[str, Job] = {}
-        self._identities: dict[str, dict[str, Any]] = {}
+        self._fingerprints: dict[str, dict[str, Any]] = {}
+        self._digests: dict[str, str] = {}
+        self.stale: dict[str, dict[str, Any]] = {}
         self._exported: dict[str, Exported] = {}
 
     def run(self) -> dict[str, Any]:
@@ -129,7 +144,7 @@ class Pipeline:
         results: dict[str, Any] = {
             "config": self.config.name,
             "versions": versions(),
-            "stand_ins": report.stand_ins(self.config),
+            "stand_ins": report.stand_ins(self.config, tuple(wanted)),
             "trainings": {},
         }
         for name in wanted:
@@ -137,6 +152,7 @@ class Pipeline:
             results["trainings"][name] = {**info, "scores": self._score(name)}
             report.log_training(log, name, results["trainings"][name])
         results["rows"] = [m for m in self.config.methods if METHODS[m][-1] in wanted]
+        results["stale"] = self._stale_of(results["rows"])
         if {"pi1", "pi2"} <= set(wanted):
             results["picture"] = str(self.folder / "pi_maps.png")
             hosts.first("picture", self._picture)
@@ -147,7 +163,7 @@ class Pipeline:
         return results
 
     def _prepare(self, dataset: str) -> None:
-        hosts.first("data set", lambda: prepare(dataset, data_dir=self.jobs.data_dir))
+        hosts.first("data set", lambda: prepare(dataset, data_dir=self.datasets.data_dir))
 
     def _write(self, name: str, text: str) -> None:
         """Writes a file of the run folder, on one host."""
@@ -162,28 +178,64 @@ class Pipeline:
             job, digest = self.job(name), self.digest(name)
             self._truth(job)
             if exports.find_export(self.runs, name, digest) is None:
-                for other in job.takes:
+                for other in job.depends_on:
                     if other not in wanted:
                         self.exported(other)
 
     def job(self, name: str) -> Job:
         """The job of a training, made once."""
         if name not in self._made:
-            self._made[name] = self.jobs.make(name)
+            self._made[name] = Job(TRAININGS[name], self.config, self.datasets, lambda: self.model)
         return self._made[name]
 
-    def identity(self, name: str) -> dict[str, Any]:
+    @functools.cached_property
+    def model(self) -> ModelConfig:
+        """Sizes of the networks, with the file of weights that encoders start from looked up and read.
+
+        Raises:
+            WeightsError: when that file is not there or not what it should be.
+        """
+        return resolve(self.config.model)
+
+    def fingerprint(self, name: str) -> dict[str, Any]:
         """All that decides a training's numbers."""
-        if name not in self._identities:
+        if name not in self._fingerprints:
             job = self.job(name)
-            taken = {other: self.digest(other) for other in job.takes}
-            identity = job.identity(taken, cache=self.runs / ".checksums.json")
-            self._identities[name] = identity
-        return self._identities[name]
+            taken = {other: self.digest(other) for other in job.depends_on}
+            cache = self.runs / ".checksums.json"
+            self._fingerprints[name] = fingerprint.fingerprint(job, taken, cache=cache)
+        return self._fingerprints[name]
 
     def digest(self, name: str) -> str:
-        """The digest of a training's export."""
-        return exports.digest_of(self.identity(name))
+        """The digest of the export of a training that is taken: its own, or an accepted stale one's."""
+        if name not in self._digests:
+            digest = exports.digest_of(self.fingerprint(name))
+            if name in self.accept_stale and not exports.find_export(self.runs, name, digest):
+                digest = self._accepted(name) or digest
+            self._digests[name] = digest
+        return self._digests[name]
+
+    def _accepted(self, name: str) -> str | None:
+        found = exports.find_stale(self.runs, name, self.fingerprint(name))
+        if found is None:
+            log.warning("%s: --accept_stale finds no export of these settings and data", name)
+            return None
+        digest, sources = found
+        self.stale[name] = {"digest": digest, "sources": sources}
+        told = ", ".join(sources[:4]) + (f" and {len(sources) - 4} more" if sources[4:] else "")
+        log.warning("%s: stale export %s is taken; sources that differ: %s", name, digest, told)
+        return digest
+
+    def _stale_of(self, rows: list[str]) -> dict[str, Any]:
+        """Accepted stale exports, and the rows that rest on each."""
+
+        def rests_on(training: str) -> set[str]:
+            return {training}.union(*map(rests_on, self.job(training).depends_on))
+
+        return {
+            name: {**told, "rows": [row for row in rows if name in rests_on(METHODS[row][-1])]}
+            for name, told in self.stale.items()
+        }
 
     def exported(self, name: str) -> Exported:
         """The parts of a finished training, read from disk.
@@ -215,45 +267,68 @@ class Pipeline:
 
     def _fit(self, job: Job, digest: str, folder: pathlib.Path) -> pathlib.Path:
         """Trains, and writes the export; returns its folder."""
-        name, consumed = job.name, {other: self.digest(other) for other in job.takes}
+        name, consumed = job.name, {other: self.digest(other) for other in job.depends_on}
         self._tell_of_others(name, folder)
-        identity = json.dumps(self.identity(name), indent=1)
-        self._write(f"{name}/{digest}/identity.json", identity)
+        decided = json.dumps(self.fingerprint(name), indent=1)
+        self._write(f"{name}/{digest}/fingerprint.json", decided)
         log.info("%s: training, digest %s", TRAININGS[name].title, digest)
-        batches = self.jobs.batches(job)
+        batches = job.stream()
+        read = functools.partial(
+            prefetch, batches, workers=self._workers(batches), modules=self.plugins
+        )
         fitted = loop.fit(
             job.stage,
-            lambda step: streams.iterate(batches, step, workers=self.config.data.workers),
+            read,
             name=name,
             steps=job.section.steps,
             key=named_key(jax.random.key(job.seed), name),
-            inputs={other: self.exported(other) for other in job.takes},
+            inputs={other: self.exported(other) for other in job.depends_on},
             folder=folder,
             batch_size=job.section.batch_size,
-            config=self.identity(name),
+            config=self.fingerprint(name),
             running=self.running,
             mesh=self.mesh,
             frames=batches.frames,
             validation=self._validation(job),
         )
         info = {"digest": digest, "consumed": consumed, "report": fitted.report}
-        info["data"] = [f"{job.train.dataset}[{job.train.split}]"]
-        info["data"] += [f"{part.dataset}[{part.split}]" for part, _ in job.pools]
-        info["weights"] = self.jobs.model.pretrained
+        slices = job.slices
+        info["data"] = [str(part) for part in (slices.train, *(pool for pool, _ in slices.pools))]
+        info["weights"] = self.model.pretrained
+        info["fingerprint"] = self.fingerprint(name)
         path = exports.write_export(self.runs, name, digest, job.stage.export(fitted.state), info)
         hosts.first("checkpoints", lambda: _forget(folder))
         return path
 
+    def _workers(self, batches: Stream) -> int:
+        """How many processes read; a line says where ``auto`` takes fewer than the cores allow."""
+        if self.config.data.workers != "auto":
+            return int(self.config.data.workers)
+        workers, reason = auto_workers(
+            lambda: sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(batches(0)))
+        )
+        if reason:
+            log.warning("%s", reason)
+        return workers
+
     def _validation(self, job: Job) -> Validation | None:
-        if job.inner is None:
+        if job.slices.validation is None:
             return None
-        reading = self.jobs.reading(job, training=False)
-        return Validation(self.config.eval.validate_every, scoring.mean_f1(job, reading))
+        score = scoring.mean_f1(job, self._tools(job))
+        return Validation(self.config.eval.validate_every, score)
+
+    def _tools(self, job: Job) -> scoring.Tools:
+        return scoring.Tools(
+            job.reading(training=False, devices=self.mesh.size),
+            self.mesh,
+            self._truth(job),
+            lambda name: (self.job(name).stage, self.exported(name)),
+        )
 
     def _tell_of_others(self, name: str, folder: pathlib.Path) -> None:
         """Says why checkpoints of a training that stopped under another configuration are not taken."""
-        here = json.loads(json.dumps(self.identity(name)))
-        for other in folder.parent.glob("*/identity.json"):
+        here = json.loads(json.dumps(self.fingerprint(name)))
+        for other in folder.parent.glob("*/fingerprint.json"):
             steps = [path.name for path in other.parent.glob("checkpoints/[0-9]*")]
             if other.parent == folder or not steps:
                 continue
@@ -264,30 +339,21 @@ class Pipeline:
             )
 
     def _score(self, name: str) -> dict[str, Any]:
-        job, kind = self.job(name), TRAININGS[name].kind
-        reading = self.jobs.reading(job, training=False)
-        exported = self._exported[name]
-        if kind == "identity":
-            return scoring.verification(job, exported, reading)
-        if kind == "pi1":
-            return scoring.map_overlap(job, exported, reading)
-        scores = scoring.action_units(job, exported, reading, self._truth(job))
-        if kind == "pi2":
-            before = (self.job("pi1").stage, self.exported("pi1"))
-            scores["maps_moved"] = scoring.maps_moved(job, exported, before, reading)
-        return scores
+        job = self.job(name)
+        return job.training.score(job, self._exported[name], self._tools(job))
 
     def _truth(self, job: Job) -> pathlib.Path | None:
         """The table of true labels: named by the configuration, or that of a synthetic data set."""
-        if self.config.eval.truth and job.name != "disfa":
+        dataset = job.slices.test.dataset
+        if self.config.eval.truth and dataset == self.config.data.dataset:
             path = pathlib.Path(self.config.eval.truth)
             if not path.exists():
                 raise FileNotFoundError(f"eval.truth={path} is not there")
             return path
-        if job.test.dataset.startswith("synthetic_faces/"):
+        if dataset.startswith("synthetic_faces/"):
             from data_builders.synthetic_faces import truth_path
 
-            return truth_path(self.jobs.data_dir, job.test.dataset.split("/")[1])
+            return truth_path(self.datasets.data_dir, dataset.split("/")[1])
         return None
 
     def _picture(self) -> None:
@@ -295,14 +361,9 @@ class Pipeline:
             "PI Generator 0": (self.job("pi1").stage, self.exported("pi1")),
             "PI Generator 1": (self.job("pi2").stage, self.exported("pi2")),
         }
-        reading = dataclasses.replace(
-            self.jobs.reading(self.job("pi2"), training=False),
-            maps=self.config.aus,
-            host=0,
-            hosts=1,
-        )
+        reading = dataclasses.replace(self.job("pi2").reading(training=False), host=0, hosts=1)
         path = self.folder / "pi_maps.png"
-        pictures.pi_maps(path, self.job("pi2").test.records(), reading, generators)
+        pictures.pi_maps(path, self.job("pi2").slices.test.records(), reading, generators)
 
 
 def _forget(folder: pathlib.Path) -> None:

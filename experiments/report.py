@@ -10,26 +10,26 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.config import ExperimentConfig
-from experiments.methods import METHODS, TRAININGS
+from experiments.trainings import METHODS, TRAININGS
 
 _EXPECTED = {
     "data.dataset": "bp4d",
     "pi1.dataset": "afew_va",
     "identity.dataset": "casia_webface",
     "identity.pairs": "lfw_pairs",
+    "disfa.dataset": "disfa",
 }
 
 
-def stand_ins(config: ExperimentConfig) -> dict[str, str]:
-    """Data sets that stand in for the paper's, by the key that chooses them."""
+def stand_ins(config: ExperimentConfig, trainings: tuple[str, ...]) -> dict[str, str]:
+    """Data sets that stand in for the paper's in some trainings, by the key that chooses them."""
+    read = {"data", *(TRAININGS[name].section for name in trainings)}
     found = {}
     for key, expected in _EXPECTED.items():
         section, name = key.split(".")
-        chosen = getattr(getattr(config, section), name)
-        if chosen != expected:
+        chosen = getattr(config.section(section), name)
+        if section in read and chosen != expected:
             found[key] = f"{chosen} for {expected}"
-    if "disfa" in config.methods and config.disfa.dataset != "disfa":
-        found["disfa.dataset"] = f"{config.disfa.dataset} for disfa"
     return found
 
 
@@ -92,9 +92,11 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
             if chosen:
                 console.print(_f1_table(results, against, aus, chosen))
     if rows:
-        console.print(_size_table(rows))
+        console.print(_size_table(results, rows))
     if results["stand_ins"]:
         console.print("stand-ins: " + "; ".join(results["stand_ins"].values()))
+    for name, told in results["stale"].items():
+        console.print(f"* rests on the stale export {told['digest']} of {name} (--accept_stale)")
     console.print(f"results: {folder / 'results.json'}  ({results['seconds']:.0f} s)")
     if "picture" in results:
         console.print(f"picture: {results['picture']}")
@@ -102,6 +104,12 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
 
 def _title(method: str) -> str:
     return TRAININGS[METHODS[method][-1]].title
+
+
+def _marked(method: str, results: dict[str, Any]) -> str:
+    """The title of a row, with an asterisk where it rests on a stale export."""
+    stale = any(method in told["rows"] for told in results["stale"].values())
+    return _title(method) + (" *" if stale else "")
 
 
 def _table(title: str, headings: tuple[str, ...]) -> Table:
@@ -121,13 +129,13 @@ def _f1_table(
     first = next(iter(rows.values()))[against]
     for name, f1, mean in (
         ("always yes", first["always_yes"], first["mean_always_yes"]),
-        *((_title(m), rows[m][against]["f1"], rows[m][against]["mean_f1"]) for m in rows),
+        *((_marked(m, results), rows[m][against]["f1"], rows[m][against]["mean_f1"]) for m in rows),
     ):
         table.add_row(name, *(f"{value:.1f}" for value in (*f1, mean)))
     return table
 
 
-def _size_table(rows: dict[str, Any]) -> Table:
+def _size_table(results: dict[str, Any], rows: dict[str, Any]) -> Table:
     table = _table(
         "encoder and AU head alone",
         ("parameters", "identity probe", "chance"),
@@ -135,5 +143,5 @@ def _size_table(rows: dict[str, Any]) -> Table:
     for method, scores in rows.items():
         probe = scores.get("identity_probe")
         told = (f"{probe['accuracy']:.3f}", f"{probe['chance']:.3f}") if probe else ("-", "-")
-        table.add_row(_title(method), f"{scores['parameters']:,}", *told)
+        table.add_row(_marked(method, results), f"{scores['parameters']:,}", *told)
     return table

@@ -1,6 +1,7 @@
 """Every number of a results table, from what ``predict`` says of a split and from label tables."""
 
 import contextlib
+import dataclasses
 import math
 import pathlib
 from collections.abc import Callable, Iterator
@@ -9,80 +10,131 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from experiments.job import Job
 from piapdf_jax import metrics
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_columns
-from piapdf_jax.batch import Batch, unit_images
-from piapdf_jax.data import source, streams
+from piapdf_jax.batch import Batch
+from piapdf_jax.data import source
+from piapdf_jax.data.evaluation import evaluation_batches
+from piapdf_jax.data.frames import Reading
 from piapdf_jax.runtime.evaluate import Evaluation, evaluate
-from piapdf_jax.runtime.hosts import gathered
 from piapdf_jax.runtime.writers import Progress
-from piapdf_jax.stages.base import Exported, Stage
+from piapdf_jax.stages.base import Exported, Scores, Stage
+
+#: Metrics from outside: labels [N, C] (0, 1, -1 unknown), probabilities [N, C] and subjects [N] of the
+#: test frames -> a number, or one for each unit.
+Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
+METRICS: dict[str, Metric] = {}
 
 
-def _evaluate(job: Job, exported: Exported, reading: streams.Reading) -> Evaluation:
-    with _batches(job, reading) as batches:
-        return evaluate(job.stage.predict, exported, batches)
+def register_metric(name: str, metric: Metric) -> None:
+    """Adds a metric to the scores of every training of action units, for ``--plugin``.
+
+    Args:
+        name: its key in ``results.json``, beside ``f1``.
+        metric: function of labels, probabilities and subjects.
+
+    Raises:
+        ValueError: for a name that is taken.
+    """
+    if name in (*METRICS, *_OWN_SCORES):
+        raise ValueError(f"there is a metric {name!r} already")
+    METRICS[name] = metric
+
+
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """What a score needs beside a training and its export.
+
+    Attributes:
+        reading: how the test split is read.
+        mesh: devices that each batch is split over; None for one.
+        truth: table of true labels, where they are known.
+        finished: name of a training -> its stage and its export.
+    """
+
+    reading: Reading
+    mesh: Mesh | None = None
+    truth: pathlib.Path | None = None
+    finished: Callable[[str], tuple[Stage, Exported]] | None = None
+
+
+def _evaluate(job: Job, exported: Exported, tools: Tools) -> Evaluation:
+    with _batches(job, tools.reading) as batches:
+        return evaluate(job.stage.predict, exported, batches, mesh=tools.mesh)
 
 
 @contextlib.contextmanager
-def _batches(job: Job, reading: streams.Reading) -> Iterator[Iterator[Batch]]:
+def _batches(job: Job, reading: Reading) -> Iterator[Iterator[Batch]]:
     """The test split once, with a bar of how far it is."""
-    records = job.test.records()
+    records = job.slices.test.records()
     steps = math.ceil(len(records) / reading.batch_size)
     shown, size = jax.process_index() == 0, reading.batch_size
     with Progress(f"scores of {job.name}", 0, steps, size, shown=shown, greets=False) as progress:
-        yield progress.over(streams.evaluation_batches(records, reading))
+        yield progress.over(evaluation_batches(records, reading))
 
 
 def _rounded(values: Any, digits: int = 4) -> Any:
     return np.round(np.asarray(values, np.float64), digits).tolist()
 
 
-def map_overlap(job: Job, exported: Exported, reading: streams.Reading) -> dict[str, Any]:
+def map_overlap(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """IoU of binarised maps with the predefined maps of the test split, pooled over pixels, per map."""
-    return _overlap(_evaluate(job, exported, reading), reading)
+    return _overlap(_evaluate(job, exported, tools), tools.reading)
 
 
-def _overlap(result: Evaluation, reading: streams.Reading) -> dict[str, Any]:
+def _overlap(result: Evaluation, reading: Reading) -> dict[str, Any]:
     assert result.pi_intersection is not None and result.pi_union is not None
     iou = metrics.iou(result.pi_intersection, result.pi_union)
     per_map = dict(zip(map(str, reading.maps), _rounded(iou), strict=True))
     return {"iou": float(np.nanmean(iou)), "iou_per_map": per_map}
 
 
+def refinement(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
+    """The scores of PI stage 2: those of its action units, and how far its maps moved."""
+    scores = action_units(job, exported, tools)
+    assert tools.finished is not None
+    return scores | {"maps_moved": maps_moved(job, exported, tools.finished("pi1"), tools)}
+
+
 def maps_moved(
-    job: Job, exported: Exported, before: tuple[Stage, Exported], reading: streams.Reading
+    job: Job, exported: Exported, before: tuple[Stage, Exported], tools: Tools
 ) -> dict[str, float]:
     """How far the soft maps of the test split moved from PI Generator 0 to PI Generator 1."""
     stage, start = before
-    means, largest = [], 0.0
-    with _batches(job, reading) as batches:
-        for batch in batches:
-            images = unit_images(jnp.asarray(batch.image))
-            old = stage.predict(start, images).pi_probs
-            new = job.stage.predict(exported, images).pi_probs
-            assert old is not None and new is not None
-            change = np.abs(np.asarray(new) - np.asarray(old))[np.asarray(batch.valid) > 0]
-            means.append(change.mean(axis=(1, 2, 3)))
-            largest = max(largest, float(change.max()))
-    # Hosts hold unequal numbers of frames, so sums are gathered and not the frames' values.
-    own = np.array([[np.concatenate(means).sum(), sum(map(len, means)), largest]], np.float32)
-    sums, counts, maxima = gathered(own).T
-    return {"mean_abs": float(sums.sum() / counts.sum()), "max_abs": float(maxima.max())}
+
+    def predict(both: Any, images: jax.Array) -> Scores:
+        old = stage.predict(both["before"], images).pi_probs
+        new = job.stage.predict(both["after"], images).pi_probs
+        assert old is not None and new is not None
+        return Scores(None, _change(old, new), None)
+
+    with _batches(job, tools.reading) as batches:
+        both: Any = {"before": start, "after": exported}
+        change = evaluate(predict, both, batches, mesh=tools.mesh).vector
+    assert change is not None
+    return {"mean_abs": float(change[:, 0].mean()), "max_abs": float(change[:, 1].max())}
 
 
-def verification(job: Job, exported: Exported, reading: streams.Reading) -> dict[str, Any]:
+@jax.jit
+def _change(old: jax.Array, new: jax.Array) -> jax.Array:
+    """Mean and largest absolute difference of each image's maps, [B, 2]."""
+    change = jnp.abs(new - old)
+    return jnp.stack([change.mean(axis=(1, 2, 3)), change.max(axis=(1, 2, 3))], axis=1)
+
+
+def verification(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """Ten-fold pair verification by the cosine of identity vectors (LFW's protocol, view 2)."""
-    result, table = _evaluate(job, exported, reading), job.test.records().table()
+    result, table = _evaluate(job, exported, tools), job.slices.test.records().table()
     assert result.vector is not None
     unit = result.vector / np.linalg.norm(result.vector, axis=1, keepdims=True)
     places = {
         (name, int(number)): row
         for row, (name, number) in enumerate(zip(table["name"], table["number"], strict=True))
     }
-    pairs = source.metadata(job.test.folder)["pairs"]
+    pairs = source.metadata(job.slices.test.folder)["pairs"]
     first = [places[name, int(number)] for name, number, _, _, _, _ in pairs]
     second = [places[name, int(number)] for _, _, name, number, _, _ in pairs]
     similarity = (unit[first] * unit[second]).sum(axis=1)
@@ -123,49 +175,57 @@ def true_labels(
     return labels
 
 
-def mean_f1(job: Job, reading: streams.Reading) -> Callable[[Exported], float]:
+def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
     """A score of exports: mean F1 in % against published labels, on the people kept apart for that."""
-    assert job.inner is not None
+    assert job.slices.validation is not None
+    reading = tools.reading
     # Once: every table of labels is a pass over all records of the split.
-    records = job.inner.records()
+    records = job.slices.validation.records()
     labels = records.table()["labels"][:, record_columns(reading.aus)]
 
     def score(exported: Exported) -> float:
-        batches = streams.evaluation_batches(records, reading)
-        result = evaluate(job.stage.predict, exported, batches)
+        batches = evaluation_batches(records, reading)
+        result = evaluate(job.stage.predict, exported, batches, mesh=tools.mesh)
         assert result.au_probs is not None
         return float(100 * np.nanmean(metrics.f1(result.au_probs, labels)))
 
     return score
 
 
-def action_units(
-    job: Job, exported: Exported, reading: streams.Reading, truth: pathlib.Path | None
-) -> dict[str, Any]:
+_OWN_SCORES = ("f1", "mean_f1", "always_yes", "mean_always_yes", "roc_auc", "unknown_cells")
+
+
+def _against(known: np.ndarray, probs: np.ndarray, people: np.ndarray) -> dict[str, Any]:
+    """Scores of probabilities [N, C] against labels [N, C], own ones and those of plugins."""
+    f1, always = 100 * metrics.f1(probs, known), 100 * metrics.always_yes_f1(known)
+    own = (
+        _rounded(f1, 2),
+        float(np.nanmean(f1)),
+        _rounded(always, 2),
+        float(np.nanmean(always)),
+        _rounded(metrics.roc_auc(probs, known)),
+        int((known == UNKNOWN).sum()),
+    )
+    others = {name: _rounded(metric(known, probs, people)) for name, metric in METRICS.items()}
+    return dict(zip(_OWN_SCORES, own, strict=True)) | others
+
+
+def action_units(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """F1 and its companions per AU, against published and true labels, and the identity probe."""
-    result, table = _evaluate(job, exported, reading), job.test.records().table()
+    result, table = _evaluate(job, exported, tools), job.slices.test.records().table()
     assert result.au_probs is not None and result.vector is not None
-    aus = reading.aus
+    aus = tools.reading.aus
     labels = {"published": table["labels"][:, record_columns(aus)]}
-    if truth is not None:
-        labels["true"] = true_labels(truth, table, aus)
+    if tools.truth is not None:
+        labels["true"] = true_labels(tools.truth, table, aus)
     scores: dict[str, Any] = {"aus": list(aus), "frames": len(result.row)}
     for name, known in labels.items():
-        f1 = 100 * metrics.f1(result.au_probs, known)
-        always = 100 * metrics.always_yes_f1(known)
-        scores[name] = {
-            "f1": _rounded(f1, 2),
-            "mean_f1": float(np.nanmean(f1)),
-            "always_yes": _rounded(always, 2),
-            "mean_always_yes": float(np.nanmean(always)),
-            "roc_auc": _rounded(metrics.roc_auc(result.au_probs, known)),
-            "unknown_cells": int((known == UNKNOWN).sum()),
-        }
+        scores[name] = _against(known, result.au_probs, table["subject"])
     if len(set(table["task"])) > 1:
         accuracy, chance = metrics.identity_probe(result.vector, table["subject"], table["task"])
         scores["identity_probe"] = {"accuracy": float(accuracy), "chance": float(chance)}
     if result.pi_intersection is not None:
-        scores |= _overlap(result, reading)
+        scores |= _overlap(result, tools.reading)
     kept = {name: exported[name] for name in ("encoder", "head")}
     sizes = [leaf.size for params, _ in kept.values() for leaf in jax.tree.leaves(params)]
     scores["parameters"] = int(sum(sizes))

@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from experiments.methods import TRAININGS, ordered
+from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax.runtime.writers import read_jsonl
 
 
@@ -51,12 +51,15 @@ def standing(run: pathlib.Path) -> list[Standing]:
     path = run / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{run} is no run: it has no config.json")
-    wanted = ordered(tuple(json.loads(path.read_text("utf-8"))["methods"]))
+    methods = json.loads(path.read_text("utf-8"))["methods"]
+    wanted = ordered(tuple(method for method in methods if method in METHODS))
+    files = [*run.glob("*/*/fingerprint.json"), *run.glob("*/*/export.json")]
+    others = sorted({file.parts[-3] for file in files} - TRAININGS.keys())  # those of plugins
     found = []
-    for name in TRAININGS:
+    for name in (*TRAININGS, *others):
         folders = sorted(
-            (file.parent for file in run.glob(f"{name}/*/identity.json")),
-            key=lambda folder: (folder / "identity.json").stat().st_mtime,
+            (file.parent for file in run.glob(f"{name}/*/fingerprint.json")),
+            key=lambda folder: (folder / "fingerprint.json").stat().st_mtime,
         )
         finished = [file.parent for file in run.glob(f"{name}/*/export.json")]
         folders = [folder for folder in finished if folder not in folders] + folders
@@ -75,14 +78,14 @@ def _one(name: str, folder: pathlib.Path) -> Standing:
     if done and not row:  # another run has trained it
         report = json.loads((folder / "export.json").read_text("utf-8"))["report"]
         return Standing(name, "done", report["steps"], report["steps"], report["metrics_end"])
-    section = json.loads((folder / "identity.json").read_text("utf-8"))["settings"]["section"]
-    images = (section["steps"] - row.get("step", 0)) * section["batch_size"]
+    settings = json.loads((folder / "fingerprint.json").read_text("utf-8"))["settings"]
+    images = (settings["steps"] - row.get("step", 0)) * settings["batch_size"]
     rate = row.get("images_per_second")
     return Standing(
         name,
         "done" if done else "under way",
         row.get("step", 0),
-        section["steps"],
+        settings["steps"],
         row,
         time.time() - metrics.stat().st_mtime if rows else None,
         max(saved, default=None),

@@ -50,6 +50,8 @@ class Builder(base.RecordBuilder):
             },
             skipped=report.as_dict(),
         )
+        actors = {split: {clip.actor for clip in found} for split, found in splits.items()}
+        self.describe(action_units=(), people=actors)
         return {split: self._generate_examples(found, report) for split, found in splits.items()}
 
     def _generate_examples(self, clips: list[raw.Clip], report: Report) -> Any:

@@ -51,6 +51,7 @@ class Builder(base.RecordBuilder):
         self.expected_examples = placed.sizes()
         assert self.info.metadata is not None
         self.info.metadata.update(_metadata(videos, placed.origins, report))
+        self.describe(action_units=shared.coded_units(videos), people=placed.people())
         return {split: self._generate_examples(blocks) for split, blocks in placed.splits.items()}
 
     def _generate_examples(self, blocks: list[shared.Block]) -> Any:

@@ -59,6 +59,7 @@ class Builder(base.RecordBuilder):
             },
             skipped=report.as_dict(),
         )
+        self.describe(action_units=(), people={"train": [person.name for person in known]})
         return {"train": self._generate_examples(known)}
 
     def _generate_examples(self, people: list[portraits.Person]) -> Any:

@@ -57,6 +57,7 @@ class Builder(base.RecordBuilder):
             skipped=report.as_dict(),
             frame_offset=dict(collections.Counter(str(video.offset) for video in videos)),
         )
+        self.describe(action_units=shared.coded_units(videos), people=placed.people())
         return {split: self._generate_examples(blocks) for split, blocks in placed.splits.items()}
 
     def _generate_examples(self, blocks: list[shared.Block]) -> Any:

@@ -62,6 +62,7 @@ class Builder(base.RecordBuilder):
             },
             skipped=report.as_dict(),
         )
+        self.describe(action_units=(), people={"test": [person.name for person in placed]})
         return {"test": self._generate_examples(placed)}
 
     def _generate_examples(self, people: list[portraits.Person]) -> Any:

@@ -129,7 +129,8 @@ def tasks(kind: str) -> tuple[str, ...]:
     return folds.BP4D_TASKS if kind == "bp4d" else ("",)
 
 
-def _aus(kind: str) -> tuple[int, ...]:
+def label_units(kind: str) -> tuple[int, ...]:
+    """Returns the action units that the labels of a kind are about."""
     return DISFA_AUS if kind == "disfa" else BP4D_AUS
 
 
@@ -141,7 +142,7 @@ def _length(kind: str) -> int:
 def habits(kind: str, subject: str) -> np.ndarray:
     """How much more than others a subject shows each AU; in standard deviations of what frames differ by."""
     rng = generator("habits", kind, subject)
-    count = len(_aus(kind))
+    count = len(label_units(kind))
     often = rng.choice((0.0, 0.9, -0.8), count, p=(0.5, 0.25, 0.25))
     at_rest = np.where(rng.random(count) < 0.09, 2.2, 0.0)
     return np.where(at_rest > 0, at_rest, often)
@@ -150,7 +151,7 @@ def habits(kind: str, subject: str) -> np.ndarray:
 @functools.lru_cache(maxsize=2048)
 def _drive(rules: Rules, subject: str, task: str) -> np.ndarray:
     """[frames, AUs], how strongly each AU is called for; above the AU's threshold it shows."""
-    kind, aus = rules.kind, _aus(rules.kind)
+    kind, aus = rules.kind, label_units(rules.kind)
     rng = generator("drive", kind, subject, task)
     level = _PERSON * generator("level", kind, subject).standard_normal(len(aus))
     if rules.habits:
@@ -174,7 +175,9 @@ def _thresholds(rules: Rules) -> np.ndarray:
     rates = DISFA_RATES if rules.kind == "disfa" else BP4D_RATES
     kind = rules.kind
     drive = np.concatenate([_drive(rules, s, t) for s in subjects(kind) for t in tasks(kind)])
-    return np.array([np.quantile(drive[:, k], 1 - rates[au]) for k, au in enumerate(_aus(kind))])
+    return np.array(
+        [np.quantile(drive[:, k], 1 - rates[au]) for k, au in enumerate(label_units(kind))]
+    )
 
 
 def sequence(rules: Rules, subject: str, task: str) -> Clip:
@@ -188,7 +191,7 @@ def sequence(rules: Rules, subject: str, task: str) -> Clip:
     Returns:
         The sequence.
     """
-    kind, aus, length = rules.kind, _aus(rules.kind), _length(rules.kind)
+    kind, aus, length = rules.kind, label_units(rules.kind), _length(rules.kind)
     excess = _drive(rules, subject, task) - _thresholds(rules)
     # A weak trace just below the threshold; full strength well above it.
     strength = np.where(excess > 0, 0.45 + 0.4 * excess, 0.35 * np.exp(-((excess / 0.12) ** 2)))

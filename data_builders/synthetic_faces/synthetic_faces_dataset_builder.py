@@ -91,6 +91,9 @@ class Builder(base.RecordBuilder):
                 truth.truth_path(self.data_dir_root, config.name, version=str(self.version)),
                 [population.sequence(job.rules, job.subject, job.task) for job in jobs],
             )
+        coded = population.label_units(config.kind) if config.kind in ("bp4d", "disfa") else ()
+        people = {split: [job.subject for job in jobs] for split, jobs in splits.items()}
+        self.describe(action_units=coded, people=people, kind=config.kind)
         self.expected_examples = {split: sum(map(_count, jobs)) for split, jobs in splits.items()}
         return {split: self._generate_examples(jobs) for split, jobs in splits.items()}
 

@@ -24,7 +24,6 @@ class Reading:
         aus: FACS numbers of the label columns and, in this order, of the PI maps.
         maps: FACS numbers of the PI maps to read, () for none.
         landmarks: whether the batches of frames carry landmarks.
-        workers: grain worker processes; 0 reads in this process.
         host, hosts: which share of each global batch this process reads.
     """
 
@@ -35,7 +34,6 @@ class Reading:
     aus: tuple[int, ...] = ()
     maps: tuple[int, ...] = ()
     landmarks: bool = False
-    workers: int = 0
     host: int = 0
     hosts: int = 1
 

@@ -4,10 +4,11 @@ Data sets are read by directory through ``tfds.builder_from_directory``, never t
 only after ``piapdf_jax.tfds_files`` has looked at what TFDS would import and open.
 """
 
+import functools
 import hashlib
 import json
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -145,7 +146,7 @@ class SomePeople:
 
     Args:
         records: of one split.
-        only: subjects that stay; () for all.
+        only: subjects (of a face recognition set: names) that stay; () for all.
         without: subjects that go.
 
     Raises:
@@ -154,7 +155,7 @@ class SomePeople:
 
     def __init__(self, records: Records, *, only: tuple[str, ...], without: tuple[str, ...]):
         self._records = records
-        subjects = records.table()["subject"]
+        subjects = _subjects(records.folder, records.split)
         stays = np.isin(subjects, only) if only else np.ones(len(subjects), bool)
         self._rows = np.flatnonzero(stays & ~np.isin(subjects, without))
         if not len(self._rows):
@@ -173,6 +174,13 @@ class SomePeople:
     def table(self) -> dict[str, np.ndarray]:
         """Everything but pictures of every record, one array a feature."""
         return {key: column[self._rows] for key, column in self._records.table().items()}
+
+
+@functools.lru_cache(maxsize=16)
+def _subjects(folder: pathlib.Path, split: str) -> np.ndarray:
+    """Whose every record is; once a process, because it reads them all."""
+    table = Records(folder, split).table()
+    return table["subject" if "subject" in table else "name"]
 
 
 def _column(values: list[Any]) -> np.ndarray:
@@ -230,6 +238,47 @@ def metadata(folder: pathlib.Path) -> dict[str, Any]:
     """The builder's metadata, such as LFW's pairs."""
     path = folder / "metadata.json"
     return json.loads(path.read_text()) if path.exists() else {}
+
+
+class Description(NamedTuple):
+    """What a data set says of itself before a record is opened.
+
+    Attributes:
+        builder: name of its builder.
+        kind: group of people that several configs of the builder share, "" where it has one.
+        action_units: FACS numbers of its label columns, () for faces without labels.
+        people: everybody in a split, by split; without a record they may be, but no other is in one.
+    """
+
+    builder: str
+    kind: str
+    action_units: tuple[int, ...]
+    people: dict[str, tuple[str, ...]]
+
+    def people_of(self, split: str) -> set[str]:
+        """Returns everybody in the splits of an expression such as ``part1+part2``."""
+        names = [part.strip().partition("[")[0] for part in split.split("+")]
+        return {subject for name in names for subject in self.people.get(name, ())}
+
+
+def describe(folder: pathlib.Path) -> Description:
+    """Reads what a data set says of itself.
+
+    Args:
+        folder: what ``dataset_folder`` returned.
+
+    Raises:
+        MissingDataset: for one that was built before data sets said this; names what to do.
+    """
+    told = metadata(folder)
+    if not {"action_units", "people"} <= told.keys():
+        raise MissingDataset(
+            f"{folder / 'metadata.json'} does not name the data set's action units and people, as"
+            " an older version built it: delete the folder and build it again"
+        )
+    name = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["name"]
+    people = {split: tuple(names) for split, names in told["people"].items()}
+    return Description(name, told.get("kind", ""), tuple(told["action_units"]), people)
 
 
 def split_sizes(folder: pathlib.Path) -> dict[str, int]:

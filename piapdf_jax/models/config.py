@@ -1,6 +1,8 @@
 """Sizes of all networks of an experiment."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from piapdf_jax.models.layers import CONVENTIONS
 
@@ -79,3 +81,38 @@ class ModelConfig:
     def normalization(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of the RGB input."""
         return self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
+
+
+_COMMON = ("convention", "bn_momentum", "mean", "std", "compute_dtype")
+#: Fields of ``ModelConfig`` that decide what a part is and does.
+PART_FIELDS = {
+    "generator": (*_COMMON, "unet_widths", "unet_blocks", "unet_stem_stride", "pi_prior"),
+    "encoder": (
+        *_COMMON,
+        "pretrained_sha256",
+        "width",
+        "depth",
+        "rows",
+        "features",
+        "encoder_size",
+        "stochastic_depth",
+    ),
+    "head": ("dropout",),
+    "decoder": (*_COMMON, "decoder_widths", "decoder_stride", "pi_prior"),
+}
+
+
+def part_settings(config: ModelConfig, parts: Sequence[str] | None) -> dict[str, Any]:
+    """Returns the sizes that some parts depend on.
+
+    Args:
+        config: all sizes.
+        parts: keys of ``PART_FIELDS``; None for all.
+
+    Returns:
+        {field: value}. Where a file of weights lies decides nothing, so its hash stands for it.
+    """
+    names = {
+        name for part in (PART_FIELDS if parts is None else parts) for name in PART_FIELDS[part]
+    }
+    return {name: value for name, value in dataclasses.asdict(config).items() if name in names}

@@ -115,6 +115,31 @@ def find_export(
     return folder if (folder / "export.json").is_file() else None
 
 
+def find_stale(
+    runs_dir: str | os.PathLike[str], training: str, fingerprint: dict[str, Any]
+) -> tuple[str, list[str]] | None:
+    """Finds the newest export that other sources made of the same settings and data.
+
+    Args:
+        runs_dir: RUNS.
+        training: name of the training.
+        fingerprint: all that decides its numbers; ``sources`` by name among it.
+
+    Returns:
+        Its digest and the names of the sources that differ, or None.
+    """
+    wanted = json.loads(json.dumps(fingerprint))
+    sources, found = wanted.pop("sources"), []
+    for path in _folder(runs_dir, training, "*").parent.glob("[!.]*/export.json"):
+        info = json.loads(path.read_text(encoding="utf-8"))
+        theirs = dict(info.get("fingerprint", {}))
+        others = theirs.pop("sources", {})
+        if theirs == wanted:
+            names = sorted(n for n in {*sources, *others} if sources.get(n) != others.get(n))
+            found.append((path.stat().st_mtime_ns, info["digest"], names))
+    return max(found)[1:] if found else None
+
+
 def write_export(
     runs_dir: str | os.PathLike[str],
     training: str,

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 
 # A host that has not been heard of for so long is gone; JAX's own 100 s leave devices idle for longer.
@@ -52,13 +51,6 @@ def first(name: str, work: Callable[[], Any]) -> None:
     if primary():
         work()
     barrier(name)
-
-
-def gathered(values: np.ndarray) -> np.ndarray:
-    """Every host's values, of one shape, concatenated along the first axis in the order of the hosts."""
-    if jax.process_count() == 1:
-        return values
-    return np.asarray(multihost_utils.process_allgather(values, tiled=True))
 
 
 def lost(error: BaseException) -> HostLost | None:

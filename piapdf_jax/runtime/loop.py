@@ -14,8 +14,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from piapdf_jax.batch import unit_images
-from piapdf_jax.keys import named_key
 from piapdf_jax.runtime.account import (
     Clock,
     Totals,
@@ -28,16 +26,11 @@ from piapdf_jax.runtime.best import Best, Validation
 from piapdf_jax.runtime.checkpoints import Checkpoints
 from piapdf_jax.runtime.exports import tree_digest
 from piapdf_jax.runtime.hosts import lost, primary
-from piapdf_jax.runtime.mesh import (
-    check_divides,
-    data_mesh,
-    keep_replicated,
-    replicate,
-    shard_batch,
-)
+from piapdf_jax.runtime.mesh import check_divides, data_mesh
 from piapdf_jax.runtime.profiling import Profile
 from piapdf_jax.runtime.signals import Interrupted, StopSignals
 from piapdf_jax.runtime.skips import Frames, Skips
+from piapdf_jax.runtime.step import load_step, start_state, update
 from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
 from piapdf_jax.stages.base import Exported, Stage
 
@@ -181,9 +174,8 @@ class _Run:
         self.best: Best
 
     def start(self, key: jax.Array, inputs: dict[str, Exported]) -> None:
-        """Initialises; copies, so that donation never reaches the exports a state starts from."""
-        state, frozen = self.stage.init(named_key(key, "init"), inputs)
-        self.state, self.frozen = replicate(self.mesh, state), replicate(self.mesh, frozen)
+        """Creates the state before the first step."""
+        self.state, self.frozen = start_state(self.stage, self.mesh, key, inputs)
         self.initial = {
             part: [np.array(leaf) for leaf in jax.tree.leaves(tree)]
             for part, tree in trained_parts(self.state).items()
@@ -250,15 +242,13 @@ class _Run:
 
     def _advance(self, batches: Iterator[Any], key: jax.Array) -> dict[str, jax.Array]:
         batch = self._next(batches)
-        batch = unit_images(shard_batch(self.mesh, batch))
-        key = named_key(key, "train_step", self.step)
+        batch, key = load_step(self.mesh, key, batch, self.step)
         if self.mesh.devices.flat[0].platform == "cpu":
             # A step whose inputs wait runs in another thread, whose heap keeps no freed memory.
             jax.block_until_ready((batch, key))
         first, began = not self.clock.running, time.monotonic()
         with self.profile.step(self.step, first) as wait:
-            state, metrics = self.stage.train_step(self.state, self.frozen, batch, key)
-            self.state = keep_replicated(self.mesh, state)
+            self.state, metrics = update(self.stage, self.mesh, self.state, self.frozen, batch, key)
             if wait:
                 jax.block_until_ready(metrics)
         self.step += 1

@@ -84,6 +84,11 @@ class FeedbackStage:
     options: FeedbackOptions = FeedbackOptions()
     phases: bool = True
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
+        return ("encoder", "head", *(("generator", "decoder") if self.weights.pi else ()))
+
     def __post_init__(self) -> None:
         _bound(self)
 

@@ -45,6 +45,11 @@ class IdentityStage:
     margin: float = 0.3
     scale: float = 16.0
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
+        return ("encoder",)
+
     def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
         """A fresh encoder and identity head; nothing is frozen."""
         keys = jax.random.split(key, 2)

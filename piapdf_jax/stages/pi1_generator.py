@@ -41,6 +41,11 @@ class PI1Generator:
     positive_weight: float = 1.0
     dice: float = 0.0
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
+        return ("generator",)
+
     def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
         """A fresh generator; nothing is frozen."""
         sizes = {"image_size": self.image_size, "num_maps": self.num_maps}

@@ -47,6 +47,11 @@ class PI2Refine:
     num_aus: int
     num_maps: int
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
+        return ("generator", "encoder", "head")
+
     def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
         """PI Generator 0 of ``pi1``, with a fresh encoder and head."""
         keys = jax.random.split(key, 2)

@@ -50,6 +50,11 @@ class PIAPStage:
     binarise: bool = False
     begin: str | None = None
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
+        return ("encoder", "head", *(("generator", "decoder") if self.weights.pi else ()))
+
     def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
         """Encoder, head and decoder to train; PI Generator 1 and Encoder P frozen where their loss counts."""
         keys = jax.random.split(key, 3)

@@ -14,8 +14,10 @@ import pytest
 
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS, record_columns
 from piapdf_jax.batch import unpack_maps
-from piapdf_jax.data import streams
+from piapdf_jax.data import evaluation, prefetch, streams
 from piapdf_jax.data.augment import AugmentConfig
+from piapdf_jax.data.feedback_stream import FeedbackStream
+from piapdf_jax.data.frames import Reading
 from piapdf_jax.data.source import CorruptShard
 from piapdf_jax.records import IMAGE_SIZE, pack_planes
 
@@ -50,10 +52,8 @@ class MemoryRecords:
         }
 
 
-def reading(**more) -> streams.Reading:
-    return streams.Reading(
-        **{"image_size": 64, "batch_size": 4, "aus": BP4D_AUS, "maps": BP4D_AUS, **more}
-    )
+def reading(**more) -> Reading:
+    return Reading(**{"image_size": 64, "batch_size": 4, "aus": BP4D_AUS, "maps": BP4D_AUS, **more})
 
 
 def labels_of(row: int) -> np.ndarray:
@@ -126,9 +126,9 @@ def test_smaller_maps_lie_on_the_smaller_image(size):
         assert np.abs(apart.mean()) < 0.2 + 0.2 * (size == 128)
 
 
-def feedback_stream(**more) -> streams.FeedbackStream:
+def feedback_stream(**more) -> FeedbackStream:
     pools = ((MemoryRecords(30, seed=1), 0.25), (MemoryRecords(50, seed=2), 1.0))
-    return streams.FeedbackStream(MemoryRecords(40), pools, 0.25, reading(batch_size=8, **more))
+    return FeedbackStream(MemoryRecords(40), pools, 0.25, reading(batch_size=8, **more))
 
 
 def test_feedback_frames_are_disjoint_and_withheld():
@@ -146,13 +146,13 @@ def test_feedback_frames_are_disjoint_and_withheld():
 
 
 def test_too_few_frames_to_withhold_is_an_error():
-    stream = streams.FeedbackStream(MemoryRecords(8), (), 0.5, reading(batch_size=8))
+    stream = FeedbackStream(MemoryRecords(8), (), 0.5, reading(batch_size=8))
     with pytest.raises(ValueError, match="relabel_fraction"):
         stream(0)
 
 
 def take(stream, start, count, **more) -> list:
-    steps = streams.iterate(stream, start, **more)
+    steps = prefetch.prefetch(stream, start, **more)
     try:
         return [next(steps) for _ in range(count)]
     finally:
@@ -221,7 +221,7 @@ class Dying:
 @pytest.mark.parametrize(
     "killed, error, told",
     [
-        (True, streams.ReaderDied, "exit code -9 .*lower data.workers"),
+        (True, prefetch.ReaderDied, "exit code -9 .*lower data.workers"),
         (False, CorruptShard, "shard a/b"),
     ],
 )
@@ -252,7 +252,7 @@ def test_hosts_share_the_global_batch():
 
 
 def test_evaluation_pads_and_marks_the_last_batch():
-    batches = list(streams.evaluation_batches(MemoryRecords(10), reading()))
+    batches = list(evaluation.evaluation_batches(MemoryRecords(10), reading()))
     assert [int(batch.valid.sum()) for batch in batches] == [4, 4, 2]
     rows = np.concatenate([b.row[np.asarray(b.valid) > 0] for b in batches])
     np.testing.assert_array_equal(rows, np.arange(10))

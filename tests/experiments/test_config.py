@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from experiments import config as configs
-from experiments.methods import METHODS, TRAININGS, ordered
+from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax.losses import LossWeights
 
 
@@ -19,7 +19,7 @@ def test_full_size_configs_are_the_papers():
         assert config.model.encoder_size == 224
         assert (config.model.width, config.model.depth) == (1.0, 1.1)
         assert config.fold == int(name[-1])
-        assert len(config.aus) == 12 and len(config.disfa_aus) == 8
+        assert len(config.pi.units) == 12 and len(config.disfa.units) == 8
 
 
 def test_demo_is_bp4d_fold1_but_for_data_model_and_lengths():
@@ -95,8 +95,8 @@ def test_every_method_ends_in_its_row_and_lists_what_it_takes():
     for method, trainings in METHODS.items():
         assert trainings[-1] == method
         for number, training in enumerate(trainings):
-            begin = TRAININGS[training].begin
-            assert begin is None or begin in trainings[:number]
+            start = TRAININGS[training].start
+            assert start is None or start in trainings[:number]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ import pytest
 
 from experiments import config as configs
 from experiments.pipeline import Pipeline
-from piapdf_jax.data import frames, streams
+from piapdf_jax.data import frames
 from piapdf_jax.data.augment import AugmentConfig
+from piapdf_jax.data.frames import Reading
 from piapdf_jax.folds import BP4D_PARTS
 
 NANO = [
@@ -19,8 +20,8 @@ NANO = [
 
 
 def test_draws_of_seeds_streams_steps_and_slots_differ():
-    reading = streams.Reading(64, 4, seed=5, augment=AugmentConfig())
-    other = streams.Reading(64, 4, seed=6, augment=AugmentConfig())
+    reading = Reading(64, 4, seed=5, augment=AugmentConfig())
+    other = Reading(64, 4, seed=6, augment=AugmentConfig())
     draws = {
         frames._generator(r, name, step, slot).random()  # type: ignore[union-attr]
         for r in (reading, other)
@@ -40,9 +41,9 @@ def test_a_fold_reads_the_people_of_its_parts_and_scores_the_others(small_data, 
     held_out = set(BP4D_PARTS[4 - fold])
     for name in ("pi1", "df"):
         job = pipeline.job(name)
-        scored = set(job.test.records().table()["subject"].tolist())
+        scored = set(job.slices.test.records().table()["subject"].tolist())
         assert scored and scored <= held_out
-        stream = pipeline.jobs.batches(job)
+        stream = job.stream()
         read = {
             frame.split("/")[0]
             for step in range(40)
@@ -80,5 +81,5 @@ def test_training_reads_augmented_frames_in_the_order_of_its_seed_and_scoring_pl
     loaded = configs.load("demo", [*NANO, "methods=baseline", "seed=9"])
     pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="r")
     job = pipeline.job("baseline")
-    trained, scored = (pipeline.jobs.reading(job, training=t) for t in (True, False))
+    trained, scored = (job.reading(training=t) for t in (True, False))
     assert trained.augment == loaded.data.augment and scored.augment is None and trained.seed == 9

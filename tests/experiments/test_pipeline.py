@@ -252,7 +252,7 @@ def test_a_training_under_way_and_checkpoints_of_another_configuration(
         run(small_data, tmp_path, *settings)
     told = [r.getMessage() for r in caplog.records if "another configuration" in r.getMessage()]
     assert len(told) == 1
-    assert "settings.section.learning_rate is 1e+30 there" in told[0]
+    assert "settings.stage.optimizer.learning_rate is 1e+30 there" in told[0]
     assert "batch_size" not in told[0]
 
 
@@ -282,13 +282,13 @@ def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data,
     results = pipeline.run()
     for name in ("baseline", "df"):
         job = pipeline.job(name)
-        (held,) = job.inner.only
+        (held,) = job.slices.validation.only
         read = set()
         for step in range(60):
-            names = sum(pipeline.jobs.batches(job).frames(step).values(), [])
+            names = sum(job.stream().frames(step).values(), [])
             read |= {frame.split("/")[0] for frame in names}
         assert held not in read and len(read) > 1
-        assert held not in set(job.test.records().table()["subject"])
+        assert held not in set(job.slices.test.records().table()["subject"])
     (metrics,) = (tmp_path / "v" / "baseline").glob("*/metrics.jsonl")
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     scored = {row["step"]: row["validation_f1"] for row in rows if "validation_f1" in row}
@@ -319,7 +319,7 @@ def test_unlabeled_frames_of_disfa_where_it_lies_beside(small_data, tmp_path, sh
     settings = [f"df.disfa_fraction={share}", "df.relabel_fraction=0.25", "methods=df"]
     loaded = configs.load("demo", [*NANO, *settings])
     pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="d")
-    stream = pipeline.jobs.batches(pipeline.job("df"))
+    stream = pipeline.job("df").stream()
     for step in range(5):
         names = stream.frames(step)
         assert len(names["labeled"]) == len(names["unlabeled"]) == 8

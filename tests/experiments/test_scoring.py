@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import scoring
+from experiments.scoring import Tools
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS, record_columns
-from piapdf_jax.data import streams
+from piapdf_jax.data.frames import Reading
 from piapdf_jax.stages.base import Scores
 
 SIDE = 32
@@ -55,6 +56,13 @@ class Shown:
         }
 
 
+def a_job(predict, test):
+    slices = types.SimpleNamespace(test=test)
+    return types.SimpleNamespace(
+        name="x", stage=types.SimpleNamespace(predict=predict), slices=slices
+    )
+
+
 def seen(aus):
     columns = record_columns(aus)
 
@@ -67,13 +75,9 @@ def seen(aus):
 
 def test_scores_of_a_predictor_that_sees_the_labels_are_100_for_each_unit():
     aus, records = BP4D_AUS, Shown()
-    job = types.SimpleNamespace(
-        name="x",
-        stage=types.SimpleNamespace(predict=seen(aus)),
-        test=types.SimpleNamespace(records=lambda: records),
-    )
-    reading = streams.Reading(image_size=SIDE, batch_size=16, aus=aus)
-    found = scoring.action_units(job, {"encoder": ({}, {}), "head": ({}, {})}, reading, None)
+    job = a_job(seen(aus), types.SimpleNamespace(records=lambda: records))
+    reading = Reading(image_size=SIDE, batch_size=16, aus=aus)
+    found = scoring.action_units(job, {"encoder": ({}, {}), "head": ({}, {})}, Tools(reading))
     assert found["published"]["f1"] == [100.0] * len(aus)
     rate = (records.labels[:, record_columns(aus)] == 1).mean(0)
     np.testing.assert_allclose(
@@ -126,6 +130,6 @@ def test_verification_of_vectors_that_tell_people_apart_is_whole(tmp_path):
     (tmp_path / "metadata.json").write_text(json.dumps({"pairs": pairs}))
     predict = lambda exported, images: Scores(None, images.mean((1, 2)) + 0.01, None)  # noqa: E731
     test = types.SimpleNamespace(records=Portraits, folder=pathlib.Path(tmp_path))
-    job = types.SimpleNamespace(name="x", stage=types.SimpleNamespace(predict=predict), test=test)
-    found = scoring.verification(job, {}, streams.Reading(image_size=SIDE, batch_size=4))
+    job = a_job(predict, test)
+    found = scoring.verification(job, {}, Tools(Reading(image_size=SIDE, batch_size=4)))
     assert found == {"verification": 1.0, "deviation": 0.0, "pairs": 12}

@@ -1,0 +1,245 @@
+"""Who may be read for what: the one way from a data set's name to its records.
+
+A person is (builder, kind, subject): configs of one builder that share a kind show the same people
+under other names. People that a fold tests, and those kept apart to choose a state, are in no
+slice that a training reads, whatever data set stands in for which.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_builders.prepare import BUILDERS, can_make
+from experiments.config import ConfigError, ExperimentConfig
+from piapdf_jax import folds
+from piapdf_jax.data import source
+
+
+class Person(NamedTuple):
+    """One person, by whatever data set we meet them."""
+
+    builder: str
+    kind: str
+    subject: str
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSlice:
+    """Some records of a data set: where it lies, a split expression of it, and of which people."""
+
+    dataset: str
+    folder: pathlib.Path
+    split: str
+    only: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+
+    def records(self) -> Any:
+        """Opens them."""
+        records = source.Records(self.folder, self.split)
+        if not self.only and not self.without:
+            return records
+        return source.SomePeople(records, only=self.only, without=self.without)
+
+    def __str__(self) -> str:
+        left_out = f" without {len(self.without)} people" if self.without else ""
+        return f"{self.dataset}[{self.split}]{left_out}"
+
+
+class Slices(NamedTuple):
+    """What one training reads.
+
+    Attributes:
+        train: what it learns from.
+        test: what its export is scored on.
+        pools: unlabeled frames with their shares of a batch.
+        validation: people kept apart, on whom the best state is chosen; None for the last state.
+    """
+
+    train: DataSlice
+    test: DataSlice
+    pools: tuple[tuple[DataSlice, float], ...] = ()
+    validation: DataSlice | None = None
+
+
+class DataSets:
+    """The data sets of one experiment.
+
+    Args:
+        config: the experiment.
+        data_dir: where data sets lie.
+        prepare: called with the name of a data set that is missing and can be made here.
+    """
+
+    def __init__(
+        self, config: ExperimentConfig, data_dir: str, prepare: Callable[[str], Any]
+    ) -> None:
+        self.config, self.data_dir, self._prepare = config, data_dir, prepare
+
+    def folder(self, dataset: str) -> pathlib.Path:
+        """Returns the folder of a data set; one that needs no original files is made where it is missing.
+
+        Raises:
+            ConfigError: for a missing data set that has no builder.
+            MissingDataset: for one that only its owner's files make.
+        """
+        try:
+            return source.dataset_folder(self.data_dir, dataset)
+        except source.MissingDataset as missing:
+            if dataset.split("/")[0] not in BUILDERS:
+                raise ConfigError(
+                    f"data set {dataset!r} is not in {self.data_dir}, and there is no builder for it;"
+                    f" there are {', '.join(BUILDERS)}. Let one stand in, such as --set"
+                    " pi1.dataset=bp4d --set identity.dataset=synthetic_faces/webface"
+                    " --set identity.pairs=synthetic_faces/lfw"
+                ) from missing
+            if not can_make(dataset):
+                raise
+            self._prepare(dataset)
+            return source.dataset_folder(self.data_dir, dataset)
+
+    def describe(self, dataset: str) -> source.Description:
+        """Returns what a data set says of itself."""
+        return source.describe(self.folder(dataset))
+
+    def units(self, dataset: str, wanted: tuple[int, ...], key: str) -> tuple[int, ...]:
+        """Returns the action units to learn of a data set.
+
+        Args:
+            dataset: its name.
+            wanted: FACS numbers that the configuration asks for; () for all that there are.
+            key: that asks, for the message.
+
+        Raises:
+            ConfigError: for units that the data set has no labels of, naming both lists.
+        """
+        there = self.describe(dataset).action_units
+        if set(wanted or [0]) <= set(there) or (there and not wanted):
+            return wanted or there
+        asked = f"{key}={','.join(map(str, wanted))}" if wanted else "a training of action units"
+        has = f"labels of {', '.join(map(str, there))} alone" if there else "no labels of any"
+        raise ConfigError(f"{asked} does not go with data set {dataset!r}, which has {has}")
+
+    def split_of_fold(self, dataset: str, *, test: bool) -> str:
+        """Returns the split expression that the fold trains or tests on: published parts, or ``train`` and ``test``.
+
+        Raises:
+            ConfigError: for a data set that has neither.
+        """
+        splits, fold = source.split_sizes(self.folder(dataset)), self.config.fold
+        if "part1" in splits:
+            return folds.part_split(folds.test_part(fold)) if test else folds.train_splits(fold)
+        name = "test" if test else "train"
+        if name not in splits:
+            raise ConfigError(
+                f"data set {dataset!r} has no split {name!r} and no published parts to"
+                f" {name} on; it has {', '.join(sorted(splits))}"
+            )
+        return name
+
+    def uncoded_splits(self, dataset: str) -> list[str]:
+        """Returns the splits of the fold's training people that hold frames without labels."""
+        sizes = source.split_sizes(self.folder(dataset))
+        names = folds.train_splits(self.config.fold, coded=False).split("+")
+        return [name for name in names if sizes.get(name)]
+
+    def to_train(self, dataset: str, split: str, *, strangers: bool = False) -> DataSlice:
+        """Returns records that a training may read: nobody's who is tested or kept apart.
+
+        Args:
+            dataset: its name.
+            split: split expression.
+            strangers: leave out everybody of the AU data set as well (Encoder P, section 3.2).
+
+        Raises:
+            ConfigError: where nobody is left.
+        """
+        barred = self.tested | self.kept_apart
+        if strangers:
+            barred |= set(self._people(self.config.data.dataset))
+        return self._without(dataset, split, barred)
+
+    def to_choose(self, dataset: str) -> DataSlice | None:
+        """Returns the records of people kept apart to choose a state; None where nobody is to be.
+
+        Raises:
+            ConfigError: where nobody would be left to train on.
+        """
+        wanted = self.config.eval.validation_subjects
+        if not wanted:
+            return None
+        split = self.split_of_fold(dataset, test=False)
+        people = self._candidates(dataset)
+        if wanted >= len(people):
+            raise ConfigError(
+                f"eval.validation_subjects={wanted} leaves nobody of the {len(people)} people of"
+                f" {dataset}[{split}] to train on"
+            )
+        return DataSlice(dataset, self.folder(dataset), split, only=self._chosen(people))
+
+    def to_test(self, dataset: str, split: str) -> DataSlice:
+        """Returns records that exports are scored on."""
+        return DataSlice(dataset, self.folder(dataset), split)
+
+    @functools.cached_property
+    def tested(self) -> frozenset[Person]:
+        """Everybody on whom an export of this experiment is scored, in data sets that are there."""
+        c = self.config
+        names = {c.data.dataset, c.pi1.dataset, c.disfa.dataset, c.identity.pairs}
+        return frozenset(
+            person
+            for name in self._there(names)
+            for person in self._people(name, self.split_of_fold(name, test=True))
+        )
+
+    @functools.cached_property
+    def kept_apart(self) -> frozenset[Person]:
+        """Everybody of the AU data sets' training people who is kept apart to choose a state."""
+        if not self.config.eval.validation_subjects:
+            return frozenset()
+        found: set[Person] = set()
+        for name in self._there({self.config.data.dataset, self.config.disfa.dataset}):
+            told, people = self.describe(name), self._candidates(name)
+            if self.config.eval.validation_subjects < len(people):
+                chosen = self._chosen(people)
+                found |= {Person(told.builder, told.kind, subject) for subject in chosen}
+        return frozenset(found)
+
+    def _there(self, names: set[str]) -> Iterator[str]:
+        """Data sets that lie here, and the AU data set where it can be made here."""
+        for name in sorted(names):
+            if name == self.config.data.dataset and can_make(name):
+                self.folder(name)
+            try:
+                source.dataset_folder(self.data_dir, name)
+            except source.MissingDataset:
+                continue
+            yield name
+
+    def _people(self, dataset: str, split: str | None = None) -> list[Person]:
+        told = self.describe(dataset)
+        subjects = told.people_of(split or "+".join(told.people))
+        return [Person(told.builder, told.kind, subject) for subject in sorted(subjects)]
+
+    def _candidates(self, dataset: str) -> list[str]:
+        """Training people among whom some are kept apart."""
+        people = self._people(dataset, self.split_of_fold(dataset, test=False))
+        return [person.subject for person in people if person not in self.tested]
+
+    def _chosen(self, people: list[str]) -> tuple[str, ...]:
+        wanted = self.config.eval.validation_subjects
+        order = np.random.default_rng([self.config.seed, wanted]).permutation(len(people))
+        return tuple(sorted(people[k] for k in order[:wanted]))
+
+    def _without(self, dataset: str, split: str, barred: frozenset[Person]) -> DataSlice:
+        people = self._people(dataset, split)
+        left_out = tuple(person.subject for person in people if person in barred)
+        if len(left_out) == len(people):
+            raise ConfigError(
+                f"{dataset}[{split}] has nobody left to train on: all of its {len(people)} people"
+                " are tested or kept apart"
+            )
+        return DataSlice(dataset, self.folder(dataset), split, without=left_out)

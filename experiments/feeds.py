@@ -1,0 +1,94 @@
+"""Where batches come from: which records a training reads, and the stream that makes batches of them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from experiments.datasets import DataSlice, Slices
+from experiments.job import Job
+from piapdf_jax.data import source
+from piapdf_jax.data.feedback_stream import FeedbackStream
+from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.streams import IdentityStream, LabeledStream, Stream
+
+
+class Feed(NamedTuple):
+    """One way from data sets to batches.
+
+    Attributes:
+        slices: which records, through ``Job.datasets``.
+        stream: job, how records are read -> step -> batch.
+        labels: whether batches carry labels of action units.
+        maps: whether batches carry predefined PI maps.
+    """
+
+    slices: Callable[[Job], Slices]
+    stream: Callable[[Job, Reading], Stream]
+    labels: bool = True
+    maps: bool = False
+
+
+def _coded(job: Job) -> Slices:
+    data, name = job.datasets, job.dataset
+    train = data.to_train(name, data.split_of_fold(name, test=False))
+    test = data.to_test(name, data.split_of_fold(name, test=True))
+    return Slices(train, test, validation=data.to_choose(name))
+
+
+def _coded_and_uncoded(job: Job) -> Slices:
+    """Predefined maps need no labels, so uncoded frames serve PI stage 1 as well."""
+    data, name = job.datasets, job.dataset
+    splits = [data.split_of_fold(name, test=False), *data.uncoded_splits(name)]
+    test = data.to_test(name, data.split_of_fold(name, test=True))
+    return Slices(data.to_train(name, "+".join(splits)), test)
+
+
+def _portraits(job: Job) -> Slices:
+    train = job.datasets.to_train(job.dataset, "train", strangers=True)
+    return Slices(train, job.datasets.to_test(job.section.pairs, "test"))
+
+
+def _with_pools(job: Job) -> Slices:
+    """Unlabeled frames: uncoded ones of the training people, and DISFA's where it lies beside."""
+    data, name, slices = job.datasets, job.dataset, _coded(job)
+    pools: list[tuple[DataSlice, float]] = []
+    other, share = job.config.disfa.dataset, job.section.disfa_fraction
+    if share and _lies_beside(job, other):
+        pools.append((data.to_train(other, data.split_of_fold(other, test=False)), share))
+    uncoded = "+".join(data.uncoded_splits(name))
+    if uncoded:
+        pools.append((data.to_train(name, uncoded), 1.0))
+    return slices._replace(pools=tuple(pools))
+
+
+def _lies_beside(job: Job, other: str) -> bool:
+    """Whether a data set is there and shows other people than the AU data set."""
+    try:
+        told = source.describe(source.dataset_folder(job.datasets.data_dir, other))
+    except source.MissingDataset:
+        return False  # DISFA frames are asked for only where they are
+    own = job.datasets.describe(job.dataset)
+    return (told.builder, told.kind) != (own.builder, own.kind)
+
+
+def _labeled(job: Job, reading: Reading) -> Stream:
+    return LabeledStream(job.slices.train.records(), reading)
+
+
+def _identities(job: Job, reading: Reading) -> Stream:
+    return IdentityStream(job.slices.train.records(), reading)
+
+
+def _feedback(job: Job, reading: Reading) -> Stream:
+    pools = tuple((part.records(), share) for part, share in job.slices.pools)
+    train = job.slices.train.records()
+    return FeedbackStream(train, pools, job.section.relabel_fraction, reading)
+
+
+#: Coded frames with labels.
+LABELED = Feed(_coded, _labeled)
+#: All frames, with predefined PI maps.
+FRAMES = Feed(_coded_and_uncoded, _labeled, labels=False, maps=True)
+#: Faces of known people.
+PORTRAITS = Feed(_portraits, _identities, labels=False)
+#: Coded frames x_l and unlabeled frames x_u.
+FEEDBACK = Feed(_with_pools, _feedback)

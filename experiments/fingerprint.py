@@ -1,0 +1,219 @@
+"""All that decides a training's numbers: settings, data, exports taken, sources; its digest names the export."""
+
+import ast
+import dataclasses
+import functools
+import importlib.util
+import os
+import pathlib
+import site
+import sysconfig
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+
+from experiments.config import TrainSection
+from experiments.job import Job
+from piapdf_jax.data import source
+from piapdf_jax.models.config import part_settings
+from piapdf_jax.runtime import exports
+
+#: Packages that sources are never followed into: what they choose stands in the settings, what they
+#: build in the checksums of the shards.
+_NOT_FOLLOWED = ("experiments", "data_builders")
+#: What makes an update of a batch, whatever the training.
+_EVERY_TRAINING = ("piapdf_jax.runtime.step",)
+#: What a choice by people kept apart rests on.
+_CHOICE = ("piapdf_jax.metrics", "piapdf_jax.runtime.evaluate", "piapdf_jax.data.evaluation")
+#: Keys of sections that say which data are read; the data themselves stand beside the settings.
+_DATA_KEYS = ("dataset", "pairs", "seed", "units", "start", "disfa_fraction")
+
+
+def fingerprint(job: Job, taken: dict[str, str], *, cache: pathlib.Path) -> dict[str, Any]:
+    """Returns all that decides a training's numbers, as JSON holds it.
+
+    Args:
+        job: the training.
+        taken: digest of the export that is taken from each training it depends on.
+        cache: file of known checksums of shards.
+
+    Returns:
+        ``training``, ``seed``, ``settings``, ``data``, ``takes``, ``numerics`` and ``sources``.
+    """
+    slices = job.slices
+    parts = [(slices.train, 1.0), *slices.pools]
+    data = [
+        [part.dataset, part.split, source.fingerprint(part.folder, cache=cache), share]
+        + ([{"without": list(part.without)}] if part.without else [])
+        for part, share in parts
+    ]
+    return {
+        "training": job.name,
+        "seed": job.seed,
+        "settings": settings(job),
+        "data": data,
+        "takes": {name: taken[name] for name in job.depends_on},
+        "numerics": numerics(),
+        "sources": source_digests(_start_modules(job)),
+    }
+
+
+def settings(job: Job) -> dict[str, Any]:
+    """Returns every setting that has an effect on a training, and no other."""
+    config, feed = job.config, job.training.feed
+    stage = stage_fields(job.stage)
+    told: dict[str, Any] = {
+        "stage": stage,
+        "steps": job.section.steps,
+        "batch_size": job.section.batch_size,
+        "section": _section_fields(job.section, stage),
+        "image_size": config.data.image_size,
+        "augment": dataclasses.asdict(config.data.augment),
+    }
+    if feed.labels:
+        told["units"] = job.units
+    if feed.maps or "num_maps" in stage:
+        told["maps"] = job.maps
+    if job.slices.validation is not None:
+        told["validation"] = {
+            "people": list(job.slices.validation.only),
+            "every": config.eval.validate_every,
+        }
+    return told
+
+
+def stage_fields(stage: Any) -> dict[str, Any]:
+    """Returns the fields of a stage, of its networks' sizes those of the parts that it has.
+
+    Raises:
+        TypeError: for a stage that is no dataclass: nothing could tell it from another.
+    """
+    if not dataclasses.is_dataclass(stage) or isinstance(stage, type):
+        raise TypeError(f"stage {type(stage).__name__} must be a dataclass, whose fields decide it")
+    found: dict[str, Any] = {"kind": type(stage).__name__}
+    for field in dataclasses.fields(stage):
+        value: Any = getattr(stage, field.name)
+        if field.name == "model":
+            value = part_settings(value, getattr(stage, "parts", None))
+        found[field.name] = dataclasses.asdict(value) if _is_instance(value) else value
+    return found
+
+
+def _section_fields(section: Any, stage: dict[str, Any]) -> dict[str, Any]:
+    """What a section says that does not stand in the stage already."""
+    common = {field.name for field in dataclasses.fields(TrainSection)}
+    skip = {*common, *_DATA_KEYS, *stage}
+    skip |= {name for value in stage.values() if isinstance(value, dict) for name in value}
+    return {name: value for name, value in dataclasses.asdict(section).items() if name not in skip}
+
+
+def _is_instance(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def numerics() -> dict[str, Any]:
+    """Returns the settings of the process that decide what arithmetic and random draws give."""
+    names = (
+        "enable_x64",
+        "default_matmul_precision",
+        "default_prng_impl",
+        "threefry_partitionable",
+    )
+    return {name: getattr(jax.config, f"jax_{name}") for name in names}
+
+
+def _start_modules(job: Job) -> list[str]:
+    """The modules that a training starts from: its stage, its stream, the update, what was made outside."""
+    feed, training = job.training.feed, job.training
+    made_by = (training.stage, training.depends_on, feed.slices, feed.stream)
+    names = [type(job.stage).__module__, type(job.stream()).__module__, *_EVERY_TRAINING]
+    names += [made.__module__ for made in made_by]
+    if job.slices.validation is not None:
+        names += _CHOICE
+    return [name for name in dict.fromkeys(names) if _followed(name)]
+
+
+def source_digests(modules: Iterable[str]) -> dict[str, str]:
+    """Returns the digest of every source that some modules rest on.
+
+    The import closure of the modules by their syntax trees, imports within functions included;
+    packages of other people (the standard library, what pip installed) are left out, unless a
+    module to start from is of them.
+
+    Args:
+        modules: dotted names to start from.
+
+    Returns:
+        {dotted name: digest}; comments, docstrings and layout do not count.
+    """
+    own = {"piapdf_jax", *(name.partition(".")[0] for name in modules)}
+    waiting, found = list(dict.fromkeys(modules)), {}
+    while waiting:
+        name = waiting.pop()
+        top = name.partition(".")[0]
+        # Asked of the top alone: to look below it Python would import it.
+        if name in found or not (top in own or _is_outside_of_packages(top)):
+            continue
+        path = _path_of(name)
+        if path is None:
+            continue
+        state = path.stat()
+        digest, imports = _read(path, name, state.st_mtime_ns, state.st_size)
+        found[name] = digest
+        waiting += [other for other in imports if _followed(other)]
+    return dict(sorted(found.items()))
+
+
+def _followed(name: str) -> bool:
+    return name.partition(".")[0] not in _NOT_FOLLOWED
+
+
+@functools.lru_cache(maxsize=1024)
+def _path_of(name: str) -> pathlib.Path | None:
+    """The source file of a module; None for what is none, such as a function of one."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    found = spec.origin if spec else None
+    return pathlib.Path(found) if found and found.endswith(".py") else None
+
+
+@functools.cache
+def _is_outside_of_packages(top: str) -> bool:
+    """Whether a top-level module is neither of the standard library nor of an installed package."""
+    path = _path_of(top)
+    return path is not None and not any(path.is_relative_to(folder) for folder in _packages())
+
+
+@functools.cache
+def _packages() -> tuple[str, ...]:
+    """Folders of the standard library and of installed packages."""
+    found = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    found |= {site.getusersitepackages(), *site.getsitepackages()}
+    return tuple(os.path.realpath(path) for path in found) + tuple(found)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(path: pathlib.Path, name: str, changed: int, size: int) -> tuple[str, tuple[str, ...]]:
+    """Digest of a source and the modules that it may import; anew when the file has changed."""
+    text = path.read_text(encoding="utf-8")
+    is_package = path.name == "__init__.py"
+    imports = _imported(ast.parse(text), name, is_package)
+    return exports.source_digest([path]), tuple(dict.fromkeys(imports))
+
+
+def _imported(tree: ast.AST, name: str, is_package: bool) -> Iterator[str]:
+    """Dotted names of what a source imports: modules, and names of modules that may be modules."""
+    parts = name.split(".")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = parts[: len(parts) - node.level + is_package]
+                base = ".".join(filter(None, (*above, base)))
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)

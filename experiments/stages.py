@@ -1,0 +1,132 @@
+"""The stage of each training, from its configuration and the facts of its data."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from experiments.config import ConfigError
+from experiments.job import Job
+from piapdf_jax.losses import LossWeights
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.stages.discrete_feedback import FeedbackOptions, FeedbackStage
+from piapdf_jax.stages.identity import IdentityStage
+from piapdf_jax.stages.pi1_generator import PI1Generator
+from piapdf_jax.stages.pi2_refine import PI2Refine
+from piapdf_jax.stages.piap import PIAPStage
+
+
+def pi1(job: Job) -> Stage:
+    """Returns PI stage 1."""
+    return PI1Generator(
+        job.model,
+        job.section.optimizer_config(),
+        image_size=job.config.data.image_size,
+        num_maps=len(job.maps),
+        positive_weight=job.config.pi.positive_weight,
+        dice=job.config.pi.dice,
+    )
+
+
+def pi2(job: Job) -> Stage:
+    """Returns PI stage 2."""
+    optimizer = job.section.optimizer_config()
+    return PI2Refine(job.model, optimizer, **_sizes(job))
+
+
+def identity(job: Job) -> Stage:
+    """Returns Encoder P, with a class for every person of the training set."""
+    section, table = job.section, job.slices.train.records().table()
+    return IdentityStage(
+        job.model,
+        section.optimizer_config(),
+        image_size=job.config.data.image_size,
+        num_identities=int(table["identity"].max()) + 1,
+        arcface=section.arcface,
+        margin=section.margin,
+        scale=section.scale,
+    )
+
+
+def piap(job: Job) -> Stage:
+    """Returns a training under L_PIAP: baseline, PI-3, AP, PIAP, DISFA."""
+    weights = loss_weights(job)
+    return PIAPStage(
+        job.model,
+        job.section.optimizer_config(),
+        weights,
+        binarise=_binarise(job, weights),
+        begin=job.training.start,
+        **_sizes(job),
+    )
+
+
+def feedback(job: Job) -> Stage:
+    """Returns discrete feedback on the training it starts from, under that one's weights of the losses."""
+    section, weights = job.section, loss_weights(job)
+    names = [field.name for field in dataclasses.fields(FeedbackOptions)]
+    optimizer = section.optimizer_config()
+    return _checked(
+        FeedbackStage,
+        options=FeedbackOptions(**{name: getattr(section, name) for name in names}),
+        model=job.model,
+        teacher_optimizer=optimizer,
+        student_optimizer=dataclasses.replace(
+            optimizer, learning_rate=section.student_learning_rate
+        ),
+        weights=weights,
+        binarise=_binarise(job, weights),
+        begin=_start(job),
+        **_sizes(job),
+    )
+
+
+def nothing(job: Job) -> tuple[str, ...]:
+    """Returns that a training needs no other."""
+    return ()
+
+
+def generator(job: Job) -> tuple[str, ...]:
+    """Returns that a training goes on from PI Generator 0."""
+    return ("pi1",)
+
+
+def by_weights(job: Job) -> tuple[str, ...]:
+    """Returns what a training needs: PI Generator 1 and Encoder P where their loss counts, and its start."""
+    weights, start = loss_weights(job), _start(job)
+    needed = (("pi2",) if weights.pi else ()) + (("identity",) if weights.ap else ())
+    return needed + ((start,) if start else ())
+
+
+def loss_weights(job: Job) -> LossWeights:
+    """Returns the weights of the losses: the section's own, else those of the training it starts from."""
+    section, start = job.section, job.training.start
+    if not hasattr(section, "weights") and start:
+        section = job.config.section(start)
+    return section.weights()
+
+
+def _start(job: Job) -> str | None:
+    fresh = getattr(job.section, "start", "trained")
+    if fresh not in ("trained", "fresh"):
+        raise ConfigError(
+            f"{job.training.section}.start must be 'trained' or 'fresh', not {fresh!r}"
+        )
+    return job.training.start if fresh == "trained" else None
+
+
+def _binarise(job: Job, weights: LossWeights) -> bool:
+    """Whether targets are cut; without L_PI there are none."""
+    return job.config.pi.binarise and bool(weights.pi)
+
+
+def _sizes(job: Job) -> dict[str, int]:
+    size = job.config.data.image_size
+    return {"image_size": size, "num_aus": len(job.units), "num_maps": len(job.maps)}
+
+
+def _checked(make: Callable[..., Any], **settings: Any) -> Any:
+    """Makes a stage; settings that mean nothing together are the user's mistake."""
+    try:
+        return make(**settings)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

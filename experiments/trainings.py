@@ -1,0 +1,102 @@
+"""Table 3 of the paper as data: what trains, on what, how it is scored, and what it needs.
+
+A method is an ordered list of trainings that meet through their exports.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from experiments import scoring, stages
+from experiments.config import TrainSection
+from experiments.feeds import FEEDBACK, FRAMES, LABELED, PORTRAITS, Feed
+from experiments.job import Job
+from piapdf_jax.stages.base import Exported, Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training.
+
+    Attributes:
+        name: by which ``--stages``, exports and folders know it.
+        title: what a person reads.
+        section: of the configuration that it reads.
+        stage: makes what trains.
+        feed: where its batches come from.
+        score: of its export on unseen people, as ``results.json`` holds it.
+        depends_on: the trainings whose exports it needs.
+        start: training whose encoder it goes on from.
+        scores_maps: whether scores read predefined PI maps.
+        settings: its section with the values to start from, for a training from outside; None for a
+            section that every configuration has.
+    """
+
+    name: str
+    title: str
+    section: str
+    stage: Callable[[Job], Stage]
+    feed: Feed
+    score: Callable[[Job, Exported, scoring.Tools], dict[str, Any]]
+    depends_on: Callable[[Job], tuple[str, ...]] = stages.nothing
+    start: str | None = None
+    scores_maps: bool = False
+    settings: TrainSection | None = None
+
+
+_ROWS = (
+    Training("pi1", "PI stage 1 (PI Generator 0)", "pi1", stages.pi1, FRAMES,
+             scoring.map_overlap, scores_maps=True),
+    Training("pi2", "PI stage 2 (PI Generator 1)", "pi2", stages.pi2, LABELED,
+             scoring.refinement, stages.generator, scores_maps=True),
+    Training("identity", "Encoder P", "identity", stages.identity, PORTRAITS, scoring.verification),
+    Training("baseline", "Baseline", "baseline", stages.piap, LABELED,
+             scoring.action_units, stages.by_weights),
+    Training("pi3", "PI stage 3", "pi3", stages.piap, LABELED,
+             scoring.action_units, stages.by_weights),
+    Training("ap", "AP", "ap", stages.piap, LABELED, scoring.action_units, stages.by_weights),
+    Training("piap", "PIAP", "piap", stages.piap, LABELED, scoring.action_units, stages.by_weights),
+    Training("df", "DF on the baseline", "df", stages.feedback, FEEDBACK,
+             scoring.action_units, stages.by_weights, start="baseline"),
+    Training("piapdf", "PIAP-DF", "df", stages.feedback, FEEDBACK,
+             scoring.action_units, stages.by_weights, start="piap"),
+    Training("disfa", "PIAP on DISFA", "disfa", stages.piap, LABELED,
+             scoring.action_units, stages.by_weights, start="piap"),
+)  # fmt: skip
+TRAININGS = {training.name: training for training in _ROWS}
+
+#: Rows of table 3 (and table 2 for ``disfa``): the last training of each is what the row scores.
+METHODS: dict[str, tuple[str, ...]] = {
+    "baseline": ("baseline",),
+    "pi2": ("pi1", "pi2"),
+    "pi3": ("pi1", "pi2", "pi3"),
+    "ap": ("identity", "ap"),
+    "df": ("baseline", "df"),
+    "piap": ("pi1", "pi2", "identity", "piap"),
+    "piapdf": ("pi1", "pi2", "identity", "piap", "piapdf"),
+    "disfa": ("pi1", "pi2", "identity", "piap", "disfa"),
+}
+
+
+def ordered(methods: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the trainings of some methods, each once, every one after those it goes on from."""
+    wanted = {training for method in methods for training in METHODS[method]}
+    return tuple(name for name in TRAININGS if name in wanted)
+
+
+def register_training(training: Training, *, after: tuple[str, ...] = ()) -> None:
+    """Adds a training from outside, and the method of its name, for ``--plugin``.
+
+    Args:
+        training: its ``settings`` become a section of every configuration.
+        after: trainings that its method runs before it, in their order.
+
+    Raises:
+        ValueError: for a name that is taken, or a training in ``after`` that is unknown.
+    """
+    unknown = [name for name in after if name not in TRAININGS]
+    if training.name in TRAININGS or unknown:
+        taken = f"there is a training {training.name!r} already"
+        raise ValueError(f"unknown training {unknown[0]!r}" if unknown else taken)
+    TRAININGS[training.name] = training
+    METHODS[training.name] = (*after, training.name)

@@ -1,0 +1,44 @@
+"""One pass over a split for its scores: in the order of the rows, not augmented."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from piapdf_jax.batch import Batch
+from piapdf_jax.data.frames import Reading, host_slots, read_batch
+from piapdf_jax.data.prefetch import prefetch
+from piapdf_jax.data.source import Records
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationStream:
+    """Step to ``Batch``: one pass in the order of the rows, not augmented, the end padded with the last row."""
+
+    records: Records
+    reading: Reading
+
+    def __len__(self) -> int:
+        return -(-len(self.records) // self.reading.batch_size)
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of one step; ``valid`` is 0 for padding."""
+        reading = dataclasses.replace(self.reading, augment=None)
+        rows = np.arange(step * reading.batch_size, (step + 1) * reading.batch_size)
+        inside = rows < len(self.records)
+        places = [
+            (self.records, int(row), False) for row in np.minimum(rows, len(self.records) - 1)
+        ]
+        slots = host_slots(reading, len(rows))
+        valid = inside[slots.start : slots.stop].astype(np.float32)
+        return read_batch(places, reading, step=step)._replace(valid=valid)  # pyright: ignore
+
+
+def evaluation_batches(records: Records, reading: Reading) -> Iterator[Batch]:
+    """One pass over a split, read ahead; face recognition sets come with every label -1."""
+    stream = EvaluationStream(records, reading)
+    steps = prefetch(stream, 0, workers=0, stop=len(stream))
+    try:
+        yield from steps
+    finally:
+        steps.close()  # pyright: ignore[reportAttributeAccessIssue]

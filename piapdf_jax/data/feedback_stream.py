@@ -1,0 +1,69 @@
+"""Labeled and unlabeled frames of one step of discrete feedback (section 3.3)."""
+
+import dataclasses
+
+import numpy as np
+
+from piapdf_jax.batch import FeedbackBatch
+from piapdf_jax.data.frames import Reading, frame_name, read_batch
+from piapdf_jax.data.source import Records
+from piapdf_jax.data.streams import epoch_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class FeedbackStream:
+    """Step to ``FeedbackBatch`` (section 3.3): x_l and, disjoint from it by construction, x_u.
+
+    Attributes:
+        coded: labeled frames of the training people.
+        pools: sources of unlabeled frames with their shares of x_u; shares sum to at most 1.
+        relabel_fraction: share of x_u that are coded frames with their labels withheld.
+        reading: how.
+    """
+
+    coded: Records
+    pools: tuple[tuple[Records, float], ...]
+    relabel_fraction: float
+    reading: Reading
+
+    def rows(self, step: int) -> tuple[np.ndarray, list[tuple[Records, int, bool]]]:
+        """Labeled rows of a step, and the places of its unlabeled frames."""
+        r = self.reading
+        size = len(self.coded)
+        batches = size // r.batch_size
+        labeled = epoch_rows(size, r.batch_size, r.seed, step)
+        recycled = round(self.relabel_fraction * r.batch_size) if self.pools else r.batch_size
+        if recycled and batches < 2:
+            raise ValueError(
+                f"{size} labeled frames are too few to withhold some from a batch of {r.batch_size}:"
+                " lower the batch size or set df.relabel_fraction=0"
+            )
+        places: list[tuple[Records, int, bool]] = []
+        if recycled:
+            again = epoch_rows(size, r.batch_size, r.seed, step, ahead=max(1, batches // 2))
+            places += [(self.coded, int(row), True) for row in again[:recycled]]
+        left = r.batch_size - recycled
+        for number, (records, share) in enumerate(self.pools):
+            last = number == len(self.pools) - 1
+            count = left if last else min(left, round(share * r.batch_size))
+            rows = epoch_rows(len(records), max(count, 1), r.seed + 1 + number, step)[:count]
+            places += [(records, int(row), True) for row in rows]
+            left -= count
+        return labeled, places
+
+    def __call__(self, step: int) -> FeedbackBatch:
+        """The batch of one step."""
+        labeled, places = self.rows(step)
+        coded = [(self.coded, int(row), False) for row in labeled]
+        return FeedbackBatch(
+            labeled=read_batch(coded, self.reading, step=step),
+            unlabeled=read_batch(places, self.reading, step=step, name=1),
+        )
+
+    def frames(self, step: int) -> dict[str, list[str]]:
+        """Names of the frames of one step, labeled and unlabeled."""
+        labeled, places = self.rows(step)
+        return {
+            "labeled": [frame_name(self.coded[row]) for row in labeled],
+            "unlabeled": [frame_name(records[row]) for records, row, _ in places],
+        }

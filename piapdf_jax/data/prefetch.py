@@ -1,0 +1,132 @@
+"""Batches read ahead of the steps, in threads or in processes of their own."""
+
+import functools
+import importlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+#: Batches that a worker process holds ready, and the one that it fills.
+_BUFFERED = 2
+_HELD = _BUFFERED + 1
+_MOST_WORKERS = 16
+_SHARED_MEMORY = "/dev/shm"
+
+
+def prefetch(
+    stream: Callable[[int], Any],
+    start_step: int,
+    *,
+    workers: int = 0,
+    stop: int = 2**31,
+    modules: tuple[str, ...] = (),
+) -> Iterator[Any]:
+    """Reads ahead from a step on, in threads or in spawned worker processes.
+
+    Args:
+        stream: step -> batch.
+        start_step: first step.
+        workers: processes; 0 uses two threads of this one. The batches are the same either way.
+        stop: first step that is not read.
+        modules: names of modules that each process imports before it reads.
+
+    Returns:
+        An iterator with ``close()``; its ``next`` raises ``ReaderDied`` when a worker process is gone.
+    """
+    import grain
+
+    dataset = grain.MapDataset.range(start_step, stop).map(stream)
+    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+    steps = dataset.to_iter_dataset(options)
+    if not workers:
+        return iter(steps)
+    steps = steps.mp_prefetch(
+        grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=_BUFFERED),
+        worker_init_fn=functools.partial(_start_worker, modules),
+    )
+    return _Watched(iter(steps))
+
+
+def auto_workers(
+    batch_bytes: Callable[[], int], *, cores: int | None = None, shared_bytes: int | None = None
+) -> tuple[int, str]:
+    """Returns how many processes read on this machine, and a line where memory makes them fewer.
+
+    None on one or two cores, which the training itself needs; else half of the cores, at most 16.
+    Batches pass through shared memory, where every process holds up to three of them.
+
+    Args:
+        batch_bytes: gives the size of this host's share of a batch, asked where it decides.
+        cores: of this machine; None counts those that this process may run on.
+        shared_bytes: free shared memory; None asks ``/dev/shm``.
+
+    Returns:
+        The number, and "" or the reason why it is below half of the cores.
+    """
+    cores = _cores() if cores is None else cores
+    if cores <= 2:
+        return 0, ""
+    wanted = min(cores // 2, _MOST_WORKERS)
+    if shared_bytes is None:
+        if not os.path.isdir(_SHARED_MEMORY):
+            return wanted, ""
+        shared_bytes = shutil.disk_usage(_SHARED_MEMORY).free
+    size = batch_bytes()
+    fits = shared_bytes // (_HELD * size)
+    if fits >= wanted:
+        return wanted, ""
+    return fits, (
+        f"data.workers=auto: {fits} instead of {wanted} processes read, because {_SHARED_MEMORY} has"
+        f" {shared_bytes / 2**20:.0f} MiB free and each holds {_HELD} batches of"
+        f" {size / 2**20:.1f} MiB; in a container a larger one helps (docker run --shm-size=8g)"
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class ReaderDied(RuntimeError):
+    """A reader process ended without an error of its own; the message says how."""
+
+
+class _Watched:
+    """An iterator over worker processes that tells a dead one from an error in one."""
+
+    def __init__(self, steps: Any) -> None:
+        self._steps = steps
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._steps)
+        except RuntimeError as error:
+            found = re.search(r"exit ?code:? ?(-?\d+)", str(error), re.IGNORECASE)
+            if found is None:
+                raise
+            raise ReaderDied(
+                f"a process that reads data died with exit code {found[1]} (-9: killed, most often"
+                " for want of memory): lower data.workers or the batch size; the same command goes"
+                " on from the last checkpoint"
+            ) from error
+
+    def close(self) -> None:
+        self._steps.close()
+
+
+def _start_worker(modules: tuple[str, ...], index: int, count: int) -> None:
+    import cv2
+    import jax
+
+    for module in modules:
+        importlib.import_module(module)
+
+    # Each worker has one core to itself, and none may take a device.
+    cv2.setNumThreads(1)
+    jax.config.update("jax_platforms", "cpu")
