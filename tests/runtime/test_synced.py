@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import threading
+import time
 
 import jax.numpy as jnp
 import pytest
@@ -25,6 +26,7 @@ class Recorder:
     """Watches os.fsync, os.rename and os.replace.
 
     Attributes:
+        slow: renames into these folders and syncs of these files take a while.
         synced: the content of each file and folder by inode, when it was last synced.
         renamed: for each rename source and target, the files and folders in the source that were
             not synced as they were then, and ``synced`` at that time.
@@ -32,11 +34,14 @@ class Recorder:
 
     def __init__(self, monkeypatch):
         self.renamed, self.synced, self.lock = [], {}, threading.RLock()
+        self.slow = set()
         sync = os.fsync
 
         def fsync(descriptor):
-            sync(descriptor)
             path = pathlib.Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+            if path in self.slow:
+                time.sleep(0.3)
+            sync(descriptor)
             with self.lock:
                 self.synced[path.stat().st_ino] = content(path)
 
@@ -46,8 +51,10 @@ class Recorder:
 
     def watching(self, move):
         def moved(source, target, **options):
+            source, target = pathlib.Path(source), pathlib.Path(target)
+            if target.parent in self.slow:
+                time.sleep(0.3)
             with self.lock:
-                source, target = pathlib.Path(source), pathlib.Path(target)
                 missing, synced = self.unsynced(source), dict(self.synced)
                 self.renamed.append((source, target, missing, synced))
             return move(source, target, **options)
@@ -110,6 +117,7 @@ def test_a_tree_is_synced_with_every_file_and_folder(tmp_path, recorder):
 def test_a_checkpoint_tells_of_nothing_that_is_not_on_disk(tmp_path, recorder):
     """Of no line of metrics that is not synced, and of no best state that is not in its place."""
     better = itertools.count()
+    recorder.slow = {tmp_path / "best", tmp_path / "metrics.jsonl"}
     toy_fit(tmp_path, 11, validation=Validation(3, lambda exported: float(next(better))))
     targets = [target.relative_to(tmp_path) for _, target, _, _ in recorder.renamed]
     best = {step: targets.index(pathlib.Path("best", str(step))) for step in (3, 6, 9, 11)}
