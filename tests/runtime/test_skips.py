@@ -77,8 +77,7 @@ class Stumbling(ToyStream):
 def stopped(folder, stops, **options):
     """Trains up to each stop: ("end", step) loses what came after a checkpoint, ("asks", step) saves."""
     for how, step in stops:
-        ends = pytest.raises({"end": RuntimeError, "asks": Interrupted}[how])
-        with ends:
+        with pytest.raises({"end": RuntimeError, "asks": Interrupted}[how]):
             toy_fit(folder, STEPS, stream=functools.partial(Stumbling, **{how: step}), **options)
 
 
@@ -122,3 +121,11 @@ def test_the_limit_counts_over_all_restarts(tmp_path, stops):
         assert error.value.step == 13
     stopped(tmp_path / "loose", stops, max_skipped=5)
     toy_fit(tmp_path / "loose", STEPS, stream=Stumbling, max_skipped=5)
+
+
+@pytest.mark.parametrize(("steps", "asks"), [(13, None), (STEPS, 13)])
+def test_a_skip_of_the_last_step_counts_before_its_state_is_saved(tmp_path, steps, asks):
+    with pytest.raises(NotFinite, match="the last was step 13"):
+        stream = functools.partial(Stumbling, asks=asks)
+        toy_fit(tmp_path, steps, stream=stream, max_skipped=4)
+    assert not (tmp_path / "checkpoints" / "13").exists()
