@@ -212,8 +212,8 @@ def between(i, j, share, out=0.0, down=0.0):
     return at(i, out, down) * (1 - share) + at(j, out, down) * share
 
 
-#: Image-left regions as section 5.2 of shared/reference/au-datasets-and-peers.md proposes them, with
-#: the landmarks and offsets it names; figure 3 of the paper draws regions and names no vertex.
+#: Image-left regions as section 5.2 of shared/reference/au-datasets-and-peers.md proposes them,
+#: by the landmarks and offsets it names; figure 3 of the paper names no vertex.
 SOURCE = {
     1: [
         at(20), at(21), between(21, 22, 0.5, 0, 0.05), between(21, 22, 0.5, 0, -0.8),

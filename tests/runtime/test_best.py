@@ -63,7 +63,7 @@ def test_without_people_kept_apart_the_last_state_is_handed_on(tmp_path):
 
 
 class Scripted:
-    """A score for each scored state in turn, told by the state: a state scores again what it scored.
+    """Scores that are given for each state that is scored, again whenever it comes.
 
     Attributes:
         exports: digests of the exports after steps 3, 6, 9, 12, 15 and 17.

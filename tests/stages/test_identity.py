@@ -65,7 +65,7 @@ def cross_entropy(logits):
     ids=["by default", "of a wide margin"],
 )
 def test_first_loss_is_the_cross_entropy_of_arcface(settings, margin, scale):
-    """Deng et al. (CVPR 2019), equation 3; past pi - margin, as their code, cos - margin sin(margin)."""
+    """Deng et al. (CVPR 2019), equation 3; past pi - margin, as in their code, linear."""
     _, vector, kernel = start()
     unit = vector / np.linalg.norm(vector, axis=1, keepdims=True)
     cosines = unit @ (kernel / np.linalg.norm(kernel, axis=0))
