@@ -198,6 +198,109 @@ def test_area_and_published_centre(au):
     assert plane[tuple(np.rint(centre[::-1]).astype(int))] or min(near) < 0.05 * unit
 
 
+FACE = mean_face()
+#: The inner eye corners of the mean face lie at x = -23 and 23 of its middle, at one height.
+UNIT = 46.0
+
+
+def at(i, out=0.0, down=0.0):
+    """Landmark i, moved away from the midline and toward the chin by so many units."""
+    return FACE[i] + UNIT * np.array([-out, down])
+
+
+def between(i, j, share, out=0.0, down=0.0):
+    return at(i, out, down) * (1 - share) + at(j, out, down) * share
+
+
+#: Image-left regions as section 5.2 of shared/reference/au-datasets-and-peers.md proposes them,
+#: by the landmarks and offsets it names; figure 3 of the paper names no vertex.
+SOURCE = {
+    1: [
+        at(20), at(21), between(21, 22, 0.5, 0, 0.05), between(21, 22, 0.5, 0, -0.8),
+        at(21, 0, -0.8), at(20, 0, -0.8),
+    ],
+    2: [
+        at(17, 0.1, 0), at(18), at(19), between(19, 20, 0.5), between(19, 20, 0.5, 0, -0.6),
+        at(19, 0, -0.6), at(18, 0, -0.6), at(17, 0.1, -0.6),
+    ],
+    4: [
+        at(18, 0, -0.1), at(19, 0, -0.1), at(20, 0, -0.1), at(21, 0, -0.1),
+        between(21, 22, 0.5, 0, -0.1), at(28), at(39, 0, -0.1), at(38, 0, -0.1), at(37, 0, -0.1),
+        between(36, 18, 0.5),
+    ],
+    6: [
+        at(36, 0.35, -0.1), at(36, 0, 0.12), at(41, 0, 0.2), at(40, 0, 0.2), at(39, 0, 0.35),
+        at(31, 0.25, -0.25), between(31, 48, 0.35, 0.3, 0), between(48, 2, 0.45),
+        between(1, 36, 0.35),
+    ],
+    7: [
+        at(36, 0.2, 0), at(37, 0, -0.2), at(38, 0, -0.2), at(39, -0.2, 0), at(40, 0, 0.25),
+        at(41, 0, 0.25),
+    ],
+    9: [
+        at(27, 0, -0.05), between(27, 39, 0.6), between(39, 31, 0.4), at(31, 0.35, -0.15),
+        at(31, 0.2, 0.1), at(32, 0, 0.08), at(33, 0, 0.08), at(30), at(29), at(28),
+    ],
+    10: [
+        at(33), at(32), at(31), at(31, 0.3, -0.2), between(31, 48, 0.5, 0.25, 0),
+        at(48, 0, -0.05), at(60), at(61, 0, 0.03), at(62, 0, 0.03),
+    ],
+    12: [
+        at(48, -0.2, 0.1), at(49), between(31, 48, 0.7, 0.1, 0), between(31, 48, 0.2, 0.4, 0),
+        between(48, 1, 0.5), between(48, 2, 0.6), between(48, 3, 0.5), at(48, 0.2, 0.15),
+        at(59, 0, 0.05),
+    ],
+    14: [
+        at(49, 0, 0.05), at(48, 0, -0.25), between(48, 3, 0.35), between(48, 4, 0.5),
+        between(48, 5, 0.45), at(59, 0, 0.1),
+    ],
+    15: [
+        at(48, -0.15, -0.08), at(48, 0.12, -0.1), between(48, 4, 0.35), between(48, 5, 0.55),
+        between(48, 6, 0.75), between(58, 7, 0.6), at(59, 0, 0.15),
+    ],
+    17: [
+        at(57, 0, 0.1), at(58, 0, 0.1), at(59, 0, 0.2), between(59, 6, 0.5),
+        between(58, 7, 0.85), between(57, 8, 0.92),
+    ],
+    23: [
+        at(51, 0, -0.15), at(50, 0, -0.15), at(49, 0, -0.15), at(48, 0.15, 0), at(59, 0, 0.18),
+        at(58, 0, 0.2), at(57, 0, 0.2),
+    ],
+    24: [
+        at(51), at(50), at(49), at(48), at(59), at(58), at(57),
+    ],
+    25: [
+        at(51, 0, -0.05), at(50, 0, -0.05), at(49, 0, -0.05), at(48, 0.05, 0), at(59, 0, 0.3),
+        at(58, 0, 0.35), at(57, 0, 0.35),
+    ],
+    26: [
+        at(51), at(50), at(49), at(48), between(48, 4, 0.4), between(5, 48, 0.25),
+        at(6, 0, -0.05), at(7, 0, -0.05), at(8, 0, -0.05),
+    ],
+}  # fmt: skip
+#: How far an area may be from the source's. In the regions of 15 and 17, vertices at the lower lip
+#: and the chin lie elsewhere than in the source, so that no edges cross on turned faces.
+TOLERANCE = dict.fromkeys(RECORD_AUS, 0.05) | {15: 0.11, 17: 0.07}
+
+
+def shoelace(polygon):
+    x, y = np.transpose(polygon)
+    return abs(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1))) / 2
+
+
+@pytest.mark.parametrize("au", RECORD_AUS)
+def test_areas_are_those_of_the_source(au):
+    expected = shoelace(SOURCE[au])
+    left, right = polygon_vertices(FACE, au)
+    assert shoelace(left) == pytest.approx(expected, rel=TOLERANCE[au])
+    # The mean face is its own mirror image.
+    assert shoelace(right) == pytest.approx(shoelace(left), rel=1e-9)
+    # A pixel that an edge crosses is filled: half a pixel more for each pixel of the edge.
+    edge = np.linalg.norm(SOURCE[au] - np.roll(SOURCE[au], 1, 0), axis=1).sum()
+    drawn = predefined_pi_maps(FACE)[..., RECORD_AUS.index(au)].sum()
+    assert drawn == pytest.approx(2 * (expected + edge / 2), rel=TOLERANCE[au])
+
+
 def test_forehead_and_chin_regions_are_inside_the_crop():
     for au in (1, 2, 17, 26):
         vertices = polygon_vertices(mean_face(), au)

@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from toy_stage import ToyStream, lines, toy_fit
+from toy_stage import ToyStage, ToyStream, lines, toy_fit
 
 from piapdf_jax.runtime.best import Validation
 from piapdf_jax.runtime.exports import tree_digest
@@ -60,3 +60,61 @@ def test_without_people_kept_apart_the_last_state_is_handed_on(tmp_path):
     assert fitted.report["best"] is None and int(fitted.state.step) == STEPS
     assert not (tmp_path / "best").exists()
     assert jax.tree.all(jax.tree.map(lambda x: x.is_fully_replicated, fitted.state))
+
+
+class Scripted:
+    """Scores that are given for each state that is scored, again whenever it comes.
+
+    Attributes:
+        exports: digests of the exports after steps 3, 6, 9, 12, 15 and 17.
+    """
+
+    def __init__(self, folder):
+        self.exports = []
+        toy_fit(folder, STEPS, validation=Validation(EVERY, self.note))
+
+    def note(self, exported):
+        self.exports.append(tree_digest(exported))
+        return 0.0
+
+    def validation(self, scores):
+        told = dict(zip(self.exports, scores, strict=True))
+        return Validation(EVERY, lambda exported: told[tree_digest(exported)])
+
+
+@pytest.fixture(scope="module")
+def scripted(tmp_path_factory):
+    return Scripted(tmp_path_factory.mktemp("scripted"))
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("ends", [[], [4], [8, 13], [16]])
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([0.5, 0.5, 0.5, 0.5, 0.5, 0.5], 3),
+        ([0.1, 0.4, 0.4, 0.2, 0.4, 0.4], 6),
+        ([0.0, -0.0, -1.0, 0.0, -0.0, 0.0], 3),
+        ([NAN, 0.2, NAN, 0.2, 0.3, NAN], 15),
+        ([0.2, NAN, NAN, 0.1, 0.2, NAN], 3),
+        ([NAN, NAN, NAN, NAN, NAN, NAN], None),
+    ],
+)
+def test_the_first_of_equals_is_kept_and_none_without_a_number(
+    tmp_path, scripted, scores, best, ends
+):
+    validation = scripted.validation(scores)
+    for end in ends:
+        with pytest.raises(RuntimeError, match="data ended"):
+            stream = functools.partial(ToyStream, end=end)
+            toy_fit(tmp_path, STEPS, validation=validation, stream=stream)
+    fitted = toy_fit(tmp_path, STEPS, validation=validation)
+    scored = [3, 6, 9, 12, 15, 17]
+    # Where no state has a score, the last one is handed on.
+    place = -1 if best is None else scored.index(best)
+    assert fitted.report["best"] == (None if best is None else [best, scores[place]])
+    assert tree_digest(ToyStage().export(fitted.state)) == scripted.exports[place]
+    kept = [path.name for path in (tmp_path / "best").iterdir()]
+    assert kept == ([] if best is None else [str(best)])
