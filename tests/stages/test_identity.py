@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from piapdf_jax.batch import IdentityBatch
-from piapdf_jax.models.config import MODELS
-from piapdf_jax.models.piap import encoder_apply
+from piapdf_jax.models.encoder import encoder_apply
+from piapdf_jax.models.presets import MODELS
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.identity import IdentityStage
 
