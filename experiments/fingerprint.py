@@ -73,7 +73,7 @@ def settings(job: Job) -> dict[str, Any]:
     }
     if feed.labels:
         told["units"] = job.units
-    if feed.maps or "num_maps" in stage:
+    if stage.get("num_maps"):
         told["maps"] = job.maps
     if job.slices.validation is not None:
         told["validation"] = {

@@ -56,7 +56,7 @@ def piap(job: Job) -> Stage:
         weights,
         binarise=_binarise(job, weights),
         begin=job.training.start,
-        **_sizes(job),
+        **_sizes(job, maps=bool(weights.pi)),
     )
 
 
@@ -76,7 +76,7 @@ def feedback(job: Job) -> Stage:
         weights=weights,
         binarise=_binarise(job, weights),
         begin=_start(job),
-        **_sizes(job),
+        **_sizes(job, maps=bool(weights.pi)),
     )
 
 
@@ -119,9 +119,9 @@ def _binarise(job: Job, weights: LossWeights) -> bool:
     return job.config.pi.binarise and bool(weights.pi)
 
 
-def _sizes(job: Job) -> dict[str, int]:
-    size = job.config.data.image_size
-    return {"image_size": size, "num_aus": len(job.units), "num_maps": len(job.maps)}
+def _sizes(job: Job, *, maps: bool = True) -> dict[str, int]:
+    size, num_maps = job.config.data.image_size, len(job.maps) if maps else 0
+    return {"image_size": size, "num_aus": len(job.units), "num_maps": num_maps}
 
 
 def _checked(make: Callable[..., Any], **settings: Any) -> Any:

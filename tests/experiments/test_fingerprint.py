@@ -1,0 +1,244 @@
+"""A digest knows what a training reads, and nothing else: settings, data, sources, numerics of the process."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from experiments import config as configs
+from experiments import fingerprint
+from experiments.pipeline import Pipeline
+from experiments.trainings import TRAININGS
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+NANO = ["model=nano", "data.image_size=64", "eval.batch_size=48", "methods=piapdf"]
+NANO += [f"{name}.batch_size=8" for name in ("pi1", "pi2", "identity", "baseline", "piap", "df")]
+NANO += ["data.dataset=synthetic_faces/small_bp4d", "pi1.dataset=synthetic_faces/small_afew_va"]
+NANO += ["identity.dataset=synthetic_faces/small_webface", "df.batch_size=8"]
+NANO += ["identity.pairs=synthetic_faces/small_lfw", "disfa.dataset=synthetic_faces/small_disfa"]
+ALL = set(TRAININGS)
+LABELED = ALL - {"pi1", "identity"}
+WITH_MAPS = {"pi3", "piap", "piapdf", "disfa"}
+
+
+def pipeline(data, runs, *settings):
+    loaded = configs.load("demo", [*NANO, *settings])
+    return Pipeline(loaded, data_dir=str(data), runs_dir=str(runs), name="f")
+
+
+def decided(data, runs, *settings):
+    """Fingerprints of all trainings, but for the exports they take."""
+    made = pipeline(data, runs, *settings)
+    prints = {name: dict(made.fingerprint(name)) for name in TRAININGS}
+    return {name: {k: v for k, v in p.items() if k != "takes"} for name, p in prints.items()}
+
+
+def changed(before, after):
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.fixture(scope="module")
+def before(small_data, tmp_path_factory):
+    return decided(small_data, tmp_path_factory.mktemp("runs"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "trainings"),
+    [
+        ("eval.batch_size=7", set()),
+        ("eval.validate_every=7", set()),
+        ("run.log_every=3", set()),
+        ("run.checkpoint_every=3", set()),
+        ("run.max_skipped=3", set()),
+        ("data.workers=2", set()),
+        ("methods=disfa", set()),
+        ("eval.validation_subjects=1", LABELED),
+        ("pi.binarise=true", WITH_MAPS),
+        ("pi.dice=0.5", {"pi1"}),
+        ("pi.positive_weight=2", {"pi1"}),
+        ("pi.units=1,4,12", {"pi1", "pi2", *WITH_MAPS}),
+        ("data.units=1,4,12", LABELED - {"disfa"}),
+        ("disfa.units=1,4,12", {"disfa"}),
+        ("model.dropout=0.3", LABELED),
+        ("model.unet_widths=(8, 16)", {"pi1", "pi2", *WITH_MAPS}),
+        ("model.decoder_widths=(8, 16)", WITH_MAPS),
+        ("model.encoder_size=48", ALL - {"pi1"}),
+        ("model.bn_momentum=0.8", ALL),
+        ("data.augment.flip=0.1", ALL),
+        ("data.image_size=32", ALL),
+        ("seed=4", LABELED),
+        ("pi1.seed=4", {"pi1"}),
+        ("identity.seed=4", {"identity"}),
+        ("fold=2", LABELED),
+        ("identity.margin=0.1", {"identity"}),
+        ("baseline.learning_rate=0.5", {"baseline"}),
+        ("piap.steps=7", {"piap"}),
+        ("piap.accumulate=2", {"piap"}),
+        ("df.variant=none", {"df", "piapdf"}),
+        ("df.student_learning_rate=0.5", {"df", "piapdf"}),
+        ("df.relabel_fraction=0.3", {"df", "piapdf"}),
+        ("df.disfa_fraction=0.25", {"df", "piapdf"}),
+    ],
+)
+def test_a_setting_enters_where_it_has_an_effect(small_data, tmp_path, before, setting, trainings):
+    assert changed(before, decided(small_data, tmp_path, setting)) == trainings
+
+
+def test_people_kept_apart_change_a_stand_in_by_who_is_read_alone(small_data, tmp_path):
+    stand_in = "pi1.dataset=synthetic_faces/small_bp4d"
+    one = decided(small_data, tmp_path, stand_in)["pi1"]
+    two = decided(small_data, tmp_path, stand_in, "eval.validation_subjects=1")["pi1"]
+    assert {key for key in one if one[key] != two[key]} == {"data"}
+    (rows,), (more,) = one["data"], two["data"]
+    assert more[:-1] == rows and len(more[-1]["without"]) == 1
+    three = decided(
+        small_data, tmp_path, stand_in, "eval.validation_subjects=1", "eval.validate_every=9"
+    )
+    assert three["pi1"] == two
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jax_enable_x64", True),
+        ("jax_default_matmul_precision", "highest"),
+        ("jax_default_prng_impl", "rbg"),
+    ],
+)
+def test_numerics_of_the_process_enter_everywhere(small_data, tmp_path, before, name, value):
+    old = getattr(jax.config, name)
+    try:
+        jax.config.update(name, value)
+        assert changed(before, decided(small_data, tmp_path)) == ALL
+    finally:
+        jax.config.update(name, old)
+
+
+#: In the copy of the sources: file, a line of it, what stands in its place, trainings that differ.
+EDITS = {
+    "the gate of feedback": (
+        "piapdf_jax/feedback.py", "import optax", "import optax\nGATE = 0", {"df", "piapdf"}),
+    "the decoder": (
+        "piapdf_jax/models/decoder.py", "import jax", "import jax\nWIDTH = 0",
+        ALL - {"pi1", "pi2", "identity"}),
+    "order of planes": (
+        "piapdf_jax/records.py", "LANDMARKS = 68", "LANDMARKS = 67", ALL),
+    "columns of labels": (
+        "piapdf_jax/action_units.py", "RECORD_AUS.index(au) for", "RECORD_AUS.index(au) + 1 for",
+        ALL),
+    "key of a step": (
+        "piapdf_jax/runtime/step.py", '"train_step", step', '"train_step", 0', ALL),
+    "named keys": (
+        "piapdf_jax/keys.py", "fold_in(root, word)", "fold_in(root, 0)", ALL),
+    "draws of augmentation": (
+        "piapdf_jax/data/augment.py", "zoom = 1.0", "zoom = 1.1", ALL),
+    "the encoder": (
+        "piapdf_jax/models/efficientnet.py", "STEM_CHANNELS = 32", "STEM_CHANNELS = 40",
+        ALL - {"pi1"}),
+    "the generator": (
+        "piapdf_jax/models/dw_unet.py", "import jax", "import jax\nWIDTH = 0",
+        ALL - {"identity"}),
+    "unlabeled frames": (
+        "piapdf_jax/data/feedback_stream.py", "batches // 2", "batches // 3", {"df", "piapdf"}),
+    "ArcFace": (
+        "piapdf_jax/models/heads.py", "cosines**2, 1e-6", "cosines**2, 1e-7", ALL - {"pi1"}),
+    "a comment": (
+        "piapdf_jax/feedback.py", "import optax", "import optax  # as ever", set()),
+    "a docstring": (
+        "piapdf_jax/records.py", '"""One record on disk', '"""A record on disk', set()),
+    "the progress bar": (
+        "piapdf_jax/runtime/writers.py", "import math", "import math\nDOTS = 3", set()),
+    "a table": (
+        "experiments/report.py", "import math", "import math\nDOTS = 3", set()),
+    "the named sizes": (
+        "piapdf_jax/models/presets.py", "from piapdf", "NAMES = 3\nfrom piapdf", set()),
+    "metrics": (
+        "piapdf_jax/metrics.py", "import numpy as np", "import numpy as np\nX = 0", set()),
+}  # fmt: skip
+_PROGRAM = """
+import json, pathlib, sys
+sys.path.insert(0, {tests!r})
+from absl import flags
+flags.FLAGS.mark_as_parsed()
+import piapdf_jax
+from test_fingerprint import EDITS, changed, decided
+root = pathlib.Path(piapdf_jax.__file__).parents[1]
+assert root == pathlib.Path({root!r}), root
+read = lambda: decided({data!r}, {runs!r}, *{settings!r})
+before, found = read(), {{}}
+for name, (file, old, new, _) in EDITS.items():
+    path = root / file
+    text = path.read_text()
+    assert old in text, name
+    path.write_text(text.replace(old, new, 1))
+    found[name] = sorted(changed(before, read()))
+    path.write_text(text)
+assert not changed(before, read())
+print(json.dumps(found))
+"""
+
+
+def edited(small_data, tmp_path, *settings):
+    """Trainings whose fingerprints differ, for each edit of a copy of the sources."""
+    for package in ("piapdf_jax", "experiments", "data_builders"):
+        skip = shutil.ignore_patterns("__pycache__", "dummy_data")
+        shutil.copytree(ROOT / package, tmp_path / "src" / package, ignore=skip)
+    code = _PROGRAM.format(
+        tests=str(pathlib.Path(__file__).parent),
+        root=str(tmp_path / "src"),
+        data=str(small_data),
+        runs=str(tmp_path / "runs"),
+        settings=settings,
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return {name: set(found) for name, found in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
+def test_an_edit_makes_stale_what_imports_it_and_nothing_else(small_data, tmp_path):
+    assert edited(small_data, tmp_path) == {name: edit[-1] for name, edit in EDITS.items()}
+
+
+def test_metrics_decide_where_people_kept_apart_choose(small_data, tmp_path):
+    found = edited(small_data, tmp_path, "eval.validation_subjects=1")
+    assert found["metrics"] == LABELED
+    assert found["a table"] == found["a comment"] == set()
+
+
+def test_a_rewritten_shard_changes_the_digests_of_those_who_read_it(small_data, tmp_path, before):
+    from array_record.python import array_record_module as array_record
+
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    (shard,) = (data / "synthetic_faces" / "small_bp4d" / "1.0.0").glob("*part1.array_record*")
+    os.utime(shard, (1, 1))
+    assert not changed(before, decided(data, tmp_path / "runs"))
+    reader = array_record.ArrayRecordReader(str(shard))
+    rows = reader.read_all()
+    reader.close()
+    writer = array_record.ArrayRecordWriter(str(shard), "group_size:1")
+    for row in reversed(rows):
+        writer.write(row)
+    writer.close()
+    assert changed(before, decided(data, tmp_path / "runs")) == LABELED - {"disfa"}
+
+
+def test_the_import_closure_leaves_out_other_peoples_packages_and_registries():
+    found = fingerprint.source_digests(["piapdf_jax.stages.discrete_feedback"])
+    assert {"piapdf_jax.feedback", "piapdf_jax.losses", "piapdf_jax.models.decoder"} <= set(found)
+    assert "piapdf_jax.models.presets" not in found
+    assert all(name.split(".")[0] == "piapdf_jax" for name in found)
+
+
+def test_a_stage_that_is_no_dataclass_is_refused():
+    with pytest.raises(TypeError, match="object must be a dataclass"):
+        fingerprint.stage_fields(object())
