@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
-#: Batches that a worker process holds ready, and the one that it fills.
+#: Batches that a worker process holds ready.
 _BUFFERED = 2
-_HELD = _BUFFERED + 1
+#: Batches in shared memory for each process, the most that was seen (Grain 0.2.18): those that are
+#: ready, on their way, in use, and not yet given back.
+_HELD = 7
 _MOST_WORKERS = 16
 _SHARED_MEMORY = "/dev/shm"
 
@@ -55,7 +57,7 @@ def auto_workers(
     """Returns how many processes read on this machine, and a line where memory makes them fewer.
 
     None on one or two cores, which the training itself needs; else half of the cores, at most 16.
-    Batches pass through shared memory, where every process holds up to three of them.
+    Batches pass through shared memory, where every process holds up to seven of them.
 
     Args:
         batch_bytes: gives the size of this host's share of a batch, asked where it decides.
@@ -79,7 +81,7 @@ def auto_workers(
         return wanted, ""
     return fits, (
         f"data.workers=auto: {fits} instead of {wanted} processes read, because {_SHARED_MEMORY} has"
-        f" {shared_bytes / 2**20:.0f} MiB free and each holds {_HELD} batches of"
+        f" {shared_bytes / 2**20:.0f} MiB free and each takes {_HELD} batches of"
         f" {size / 2**20:.1f} MiB; in a container a larger one helps (docker run --shm-size=8g)"
     )
 
