@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from data_builders import landmarks, prepare, schema
 from data_builders.synthetic_faces import dummy_data
 from piapdf_jax import faces, records
+from piapdf_jax.action_units import RECORD_AUS
 
 BUILDERS = pathlib.Path(prepare.__file__).parent
 UNIT_SPLITS = {f"part{part}{kind}": 2 for part in (1, 2, 3) for kind in ("", "_uncoded")}
@@ -114,6 +115,30 @@ def test_readme_citation_and_tags(built):
 def test_nothing_of_the_dummy_data_is_left_out(built):
     metadata = json.loads((built.folder / "metadata.json").read_text())
     assert metadata["skipped"] == {} and all(n >= 0 for n in metadata["read"].values())
+
+
+#: Units that each data set's coders wrote down and a record can hold: BP4D's 12; of DISFA's 12 those
+#: that have a column (its AU 5 and 20 have none).
+UNITS = {
+    "bp4d": [1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24],
+    "disfa": [1, 2, 4, 6, 9, 12, 15, 17, 25, 26],
+}
+
+
+def test_the_metadata_name_units_and_people(built):
+    metadata = json.loads((built.folder / "metadata.json").read_text())
+    reloaded, coded = tfds.builder_from_directory(built.folder), set()
+    assert metadata["kind"] == ""
+    assert metadata["people"].keys() == SIZES[built.name].keys()
+    for split, people in metadata["people"].items():
+        rows = list(reloaded.as_data_source(split))
+        key = "subject" if "subject" in rows[0] else "name"
+        assert people == sorted({row[key].decode() for row in rows})
+        for row in rows:
+            known = np.flatnonzero(row["labels"] >= 0) if "labels" in row else []
+            coded |= {RECORD_AUS[column] for column in known}
+    assert metadata["action_units"] == sorted(coded)
+    assert set(coded) <= set(UNITS.get(built.name, ()))
 
 
 def test_splits_hold_what_is_expected(built):
