@@ -187,11 +187,12 @@ class DataSets:
     @functools.cached_property
     def tested(self) -> frozenset[Person]:
         """Everybody on whom an export of this experiment is scored, in data sets that are there."""
-        c = self.config
-        names = {c.data.dataset, c.pi1.dataset, c.disfa.dataset, c.identity.pairs}
+        # Identity sets are scored on their pairs and not on a split of their own.
+        sections = [section for section in self.config.sections() if not hasattr(section, "pairs")]
+        names = {section.dataset for section in sections if hasattr(section, "dataset")}
         return frozenset(
             person
-            for name in self._there(names)
+            for name in self._there(names | {self.config.identity.pairs})
             for person in self._people(name, self.split_of_fold(name, test=True))
         )
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import jax
 
-from experiments.config import TrainSection
 from experiments.job import Job
+from experiments.sections import TrainSection
 from piapdf_jax.data import source
 from piapdf_jax.models.config import part_settings
 from piapdf_jax.runtime import exports

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     # JAX loads here, not above: spawned reader processes import this file again.
     from experiments import config as configs
-    from experiments import pipeline, plugins
+    from experiments import pipeline, plugins, process
     from piapdf_jax.runtime import hosts
     from piapdf_jax.runtime.signals import Interrupted
 
@@ -57,12 +57,12 @@ def main(argv: list[str]) -> None:
         plugins.load(_PLUGIN.value)
         config = configs.load(_CONFIG.value, _SET.value)
         if _PRINT_CONFIG.value:
-            print(pipeline.config_json(config))
+            print(process.config_json(config))
             return
-        pipeline.setup(config)
+        process.setup(config)
         if _DISTRIBUTED.value or _COORDINATOR.value:
             hosts.start(coordinator=_COORDINATOR.value, hosts=_HOSTS.value, host=_HOST.value)
-        pipeline.silence_other_hosts()
+        process.silence_other_hosts()
         pipeline.Pipeline(
             config,
             data_dir=os.path.expanduser(_DATA_DIR.value),

@@ -7,34 +7,31 @@ import importlib.util
 import json
 import logging
 import pathlib
-import platform
 import shutil
 import time
 from typing import Any
 
 import jax
 import numpy as np
-from absl import logging as absl_logging
 
 from data_builders.prepare import prepare
-from experiments import fingerprint, pictures, report, scoring
-from experiments.config import ConfigError, ExperimentConfig, as_dict
+from experiments import pictures, report, scoring
+from experiments.catalog import Catalog
+from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets
 from experiments.job import Job
+from experiments.process import config_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax.data.prefetch import ReaderDied, auto_workers, prefetch
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.data.streams import Stream
 from piapdf_jax.keys import named_key
-from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.pretrained import resolve
 from piapdf_jax.models.weight_files import WeightsError
-from piapdf_jax.runtime import allocator, compile_cache, exports, hosts, loop, mesh
+from piapdf_jax.runtime import exports, hosts, loop, mesh
 from piapdf_jax.runtime.best import Validation
 from piapdf_jax.runtime.checkpoints import differences
 from piapdf_jax.runtime.disk import DiskError
 from piapdf_jax.runtime.skips import NotFinite
-from piapdf_jax.stages.base import Exported
 
 USER_ERRORS = (
     ConfigError,
@@ -48,32 +45,7 @@ USER_ERRORS = (
     FileNotFoundError,
     PermissionError,
 )
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
 log = logging.getLogger("piapdf")
-
-
-def setup(config: ExperimentConfig) -> None:
-    """Logging, memory and the persistent compilation cache; before JAX starts its devices."""
-    if allocator.cpu_alone():
-        allocator.keep_freed_memory()
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
-    log.setLevel(logging.INFO)
-    # Orbax logs each of its many writes that fail; the one error that ends the run says it all.
-    absl_logging.set_verbosity(absl_logging.FATAL)
-    for name in ("jax", "orbax"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    compile_cache.enable()
-
-
-def silence_other_hosts() -> None:
-    """Lets one host alone report; after the hosts have met."""
-    if not hosts.primary():
-        log.setLevel(logging.WARNING)
-
-
-def config_json(config: ExperimentConfig) -> str:
-    """The resolved configuration as JSON."""
-    return json.dumps(as_dict(config), indent=2)
 
 
 class Pipeline:
@@ -112,7 +84,10 @@ class Pipeline:
         self.runs = pathlib.Path(runs_dir).resolve()
         self.folder = self.runs / name
         self.datasets = DataSets(config, data_dir, self._prepare)
-        self.accept_stale, self.plugins = accept_stale, plugins
+        self.plugins = plugins
+        self.catalog = Catalog(config, self.datasets, self.runs, accept_stale)
+        self.job, self.fingerprint = self.catalog.job, self.catalog.fingerprint
+        self.digest, self.exported = self.catalog.digest, self.catalog.exported
         self.stages = stages or ordered(config.methods)
         self.mesh = mesh.data_mesh()
         self.running = loop.Running(
@@ -122,11 +97,6 @@ class Pipeline:
             profile_steps=profile,
             tensorboard=importlib.util.find_spec("tensorboardX") is not None,
         )
-        self._made: dict[str, Job] = {}
-        self._fingerprints: dict[str, dict[str, Any]] = {}
-        self._digests: dict[str, str] = {}
-        self.stale: dict[str, dict[str, Any]] = {}
-        self._exported: dict[str, Exported] = {}
 
     def run(self) -> dict[str, Any]:
         """Trains, scores and writes ``results.json`` and the picture.
@@ -152,7 +122,7 @@ class Pipeline:
             results["trainings"][name] = {**info, "scores": self._score(name)}
             report.log_training(log, name, results["trainings"][name])
         results["rows"] = [m for m in self.config.methods if METHODS[m][-1] in wanted]
-        results["stale"] = self._stale_of(results["rows"])
+        results["stale"] = self.catalog.stale_rows(results["rows"])
         if {"pi1", "pi2"} <= set(wanted):
             results["picture"] = str(self.folder / "pi_maps.png")
             hosts.first("picture", self._picture)
@@ -182,77 +152,6 @@ class Pipeline:
                     if other not in wanted:
                         self.exported(other)
 
-    def job(self, name: str) -> Job:
-        """The job of a training, made once."""
-        if name not in self._made:
-            self._made[name] = Job(TRAININGS[name], self.config, self.datasets, lambda: self.model)
-        return self._made[name]
-
-    @functools.cached_property
-    def model(self) -> ModelConfig:
-        """Sizes of the networks, with the file of weights that encoders start from looked up and read.
-
-        Raises:
-            WeightsError: when that file is not there or not what it should be.
-        """
-        return resolve(self.config.model)
-
-    def fingerprint(self, name: str) -> dict[str, Any]:
-        """All that decides a training's numbers."""
-        if name not in self._fingerprints:
-            job = self.job(name)
-            taken = {other: self.digest(other) for other in job.depends_on}
-            cache = self.runs / ".checksums.json"
-            self._fingerprints[name] = fingerprint.fingerprint(job, taken, cache=cache)
-        return self._fingerprints[name]
-
-    def digest(self, name: str) -> str:
-        """The digest of the export of a training that is taken: its own, or an accepted stale one's."""
-        if name not in self._digests:
-            digest = exports.digest_of(self.fingerprint(name))
-            if name in self.accept_stale and not exports.find_export(self.runs, name, digest):
-                digest = self._accepted(name) or digest
-            self._digests[name] = digest
-        return self._digests[name]
-
-    def _accepted(self, name: str) -> str | None:
-        found = exports.find_stale(self.runs, name, self.fingerprint(name))
-        if found is None:
-            log.warning("%s: --accept_stale finds no export of these settings and data", name)
-            return None
-        digest, sources = found
-        self.stale[name] = {"digest": digest, "sources": sources}
-        told = ", ".join(sources[:4]) + (f" and {len(sources) - 4} more" if sources[4:] else "")
-        log.warning("%s: stale export %s is taken; sources that differ: %s", name, digest, told)
-        return digest
-
-    def _stale_of(self, rows: list[str]) -> dict[str, Any]:
-        """Accepted stale exports, and the rows that rest on each."""
-
-        def rests_on(training: str) -> set[str]:
-            return {training}.union(*map(rests_on, self.job(training).depends_on))
-
-        return {
-            name: {**told, "rows": [row for row in rows if name in rests_on(METHODS[row][-1])]}
-            for name, told in self.stale.items()
-        }
-
-    def exported(self, name: str) -> Exported:
-        """The parts of a finished training, read from disk.
-
-        Raises:
-            ConfigError: when it is not there, naming training and digest.
-        """
-        if name not in self._exported:
-            path = exports.find_export(self.runs, name, self.digest(name))
-            if path is None:
-                raise ConfigError(
-                    f"training {name!r} with digest {self.digest(name)} has no export in"
-                    f" {self.runs / 'exports'} and --stages leaves it out: add it to --stages"
-                )
-            self._exported[name], _ = exports.read_export(path)
-        return self._exported[name]
-
     def _train(self, name: str) -> dict[str, Any]:
         job, digest = self.job(name), self.digest(name)
         folder = self.folder / name / digest
@@ -262,8 +161,7 @@ class Pipeline:
         else:
             log.info("%s: export %s is there, not trained again", TRAININGS[name].title, digest)
         self._write(f"{name}/{digest}/export.json", (path / "export.json").read_text("utf-8"))
-        self._exported[name], info = exports.read_export(path)
-        return info
+        return self.catalog.read(name, path)
 
     def _fit(self, job: Job, digest: str, folder: pathlib.Path) -> pathlib.Path:
         """Trains, and writes the export; returns its folder."""
@@ -294,7 +192,7 @@ class Pipeline:
         info = {"digest": digest, "consumed": consumed, "report": fitted.report}
         slices = job.slices
         info["data"] = [str(part) for part in (slices.train, *(pool for pool, _ in slices.pools))]
-        info["weights"] = self.model.pretrained
+        info["weights"] = self.catalog.model.pretrained
         info["fingerprint"] = self.fingerprint(name)
         path = exports.write_export(self.runs, name, digest, job.stage.export(fitted.state), info)
         hosts.first("checkpoints", lambda: _forget(folder))
@@ -340,7 +238,7 @@ class Pipeline:
 
     def _score(self, name: str) -> dict[str, Any]:
         job = self.job(name)
-        return job.training.score(job, self._exported[name], self._tools(job))
+        return job.training.score(job, self.exported(name), self._tools(job))
 
     def _truth(self, job: Job) -> pathlib.Path | None:
         """The table of true labels: named by the configuration, or that of a synthetic data set."""
@@ -370,10 +268,3 @@ def _forget(folder: pathlib.Path) -> None:
     """Deletes the states of a training that is exported."""
     for name in ("checkpoints", "best"):
         shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers, and the devices."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    return {"python": platform.python_version(), **found, "devices": devices}

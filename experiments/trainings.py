@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments import scoring, stages
-from experiments.config import TrainSection
 from experiments.feeds import FEEDBACK, FRAMES, LABELED, PORTRAITS, Feed
 from experiments.job import Job
+from experiments.sections import TrainSection
 from piapdf_jax.stages.base import Exported, Stage
 
 

@@ -270,15 +270,18 @@ def describe(folder: pathlib.Path) -> Description:
     Raises:
         MissingDataset: for one that was built before data sets said this; names what to do.
     """
-    told = metadata(folder)
-    if not {"action_units", "people"} <= told.keys():
+    try:
+        told = metadata(folder)
+        name = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["name"]
+        people = {split: tuple(map(str, names)) for split, names in told["people"].items()}
+        units = tuple(map(int, told["action_units"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MissingDataset(
-            f"{folder / 'metadata.json'} does not name the data set's action units and people, as"
-            " an older version built it: delete the folder and build it again"
-        )
-    name = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["name"]
-    people = {split: tuple(names) for split, names in told["people"].items()}
-    return Description(name, told.get("kind", ""), tuple(told["action_units"]), people)
+            f"{folder / 'metadata.json'} does not name the data set's action units and people"
+            f" ({type(error).__name__}: {error}): an older version built it, or it is damaged;"
+            " delete the folder and build it again"
+        ) from error
+    return Description(str(name), str(told.get("kind", "")), units, people)
 
 
 def split_sizes(folder: pathlib.Path) -> dict[str, int]:

@@ -60,3 +60,25 @@ def test_torn_cache_is_made_anew(tmp_path):
     cache.write_text('{"torn')
     assert source.fingerprint(folder, cache=cache) == source.fingerprint(folder)
     assert json.loads(cache.read_text())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{}", "[]", '{"action_units": 3, "people": {}}', '{"action_units": [], "people": []}', "x"],
+)
+def test_a_data_set_that_says_nothing_of_itself_is_to_be_built_again(tmp_path, text):
+    (tmp_path / "dataset_info.json").write_text('{"name": "faces"}')
+    (tmp_path / "metadata.json").write_text(text)
+    with pytest.raises(source.MissingDataset, match="delete the folder and build it again"):
+        source.describe(tmp_path)
+
+
+def test_a_data_set_describes_itself(tmp_path):
+    (tmp_path / "dataset_info.json").write_text('{"name": "faces"}')
+    people = '{"part1": ["F1", "F2"], "part2": ["M1"], "part2_uncoded": ["M9"]}'
+    told = f'{{"action_units": [1, 12], "people": {people}, "kind": "drawn"}}'
+    (tmp_path / "metadata.json").write_text(told)
+    found = source.describe(tmp_path)
+    assert (found.builder, found.kind, found.action_units) == ("faces", "drawn", (1, 12))
+    assert found.people_of("part1+part2") == {"F1", "F2", "M1"}
+    assert found.people_of("part2[:50%]") == {"M1"} and found.people_of("part3") == set()

@@ -48,7 +48,7 @@ def test_the_launcher_scores_on_every_device(small_data, tmp_path, score):
     object.__setattr__(job, "stage", types.SimpleNamespace(predict=predict))
     made.job("pi1").__dict__["stage"] = types.SimpleNamespace(predict=predict)
     parts = {"encoder": ({}, {}), "head": ({}, {}), "generator": ({}, {})}
-    made._exported |= {"pi1": parts, "pi2": parts}
+    made.catalog._exported |= {"pi1": parts, "pi2": parts}
     with jax.numpy_dtype_promotion("standard"):
         many = made._score(score)
         assert seen and {devices for devices, _ in seen} == {8}

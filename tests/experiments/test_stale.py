@@ -99,13 +99,13 @@ def test_without_the_flag_nothing_stale_is_taken(trained, edited, small_data, tm
     shutil.copytree(trained[0], runs)
     made, before = pipeline(small_data, runs), digests(trained[1])
     assert all(made.digest(name) != digest for name, digest in before.items())
-    assert made.stale == {}
+    assert made.catalog.stale == {}
 
 
 @pytest.mark.parametrize("setting", ["pi1.learning_rate=0.5", "pi1.seed=3", "data.image_size=32"])
 def test_other_settings_are_not_stale_but_others(trained, edited, small_data, setting):
     made = pipeline(small_data, trained[0], setting, accept=("pi1",))
-    assert made.digest("pi1") != digests(trained[1])["pi1"] and made.stale == {}
+    assert made.digest("pi1") != digests(trained[1])["pi1"] and made.catalog.stale == {}
 
 
 def test_the_newest_of_several_is_taken(trained, edited, small_data, tmp_path):
@@ -129,7 +129,7 @@ def test_an_exact_export_goes_before_a_stale_one(trained, small_data):
     assert {name: made.digest(name) for name in ("pi1", "identity", "piap")} == {
         name: digests(trained[1])[name] for name in ("pi1", "identity", "piap")
     }
-    assert made.stale == {}
+    assert made.catalog.stale == {}
 
 
 def test_an_unknown_training_is_named(small_data, tmp_path):

@@ -1,0 +1,124 @@
+"""The trainings of a configuration and the exports that are theirs: found by digest, or older ones on request."""
+
+import functools
+import logging
+import pathlib
+from typing import Any
+
+from experiments.config import ConfigError, ExperimentConfig
+from experiments.datasets import DataSets
+from experiments.fingerprint import fingerprint
+from experiments.job import Job
+from experiments.trainings import METHODS, TRAININGS
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.pretrained import resolve
+from piapdf_jax.runtime import exports
+from piapdf_jax.stages.base import Exported
+
+log = logging.getLogger("piapdf")
+
+
+class Catalog:
+    """Every training of a configuration, what decides it, and its export.
+
+    Args:
+        config: the experiment.
+        datasets: its data sets.
+        runs: folder of all runs; holds ``exports/``.
+        accept_stale: trainings whose newest export is taken where settings and data agree and
+            sources do not.
+
+    Attributes:
+        stale: exports taken so, by training: ``digest``, and the ``sources`` that differ.
+    """
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        datasets: DataSets,
+        runs: pathlib.Path,
+        accept_stale: tuple[str, ...] = (),
+    ) -> None:
+        self.config, self.datasets, self.runs = config, datasets, runs
+        self.accept_stale = accept_stale
+        self.stale: dict[str, dict[str, Any]] = {}
+        self._jobs: dict[str, Job] = {}
+        self._fingerprints: dict[str, dict[str, Any]] = {}
+        self._digests: dict[str, str] = {}
+        self._exported: dict[str, Exported] = {}
+
+    def job(self, name: str) -> Job:
+        """The job of a training, made once."""
+        if name not in self._jobs:
+            self._jobs[name] = Job(TRAININGS[name], self.config, self.datasets, lambda: self.model)
+        return self._jobs[name]
+
+    @functools.cached_property
+    def model(self) -> ModelConfig:
+        """Sizes of the networks, with the file of weights that encoders start from looked up and read.
+
+        Raises:
+            WeightsError: when that file is not there or not what it should be.
+        """
+        return resolve(self.config.model)
+
+    def fingerprint(self, name: str) -> dict[str, Any]:
+        """All that decides a training's numbers."""
+        if name not in self._fingerprints:
+            job = self.job(name)
+            taken = {other: self.digest(other) for other in job.depends_on}
+            cache = self.runs / ".checksums.json"
+            self._fingerprints[name] = fingerprint(job, taken, cache=cache)
+        return self._fingerprints[name]
+
+    def digest(self, name: str) -> str:
+        """The digest of the export of a training that is taken: its own, or an accepted stale one's."""
+        if name not in self._digests:
+            digest = exports.digest_of(self.fingerprint(name))
+            if name in self.accept_stale and not exports.find_export(self.runs, name, digest):
+                digest = self._accepted(name) or digest
+            self._digests[name] = digest
+        return self._digests[name]
+
+    def _accepted(self, name: str) -> str | None:
+        found = exports.find_stale(self.runs, name, self.fingerprint(name))
+        if found is None:
+            log.warning("%s: --accept_stale finds no export of these settings and data", name)
+            return None
+        digest, sources = found
+        self.stale[name] = {"digest": digest, "sources": sources}
+        told = ", ".join(sources[:4]) + (f" and {len(sources) - 4} more" if sources[4:] else "")
+        log.warning("%s: stale export %s is taken; sources that differ: %s", name, digest, told)
+        return digest
+
+    def stale_rows(self, rows: list[str]) -> dict[str, Any]:
+        """Accepted stale exports, and the rows that rest on each."""
+
+        def rests_on(training: str) -> set[str]:
+            return {training}.union(*map(rests_on, self.job(training).depends_on))
+
+        return {
+            name: {**told, "rows": [row for row in rows if name in rests_on(METHODS[row][-1])]}
+            for name, told in self.stale.items()
+        }
+
+    def exported(self, name: str) -> Exported:
+        """The parts of a finished training, read from disk.
+
+        Raises:
+            ConfigError: when it is not there, naming training and digest.
+        """
+        if name not in self._exported:
+            path = exports.find_export(self.runs, name, self.digest(name))
+            if path is None:
+                raise ConfigError(
+                    f"training {name!r} with digest {self.digest(name)} has no export in"
+                    f" {self.runs / 'exports'} and --stages leaves it out: add it to --stages"
+                )
+            self._exported[name], _ = exports.read_export(path)
+        return self._exported[name]
+
+    def read(self, name: str, path: pathlib.Path) -> dict[str, Any]:
+        """Reads a training's export, keeps its parts, and returns what ``export.json`` says."""
+        self._exported[name], info = exports.read_export(path)
+        return info
