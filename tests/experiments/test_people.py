@@ -65,6 +65,7 @@ def data(small_data, tmp_path_factory):
         build(dataclasses.replace(small, name="small_mixed"))
     retold(folder, "small_mixed", "small_other", kind="other")
     retold(folder, "small_bp4d", "small_bp4d_other", kind="other")
+    retold(folder, "small_lfw", "small_pairs", kind="webface", people={"test": ["0000017"]})
     told = {"train": ["F004", "F006"], "test": ["F005"]}
     retold(folder, "small_mixed", "small_held_out", people=told)
     return folder
@@ -211,6 +212,17 @@ def test_encoder_p_learns_nobody_of_the_au_data_set_even_to_train_on(data):
         _ = pipeline.job("identity").slices
     pipeline = a_pipeline(data, "data.dataset=synthetic_faces/small_disfa", mixed)
     assert people(pipeline.job("identity").slices.train) == {"F001", "F003", "F004"}
+
+
+def test_encoder_p_learns_nobody_of_the_pairs_that_test_it(data):
+    pipeline = a_pipeline(
+        data,
+        "data.dataset=synthetic_faces/small_bp4d",
+        "identity.pairs=synthetic_faces/small_pairs",
+    )
+    # The small WebFace numbers its people from 17 on, in steps of 37.
+    left = {"0000054", "0000091", "0000128"}
+    assert people(pipeline.job("identity").slices.train) == left
 
 
 @pytest.mark.parametrize("other", ["small_bp4d", "small_bp4d_clean"])
