@@ -184,6 +184,24 @@ def test_somebody_kept_apart_goes_from_every_other_data_set_of_those_people(data
     assert people(pipeline.job("pi1").slices.train) == to_train("bp4d", 1) - held
 
 
+def test_somebody_tested_is_not_kept_apart(data):
+    settings = [
+        "data.dataset=synthetic_faces/small_bp4d",
+        "pi1.dataset=synthetic_faces/small_mixed",
+    ]
+    kept = set()
+    for seed in range(12):
+        pipeline = a_pipeline(data, *settings, "eval.validation_subjects=1", f"seed={seed}")
+        slices = pipeline.job("baseline").slices
+        (person,) = people(slices.validation)
+        assert people(slices.train) == to_train("bp4d", 1) - {"F005", person}
+        kept.add(person)
+    assert kept == to_train("bp4d", 1) - {"F005"}
+    pipeline = a_pipeline(data, *settings, "eval.validation_subjects=3")
+    with pytest.raises(configs.ConfigError, match="leaves nobody of the 3 people"):
+        _ = pipeline.job("baseline").slices
+
+
 def test_the_same_name_in_another_kind_is_another_person(data):
     for name, expected in {
         "small_mixed": {"F001", "F003"},
