@@ -10,6 +10,7 @@ import pytest
 
 from experiments import config as configs
 from experiments import report, status
+from experiments.pipeline import Pipeline
 
 NAN = math.nan
 
@@ -129,6 +130,27 @@ def test_exactly_the_rows_that_rest_on_a_stale_export_have_a_mark(printed):
         ["* rests on the stale export 0123456789abcdef of baseline (--accept_stale)"],
         ["* rests on the stale export fedcba9876543210 of pi1 (--accept_stale)"],
     ]
+
+
+@pytest.mark.parametrize("start", ["trained", "fresh"])
+def test_rows_rest_on_every_export_that_they_are_made_of(tmp_path, start):
+    rows = ["baseline", "pi2", "pi3", "ap", "df", "piap", "piapdf", "disfa"]
+    loaded = configs.load("demo", [f"methods={','.join(rows)}", f"df.start={start}"])
+    pipeline = Pipeline(loaded, data_dir=str(tmp_path), runs_dir=str(tmp_path), name="r")
+    expected = {
+        "pi1": {"pi2", "pi3", "piap", "piapdf", "disfa"},
+        "pi2": {"pi2", "pi3", "piap", "piapdf", "disfa"},
+        "identity": {"ap", "piap", "piapdf", "disfa"},
+        "baseline": {"baseline", "df"} if start == "trained" else {"baseline"},
+        "piap": {"piap", "piapdf", "disfa"} if start == "trained" else {"piap", "disfa"},
+        "piapdf": {"piapdf"},
+    }
+    pipeline.stale = {name: {"digest": name, "sources": ["x"]} for name in expected}
+    told = pipeline._stale_of(rows)
+    assert {name: set(one["rows"]) for name, one in told.items()} == expected
+    assert all(one["digest"] == name and one["sources"] == ["x"] for name, one in told.items())
+    # A row that is not asked for is none.
+    assert pipeline._stale_of(["ap", "pi2"])["pi1"]["rows"] == ["pi2"]
 
 
 def test_stand_ins_and_the_picture_are_told_last(printed):
