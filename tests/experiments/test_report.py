@@ -153,6 +153,24 @@ def test_rows_rest_on_every_export_that_they_are_made_of(tmp_path, start):
     assert pipeline._stale_of(["ap", "pi2"])["pi1"]["rows"] == ["pi2"]
 
 
+def test_rows_on_other_test_people_have_a_table_of_their_own(printed):
+    # The same units, but another data set: what always saying yes scores is another number.
+    other = scores([10.0, 20.0, 30.0], 20.0, [5.0, NAN, 15.0], 10.0, 77)
+    fourth = scores([11.0, 21.0, 31.0], 21.0, [5.0, float("nan"), 15.0], 10.0, 78)
+    told = results(rows=["baseline", "disfa", "piapdf", "ap"])
+    told["trainings"] |= {"disfa": {"scores": other}, "ap": {"scores": fourth}}
+    first = ["Baseline", "PIAP-DF"], ["21.1", "30.0", "40.4", "30.5"]
+    second = ["PIAP on DISFA", "AP"], ["5.0", "nan", "15.0", "10.0"]
+    tables = []
+    for line in printed(told):
+        if line[0] == "always yes":
+            tables.append(([], line[1:]))
+        elif len(line) == 5 and line[0] != "method":
+            tables[-1][0].append(line[0])
+    assert tables[::2] == [first, second]
+    assert [rows for rows, _ in tables[1::2]] == [first[0], second[0]]
+
+
 def test_stand_ins_and_the_picture_are_told_last(printed):
     stand_ins = {"data.dataset": "drawn for bp4d", "pi1.dataset": "other for afew_va"}
     shown = printed(results(stand_ins=stand_ins, picture="/runs/hand/pi_maps.png"))
