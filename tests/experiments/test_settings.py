@@ -238,7 +238,7 @@ def test_feedback_reads_the_shares_of_the_settings(job, share):
         for row in zip(table["subject"], table["task"], table["frame"], strict=True)
     }
     for step in range(3):
-        # Two of eight are coded frames; of the six left DISFA, without tasks, has its share of eight.
+        # Two of eight are coded frames; of the six left DISFA, without tasks, has its share.
         names = stream.frames(step)["unlabeled"]
         assert len(names) == 8 and sum(name in coded for name in names) == 2
         assert sum(name.count("/") == 1 for name in names) == min(6, 8 * share)

@@ -42,7 +42,7 @@ def job_with(data, runs, *settings):
 
 @pytest.fixture(scope="module")
 def by_person(small_data):
-    """Of every person of the small BP4D: pixels [N, 12] in [0, 1] and labels, straight from TFDS."""
+    """Pixels [N, 12] in [0, 1] and labels of every person of the small BP4D, straight from TFDS."""
     import tensorflow_datasets as tfds
 
     folder = small_data / "synthetic_faces" / "small_bp4d"

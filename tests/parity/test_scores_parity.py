@@ -45,7 +45,7 @@ def ran(small_data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def frames(small_data):
-    """Images, published and true labels of the people that fold 1 tests, straight from the files."""
+    """Images, published and true labels of the people whom fold 1 tests, straight from files."""
     import tensorflow_datasets as tfds
 
     (folder,) = (small_data / "synthetic_faces" / "small_bp4d").glob("*.*.*")
