@@ -85,12 +85,12 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
         console = Console(width=120)
     rows = {m: results["trainings"][METHODS[m][-1]]["scores"] for m in results["rows"]}
     rows = {m: scores for m, scores in rows.items() if "aus" in scores}
-    for aus in dict.fromkeys(tuple(scores["aus"]) for scores in rows.values()):
-        same = {m: scores for m, scores in rows.items() if tuple(scores["aus"]) == aus}
+    for tested in dict.fromkeys(map(_tested, rows.values())):
+        same = {m: scores for m, scores in rows.items() if _tested(scores) == tested}
         for against in ("published", "true"):
             chosen = {m: scores for m, scores in same.items() if against in scores}
             if chosen:
-                console.print(_f1_table(results, against, aus, chosen))
+                console.print(_f1_table(results, against, chosen))
     if rows:
         console.print(_size_table(results, rows))
     if results["stand_ins"]:
@@ -100,6 +100,11 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
     console.print(f"results: {folder / 'results.json'}  ({results['seconds']:.0f} s)")
     if "picture" in results:
         console.print(f"picture: {results['picture']}")
+
+
+def _tested(scores: dict[str, Any]) -> str:
+    """What a row is scored on: rows of other units, or of other people, have another "always yes"."""
+    return str((scores["aus"], scores["published"]["always_yes"]))
 
 
 def _title(method: str) -> str:
@@ -120,13 +125,11 @@ def _table(title: str, headings: tuple[str, ...]) -> Table:
     return table
 
 
-def _f1_table(
-    results: dict[str, Any], against: str, aus: tuple[int, ...], rows: dict[str, Any]
-) -> Table:
+def _f1_table(results: dict[str, Any], against: str, rows: dict[str, Any]) -> Table:
     mark = " (stand-in data, see below)" if results["stand_ins"] else ""
     title = f"{results['config']}: F1 (%) per AU on unseen people, {against} labels{mark}"
-    table = _table(title, (*(str(au) for au in aus), "mean"))
-    first = next(iter(rows.values()))[against]
+    one = next(iter(rows.values()))
+    table, first = _table(title, (*map(str, one["aus"]), "mean")), one[against]
     for name, f1, mean in (
         ("always yes", first["always_yes"], first["mean_always_yes"]),
         *((_marked(m, results), rows[m][against]["f1"], rows[m][against]["mean_f1"]) for m in rows),

@@ -1,0 +1,275 @@
+"""Whose frames a training reads: nobody's who is tested or kept apart, in whichever data set.
+
+People are told by the published parts, and by what the records themselves say; nothing trains here.
+"""
+
+import dataclasses
+import functools
+import json
+import shutil
+from unittest import mock
+
+import pytest
+
+from experiments import config as configs
+from experiments.pipeline import Pipeline
+from piapdf_jax.folds import BP4D_PARTS, DISFA_PARTS
+
+SETTINGS = [
+    "model=nano",
+    "data.image_size=64",
+    "disfa.dataset=synthetic_faces/small_disfa",
+    "identity.dataset=synthetic_faces/small_webface",
+    "identity.pairs=synthetic_faces/small_lfw",
+    "df.disfa_fraction=0.25",
+]
+#: The people of the small data sets: the first ones of each published part.
+SMALL = {
+    "bp4d": {part: set(names[:2]) for part, names in BP4D_PARTS.items()},
+    "disfa": {part: set(names[:1]) for part, names in DISFA_PARTS.items()},
+}
+ON_THE_AU_DATA = ("pi2", "baseline", "pi3", "ap", "piap", "df", "piapdf")
+
+
+@pytest.fixture(scope="module")
+def data(small_data, tmp_path_factory):
+    """The small data sets, and more that show the people of the small BP4D under other names."""
+    import tensorflow_datasets as tfds
+
+    from data_builders.synthetic_faces import synthetic_faces_dataset_builder as faces
+
+    folder = tmp_path_factory.mktemp("people")
+    (folder / "synthetic_faces").mkdir()
+    for path in (small_data / "synthetic_faces").glob("small_*"):
+        (folder / "synthetic_faces" / path.name).symlink_to(path)
+    tfds.disable_progress_bar()
+
+    def build(config):
+        builder = faces.Builder(config=config, data_dir=str(folder))
+        builder.workers = 1
+        builder.download_and_prepare(file_format="array_record")
+
+    small = next(config for config in faces.Builder.BUILDER_CONFIGS if config.name == "bp4d")
+    small = dataclasses.replace(small, kind="bp4d", people=2)
+    build(dataclasses.replace(small, name="small_bp4d_clean", wrong_labels=0.0))
+
+    def splits(config):
+        """One person of each published part to train on, and another to test."""
+        jobs = {"train": ("F001", "F003", "F004"), "test": ("F005",)}
+        return {
+            split: [faces.Job(config.rules, name, "T1", True, k) for k, name in enumerate(names)]
+            for split, names in jobs.items()
+        }
+
+    with mock.patch.object(faces, "_splits", splits):
+        build(dataclasses.replace(small, name="small_mixed"))
+    retold(folder, "small_mixed", "small_other", kind="other")
+    retold(folder, "small_bp4d", "small_bp4d_other", kind="other")
+    retold(folder, "small_lfw", "small_pairs", kind="webface", people={"test": ["0000017"]})
+    told = {"train": ["F004", "F006"], "test": ["F005"]}
+    retold(folder, "small_mixed", "small_held_out", people=told)
+    return folder
+
+
+def retold(folder, name, copy, **changes):
+    """Copies a data set, and changes what the copy says of itself."""
+    where = folder / "synthetic_faces" / copy
+    shutil.copytree(folder / "synthetic_faces" / name, where)
+    path = where / "1.0.0" / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def a_pipeline(data, *settings):
+    loaded = configs.load("demo", [*SETTINGS, *settings])
+    return Pipeline(loaded, data_dir=str(data), runs_dir=str(data / "runs"), name="p")
+
+
+@functools.cache
+def people(part):
+    """Who is in the records of a slice."""
+    table = part.records().table()
+    return frozenset(table["subject" if "subject" in table else "name"].tolist())
+
+
+def kind_of(part):
+    return next(kind for kind in ("bp4d", "disfa", "afew", "web", "lfw") if kind in part.dataset)
+
+
+def to_train(kind, fold):
+    """The small data sets' people of the two parts that a fold does not test."""
+    return set().union(*(names for part, names in SMALL[kind].items() if part != 4 - fold))
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+@pytest.mark.parametrize("fold", [1, 2, 3])
+@pytest.mark.parametrize("maps", ["small_afew_va", "the same", "small_bp4d_clean"])
+@pytest.mark.parametrize("kind", ["bp4d", "disfa"])
+def test_no_training_reads_a_frame_of_somebody_tested_or_kept_apart(data, kind, maps, fold, kept):
+    maps = f"small_{kind}" if maps == "the same" else maps
+    pipeline = a_pipeline(
+        data,
+        f"fold={fold}",
+        f"data.dataset=synthetic_faces/small_{kind}",
+        f"pi1.dataset=synthetic_faces/{maps}",
+        f"eval.validation_subjects={kept}",
+    )
+    slices = {
+        name: pipeline.job(name).slices for name in ("pi1", "identity", "disfa", *ON_THE_AU_DATA)
+    }
+    held = {"bp4d": set(), "disfa": set()}
+    for name, found in slices.items():
+        if not kept or name in ("pi1", "identity"):
+            assert found.validation is None
+            continue
+        (person,) = people(found.validation)
+        held[kind_of(found.validation)].add(person)
+    assert [len(names) for names in held.values()] == [kept * (kind == "bp4d"), kept]
+    for names, parts in zip(held.values(), SMALL, strict=True):
+        assert names <= to_train(parts, fold)
+
+    barred = {("bp4d", name) for name in {*BP4D_PARTS[4 - fold], *held["bp4d"]}}
+    barred |= {("disfa", name) for name in {*DISFA_PARTS[4 - fold], *held["disfa"]}}
+    for name, found in slices.items():
+        for part in (found.train, *(pool for pool, _ in found.pools)):
+            read = {(kind_of(part), person) for person in people(part)}
+            assert read and not read & barred, (name, part)
+
+    left = {parts: to_train(parts, fold) - names for parts, names in held.items()}
+    for name in ON_THE_AU_DATA:
+        assert people(slices[name].train) == left[kind], name
+        assert people(slices[name].test) == SMALL[kind][4 - fold], name
+    assert people(slices["disfa"].train) == left["disfa"]
+    assert people(slices["disfa"].test) == SMALL["disfa"][4 - fold]
+    assert len(people(slices["identity"].train)) == 4
+    assert len(people(slices["identity"].test)) == 12
+    if maps == "small_afew_va":
+        # 48 actors, of whom three quarters are there to train on; four of either are in the data.
+        assert people(slices["pi1"].train) == {f"actor{k:03d}" for k in range(4)}
+        assert people(slices["pi1"].test) == {f"actor{k:03d}" for k in range(36, 40)}
+    else:
+        assert people(slices["pi1"].train) == left[kind_of(slices["pi1"].train)]
+        assert people(slices["pi1"].test) == SMALL[kind_of(slices["pi1"].test)][4 - fold]
+    for name in ("df", "piapdf"):
+        pools = [(kind_of(pool), people(pool), share) for pool, share in slices[name].pools]
+        # DISFA's frames come beside BP4D's uncoded ones; the small DISFA has no uncoded frames.
+        expected = [("disfa", left["disfa"], 0.25), ("bp4d", left["bp4d"], 1.0)]
+        assert pools == (expected if kind == "bp4d" else []), name
+
+
+@pytest.mark.parametrize("fold, tested", [(1, "F004"), (2, "F003"), (3, "F001")])
+def test_somebody_tested_goes_from_the_train_split_of_another_data_set(data, fold, tested):
+    pipeline = a_pipeline(
+        data,
+        f"fold={fold}",
+        "data.dataset=synthetic_faces/small_bp4d",
+        "pi1.dataset=synthetic_faces/small_mixed",
+    )
+    found = pipeline.job("pi1").slices
+    assert people(found.train) == {"F001", "F003", "F004"} - {tested}
+    assert people(found.test) == {"F005"}
+    # F005 tests the generator of maps, and so trains nothing else.
+    assert people(pipeline.job("baseline").slices.train) == to_train("bp4d", fold) - {"F005"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_somebody_kept_apart_goes_from_every_other_data_set_of_those_people(data, seed):
+    pipeline = a_pipeline(
+        data,
+        f"seed={seed}",
+        "eval.validation_subjects=1",
+        "data.dataset=synthetic_faces/small_bp4d",
+        "pi1.dataset=synthetic_faces/small_bp4d_clean",
+    )
+    held = people(pipeline.job("baseline").slices.validation)
+    assert people(pipeline.job("pi1").slices.train) == to_train("bp4d", 1) - held
+
+
+def test_somebody_tested_is_not_kept_apart(data):
+    settings = [
+        "data.dataset=synthetic_faces/small_bp4d",
+        "pi1.dataset=synthetic_faces/small_mixed",
+    ]
+    kept = set()
+    for seed in range(12):
+        pipeline = a_pipeline(data, *settings, "eval.validation_subjects=1", f"seed={seed}")
+        slices = pipeline.job("baseline").slices
+        (person,) = people(slices.validation)
+        assert people(slices.train) == to_train("bp4d", 1) - {"F005", person}
+        kept.add(person)
+    assert kept == to_train("bp4d", 1) - {"F005"}
+    pipeline = a_pipeline(data, *settings, "eval.validation_subjects=3")
+    with pytest.raises(configs.ConfigError, match="leaves nobody of the 3 people"):
+        _ = pipeline.job("baseline").slices
+
+
+def test_the_same_name_in_another_kind_is_another_person(data):
+    for name, expected in {
+        "small_mixed": {"F001", "F003"},
+        "small_other": {"F001", "F003", "F004"},
+    }.items():
+        pipeline = a_pipeline(
+            data,
+            "data.dataset=synthetic_faces/small_bp4d",
+            f"pi1.dataset=synthetic_faces/{name}",
+        )
+        assert people(pipeline.job("pi1").slices.train) == expected
+    pipeline = a_pipeline(
+        data,
+        "eval.validation_subjects=1",
+        "data.dataset=synthetic_faces/small_bp4d",
+        "pi1.dataset=synthetic_faces/small_bp4d_other",
+    )
+    held = people(pipeline.job("baseline").slices.validation)
+    assert held < people(pipeline.job("pi1").slices.train) == to_train("bp4d", 1)
+
+
+def test_encoder_p_learns_nobody_of_the_au_data_set_even_to_train_on(data):
+    mixed = "identity.dataset=synthetic_faces/small_mixed"
+    pipeline = a_pipeline(data, "data.dataset=synthetic_faces/small_bp4d", mixed)
+    with pytest.raises(configs.ConfigError, match="nobody left"):
+        _ = pipeline.job("identity").slices
+    pipeline = a_pipeline(data, "data.dataset=synthetic_faces/small_disfa", mixed)
+    assert people(pipeline.job("identity").slices.train) == {"F001", "F003", "F004"}
+
+
+def test_encoder_p_learns_nobody_of_the_pairs_that_test_it(data):
+    pipeline = a_pipeline(
+        data,
+        "data.dataset=synthetic_faces/small_bp4d",
+        "identity.pairs=synthetic_faces/small_pairs",
+    )
+    # The small WebFace numbers its people from 17 on, in steps of 37.
+    left = {"0000054", "0000091", "0000128"}
+    assert people(pipeline.job("identity").slices.train) == left
+
+
+@pytest.mark.parametrize("other", ["small_bp4d", "small_bp4d_clean"])
+def test_unlabeled_frames_are_not_taken_from_another_data_set_of_the_same_people(data, other):
+    pipeline = a_pipeline(
+        data,
+        "data.dataset=synthetic_faces/small_bp4d",
+        f"disfa.dataset=synthetic_faces/{other}",
+    )
+    for name in ("df", "piapdf"):
+        ((pool, share),) = pipeline.job(name).slices.pools
+        assert (pool.dataset, share) == ("synthetic_faces/small_bp4d", 1.0)
+        assert pool.split == "part1_uncoded+part2_uncoded"
+
+
+def test_where_nobody_is_left_the_data_set_and_the_reason_are_named(data):
+    pipeline = a_pipeline(
+        data,
+        "data.dataset=synthetic_faces/small_bp4d",
+        "pi1.dataset=synthetic_faces/small_held_out",
+    )
+    with pytest.raises(configs.ConfigError) as told:
+        _ = pipeline.job("pi1").slices
+    assert str(told.value) == (
+        "synthetic_faces/small_held_out[train] has nobody left to train on: all of its 2 people"
+        " are tested or kept apart"
+    )
+    pipeline = a_pipeline(
+        data, "eval.validation_subjects=2", "data.dataset=synthetic_faces/small_disfa"
+    )
+    with pytest.raises(configs.ConfigError, match="leaves nobody of the 2 people"):
+        _ = pipeline.job("baseline").slices
