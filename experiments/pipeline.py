@@ -114,7 +114,7 @@ class Pipeline:
         results: dict[str, Any] = {
             "config": self.config.name,
             "versions": versions(),
-            "stand_ins": report.stand_ins(self.config, tuple(wanted)),
+            "stand_ins": report.stand_ins(self.config, [self.job(name) for name in wanted]),
             "trainings": {},
         }
         for name in wanted:
@@ -251,7 +251,13 @@ class Pipeline:
         if dataset.startswith("synthetic_faces/"):
             from data_builders.synthetic_faces import truth_path
 
-            return truth_path(self.datasets.data_dir, dataset.split("/")[1])
+            path = truth_path(self.datasets.data_dir, dataset.split("/")[1])
+            if job.training.feed.labels and not path.exists():
+                raise FileNotFoundError(
+                    f"{path}, the true labels of {dataset!r}, is not there: delete the data set's"
+                    " folder, and it is drawn again"
+                )
+            return path
         return None
 
     def _picture(self) -> None:

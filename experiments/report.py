@@ -3,6 +3,7 @@
 import logging
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.config import ExperimentConfig
+from experiments.job import Job
 from experiments.trainings import METHODS, TRAININGS
 
 _EXPECTED = {
@@ -21,9 +23,11 @@ _EXPECTED = {
 }
 
 
-def stand_ins(config: ExperimentConfig, trainings: tuple[str, ...]) -> dict[str, str]:
+def stand_ins(config: ExperimentConfig, jobs: Sequence[Job]) -> dict[str, str]:
     """Data sets that stand in for the paper's in some trainings, by the key that chooses them."""
-    read = {"data", *(TRAININGS[name].section for name in trainings)}
+    read = {"data", *(job.training.section for job in jobs)}
+    if any(part.dataset == config.disfa.dataset for job in jobs for part, _ in job.slices.pools):
+        read.add("disfa")
     found = {}
     for key, expected in _EXPECTED.items():
         section, name = key.split(".")

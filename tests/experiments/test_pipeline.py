@@ -135,6 +135,18 @@ def test_what_is_missing_is_told_before_any_training(small_data, tmp_path):
     assert not (tmp_path / "exports").exists()
 
 
+def test_missing_true_labels_of_drawn_faces_are_told_before_any_training(small_data, tmp_path):
+    from data_builders.synthetic_faces import truth_path
+
+    data = tmp_path / "data"
+    shutil.copytree(small_data, data)
+    path = truth_path(str(data), "small_bp4d")
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{path}, the true labels of"):
+        run(data, tmp_path / "runs", "methods=baseline")
+    assert not (tmp_path / "runs" / "exports").exists()
+
+
 def test_flipped_truth_changes_no_training(demo, small_data, tmp_path):
     from data_builders.synthetic_faces import truth_path
 

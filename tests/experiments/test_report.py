@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import time
+import types
 
 import pytest
 
@@ -145,12 +146,12 @@ def test_rows_rest_on_every_export_that_they_are_made_of(tmp_path, start):
         "piap": {"piap", "piapdf", "disfa"} if start == "trained" else {"piap", "disfa"},
         "piapdf": {"piapdf"},
     }
-    pipeline.stale = {name: {"digest": name, "sources": ["x"]} for name in expected}
-    told = pipeline._stale_of(rows)
+    pipeline.catalog.stale = {name: {"digest": name, "sources": ["x"]} for name in expected}
+    told = pipeline.catalog.stale_rows(rows)
     assert {name: set(one["rows"]) for name, one in told.items()} == expected
     assert all(one["digest"] == name and one["sources"] == ["x"] for name, one in told.items())
     # A row that is not asked for is none.
-    assert pipeline._stale_of(["ap", "pi2"])["pi1"]["rows"] == ["pi2"]
+    assert pipeline.catalog.stale_rows(["ap", "pi2"])["pi1"]["rows"] == ["pi2"]
 
 
 def test_rows_on_other_test_people_have_a_table_of_their_own(printed):
@@ -186,18 +187,31 @@ def test_a_run_without_action_units_prints_no_table(printed):
     assert len(shown) == 1 and shown[0][0].startswith("results: ")
 
 
+def reading(*sections, pool=None):
+    """Jobs that read these sections, and unlabeled frames of a data set."""
+    pools = [(types.SimpleNamespace(dataset=pool), 0.25)] if pool else []
+    slices = types.SimpleNamespace(pools=pools)
+    training = [types.SimpleNamespace(section=section) for section in sections]
+    return [types.SimpleNamespace(training=one, slices=slices) for one in training]
+
+
 def test_only_data_sets_that_a_run_reads_stand_in():
     demo = configs.load("demo", ["disfa.dataset=disfa"])
-    assert report.stand_ins(demo, ("baseline",)) == {
+    assert report.stand_ins(demo, reading("baseline")) == {
         "data.dataset": "synthetic_faces/bp4d for bp4d"
     }
-    assert report.stand_ins(demo, ("pi1", "identity", "disfa")) == {
+    assert report.stand_ins(demo, reading("pi1", "identity", "disfa")) == {
         "data.dataset": "synthetic_faces/bp4d for bp4d",
         "pi1.dataset": "synthetic_faces/afew_va for afew_va",
         "identity.dataset": "synthetic_faces/webface for casia_webface",
         "identity.pairs": "synthetic_faces/lfw for lfw_pairs",
     }
-    assert report.stand_ins(configs.load("bp4d_fold1"), ("pi1", "identity", "disfa")) == {}
+    assert report.stand_ins(configs.load("bp4d_fold1"), reading("pi1", "identity", "disfa")) == {}
+    drawn = configs.load("bp4d_fold1", ["disfa.dataset=synthetic_faces/disfa"])
+    assert report.stand_ins(drawn, reading("df")) == {}
+    assert report.stand_ins(drawn, reading("df", pool="synthetic_faces/disfa")) == {
+        "disfa.dataset": "synthetic_faces/disfa for disfa"
+    }
 
 
 def a_training(**changes):

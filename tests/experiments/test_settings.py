@@ -143,6 +143,8 @@ def test_batches_are_read_as_the_settings_say(job, name):
 def test_sizes_are_those_of_the_settings(job):
     sizes = ["data.image_size=96", "data.units=12,1,4", "pi.units=1,4", "disfa.units=25,2"]
     counts = {"pi1": (None, 2), "identity": (None, None), "disfa": (2, 2)}
+    # Without L_PI there are no maps.
+    counts |= dict.fromkeys(("baseline", "ap", "df"), (3, 0))
     for name in (*OPTIMIZERS, "df", "piapdf"):
         stage = job(name, *sizes, "model.width=0.3", "model.dropout=0.7").stage
         assert stage.image_size == 96, name
