@@ -16,7 +16,8 @@ import jax
 import numpy as np
 from absl import logging as absl_logging
 
-from data_builders.prepare import prepare
+from data_builders.disk import TargetError
+from data_builders.prepare import UsageError, prepare
 from experiments import fingerprint, pictures, report, scoring
 from experiments.config import ConfigError, ExperimentConfig, as_dict
 from experiments.datasets import DataSets
@@ -163,7 +164,15 @@ class Pipeline:
         return results
 
     def _prepare(self, dataset: str) -> None:
-        hosts.first("data set", lambda: prepare(dataset, data_dir=self.datasets.data_dir))
+        """Makes a data set that needs no original files, on one host."""
+
+        def make() -> None:
+            try:
+                prepare(dataset, data_dir=self.datasets.data_dir)
+            except (UsageError, TargetError) as error:
+                raise ConfigError(str(error)) from error
+
+        hosts.first("data set", make)
 
     def _write(self, name: str, text: str) -> None:
         """Writes a file of the run folder, on one host."""
