@@ -303,7 +303,8 @@ class Pipeline:
         info = {"digest": digest, "consumed": consumed, "report": fitted.report}
         slices = job.slices
         info["data"] = [str(part) for part in (slices.train, *(pool for pool, _ in slices.pools))]
-        info["weights"] = self.model.pretrained
+        # A stage of a plugin may have networks of its own, and the file of weights is not asked for.
+        info["weights"] = self.model.pretrained if hasattr(job.stage, "model") else "none"
         info["fingerprint"] = self.fingerprint(name)
         path = exports.write_export(self.runs, name, digest, job.stage.export(fitted.state), info)
         hosts.first("checkpoints", lambda: _forget(folder))

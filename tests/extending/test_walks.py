@@ -17,7 +17,7 @@ import pytest
 
 from data_builders import prepare, registry, units
 from experiments import config as configs
-from experiments import datasets, status
+from experiments import datasets, fingerprint, status
 from experiments.config import TrainSection
 from experiments.pipeline import Pipeline
 from experiments.trainings import TRAININGS, register_training
@@ -34,7 +34,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 NANO = ["model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
 NANO += ["baseline.batch_size=8", "baseline.steps=2", "data.dataset=synthetic_faces/small_bp4d"]
 # Two steps may be over before a signal gets there.
-LONG, SAVED = 40, ["run.checkpoint_every=5"]
+LONG, SAVED = 20, ["run.checkpoint_every=5"]
 
 
 def written(folder, *names):
@@ -111,6 +111,8 @@ def test_training(small_data, tmp_path):
         "import os, pathlib\npathlib.Path(f'seen.{os.getpid()}').touch()\n"
     )
     settings = [*NANO, "focal.batch_size=8", f"focal.steps={LONG}", *SAVED]
+    # Its networks are its own: nobody looks for the file that encoders start from.
+    settings += ["model.pretrained=imagenet"]
 
     def launch(runs):
         # The straight run reads in a process of its own.
@@ -139,6 +141,8 @@ def test_data_set(tmp_path):
         started(folder, command("data_builders.prepare", " squares", data_dir=beforehand))
     )
     assert "train 32, test 16" in out
+    light = "import sys, squares; sys.exit('jax' in sys.modules)"
+    ended(started(folder, [sys.executable, "-c", light]))
     # Not the tests' small data set: the command of the document names its own.
     settings = [setting for setting in NANO if not setting.startswith("data.dataset")]
     settings += [f"baseline.steps={LONG}", *SAVED]
@@ -301,3 +305,11 @@ def test_a_module_that_a_plugin_misses_is_the_plugins_own_error(tmp_path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="'needs'"):
         registry.import_plugins(["needs_more"])
+
+
+def test_a_folder_of_modules_beside_a_plugin_is_among_its_sources(tmp_path, monkeypatch):
+    (tmp_path / "loose").mkdir()
+    (tmp_path / "loose" / "part.py").write_text("SIDE = 3\n")
+    (tmp_path / "with_folder.py").write_text("import json\nimport numpy\nfrom loose import part\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(fingerprint.source_digests(["with_folder"])) == ["loose.part", "with_folder"]
