@@ -2,6 +2,7 @@
 
 python -m data_builders.prepare bp4d --manual_dir=FILES --data_dir=SHARDS --workers=8
 python -m data_builders.prepare synthetic_faces/bp4d --data_dir=SHARDS
+python -m data_builders.prepare --plugin=squares squares --data_dir=SHARDS
 python -m data_builders.prepare bp4d ... --beam_options="--runner=FlinkRunner --flink_master=HOST"
 """
 
@@ -22,42 +23,16 @@ from absl import app, flags, logging
 
 from data_builders import disk, units
 from data_builders.progress import track, watch
+from data_builders.registry import (
+    BUILDERS,
+    UsageError,
+    can_make,
+    import_plugins,
+    register_dataset,
+)
 from piapdf_jax.tfds_files import checked_folder
 
-BUILDERS = {
-    "bp4d": "data_builders.bp4d.bp4d_dataset_builder",
-    "disfa": "data_builders.disfa.disfa_dataset_builder",
-    "afew_va": "data_builders.afew_va.afew_va_dataset_builder",
-    "casia_webface": "data_builders.casia_webface.casia_webface_dataset_builder",
-    "lfw_pairs": "data_builders.lfw_pairs.lfw_pairs_dataset_builder",
-    "synthetic_faces": "data_builders.synthetic_faces.synthetic_faces_dataset_builder",
-}
-
-
-def register_dataset(name: str, module: str) -> None:
-    """Adds a builder from outside this package, for ``--plugin``.
-
-    Args:
-        name: of the data set, as ``data.dataset`` and the command line name it.
-        module: dotted name of the module that holds its ``Builder``, importable in worker processes.
-
-    Raises:
-        ValueError: for a name that another module has.
-    """
-    if BUILDERS.setdefault(name, module) != module:
-        raise ValueError(f"data set {name!r} is that of {BUILDERS[name]}: take another name")
-
-
-def can_make(name: str) -> bool:
-    """Returns whether a data set has a builder that needs no original files."""
-    base = name.partition("/")[0]
-    if base not in BUILDERS:
-        return False
-    return not importlib.import_module(BUILDERS[base]).Builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-
-
-class UsageError(ValueError):
-    """The command names something that does not exist."""
+__all__ = ["BUILDERS", "UsageError", "can_make", "prepare", "register_dataset"]
 
 
 def default_data_dir() -> pathlib.Path:
@@ -109,7 +84,7 @@ def prepare(
     manual = _manual_folder(builder, name, manual_dir)
     if manual is not None and not follow_links:
         disk.check_links(manual)
-    kept = records / units.recipe()
+    kept = records / (units.recipe() + units.recipe_outside(type(builder).__module__))
     builder.workers = workers or _cores()
     builder.progress = track
     builder.beam_options, builder.kept_in = beam_options, str(kept)
@@ -193,6 +168,11 @@ def _builder(name: str, data_dir: pathlib.Path) -> Any:
     if base not in BUILDERS:
         raise UsageError(_unknown("data set", base, list(BUILDERS)))
     module = importlib.import_module(BUILDERS[base])
+    if module.Builder.name != base:
+        raise UsageError(
+            f"{BUILDERS[base]}.Builder has the name {module.Builder.name!r} and is registered as"
+            f" {base!r}: give it `name = {base!r}`"
+        )
     configs = [entry.name for entry in module.Builder.BUILDER_CONFIGS]
     if config not in (configs or [""]):
         raise UsageError(_unknown(f"config of {base}", config, configs))
@@ -257,6 +237,7 @@ def _report(builder: Any) -> None:
 
 
 def _main(arguments: list[str]) -> int:
+    import_plugins(flags.FLAGS.plugin)
     if len(arguments) != 2:
         raise UsageError(f"give one data set; known: {', '.join(BUILDERS)}")
     start, given = time.monotonic(), flags.FLAGS.beam_options
@@ -304,6 +285,7 @@ def main() -> None:
     flags.DEFINE_string("data_dir", None, "Directory of data sets (default: TFDS_DATA_DIR).")
     flags.DEFINE_string("manual_dir", None, "Folder of the original files.")
     flags.DEFINE_string("beam_options", None, "Builds on Apache Beam, with its flags (or '').")
+    flags.DEFINE_multi_string("plugin", [], "Module that registers data sets, repeatable.")
     flags.DEFINE_bool("follow_links", False, "Reads what links lead to outside --manual_dir.")
     flags.DEFINE_integer("workers", None, "Processes (default: one a core).", lower_bound=1)
     app.run(_guarded, flags_parser=_parse)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -88,6 +89,28 @@ def recipe() -> str:
     for path in sources:
         state.update(f"\n{path.relative_to(package.parent)}\n".encode() + path.read_bytes())
     return state.hexdigest()[:16]
+
+
+def recipe_outside(module: str) -> str:
+    """Digest of the sources of a builder from outside this package, as a second part of the recipe's name.
+
+    Args:
+        module: that holds the ``Builder``, imported.
+
+    Returns:
+        "" for a builder of this package; else it covers the module and what it has imported from its
+        folder or below.
+    """
+    if module.startswith(f"{__package__}."):
+        return ""
+    own = sys.modules[module].__file__
+    loaded = [getattr(found, "__file__", None) for found in list(sys.modules.values())]
+    folder = pathlib.Path(own or "").parent
+    beside = sorted({path for path in loaded if path and pathlib.Path(path).is_relative_to(folder)})
+    state = hashlib.sha256()
+    for path in beside:
+        state.update(pathlib.Path(path).read_bytes())
+    return f"-{state.hexdigest()[:16]}"
 
 
 def _plain(value: Any) -> Any:

@@ -97,9 +97,20 @@ class DataSets:
                     " --set identity.pairs=synthetic_faces/lfw"
                 ) from missing
             if not can_make(dataset):
-                raise
+                raise self._to_build(dataset, missing) from missing
             self._prepare(dataset)
             return source.dataset_folder(self.data_dir, dataset)
+
+    def _to_build(self, dataset: str, missing: source.MissingDataset) -> source.MissingDataset:
+        """Names the command that builds a data set from original files."""
+        module = BUILDERS[dataset.split("/")[0]]
+        if module.startswith("data_builders."):
+            return missing
+        return source.MissingDataset(
+            f"data set {dataset!r} is not in {self.data_dir}: build it with `python -m"
+            f" data_builders.prepare --plugin={module} {dataset} --data_dir={self.data_dir}"
+            " --manual_dir=FOLDER_OF_THE_ORIGINAL_FILES`"
+        )
 
     def describe(self, dataset: str) -> source.Description:
         """Returns what a data set says of itself."""

@@ -184,7 +184,19 @@ def _path_of(name: str) -> pathlib.Path | None:
 def _is_outside_of_packages(top: str) -> bool:
     """Whether a top-level module is neither of the standard library nor of an installed package."""
     path = _path_of(top)
-    return path is not None and not any(path.is_relative_to(folder) for folder in _packages())
+    # A folder of modules without an __init__.py has no source of its own.
+    places = [path] if path else [pathlib.Path(folder) for folder in _folders_of(top)]
+    return bool(places) and not any(
+        place.is_relative_to(folder) for place in places for folder in _packages()
+    )
+
+
+def _folders_of(top: str) -> list[str]:
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError, AttributeError):
+        return []
+    return list(spec.submodule_search_locations or ()) if spec else []
 
 
 @functools.cache

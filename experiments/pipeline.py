@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_builders.prepare import prepare
+from data_builders.disk import TargetError
+from data_builders.prepare import UsageError, prepare
 from experiments import pictures, report, scoring
 from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
@@ -133,7 +134,15 @@ class Pipeline:
         return results
 
     def _prepare(self, dataset: str) -> None:
-        hosts.first("data set", lambda: prepare(dataset, data_dir=self.datasets.data_dir))
+        """Makes a data set that needs no original files, on one host."""
+
+        def make() -> None:
+            try:
+                prepare(dataset, data_dir=self.datasets.data_dir)
+            except (UsageError, TargetError) as error:
+                raise ConfigError(str(error)) from error
+
+        hosts.first("data set", make)
 
     def _write(self, name: str, text: str) -> None:
         """Writes a file of the run folder, on one host."""
@@ -192,7 +201,8 @@ class Pipeline:
         info = {"digest": digest, "consumed": consumed, "report": fitted.report}
         slices = job.slices
         info["data"] = [str(part) for part in (slices.train, *(pool for pool, _ in slices.pools))]
-        info["weights"] = self.catalog.model.pretrained
+        # A stage of a plugin may have networks of its own, and the file of weights is not asked for.
+        info["weights"] = self.catalog.model.pretrained if hasattr(job.stage, "model") else "none"
         info["fingerprint"] = self.fingerprint(name)
         path = exports.write_export(self.runs, name, digest, job.stage.export(fitted.state), info)
         hosts.first("checkpoints", lambda: _forget(folder))

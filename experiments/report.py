@@ -12,6 +12,7 @@ from rich.table import Table
 
 from experiments.config import ExperimentConfig
 from experiments.job import Job
+from experiments.scoring import METRICS
 from experiments.trainings import METHODS, TRAININGS
 
 _EXPECTED = {
@@ -61,6 +62,10 @@ def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None
                 "  mean F1 %.1f against %s labels of unseen people (always yes %.1f)",
                 scores[against]["mean_f1"], against, scores[against]["mean_always_yes"],
             )  # fmt: skip
+            for metric in METRICS:  # of plugins
+                if metric in scores[against]:
+                    value = scores[against][metric]
+                    log.info("  %s %s against %s labels", metric, value, against)
     if "verification" in scores:
         log.info(
             "  pair verification %.1f%% +- %.1f on unseen people",

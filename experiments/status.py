@@ -52,9 +52,11 @@ def standing(run: pathlib.Path) -> list[Standing]:
     if not path.is_file():
         raise FileNotFoundError(f"{run} is no run: it has no config.json")
     methods = json.loads(path.read_text("utf-8"))["methods"]
-    wanted = ordered(tuple(method for method in methods if method in METHODS))
+    # A method of a plugin, which is not loaded here, has the name of its training.
+    known = tuple(method for method in methods if method in METHODS)
+    wanted = {*ordered(known), *(method for method in methods if method not in METHODS)}
     files = [*run.glob("*/*/fingerprint.json"), *run.glob("*/*/export.json")]
-    others = sorted({file.parts[-3] for file in files} - TRAININGS.keys())  # those of plugins
+    others = sorted(({file.parts[-3] for file in files} | wanted) - TRAININGS.keys())
     found = []
     for name in (*TRAININGS, *others):
         folders = sorted(

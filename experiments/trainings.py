@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments import scoring, stages
+from experiments.config import ExperimentConfig
 from experiments.feeds import FEEDBACK, FRAMES, LABELED, PORTRAITS, Feed
 from experiments.job import Job
 from experiments.sections import TrainSection
@@ -92,11 +93,27 @@ def register_training(training: Training, *, after: tuple[str, ...] = ()) -> Non
         after: trainings that its method runs before it, in their order.
 
     Raises:
-        ValueError: for a name that is taken, or a training in ``after`` that is unknown.
+        ValueError: for a name or a section that is taken, a section that is not there, or a training
+            in ``after`` that is unknown.
     """
     unknown = [name for name in after if name not in TRAININGS]
     if training.name in TRAININGS or unknown:
         taken = f"there is a training {training.name!r} already"
         raise ValueError(f"unknown training {unknown[0]!r}" if unknown else taken)
+    _check_section(training)
     TRAININGS[training.name] = training
     METHODS[training.name] = (*after, training.name)
+
+
+def _check_section(training: Training) -> None:
+    """Refuses names that would hide keys of the configuration, or that ``--set`` could not spell."""
+    name, section = training.name, training.section
+    for spelled in (name, section):
+        if not spelled.isidentifier():
+            raise ValueError(f"a training's name and section are letters and _, not {spelled!r}")
+    own = {field.name for field in dataclasses.fields(ExperimentConfig)}
+    others = [t.settings for t in TRAININGS.values() if t.section == section and t.settings]
+    if training.settings is None and section not in own and not others:
+        raise ValueError(f"there is no section {section!r}: give training {name!r} its settings")
+    if training.settings is not None and (section in own or others):
+        raise ValueError(f"there is a section {section!r} already")
