@@ -50,8 +50,17 @@ def import_plugins(modules: Iterable[str]) -> None:
             name that is taken.
     """
     for module in modules:
+        if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
+            raise UsageError(
+                f"--plugin={module} is no name of a module: for FOLDER/my_plugin.py run from FOLDER"
+                " with --plugin=my_plugin"
+            )
         try:
             importlib.import_module(module)
+        except SyntaxError as error:
+            raise UsageError(
+                f"--plugin={module}: {error.filename}, line {error.lineno}: {error.msg}"
+            ) from error
         except ModuleNotFoundError as error:
             # A module that the plugin itself misses is an error of the plugin, with its traceback.
             if error.name is None or not f"{module}.".startswith(f"{error.name}."):

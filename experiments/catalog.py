@@ -83,7 +83,11 @@ class Catalog:
     def _accepted(self, name: str) -> str | None:
         found = exports.find_stale(self.runs, name, self.fingerprint(name))
         if found is None:
-            log.warning("%s: --accept_stale finds no export of these settings and data", name)
+            taken = {**self.fingerprint(name)["takes"]}
+            log.warning(
+                "%s: --accept_stale finds no export of these settings, data%s",
+                *(name, f" and of {', '.join(taken)} as they are now" if taken else ""),
+            )
             return None
         digest, sources = found
         self.stale[name] = {"digest": digest, "sources": sources}

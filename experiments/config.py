@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import difflib
 import importlib
+import math
 import os
 from collections.abc import Callable
 from typing import Any, get_type_hints
@@ -61,6 +62,18 @@ class ExperimentConfig:
     #: Sections of trainings that plugins have registered, by name; their keys are top-level ones.
     plugins: tuple[tuple[str, TrainSection], ...] = ()
 
+    def _check_numbers(self) -> None:
+        """Refuses numbers that would only fail hours later."""
+        lowest = {"seed": 0, "eval.validation_subjects": 0, "eval.validate_every": 1}
+        lowest |= {"eval.batch_size": 1, "data.image_size": 1, "run.log_every": 1}
+        for key, value in keys(self).items():
+            least = 1 if key.endswith((".steps", ".batch_size")) else lowest.get(key)
+            least = 0 if key.endswith(".seed") else least
+            if least is not None and value < least:
+                raise ConfigError(f"{key}={value} must be at least {least}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{key}={value} must be a finite number")
+
     def sections(self) -> list[Any]:
         """Returns all sections, a plugin's too."""
         values = [getattr(self, field.name) for field in dataclasses.fields(self)]
@@ -96,11 +109,16 @@ class ExperimentConfig:
                 f"model.pretrained={model.pretrained!r} is neither a file nor one of"
                 f" {', '.join(known)}"
             )
+        self._check_numbers()
         for key, units in (("data", self.data), ("pi", self.pi), ("disfa", self.disfa)):
             try:
                 record_columns(units.units)
             except ValueError as error:
                 raise ConfigError(f"{key}.units: {error}") from error
+            if len(set(units.units)) < len(units.units):
+                raise ConfigError(f"{key}.units={units.units} names a unit twice")
+        if not self.pi.units:
+            raise ConfigError("pi.units must name the units of the PI maps")
         if self.data.workers != "auto" and not self.data.workers.isdecimal():
             raise ConfigError(
                 f"data.workers must be auto or a number of processes, not {self.data.workers!r}"
@@ -222,9 +240,10 @@ def _coerce(text: str, annotation: Any) -> Any:
         return annotation(text)
     if str(annotation).startswith("tuple[str"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    if str(annotation).startswith("tuple[int, ...]") and not text.startswith(("(", "[")):
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        if not all(word.isdecimal() for word in words):
+            raise ValueError("expected whole numbers, such as 1,12")
+        return tuple(map(int, words))
     value = ast.literal_eval(text)
-    if str(annotation).startswith("tuple[int"):
-        value = (value,) if isinstance(value, int) else tuple(value)
-        if not all(type(item) is int for item in value):
-            raise ValueError("expected whole numbers")
     return tuple(value) if isinstance(value, list) else value

@@ -140,16 +140,21 @@ class DataSets:
         Raises:
             ConfigError: for a data set that has neither.
         """
-        splits, fold = source.split_sizes(self.folder(dataset)), self.config.fold
-        if "part1" in splits:
-            return folds.part_split(folds.test_part(fold)) if test else folds.train_splits(fold)
-        name = "test" if test else "train"
-        if name not in splits:
+        found = self._splits_of_fold(dataset, test=test)
+        if found is None:
+            splits, name = source.split_sizes(self.folder(dataset)), "test" if test else "train"
             raise ConfigError(
                 f"data set {dataset!r} has no split {name!r} and no published parts to"
                 f" {name} on; it has {', '.join(sorted(splits))}"
             )
-        return name
+        return found
+
+    def _splits_of_fold(self, dataset: str, *, test: bool) -> str | None:
+        splits, fold = source.split_sizes(self.folder(dataset)), self.config.fold
+        if "part1" in splits:
+            return folds.part_split(folds.test_part(fold)) if test else folds.train_splits(fold)
+        name = "test" if test else "train"
+        return name if name in splits else None
 
     def uncoded_splits(self, dataset: str) -> list[str]:
         """Returns the splits of the fold's training people that hold frames without labels."""
@@ -193,19 +198,19 @@ class DataSets:
 
     def to_test(self, dataset: str, split: str) -> DataSlice:
         """Returns records that exports are scored on."""
+        self._check_splits(dataset, split)
         return DataSlice(dataset, self.folder(dataset), split)
 
     @functools.cached_property
     def tested(self) -> frozenset[Person]:
         """Everybody on whom an export of this experiment is scored, in data sets that are there."""
-        # Identity sets are scored on their pairs and not on a split of their own.
-        sections = [section for section in self.config.sections() if not hasattr(section, "pairs")]
-        names = {section.dataset for section in sections if hasattr(section, "dataset")}
-        return frozenset(
-            person
-            for name in self._there(names | {self.config.identity.pairs})
-            for person in self._people(name, self.split_of_fold(name, test=True))
-        )
+        pairs = {s.pairs for s in self.config.sections() if hasattr(s, "pairs")}
+        found: set[Person] = set()
+        for name in self._there(self._scored_sets() | pairs):
+            # What has no split to test on is scored on nobody; a training that wants it says so.
+            if self._splits_of_fold(name, test=True):
+                found.update(self._people(name, self.split_of_fold(name, test=True)))
+        return frozenset(found)
 
     @functools.cached_property
     def kept_apart(self) -> frozenset[Person]:
@@ -213,18 +218,46 @@ class DataSets:
         if not self.config.eval.validation_subjects:
             return frozenset()
         found: set[Person] = set()
-        for name in self._there({self.config.data.dataset, self.config.disfa.dataset}):
+        for name in self._there(self._sets_to_choose_by()):
+            if not self._splits_of_fold(name, test=False):
+                continue
             told, people = self.describe(name), self._candidates(name)
             if self.config.eval.validation_subjects < len(people):
                 chosen = self._chosen(people)
                 found |= {Person(told.builder, told.kind, subject) for subject in chosen}
         return frozenset(found)
 
-    def _there(self, names: set[str]) -> Iterator[str]:
-        """Data sets that lie here, and the AU data set where it can be made here."""
+    def _scored_sets(self) -> set[str]:
+        """Data sets of all sections; identity sets are scored on their pairs and not on themselves."""
+        sections = [section for section in self.config.sections() if not hasattr(section, "pairs")]
+        return {section.dataset for section in sections if hasattr(section, "dataset")}
+
+    def _sets_to_choose_by(self) -> set[str]:
+        """Data sets of trainings with labels: those that choose a state by people kept apart."""
+        from experiments.trainings import TRAININGS
+
+        labeled = [training for training in TRAININGS.values() if training.feed.labels]
+        sections = [self.config.section(training.section) for training in labeled]
+        return {getattr(section, "dataset", self.config.data.dataset) for section in sections}
+
+    def _make_what_is_read(self) -> None:
+        """Makes what the methods read and needs no original files: who is tested must not depend on when."""
+        from experiments.trainings import TRAININGS, ordered
+
+        names = {self.config.data.dataset}
+        for training in ordered(self.config.methods):
+            section = self.config.section(TRAININGS[training].section)
+            names |= {
+                getattr(section, key) for key in ("dataset", "pairs") if hasattr(section, key)
+            }
         for name in sorted(names):
-            if name == self.config.data.dataset and can_make(name):
+            if can_make(name):
                 self.folder(name)
+
+    def _there(self, names: set[str]) -> Iterator[str]:
+        """Data sets that lie here."""
+        self._make_what_is_read()
+        for name in sorted(names):
             try:
                 source.dataset_folder(self.data_dir, name)
             except source.MissingDataset:
@@ -246,7 +279,16 @@ class DataSets:
         order = np.random.default_rng([self.config.seed, wanted]).permutation(len(people))
         return tuple(sorted(people[k] for k in order[:wanted]))
 
+    def _check_splits(self, dataset: str, split: str) -> None:
+        there = source.split_sizes(self.folder(dataset))
+        missing = [name for name in split.split("+") if name not in there]
+        if missing:
+            raise ConfigError(
+                f"data set {dataset!r} has no split {missing[0]!r}; it has {', '.join(sorted(there))}"
+            )
+
     def _without(self, dataset: str, split: str, barred: frozenset[Person]) -> DataSlice:
+        self._check_splits(dataset, split)
         people = self._people(dataset, split)
         left_out = tuple(person.subject for person in people if person in barred)
         if len(left_out) == len(people):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from experiments.config import ConfigError
 from experiments.datasets import DataSlice, Slices
 from experiments.job import Job
 from piapdf_jax.data import source
@@ -44,7 +45,11 @@ def _coded_and_uncoded(job: Job) -> Slices:
 
 def _portraits(job: Job) -> Slices:
     train = job.datasets.to_train(job.dataset, "train", strangers=True)
-    return Slices(train, job.datasets.to_test(job.section.pairs, "test"))
+    test = job.datasets.to_test(job.section.pairs, "test")
+    if "pairs" not in source.metadata(test.folder):
+        key = f"{job.training.section}.pairs={job.section.pairs}"
+        raise ConfigError(f"{key} names a data set without pairs of pictures to tell apart")
+    return Slices(train, test)
 
 
 def _with_pools(job: Job) -> Slices:

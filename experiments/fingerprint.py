@@ -4,15 +4,18 @@ import ast
 import dataclasses
 import functools
 import importlib.util
+import inspect
 import os
 import pathlib
 import site
+import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 
+import piapdf_jax
 from experiments.job import Job
 from experiments.sections import TrainSection
 from piapdf_jax.data import source
@@ -25,8 +28,14 @@ _NOT_FOLLOWED = ("experiments", "data_builders")
 #: What makes an update of a batch, whatever the training.
 _EVERY_TRAINING = ("piapdf_jax.runtime.step",)
 #: What a choice by people kept apart rests on.
-_CHOICE = ("piapdf_jax.metrics", "piapdf_jax.runtime.evaluate", "piapdf_jax.data.evaluation")
-#: Keys of sections that say which data are read; the data themselves stand beside the settings.
+_CHOICE = (
+    "piapdf_jax.metrics",
+    "piapdf_jax.runtime.best",
+    "piapdf_jax.runtime.evaluate",
+    "piapdf_jax.data.evaluation",
+)
+#: Keys of our own sections that say which data are read; the data themselves stand beside the settings.
+_STDLIB = sys.stdlib_module_names
 _DATA_KEYS = ("dataset", "pairs", "seed", "units", "start", "disfa_fraction")
 
 
@@ -73,7 +82,7 @@ def settings(job: Job) -> dict[str, Any]:
     }
     if feed.labels:
         told["units"] = job.units
-    if stage.get("num_maps"):
+    if feed.maps or stage.get("num_maps"):
         told["maps"] = job.maps
     if job.slices.validation is not None:
         told["validation"] = {
@@ -91,7 +100,7 @@ def stage_fields(stage: Any) -> dict[str, Any]:
     """
     if not dataclasses.is_dataclass(stage) or isinstance(stage, type):
         raise TypeError(f"stage {type(stage).__name__} must be a dataclass, whose fields decide it")
-    found: dict[str, Any] = {"kind": type(stage).__name__}
+    found: dict[str, Any] = {"class": type(stage).__name__}
     for field in dataclasses.fields(stage):
         value: Any = getattr(stage, field.name)
         if field.name == "model":
@@ -102,10 +111,17 @@ def stage_fields(stage: Any) -> dict[str, Any]:
 
 def _section_fields(section: Any, stage: dict[str, Any]) -> dict[str, Any]:
     """What a section says that does not stand in the stage already."""
-    common = {field.name for field in dataclasses.fields(TrainSection)}
-    skip = {*common, *_DATA_KEYS, *stage}
-    skip |= {name for value in stage.values() if isinstance(value, dict) for name in value}
-    return {name: value for name, value in dataclasses.asdict(section).items() if name not in skip}
+    skip = {field.name for field in dataclasses.fields(TrainSection)}
+    ours = [cls for cls in type(section).__mro__ if cls.__module__ == TrainSection.__module__]
+    skip |= {name for cls in ours for name in _DATA_KEYS if name in cls.__annotations__}
+    inner = [value for value in stage.values() if isinstance(value, dict)]
+    # The same name with another value is another thing.
+    stands = [(name, value) for told in (stage, *inner) for name, value in told.items()]
+    return {
+        name: value
+        for name, value in dataclasses.asdict(section).items()
+        if name not in skip and (name, value) not in stands
+    }
 
 
 def _is_instance(value: Any) -> bool:
@@ -119,19 +135,28 @@ def numerics() -> dict[str, Any]:
         "default_matmul_precision",
         "default_prng_impl",
         "threefry_partitionable",
+        "random_seed_offset",
     )
-    return {name: getattr(jax.config, f"jax_{name}") for name in names}
+    return {name: getattr(jax.config, f"jax_{name}", None) for name in names}
 
 
 def _start_modules(job: Job) -> list[str]:
     """The modules that a training starts from: its stage, its stream, the update, what was made outside."""
     feed, training = job.training.feed, job.training
     made_by = (training.stage, training.depends_on, feed.slices, feed.stream)
-    names = [type(job.stage).__module__, type(job.stream()).__module__, *_EVERY_TRAINING]
-    names += [made.__module__ for made in made_by]
+    names = [_module_of(made) for made in made_by]
+    names = [name for name in names if _followed(name)]
+    names += [type(job.stage).__module__, type(job.stream()).__module__, *_EVERY_TRAINING]
     if job.slices.validation is not None:
         names += _CHOICE
-    return [name for name in dict.fromkeys(names) if _followed(name)]
+    return [name for name in dict.fromkeys(names) if name.partition(".")[0] not in _STDLIB]
+
+
+def _module_of(function: Any) -> str:
+    """Where a function stands that may be bound to arguments or wrapped."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.unwrap(function).__module__
 
 
 def source_digests(modules: Iterable[str]) -> dict[str, str]:
@@ -153,7 +178,7 @@ def source_digests(modules: Iterable[str]) -> dict[str, str]:
         name = waiting.pop()
         top = name.partition(".")[0]
         # Asked of the top alone: to look below it Python would import it.
-        if name in found or not (top in own or _is_outside_of_packages(top)):
+        if not name or name in found or not (top in own or _is_outside_of_packages(top)):
             continue
         path = _path_of(name)
         if path is None:
@@ -161,6 +186,8 @@ def source_digests(modules: Iterable[str]) -> dict[str, str]:
         state = path.stat()
         digest, imports = _read(path, name, state.st_mtime_ns, state.st_size)
         found[name] = digest
+        # Importing a module runs the packages that it lies in.
+        waiting.append(name.rpartition(".")[0])
         waiting += [other for other in imports if _followed(other)]
     return dict(sorted(found.items()))
 
@@ -228,4 +255,8 @@ def _imported(tree: ast.AST, name: str, is_package: bool) -> Iterator[str]:
                 above = parts[: len(parts) - node.level + is_package]
                 base = ".".join(filter(None, (*above, base)))
             yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            for alias in node.names:
+                yield f"{base}.{alias.name}"
+                # Names that this package loads when they are first used.
+                if base == piapdf_jax.__name__ and alias.name in piapdf_jax._HOMES:
+                    yield piapdf_jax._HOMES[alias.name]

@@ -90,6 +90,9 @@ class Pipeline:
         self.job, self.fingerprint = self.catalog.job, self.catalog.fingerprint
         self.digest, self.exported = self.catalog.digest, self.catalog.exported
         self.stages = stages or ordered(config.methods)
+        unasked = sorted(set(self.stages) - set(ordered(config.methods)))
+        if unasked:
+            raise ConfigError(f"--stages={unasked[0]}: no method of {config.methods} trains that")
         self.mesh = mesh.data_mesh()
         self.running = loop.Running(
             log_every=config.run.log_every,
@@ -110,6 +113,11 @@ class Pipeline:
         self._write("versions.json", json.dumps(versions(), indent=2))
         wanted = [name for name in ordered(self.config.methods) if name in self.stages]
         self._check(wanted)
+        unused = sorted(set(self.catalog.accept_stale) - set(wanted))
+        if unused:
+            log.warning(
+                "--accept_stale names %s, which this run neither trains nor scores", unused[0]
+            )
         if not self.running.tensorboard:
             log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
         results: dict[str, Any] = {
@@ -169,7 +177,9 @@ class Pipeline:
             path = self._fit(job, digest, folder)
         else:
             log.info("%s: export %s is there, not trained again", TRAININGS[name].title, digest)
-        self._write(f"{name}/{digest}/export.json", (path / "export.json").read_text("utf-8"))
+        told = json.loads((path / "export.json").read_text("utf-8"))
+        stale = {"stale": self.catalog.stale[name]} if name in self.catalog.stale else {}
+        self._write(f"{name}/{digest}/export.json", json.dumps(told | stale, indent=1))
         return self.catalog.read(name, path)
 
     def _fit(self, job: Job, digest: str, folder: pathlib.Path) -> pathlib.Path:
@@ -222,8 +232,7 @@ class Pipeline:
     def _validation(self, job: Job) -> Validation | None:
         if job.slices.validation is None:
             return None
-        score = scoring.mean_f1(job, self._tools(job))
-        return Validation(self.config.eval.validate_every, score)
+        return job.validation(scoring.mean_f1(job, self._tools(job)))
 
     def _tools(self, job: Job) -> scoring.Tools:
         return scoring.Tools(

@@ -187,7 +187,7 @@ def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
         batches = evaluation_batches(records, reading)
         result = evaluate(job.stage.predict, exported, batches, mesh=tools.mesh)
         assert result.au_probs is not None
-        return float(100 * np.nanmean(metrics.f1(result.au_probs, labels)))
+        return metrics.mean_f1(result.au_probs, labels)
 
     return score
 

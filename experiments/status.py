@@ -78,8 +78,9 @@ def _one(name: str, folder: pathlib.Path) -> Standing:
     saved = [int(path.name) for path in folder.glob("checkpoints/*") if path.name.isdigit()]
     done = (folder / "export.json").is_file()
     if done and not row:  # another run has trained it
-        report = json.loads((folder / "export.json").read_text("utf-8"))["report"]
-        return Standing(name, "done", report["steps"], report["steps"], report["metrics_end"])
+        told = json.loads((folder / "export.json").read_text("utf-8"))
+        report, state = told["report"], "done, stale sources" if "stale" in told else "done"
+        return Standing(name, state, report["steps"], report["steps"], report["metrics_end"])
     settings = json.loads((folder / "fingerprint.json").read_text("utf-8"))["settings"]
     images = (settings["steps"] - row.get("step", 0)) * settings["batch_size"]
     rate = row.get("images_per_second")
@@ -110,7 +111,7 @@ def table(found: list[Standing], title: str) -> Table:
 def _cells(one: Standing) -> list[str]:
     row = one.row
     step = f"{one.step}/{one.steps}" if one.steps else ""
-    if one.checkpoint is not None and one.state != "done":
+    if one.checkpoint is not None and not one.state.startswith("done"):
         step += f" (saved {one.checkpoint})"
     skipped = sum(n for name, n in row.items() if name.endswith("skipped"))
     counts = [row.get(f"count_{sign}") for sign in ("positive", "negative", "zero")]
@@ -124,7 +125,7 @@ def _cells(one: Standing) -> list[str]:
         _number(row.get("peak_memory_gib"), "{:.1f} GiB"),
         str(skipped) if row else "",
         feedback,
-        *(["", ""] if one.state == "done" else [_ago(one.age), _span(one.left)]),
+        *(["", ""] if one.state.startswith("done") else [_ago(one.age), _span(one.left)]),
     ]
 
 

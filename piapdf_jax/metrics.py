@@ -60,6 +60,11 @@ def f1(probs: np.ndarray, labels: np.ndarray, *, threshold: float = 0.5) -> np.n
     return _per_au(score, probs, labels)
 
 
+def mean_f1(probs: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the plain mean of ``f1`` over AUs in percent, those without a known cell left out; nan without any."""
+    return float(100 * np.nanmean(f1(probs, labels)))
+
+
 def always_yes_f1(labels: np.ndarray) -> np.ndarray:
     """F1 per AU of saying "present" for every frame: 2 r / (1 + r) at base rate r; as ``f1``."""
     return f1(np.ones(np.shape(labels)), labels)

@@ -126,9 +126,8 @@ def _start_worker(modules: tuple[str, ...], index: int, count: int) -> None:
     import cv2
     import jax
 
-    for module in modules:
-        importlib.import_module(module)
-
-    # Each worker has one core to itself, and none may take a device.
+    # Each worker has one core to itself, and none may take a device, not even while a module loads.
     cv2.setNumThreads(1)
     jax.config.update("jax_platforms", "cpu")
+    for module in modules:
+        importlib.import_module(module)

@@ -126,17 +126,21 @@ def find_stale(
         fingerprint: all that decides its numbers; ``sources`` by name among it.
 
     Returns:
-        Its digest and the names of the sources that differ, or None.
+        Its digest and the names of the sources that differ, or None. What cannot be read as an export
+        is none.
     """
     wanted = json.loads(json.dumps(fingerprint))
     sources, found = wanted.pop("sources"), []
     for path in _folder(runs_dir, training, "*").parent.glob("[!.]*/export.json"):
-        info = json.loads(path.read_text(encoding="utf-8"))
-        theirs = dict(info.get("fingerprint", {}))
-        others = theirs.pop("sources", {})
+        try:
+            theirs = dict(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
+            others = dict(theirs.pop("sources"))
+        except (ValueError, TypeError, KeyError):
+            continue
         if theirs == wanted:
             names = sorted(n for n in {*sources, *others} if sources.get(n) != others.get(n))
-            found.append((path.stat().st_mtime_ns, info["digest"], names))
+            # The folder's name, not what a file in it says.
+            found.append((path.stat().st_mtime_ns, path.parent.name, names))
     return max(found)[1:] if found else None
 
 

@@ -49,6 +49,10 @@ def test_model_preset_replaces_the_section_and_the_image_size():
         ("pi.binarise=true", "pi", "binarise", True),
         ("model.unet_widths=(8, 16)", "model", "unet_widths", (8, 16)),
         ("piap.steps=7", "piap", "steps", 7),
+        ("pi.units=1, 12", "pi", "units", (1, 12)),
+        ("pi.units=12", "pi", "units", (12,)),
+        ("disfa.units=(1, 2)", "disfa", "units", (1, 2)),
+        ("disfa.units=", "disfa", "units", ()),
     ],
 )
 def test_settings_take_the_type_of_their_field(setting, section, field, value):
@@ -84,6 +88,20 @@ def test_methods_are_a_list():
         ("demo", ["pi.binarise=perhaps"], "true or false"),
         ("demo", ["fold=4"], "1, 2 or 3"),
         ("demo", ["piap.au=0.9"], "sum"),
+        ("demo", ["eval.validation_subjects=-1"], "eval.validation_subjects=-1 must be at least 0"),
+        ("demo", ["eval.validate_every=0"], "eval.validate_every=0 must be at least 1"),
+        ("demo", ["eval.batch_size=0"], "eval.batch_size=0 must be at least 1"),
+        ("demo", ["baseline.steps=0"], "baseline.steps=0 must be at least 1"),
+        ("demo", ["seed=-1"], "seed=-1 must be at least 0"),
+        ("demo", ["pi1.seed=-1"], "pi1.seed=-1 must be at least 0"),
+        ("demo", ["baseline.clip_norm=inf"], "baseline.clip_norm=inf must be a finite number"),
+        ("demo", ["pi.units="], "pi.units must name"),
+        ("demo", ["data.units=1,1"], "names a unit twice"),
+        ("demo", ["data.units=one"], "whole numbers, such as 1,12"),
+        ("demo", ["data.units=3"], "records hold no AU"),
+        ("demo", ["disfa.units=99"], "disfa.units: records hold no AU"),
+        ("demo", ["data.workers=auto4"], "data.workers must be auto or a number"),
+        ("demo", ["data.workers=-1"], "data.workers must be auto or a number"),
     ],
 )
 def test_mistakes_name_what_was_meant(name, settings, told):
@@ -110,6 +128,7 @@ def test_every_method_ends_in_its_row_and_lists_what_it_takes():
             "python -m data_builders.prepare bp4d --data_dir=",
         ),
         (["--config=demo", "--stages=pi9"], "unknown stage 'pi9'"),
+        (["--config=demo", "--stages=disfa"], "--stages=disfa: no method of"),
     ],
 )
 def test_launcher_errors_are_one_line(tmp_path, arguments, told):

@@ -1,5 +1,7 @@
 """A digest knows what a training reads, and nothing else: settings, data, sources, numerics of the process."""
 
+import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -13,6 +15,7 @@ import pytest
 from experiments import config as configs
 from experiments import fingerprint
 from experiments.pipeline import Pipeline
+from experiments.sections import TrainSection
 from experiments.trainings import TRAININGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -76,6 +79,7 @@ def before(small_data, tmp_path_factory):
         ("identity.seed=4", {"identity"}),
         ("fold=2", LABELED),
         ("identity.margin=0.1", {"identity"}),
+        ("identity.arcface=false", {"identity"}),
         ("baseline.learning_rate=0.5", {"baseline"}),
         ("piap.steps=7", {"piap"}),
         ("piap.accumulate=2", {"piap"}),
@@ -108,6 +112,7 @@ def test_people_kept_apart_change_a_stand_in_by_who_is_read_alone(small_data, tm
         ("jax_enable_x64", True),
         ("jax_default_matmul_precision", "highest"),
         ("jax_default_prng_impl", "rbg"),
+        ("jax_random_seed_offset", 3),
     ],
 )
 def test_numerics_of_the_process_enter_everywhere(small_data, tmp_path, before, name, value):
@@ -151,6 +156,8 @@ EDITS = {
         "piapdf_jax/feedback.py", "import optax", "import optax  # as ever", set()),
     "a docstring": (
         "piapdf_jax/records.py", '"""One record on disk', '"""A record on disk', set()),
+    "the best state": (
+        "piapdf_jax/runtime/best.py", "score > self.score", "score >= self.score", set()),
     "the progress bar": (
         "piapdf_jax/runtime/writers.py", "import math", "import math\nDOTS = 3", set()),
     "a table": (
@@ -210,7 +217,7 @@ def test_an_edit_makes_stale_what_imports_it_and_nothing_else(small_data, tmp_pa
 
 def test_metrics_decide_where_people_kept_apart_choose(small_data, tmp_path):
     found = edited(small_data, tmp_path, "eval.validation_subjects=1")
-    assert found["metrics"] == LABELED
+    assert found["metrics"] == found["the best state"] == LABELED
     assert found["a table"] == found["a comment"] == set()
 
 
@@ -237,6 +244,67 @@ def test_the_import_closure_leaves_out_other_peoples_packages_and_registries():
     assert {"piapdf_jax.feedback", "piapdf_jax.losses", "piapdf_jax.models.decoder"} <= set(found)
     assert "piapdf_jax.models.presets" not in found
     assert all(name.split(".")[0] == "piapdf_jax" for name in found)
+
+
+@pytest.fixture
+def modules(tmp_path, monkeypatch):
+    """A function that writes modules into a folder on Python's path."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    fingerprint._path_of.cache_clear()
+    fingerprint._is_outside_of_packages.cache_clear()
+
+    def write(**texts):
+        for name, text in texts.items():
+            path = tmp_path / f"{name.replace('__in__', '/')}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("from piapdf_jax import au_loss", "piapdf_jax.losses"),
+        ("import piapdf_jax.models.decoder as d", "piapdf_jax.models.decoder"),
+        ("def f():\n    from piapdf_jax.models import decoder", "piapdf_jax.models.decoder"),
+        ("from outer_one import inner", "outer_one.inner"),
+        ("from outer_one import *", "outer_one"),
+        ("import outer_one.inner", "outer_one"),
+    ],
+)
+def test_the_import_closure_follows_every_form_of_import(modules, line, found):
+    modules(outer_one__in____init__="", outer_one__in__inner="X = 1", start_one=line)
+    assert found in fingerprint.source_digests(["start_one"])
+
+
+def test_a_package_that_a_start_lies_in_is_among_the_sources(modules):
+    modules(outer_two__in____init__="", outer_two__in__inner="from . import other")
+    modules(outer_two__in__other="import json, numpy")
+    assert set(fingerprint.source_digests(["outer_two.inner"])) == {
+        "outer_two", "outer_two.inner", "outer_two.other"
+    }  # fmt: skip
+
+
+def test_functions_bound_to_arguments_are_found_where_they_stand():
+    bound = functools.partial(functools.partial(decided, 1), 2)
+    assert fingerprint._module_of(bound) == decided.__module__
+
+
+def test_keys_of_a_section_count_unless_the_stage_says_the_same():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Section(TrainSection):
+        kind: str = "a"
+        start: int = 1
+        width: int = 3
+        gamma: float = 2.0
+
+    told = {"class": "X", "gamma": 2.0, "model": {"width": 4}}
+    found = fingerprint._section_fields(Section(steps=1), told)
+    assert found == {"kind": "a", "start": 1, "width": 3}
+    own = fingerprint._section_fields(configs.load("demo").df, {})
+    assert not {"start", "disfa_fraction", "steps", "learning_rate"} & set(own)
+    assert {"relabel_fraction", "student_learning_rate", "variant"} <= set(own)
 
 
 def test_a_stage_that_is_no_dataclass_is_refused():

@@ -132,6 +132,36 @@ def test_an_exact_export_goes_before_a_stale_one(trained, small_data):
     assert made.catalog.stale == {}
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"fingerprint": null}', '{"a":'])
+def test_what_is_no_export_is_not_taken(trained, edited, small_data, tmp_path, text):
+    runs, old = tmp_path / "runs", digests(trained[1])["pi1"]
+    shutil.copytree(trained[0] / "exports" / "pi1", runs / "exports" / "pi1")
+    broken = runs / "exports" / "pi1" / ("f" * 16)
+    broken.mkdir()
+    (broken / "export.json").write_text(text)
+    assert pipeline(small_data, runs, accept=("pi1",)).digest("pi1") == old
+
+
+def test_the_folder_names_an_export_and_no_file_in_it(trained, edited, small_data, tmp_path):
+    runs, old = tmp_path / "runs", digests(trained[1])["pi1"]
+    shutil.copytree(trained[0] / "exports" / "pi1", runs / "exports" / "pi1")
+    path = runs / "exports" / "pi1" / old / "export.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "digest": "../../elsewhere"}))
+    assert pipeline(small_data, runs, accept=("pi1",)).digest("pi1") == old
+
+
+def test_why_nothing_is_taken_is_told(trained, edited, small_data, tmp_path, caplog):
+    runs = tmp_path / "runs"
+    shutil.copytree(trained[0], runs)
+    with caplog.at_level("WARNING", logger="piapdf"):
+        pipeline(small_data, runs, accept=("piap",)).digest("piap")
+    (told,) = [r.getMessage() for r in caplog.records if "accept_stale" in r.getMessage()]
+    assert told == (
+        "piap: --accept_stale finds no export of these settings, data and of pi2, identity as"
+        " they are now"
+    )
+
+
 def test_an_unknown_training_is_named(small_data, tmp_path):
     with pytest.raises(configs.ConfigError, match="unknown training in --accept_stale: 'pi7'"):
         pipeline(small_data, tmp_path, accept=("pi7",))
