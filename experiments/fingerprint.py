@@ -34,8 +34,8 @@ _CHOICE = (
     "piapdf_jax.runtime.evaluate",
     "piapdf_jax.data.evaluation",
 )
-#: Keys of our own sections that say which data are read; the data themselves stand beside the settings.
 _STDLIB = sys.stdlib_module_names
+#: Keys of our own sections that say which data are read; the data themselves stand beside the settings.
 _DATA_KEYS = ("dataset", "pairs", "seed", "units", "start", "disfa_fraction")
 
 

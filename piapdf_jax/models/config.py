@@ -83,12 +83,14 @@ class ModelConfig:
         return self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
 
 
-_COMMON = ("convention", "bn_momentum", "mean", "std", "compute_dtype")
+_NORM = ("convention", "bn_momentum")
+_INPUT = ("mean", "std", "compute_dtype")
 #: Fields of ``ModelConfig`` that decide what a part is and does.
 PART_FIELDS = {
-    "generator": (*_COMMON, "unet_widths", "unet_blocks", "unet_stem_stride", "pi_prior"),
+    "generator": (*_NORM, *_INPUT, "unet_widths", "unet_blocks", "unet_stem_stride", "pi_prior"),
     "encoder": (
-        *_COMMON,
+        *_NORM,
+        *_INPUT,
         "pretrained_sha256",
         "width",
         "depth",
@@ -98,7 +100,7 @@ PART_FIELDS = {
         "stochastic_depth",
     ),
     "head": ("dropout",),
-    "decoder": (*_COMMON, "decoder_widths", "decoder_stride", "pi_prior"),
+    "decoder": (*_NORM, "decoder_widths", "decoder_stride", "pi_prior"),
 }
 
 

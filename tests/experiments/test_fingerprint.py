@@ -55,6 +55,7 @@ def before(small_data, tmp_path_factory):
     [
         ("eval.batch_size=7", set()),
         ("eval.validate_every=7", set()),
+        ("eval.truth=/nowhere/truth.npz", set()),
         ("run.log_every=3", set()),
         ("run.checkpoint_every=3", set()),
         ("run.max_skipped=3", set()),

@@ -1,10 +1,12 @@
 """What a training reads and what decides it: people of the fold, order of the seed, digest."""
 
+import types
+
 import pytest
 
 from experiments import config as configs
 from experiments.pipeline import Pipeline
-from piapdf_jax.data import frames
+from piapdf_jax.data import frames, prefetch
 from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.data.frames import Reading
 from piapdf_jax.folds import BP4D_PARTS
@@ -83,3 +85,27 @@ def test_training_reads_augmented_frames_in_the_order_of_its_seed_and_scoring_pl
     job = pipeline.job("baseline")
     trained, scored = (job.reading(training=t) for t in (True, False))
     assert trained.augment == loaded.data.augment and scored.augment is None and trained.seed == 9
+
+
+def test_the_launcher_asks_how_many_processes_read_and_tells_why_they_are_few(
+    small_data, tmp_path, monkeypatch, caplog
+):
+    def workers(setting):
+        loaded = configs.load("demo", [*NANO, "methods=df", "df.batch_size=8", setting])
+        pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="w")
+        return pipeline._workers(pipeline.job("df").stream())
+
+    free = 2**20 * 4
+    monkeypatch.setattr(prefetch, "_cores", lambda: 16)
+    monkeypatch.setattr(
+        prefetch.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=free)
+    )
+    with caplog.at_level("WARNING", logger="piapdf"):
+        # Labeled and unlabeled: 2 x 8 images of 64 x 64 x 3 bytes, 12 labels and a row each.
+        size = 2 * 8 * (64 * 64 * 3 + 4 * 12 + 4 + 4)
+        assert workers("data.workers=auto") == free // (7 * size) == 3
+        (told,) = [record.getMessage() for record in caplog.records]
+        assert told.startswith("data.workers=auto: 3 instead of 8 processes read")
+        caplog.clear()
+        assert (workers("data.workers=5"), workers("data.workers=0")) == (5, 0)
+        assert not caplog.records

@@ -3,16 +3,20 @@
 People are told by the published parts, and by what the records themselves say; nothing trains here.
 """
 
+import ast
 import dataclasses
 import functools
 import json
+import pathlib
 import shutil
 from unittest import mock
 
 import pytest
 
 from experiments import config as configs
+from experiments import datasets, trainings
 from experiments.pipeline import Pipeline
+from experiments.sections import TrainSection
 from piapdf_jax.folds import BP4D_PARTS, DISFA_PARTS
 
 SETTINGS = [
@@ -273,3 +277,48 @@ def test_where_nobody_is_left_the_data_set_and_the_reason_are_named(data):
     )
     with pytest.raises(configs.ConfigError, match="leaves nobody of the 2 people"):
         _ = pipeline.job("baseline").slices
+
+
+def test_a_plugins_data_set_is_kept_apart_and_its_pairs_are_tested(data, monkeypatch):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Pairs(TrainSection):
+        dataset: str = "synthetic_faces/small_webface"
+        pairs: str = "synthetic_faces/small_pairs"
+
+    own = dataclasses.make_dataclass(
+        "Own", [("dataset", str, "synthetic_faces/small_disfa")], bases=(TrainSection,),
+        frozen=True, kw_only=True,
+    )  # fmt: skip
+    baseline, identity = trainings.TRAININGS["baseline"], trainings.TRAININGS["identity"]
+    added = {
+        "mine": dataclasses.replace(baseline, name="mine", section="mine", settings=own(steps=2)),
+        "who": dataclasses.replace(identity, name="who", section="who", settings=Pairs(steps=2)),
+    }
+    for name, training in added.items():
+        monkeypatch.setitem(trainings.TRAININGS, name, training)
+        monkeypatch.setitem(trainings.METHODS, name, (name,))
+    pipeline = a_pipeline(
+        data,
+        "data.dataset=synthetic_faces/small_bp4d",
+        "disfa.dataset=synthetic_faces/small_bp4d",
+        "eval.validation_subjects=1",
+        "methods=mine",
+    )
+    slices = pipeline.job("mine").slices
+    (kept,) = people(slices.validation)
+    assert kept in to_train("disfa", 1) and kept not in people(slices.train)
+    # The pairs show the person 0000017 of the other set.
+    assert "0000017" not in people(pipeline.job("who").slices.train)
+
+
+def test_records_are_opened_in_one_room():
+    """Names that give records are called nowhere else, so nobody gets them without being asked who may."""
+    opened = {}
+    for path in pathlib.Path(datasets.__file__).parent.rglob("*.py"):
+        calls = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        ]
+        names = {getattr(call.func, "attr", getattr(call.func, "id", "")) for call in calls}
+        if found := names & {"Records", "SomePeople", "DataSlice", "as_data_source"}:
+            opened[path.name] = found
+    assert opened == {"datasets.py": {"Records", "SomePeople", "DataSlice"}}
