@@ -184,7 +184,7 @@ class Pipeline:
 
     def _fit(self, job: Job, digest: str, folder: pathlib.Path) -> pathlib.Path:
         """Trains, and writes the export; returns its folder."""
-        name, consumed = job.name, {other: self.digest(other) for other in job.depends_on}
+        name, consumed = job.name, self.fingerprint(job.name)["takes"]
         self._tell_of_others(name, folder)
         decided = json.dumps(self.fingerprint(name), indent=1)
         self._write(f"{name}/{digest}/fingerprint.json", decided)

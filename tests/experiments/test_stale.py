@@ -76,6 +76,9 @@ def test_named_trainings_are_taken_and_all_else_is_trained_on_them(
         "pi2": after["pi2"],
         "identity": before["identity"],
     }
+    path = runs / "exports" / "piap" / after["piap"] / "export.json"
+    takes = json.loads(path.read_text())["fingerprint"]["takes"]
+    assert takes == results["trainings"]["piap"]["consumed"]
     told = [r.getMessage() for r in caplog.records if "stale" in r.getMessage()]
     assert len(told) == 2
     for name, line in zip(("pi1", "identity"), sorted(told, reverse=True), strict=True):

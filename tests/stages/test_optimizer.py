@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from piapdf_jax.stages.base import OptimizerConfig
+from piapdf_jax.stages.base import OptimizerConfig, guarded_update, start
 
 
 def test_an_optimizer_decays_kernels_alone_clips_and_warms_up():
@@ -25,3 +26,22 @@ def test_an_optimizer_decays_kernels_alone_clips_and_warms_up():
     expected = [1 / 11, 6 / 11, 1.0, 0.5, 0.5 * (1 + np.cos(np.pi * 89 / 90))]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert isinstance(optimizer, optax.GradientTransformation)
+
+
+@pytest.mark.parametrize(
+    ("loss", "gradient", "moves"),
+    [(1.0, 2.0, True), (1.0, np.nan, False), (1.0, np.inf, False), (np.nan, 2.0, False)],
+)
+def test_a_step_without_a_finite_loss_and_gradient_changes_nothing(loss, gradient, moves):
+    optimizer = optax.sgd(0.5)
+    parts = {"head": ({"kernel": jnp.asarray([3.0, 4.0])}, {"mean": jnp.asarray(7.0)})}
+    state = start(parts, optimizer)
+    grads = {"head": {"kernel": jnp.asarray([1.0, gradient])}}
+    stats = {"head": {"mean": jnp.asarray(8.0)}}
+    new, metrics = guarded_update(optimizer, state, jnp.asarray(loss), grads, stats)
+    # 3 - 0.5 x 1 and 4 - 0.5 x 2.
+    kernel = [2.5, 3.0] if moves else [3.0, 4.0]
+    np.testing.assert_array_equal(new.params["head"]["kernel"], kernel)
+    assert float(new.batch_stats["head"]["mean"]) == (8.0 if moves else 7.0)
+    skipped = int(not moves)
+    assert (int(new.step), int(new.skipped), int(metrics["count_skipped"])) == (1, skipped, skipped)
