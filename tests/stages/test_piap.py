@@ -1,0 +1,76 @@
+"""Targets of L_PI: the generator's soft maps, or these cut at 0.5 where that is asked for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from piapdf_jax.batch import Batch
+from piapdf_jax.losses import LossWeights
+from piapdf_jax.models.generator import generator_apply
+from piapdf_jax.models.piap import init_part, network_apply
+from piapdf_jax.models.presets import MODELS
+from piapdf_jax.stages.base import OptimizerConfig
+from piapdf_jax.stages.discrete_feedback import FeedbackStage
+from piapdf_jax.stages.piap import PIAPStage
+
+NANO, SIZE, AUS, MAPS = MODELS["nano"], 32, 3, 5
+STEPS = OptimizerConfig(steps=10, learning_rate=1e-2)
+WEIGHTS = LossWeights(au=0.5, pi=0.5)
+SIZES = {"image_size": SIZE, "num_maps": MAPS}
+KEY = jax.random.key(0)
+
+
+def batch():
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.random((4, SIZE, SIZE, 3)), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, 2, (4, AUS)), jnp.float32)
+    maps = jnp.zeros((4, SIZE, SIZE), jnp.uint16)
+    return Batch(image, labels, maps, jnp.ones(4), jnp.arange(4))
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    part = lambda name, seed, **more: init_part(NANO, name, jax.random.key(seed), **more)  # noqa: E731
+    params, stats = part("generator", 2, **SIZES)
+    # Its maps start at 5 %: here whole maps lie on either side of 0.5.
+    params["maps"]["bias"] = jnp.linspace(0, 6, MAPS)
+    piap = {
+        "encoder": part("encoder", 0),
+        "head": part("head", 1, num_aus=AUS),
+        "decoder": part("decoder", 4, **SIZES),
+    }
+    return {"pi2": {"generator": (params, stats)}, "piap": piap}
+
+
+def soft_maps(inputs):
+    logits, _ = generator_apply(NANO, inputs["pi2"]["generator"], batch().image, mode="eval")
+    soft = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+    assert 0.1 < (soft >= 0.5).mean() < 0.9
+    return soft
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_pi_loss_is_that_against_the_maps_of_the_setting(inputs, cut):
+    stage = PIAPStage(
+        NANO, STEPS, WEIGHTS, num_aus=AUS, begin="piap", binarise=cut, **SIZES
+    )  # fmt: skip
+    state, frozen = stage.init(KEY, inputs)
+    parts = {name: (state.params[name], state.batch_stats[name]) for name in state.params}
+    prediction, _ = network_apply(NANO, parts, batch().image, mode="train", key=KEY)
+    z, soft = np.asarray(prediction.pi_logits, np.float64), soft_maps(inputs)
+    target = (soft >= 0.5).astype(np.float64) if cut else soft
+    expected = np.mean(np.logaddexp(0, z) - target * z)
+    _, metrics = stage.train_step(state, frozen, batch(), KEY)
+    np.testing.assert_allclose(metrics["pi_loss"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_feedback_compares_with_the_maps_of_the_setting(inputs, cut):
+    stage = FeedbackStage(
+        NANO, STEPS, STEPS, WEIGHTS, num_aus=AUS, begin="piap", binarise=cut, **SIZES
+    )
+    _, frozen = stage.init(KEY, inputs)
+    found = stage._targets(frozen, batch()).targets.pi_maps
+    soft = soft_maps(inputs)
+    np.testing.assert_allclose(found, soft >= 0.5 if cut else soft, atol=1e-5)
