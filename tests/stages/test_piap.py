@@ -29,7 +29,7 @@ def batch():
     return Batch(image, labels, maps, jnp.ones(4), jnp.arange(4))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def inputs():
     part = lambda name, seed, **more: init_part(NANO, name, jax.random.key(seed), **more)  # noqa: E731
     params, stats = part("generator", 2, **SIZES)
