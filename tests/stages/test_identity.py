@@ -86,3 +86,12 @@ def test_first_loss_without_arcface_is_the_cross_entropy_of_plain_products():
     _, vector, kernel = start()
     loss = first_loss(arcface=False, margin=1.0, scale=10.0)
     np.testing.assert_allclose(loss, cross_entropy(vector @ kernel), rtol=1e-4)
+
+
+def test_an_identity_vector_does_not_depend_on_the_other_pictures_of_its_batch():
+    stage = IdentityStage(MODEL, STEPS, SIZE, PEOPLE)
+    state, _ = stage.init(jax.random.key(0), {})
+    exported, images = stage.export(state), jnp.asarray(start()[0])
+    many, one = stage.predict(exported, images).vector, stage.predict(exported, images[:1]).vector
+    np.testing.assert_allclose(many[:1], one, rtol=1e-4, atol=1e-5)
+    assert np.abs(np.asarray(many[0] - many[1])).max() > 1e-6
