@@ -24,7 +24,7 @@ from piapdf_jax.models.decoder import decoder_apply
 from piapdf_jax.models.generator import generator_apply
 from piapdf_jax.models.piap import network_apply
 from piapdf_jax.models.prediction import frozen_targets
-from piapdf_jax.models.pretrained import carry
+from piapdf_jax.models.pretrained import carry, encoder_config
 
 #: Largest error in float32: of outputs, norm of the difference over the norm; of gradients, the same
 #: over all parameters together.
@@ -85,7 +85,7 @@ def parts_of(named: dict[str, np.ndarray], model: ModelConfig, dtype: Any = np.f
         if name in ("generator", "decoder"):
             parts[name] = tree(own)
             continue
-        parts[name], classifier = carry(own, "efficientnet_pytorch", model.encoder, dtype)
+        parts[name], classifier = carry(own, "efficientnet_pytorch", encoder_config(model), dtype)
         if name == "encoder":
             assert classifier is not None
             parts["head"] = ({"dense": dict(zip(("kernel", "bias"), classifier, strict=True))}, {})

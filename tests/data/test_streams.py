@@ -258,6 +258,17 @@ def test_evaluation_pads_and_marks_the_last_batch():
     np.testing.assert_array_equal(rows, np.arange(10))
 
 
+def test_scores_are_made_of_plain_frames_whatever_the_training_does_to_them():
+    moved = reading(augment=AugmentConfig())
+    for plain, found in zip(
+        evaluation.evaluation_batches(MemoryRecords(10), reading()),
+        evaluation.evaluation_batches(MemoryRecords(10), moved),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found.image, plain.image)
+        np.testing.assert_array_equal(found.pi_maps, plain.pi_maps)
+
+
 def test_broken_picture_names_its_shard():
     class Broken(MemoryRecords):
         def __getitem__(self, row):
