@@ -111,12 +111,11 @@ def _check_section(training: Training) -> None:
     for spelled in (name, section):
         if not spelled.isidentifier():
             raise ValueError(f"a training's name and section are letters and _, not {spelled!r}")
-    fields = dataclasses.fields(ExperimentConfig)
-    own = {field.name for field in fields if isinstance(field.default, TrainSection)}
-    if section in {field.name for field in fields} - own:
-        raise ValueError(f"{section!r} is a key of the configuration and no section of a training")
-    others = [t.settings for t in TRAININGS.values() if t.section == section and t.settings]
-    if training.settings is None and section not in own and not others:
-        raise ValueError(f"there is no section {section!r}: give training {name!r} its settings")
-    if training.settings is not None and (section in own or others):
+    fields = {field.name: field.default for field in dataclasses.fields(ExperimentConfig)}
+    plugins = [t.settings for t in TRAININGS.values() if t.section == section and t.settings]
+    if training.settings is not None and (section in fields or plugins):
         raise ValueError(f"there is a section {section!r} already")
+    if training.settings is None and not plugins and section not in fields:
+        raise ValueError(f"there is no section {section!r}: give training {name!r} its settings")
+    if training.settings is None and not (plugins or isinstance(fields[section], TrainSection)):
+        raise ValueError(f"{section!r} is a key of the configuration and no section of a training")

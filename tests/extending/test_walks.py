@@ -259,6 +259,8 @@ def test_a_section_of_a_plugin_hides_no_other():
     ):
         with pytest.raises(ValueError, match=said):
             register_training(dataclasses.replace(own, section=section))
+    with pytest.raises(ValueError, match="'eval' is a key of the configuration and no section"):
+        register_training(dataclasses.replace(own, section="eval", settings=None))
     with pytest.raises(ValueError, match="no section 'mine': give training 'mine' its settings"):
         register_training(dataclasses.replace(own, section="mine", settings=None))
     assert "mine" not in TRAININGS
