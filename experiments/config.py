@@ -62,6 +62,18 @@ class ExperimentConfig:
     #: Sections of trainings that plugins have registered, by name; their keys are top-level ones.
     plugins: tuple[tuple[str, TrainSection], ...] = ()
 
+    def _check_units(self) -> None:
+        """Refuses action units that no record holds, and those named twice."""
+        for key, units in (("data", self.data), ("pi", self.pi), ("disfa", self.disfa)):
+            try:
+                record_columns(units.units)
+            except ValueError as error:
+                raise ConfigError(f"{key}.units: {error}") from error
+            if len(set(units.units)) < len(units.units):
+                raise ConfigError(f"{key}.units={units.units} names a unit twice")
+        if not self.pi.units:
+            raise ConfigError("pi.units must name the units of the PI maps")
+
     def _check_numbers(self) -> None:
         """Refuses numbers that would only fail hours later."""
         lowest = {"seed": 0, "eval.validation_subjects": 0, "eval.validate_every": 1}
@@ -110,15 +122,7 @@ class ExperimentConfig:
                 f" {', '.join(known)}"
             )
         self._check_numbers()
-        for key, units in (("data", self.data), ("pi", self.pi), ("disfa", self.disfa)):
-            try:
-                record_columns(units.units)
-            except ValueError as error:
-                raise ConfigError(f"{key}.units: {error}") from error
-            if len(set(units.units)) < len(units.units):
-                raise ConfigError(f"{key}.units={units.units} names a unit twice")
-        if not self.pi.units:
-            raise ConfigError("pi.units must name the units of the PI maps")
+        self._check_units()
         if self.data.workers != "auto" and not self.data.workers.isdecimal():
             raise ConfigError(
                 f"data.workers must be auto or a number of processes, not {self.data.workers!r}"
