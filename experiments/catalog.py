@@ -83,7 +83,7 @@ class Catalog:
     def _accepted(self, name: str) -> str | None:
         found = exports.find_stale(self.runs, name, self.fingerprint(name))
         if found is None:
-            taken = {**self.fingerprint(name)["takes"]}
+            taken = self.fingerprint(name)["takes"]
             log.warning(
                 "%s: --accept_stale finds no export of these settings, data%s",
                 *(name, f" and of {', '.join(taken)} as they are now" if taken else ""),
@@ -97,14 +97,15 @@ class Catalog:
 
     def stale_rows(self, rows: list[str]) -> dict[str, Any]:
         """Accepted stale exports, and the rows that rest on each."""
-
-        def rests_on(training: str) -> set[str]:
-            return {training}.union(*map(rests_on, self.job(training).depends_on))
-
+        rests_on = {row: self.rests_on(METHODS[row][-1]) for row in rows}
         return {
-            name: {**told, "rows": [row for row in rows if name in rests_on(METHODS[row][-1])]}
+            name: {**told, "rows": [row for row in rows if name in rests_on[row]]}
             for name, told in self.stale.items()
         }
+
+    def rests_on(self, name: str) -> set[str]:
+        """Returns a training and all whose exports it is made of, one after another."""
+        return {name}.union(*map(self.rests_on, self.job(name).depends_on))
 
     def exported(self, name: str) -> Exported:
         """The parts of a finished training, read from disk.

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -113,11 +112,10 @@ class Pipeline:
         self._write("versions.json", json.dumps(versions(), indent=2))
         wanted = [name for name in ordered(self.config.methods) if name in self.stages]
         self._check(wanted)
-        unused = sorted(set(self.catalog.accept_stale) - set(wanted))
+        used = set().union(*map(self.catalog.rests_on, wanted))
+        unused = sorted(set(self.catalog.accept_stale) - used)
         if unused:
-            log.warning(
-                "--accept_stale names %s, which this run neither trains nor scores", unused[0]
-            )
+            log.warning("--accept_stale names %s, on which nothing of this run rests", unused[0])
         if not self.running.tensorboard:
             log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
         results: dict[str, Any] = {

@@ -165,6 +165,20 @@ def test_why_nothing_is_taken_is_told(trained, edited, small_data, tmp_path, cap
     )
 
 
+def test_a_name_on_which_nothing_rests_is_told_and_no_other(
+    trained, edited, small_data, tmp_path, caplog
+):
+    runs = tmp_path / "runs"
+    shutil.copytree(trained[0], runs)
+    accept, stages = ("identity", "pi1"), ("pi2",)
+    with caplog.at_level("WARNING", logger="piapdf"):
+        results = pipeline(small_data, runs, accept=accept, stages=stages).run()
+    # PI stage 1 is not among the stages, but its export is taken.
+    assert results["trainings"]["pi2"]["consumed"] == {"pi1": digests(trained[1])["pi1"]}
+    told = [r.getMessage() for r in caplog.records if "nothing of this run rests" in r.getMessage()]
+    assert told == ["--accept_stale names identity, on which nothing of this run rests"]
+
+
 def test_an_unknown_training_is_named(small_data, tmp_path):
     with pytest.raises(configs.ConfigError, match="unknown training in --accept_stale: 'pi7'"):
         pipeline(small_data, tmp_path, accept=("pi7",))
