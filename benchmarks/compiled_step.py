@@ -13,7 +13,8 @@ from piapdf_jax.batch import Batch, FeedbackBatch
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.runtime.mesh import DATA_AXIS, data_mesh, replicated
 from piapdf_jax.stages.base import OptimizerConfig
-from piapdf_jax.stages.discrete_feedback import FeedbackOptions, FeedbackStage
+from piapdf_jax.stages.discrete_feedback import FeedbackStage
+from piapdf_jax.stages.feedback_options import FeedbackOptions
 
 
 class Compiled(NamedTuple):
@@ -35,7 +36,7 @@ class Compiled(NamedTuple):
 
 
 def compile_step(
-    sizes: Sizes, images: int, *, in_phases: bool = True, estimator: str = "grad"
+    sizes: Sizes, images: int, *, in_parts: bool = True, estimator: str = "grad"
 ) -> list[Compiled]:
     """Compiles ``FeedbackStage.train_step`` over all devices, phase by phase in the order of its calls.
 
@@ -45,14 +46,14 @@ def compile_step(
     Args:
         sizes: of everything.
         images: labeled images a device, and as many unlabeled.
-        in_phases: False for the step as one function behind its targets.
+        in_parts: False for the step as one function.
         estimator: of the feedback.
 
     Returns:
         One entry a call.
     """
     mesh = data_mesh()
-    stage, state, frozen = _stage(sizes, in_phases, estimator)
+    stage, state, frozen = _stage(sizes, in_parts, estimator)
     whole, split = replicated(mesh), NamedSharding(mesh, PartitionSpec(DATA_AXIS))
     args = (
         _on(state, whole),
@@ -128,7 +129,7 @@ def _batch(sizes: Sizes, images: int) -> FeedbackBatch:
     return FeedbackBatch(batch, batch)
 
 
-def _stage(sizes: Sizes, in_phases: bool, estimator: str) -> tuple[FeedbackStage, Any, Any]:
+def _stage(sizes: Sizes, in_parts: bool, estimator: str) -> tuple[FeedbackStage, Any, Any]:
     """The stage with its start state and frozen parts."""
     steps = OptimizerConfig(steps=1000, learning_rate=1e-4)
     model, key = sizes.model, jax.random.key(0)
@@ -138,7 +139,7 @@ def _stage(sizes: Sizes, in_phases: bool, estimator: str) -> tuple[FeedbackStage
         num_aus=sizes.num_aus,
         begin="start",
         options=FeedbackOptions(estimator=estimator),
-        phases=in_phases,
+        compile="parts" if in_parts else "whole",
         **more,
     )
     encoder, decoder = init_part(model, "encoder", key), init_part(model, "decoder", key, **more)

@@ -13,7 +13,8 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.prediction import frozen_targets
 from piapdf_jax.stages.base import OptimizerConfig
-from piapdf_jax.stages.discrete_feedback import FeedbackOptions, FeedbackStage
+from piapdf_jax.stages.discrete_feedback import FeedbackStage
+from piapdf_jax.stages.feedback_options import FeedbackOptions
 
 
 def feedback_stage(case: Case, model: ModelConfig, optimizer: OptimizerConfig) -> FeedbackStage:
@@ -32,7 +33,7 @@ def feedback_stage(case: Case, model: ModelConfig, optimizer: OptimizerConfig) -
         num_maps=AUS,
         begin="baseline",
         options=FeedbackOptions(drop_rate=0.0, **way),
-        phases=case.way != "whole",
+        compile="whole" if case.way == "whole" else "parts",
     )
 
 

@@ -15,8 +15,8 @@ from benchmarks.worker import peak
 from piapdf_jax.runtime import allocator
 
 SIDE, BATCH = 256, 8
-#: ``df``: discrete feedback as one compiled function; ``df_phases``: in shared parts.
-STAGES = ("baseline", "pi1", "pi2", "piap", "df_phases", "df")
+#: ``df``: discrete feedback as one compiled function; ``df_parts``: in shared parts.
+STAGES = ("baseline", "pi1", "pi2", "piap", "df_parts", "df")
 
 
 def stage_and_batch(name: str, model: Any, side: int = SIDE, batch: int = BATCH) -> tuple[Any, Any]:
@@ -50,7 +50,7 @@ def stage_and_batch(name: str, model: Any, side: int = SIDE, batch: int = BATCH)
         return PIAPStage(model, steps, LossWeights(), **more), frames
     if name == "piap":
         return PIAPStage(model, steps, weights, **more), frames
-    more |= {"phases": name == "df_phases", "begin": "piap"}
+    more |= {"compile": "parts" if name == "df_parts" else "whole", "begin": "piap"}
     return FeedbackStage(model, steps, steps, weights, **more), FeedbackBatch(frames, frames)
 
 

@@ -51,7 +51,7 @@ def parts_table(found: list[Phase], parts: Network) -> str:
     targets = by_name["_targets"]
     rows = [["PI generator and Encoder P on x_l and x_u", *_cells(targets, 2)]]
     rows += [[title, *_cells(by_name[phase], 1)] for title, phase in PASSES]
-    rest = [by_name[name] for name in ("_gate", "_finish")]
+    rest = [by_name[name] for name in ("_open_gate", "_step_teacher")]
     reduced, number = sum(p.reduced for p in rest), sum(p.collectives for p in rest)
     rows.append(["gate and metrics", "0", f"{reduced:,}", str(number)])
     step = total(found)
@@ -159,7 +159,7 @@ def check(
         ``predicted`` by phase, ``phases`` and ``whole`` by compiled function, ready for JSON.
     """
     compiled = compile_step(sizes, images, estimator=estimator)
-    one = compile_step(sizes, images, in_phases=False, estimator=estimator) if whole else []
+    one = compile_step(sizes, images, in_parts=False, estimator=estimator) if whole else []
     return {
         **predicted(sizes, images, jax.device_count()),
         "phases": [_told(c) for c in compiled],
@@ -201,9 +201,9 @@ def check_table(told: dict[str, Any]) -> str:
         if c["name"] in by_name
     ]
     every = [p for p in told["predicted"] for _ in range(p["times"])]
-    rows.append(_compared("all phases", every, told["phases"]))
+    rows.append(_compared("all parts", every, told["phases"]))
     if told["whole"]:
-        rows.append(_compared("targets, and the rest as one", every, told["whole"]))
+        rows.append(_compared("as one function", every, told["whole"]))
     head = ["compiled function", "before optimization, all devices: predicted", "XLA"]
     head += ["compiled, a device: predicted", "XLA", "bytes reduced: predicted", "XLA"]
     head += ["reductions: predicted", "XLA"]

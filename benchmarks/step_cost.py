@@ -24,10 +24,10 @@ from piapdf_jax.stages.base import OptimizerConfig
 FLOAT = 4
 #: Forward and backward passes of a step, by the phase that runs them.
 PASSES = (
-    ("teacher on x_u", "_gradient"),
-    ("student on x_u", "_gradient"),
-    ("student after its step on x_l: the feedback", "_measure"),
-    ("teacher on x_l", "_gradient"),
+    ("teacher on x_u", "_gradients"),
+    ("student on x_u", "_gradients"),
+    ("student after its step on x_l: the feedback", "_judge"),
+    ("teacher on x_l", "_gradients"),
 )
 #: Statistics of a BatchNorm channel that a pass reduces besides the gradients of scale and offset: forward the mean
 #: and the mean square; backward the mean's derivative. The variance's is the scale's gradient over again.
@@ -213,6 +213,7 @@ def phases(sizes: Sizes, parts: Network) -> list[Phase]:
     p = parts.parameters
     sums = sum(n for name, n in _SUMS.items() if getattr(sizes.weights, name))
     reduced = FLOAT * (p + STATISTICS * parts.channels + sums)
+    trained = reduced + FLOAT  # whether logits are finite
     # Both learners: finite or not (2), add the update (1), keep the old of three trees (3).
     advance = optimizer_values(parts) + 6
     # The teacher also joins its two gradients (3); the report takes three norms (6).
@@ -221,22 +222,22 @@ def phases(sizes: Sizes, parts: Network) -> list[Phase]:
     def replicated(a_parameter: float) -> Work:
         return Work(nothing._replace(values=a_parameter * p), nothing)
 
-    # The labels of each action unit (3 vectors); what share is accepted, and agrees; and whether logits are finite.
-    told = FLOAT * (3 * sizes.num_aus + 3)
+    # The labels of each action unit (3 vectors); what share is accepted, and agrees.
+    told = FLOAT * (3 * sizes.num_aus + 2)
     return [
         Phase("_targets", 2, targets, 0, 0),
-        Phase("_gradient", 3, one_pass, reduced, 2 * parts.norms + 1),
-        Phase("_student_step", 1, replicated(advance), 0, 0),
+        Phase("_gradients", 3, one_pass, trained, 2 * parts.norms + 1),
+        Phase("_step_student", 1, replicated(advance), 0, 0),
         # Walking back costs 2 a parameter, and the derivative by the way walked 3.
         Phase(
-            "_measure",
+            "_judge",
             1,
             Work(one_pass.fixed.plus(replicated(5).fixed), one_pass.an_image),
             reduced,
             2 * parts.norms + 1,
         ),
-        Phase("_gate", 1, replicated(0), 2, 1),
-        Phase("_finish", 1, replicated(finish), told, 1),
+        Phase("_open_gate", 1, replicated(0), 2, 1),
+        Phase("_step_teacher", 1, replicated(finish), told, 1),
     ]
 
 

@@ -16,6 +16,13 @@ import optax
 from experiments import feedback_problem as problems
 from experiments.feedback_problem import Points, Problem
 from piapdf_jax.feedback import FeedbackStep, discrete_feedback
+from piapdf_jax.feedback_variants import (
+    constant_gate,
+    continuous_gate,
+    exact_teacher_gradient,
+    sample,
+    soft,
+)
 
 _MOMENTUM = 0.9
 _ROWS, _STEPS = 20, 21  # streams of a seed, after those of the problem
@@ -26,34 +33,37 @@ class Variant(NamedTuple):
 
     Attributes:
         title: in the table.
-        options: of `discrete_feedback`.
+        options: of `discrete_feedback`; equal ones are one training.
         model: "student" or "teacher", the one that the variant hands on.
         unit: a feedback weight at which the term that it adds to the teacher's gradient is about as
             long as the labeled gradient, whatever the learning rate; 0 where there is no feedback.
+        per_rate: weights are in units of 1 / eta, for a gradient that is eta times a quantity like
+            the feedback.
     """
 
     title: str
     options: dict[str, Any]
     model: str = "student"
     unit: float = 0.0
+    per_rate: bool = False
 
 
-_CONTINUOUS = {"variant": "continuous", "labels": "sample", "learning_rate": 1.0}
+_SAMPLE, _NONE, _ONE = sample(), constant_gate(0.0), constant_gate(1.0)
+# The student's learning rate, a factor of MPL's coefficient, goes into the weight.
+_MPL = {"label": _SAMPLE, "gate": continuous_gate()}
+_EXACT = {"label": soft(), "measure": exact_teacher_gradient(), "gate": _ONE}
 VARIANTS = {
     # c = 0 leaves the teacher exactly what plain supervised training makes of it.
-    "supervised": Variant("supervised", {"variant": "none"}, "teacher"),
-    "pseudo": Variant("plain pseudo labels", {"variant": "none"}),
-    "pseudo_sample": Variant("sampled pseudo labels", {"variant": "none", "labels": "sample"}),
-    "pseudo_soft": Variant("soft pseudo labels", {"variant": "none", "labels": "soft"}),
-    "constant": Variant("self-training (c = 1)", {"variant": "constant"}, unit=1.0),
-    # The student's learning rate, a factor of MPL's coefficient, goes into the weight.
-    "mpl": Variant("MPL, continuous", _CONTINUOUS, unit=200.0),
-    "mpl_public": Variant("MPL, public sign", _CONTINUOUS, unit=-200.0),
-    "discrete": Variant("discrete, threshold", {"variant": "discrete"}, unit=1.0),
-    "discrete_sample": Variant(
-        "discrete, sample", {"variant": "discrete", "labels": "sample"}, unit=1.0
-    ),
-    "exact": Variant("exact", {"variant": "exact"}, unit=4.0),
+    "supervised": Variant("supervised", {"gate": _NONE}, "teacher"),
+    "pseudo": Variant("plain pseudo labels", {"gate": _NONE}),
+    "pseudo_sample": Variant("sampled pseudo labels", {"gate": _NONE, "label": _SAMPLE}),
+    "pseudo_soft": Variant("soft pseudo labels", {"gate": _NONE, "label": soft()}),
+    "constant": Variant("self-training (c = 1)", {"gate": _ONE}, unit=1.0),
+    "mpl": Variant("MPL, continuous", _MPL, unit=200.0),
+    "mpl_public": Variant("MPL, public sign", _MPL, unit=-200.0),
+    "discrete": Variant("discrete, threshold", {}, unit=1.0),
+    "discrete_sample": Variant("discrete, sample", {"label": _SAMPLE}, unit=1.0),
+    "exact": Variant("exact", _EXACT, unit=4.0, per_rate=True),
 }
 
 
@@ -105,25 +115,12 @@ class Runs(NamedTuple):
 
 
 def feedback_step(options: dict[str, Any], learning_rate: Any, weight: Any) -> FeedbackStep:
-    """The step of a variant, with a learning rate and a feedback weight that may be traced.
-
-    `feedback_weight` is fixed when a step is made. A weight inside the loss does the same and lets
-    one compiled training serve all weights: it multiplies the teacher's loss on x_u; or for
-    "exact", which takes no such loss, the labeled loss whose gradient the teacher gets. There it
-    is in units of 1 / eta, since that gradient is eta times a quantity like the feedback.
-    """
-    exact = options["variant"] == "exact"
-    factor = weight / learning_rate if exact else weight
-
-    def weighted(*arguments: Any) -> jax.Array:
-        return factor * problems.label_loss(*arguments)
-
-    optimizer = optax.sgd(learning_rate, momentum=_MOMENTUM)
-    teacher = problems.learner(optimizer, pseudo_loss=weighted)
-    student = problems.learner(optimizer)
-    if exact:
-        student = student._replace(loss=weighted, pseudo_loss=problems.label_loss)
-    return discrete_feedback(teacher, student, known_labels=problems.known_labels, **options)
+    """Returns the step of a variant; learning rate and feedback weight may be traced."""
+    network = problems.learner(optax.sgd(learning_rate, momentum=_MOMENTUM))
+    known = problems.known_labels
+    return discrete_feedback(
+        network, network, known_labels=known, feedback_weight=weight, **options
+    )
 
 
 class _Prepared(NamedTuple):
@@ -179,9 +176,14 @@ def _train(options: tuple[tuple[str, Any], ...], lane: Lane, prepared: _Prepared
         labeled, unlabeled = _take(prepared.labeled, drawn[0]), _take(prepared.unlabeled, drawn[1])
         state, info = step.update(state, labeled, unlabeled, drawn[2])
         norms = info.gradient_norms
-        term = jnp.abs(info.coefficient) * norms["teacher_pseudo"]
+        term = jnp.abs(lane.weight * info.coefficient) * norms["teacher_pseudo"]
         positive = (info.feedback > 0).astype(jnp.float32)
-        return state, (term, norms["teacher_labeled"], positive, jnp.mean(info.confidence))
+        return state, (
+            term,
+            norms["teacher_labeled"],
+            positive,
+            jnp.mean(info.diagnostics["confidence"]),
+        )
 
     state = step.init((prepared.start, None), (prepared.start, None))
     state, logs = jax.lax.scan(one, state, (*rows, keys))
@@ -219,8 +221,11 @@ def train(
     count = max(n for n in range(1, len(jax.devices()) + 1) if size % n == 0)
     mesh = jax.sharding.Mesh(np.array(jax.devices()[:count]), ("lane",))
     sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("lane"))
-    options = tuple(VARIANTS[name].options.items())  # what two variants share is compiled once
     parts = []
+    variant = VARIANTS[name]
+    options = tuple(variant.options.items())  # what two variants share is compiled once
+    if variant.per_rate:
+        lanes = [(seed, rate, weight / rate) for seed, rate, weight in lanes]
     for start in range(0, len(lanes), size):
         part = list(lanes[start : start + size])
         seed, *floats = zip(*part, *part[-1:] * (size - len(part)), strict=True)
@@ -228,6 +233,6 @@ def train(
         lane = jax.device_put(Lane(*columns), sharding)
         trained = _train(options, lane, _prepare(problem, lengths, lane))
         scores = [_score(problem, split, p, lane.seed) for p in (trained.teacher, trained.student)]
-        runs = Runs(*scores, *trained[2:])
+        runs = Runs(scores[0], scores[1], *trained[2:])
         parts.append([np.asarray(column)[: len(part)] for column in runs])
-    return Runs(*map(np.concatenate, zip(*parts, strict=True)))
+    return Runs._make(map(np.concatenate, zip(*parts, strict=True)))

@@ -102,6 +102,8 @@ def stage_fields(stage: Any) -> dict[str, Any]:
         raise TypeError(f"stage {type(stage).__name__} must be a dataclass, whose fields decide it")
     found: dict[str, Any] = {"class": type(stage).__name__}
     for field in dataclasses.fields(stage):
+        if field.metadata.get("runtime_only"):
+            continue
         value: Any = getattr(stage, field.name)
         if field.name == "model":
             value = part_settings(value, getattr(stage, "parts", None))
@@ -114,6 +116,7 @@ def _section_fields(section: Any, stage: dict[str, Any]) -> dict[str, Any]:
     skip = {field.name for field in dataclasses.fields(TrainSection)}
     ours = [cls for cls in type(section).__mro__ if cls.__module__ == TrainSection.__module__]
     skip |= {name for cls in ours for name in _DATA_KEYS if name in cls.__annotations__}
+    skip |= {f.name for f in dataclasses.fields(section) if f.metadata.get("runtime_only")}
     inner = [value for value in stage.values() if isinstance(value, dict)]
     # The same name with another value is another thing.
     stands = [(name, value) for told in (stage, *inner) for name, value in told.items()]

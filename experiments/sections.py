@@ -5,8 +5,8 @@ import dataclasses
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
 from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.losses import LossWeights
-from piapdf_jax.stages.base import OptimizerConfig
-from piapdf_jax.stages.discrete_feedback import FeedbackOptions
+from piapdf_jax.stages.base import RUNTIME_ONLY, OptimizerConfig
+from piapdf_jax.stages.feedback_options import FeedbackOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,7 @@ class FeedbackSection(TrainSection, FeedbackOptions):
     relabel_fraction: float = 0.1
     disfa_fraction: float = 0.25
     student_learning_rate: float = 1e-3
+    compile: str = dataclasses.field(default="auto", metadata=RUNTIME_ONLY)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from experiments.config import ConfigError
 from experiments.job import Job
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.stages.base import Stage
-from piapdf_jax.stages.discrete_feedback import FeedbackOptions, FeedbackStage
+from piapdf_jax.stages.discrete_feedback import FeedbackStage
+from piapdf_jax.stages.feedback_options import FeedbackOptions
 from piapdf_jax.stages.identity import IdentityStage
 from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.pi2_refine import PI2Refine
@@ -76,6 +77,7 @@ def feedback(job: Job) -> Stage:
         weights=weights,
         binarise=_binarise(job, weights),
         begin=_start(job),
+        compile=section.compile,
         **_sizes(job, maps=bool(weights.pi)),
     )
 

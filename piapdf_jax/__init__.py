@@ -8,7 +8,7 @@ from typing import Any
 
 _HOMES = {
     "discrete_feedback": "piapdf_jax.feedback",
-    "student_feedback": "piapdf_jax.feedback",
+    "Learner": "piapdf_jax.feedback",
     "au_loss": "piapdf_jax.losses",
     "pi_loss": "piapdf_jax.losses",
     "ap_loss": "piapdf_jax.losses",

@@ -1,72 +1,51 @@
 r"""Discrete feedback: a teacher learns from what its pseudo labels did to a student.
 
-One file on jax and optax, for any pair of models. Teacher f_theta and student f_xi are two
-`Learner`s; one step of `discrete_feedback` takes unlabeled data x_u and labeled data (x_l, Y_l) and
-goes through the paper's equations (7)-(14):
+One file on jax and optax, for any pair of models. Teacher f_theta and student f_xi are two `Learner`s; a step takes
+unlabeled data x_u and labeled data (x_l, Y_l) through the equations (7)-(14) of section 3.3 of Y. Tang et al., PIAP-DF:
+Pixel-Interested and Anti Person-Specific Facial Action Unit Detection Net with Discrete Feedback Learning, ICCV 2021:
 
-1.  The teacher labels x_u (7). One forward pass gives its logits z, its pseudo labels
-    Y_p = 1[sigma(z) >= 0.5] and the gradient of its own loss on them:
-
+1.  The teacher labels x_u (7). One forward pass gives its logits z, its pseudo labels Y_p = 1[sigma(z) >= 0.5] and the
+    gradient of its own loss on them:
         g_theta_u = d/dtheta L(f_theta(x_u), Y_p)
-
 2.  The student steps on the same labels, with its own optimizer (7), (8). By plain SGD:
-
         g_xi_u = d/dxi L(f_xi(x_u), Y_p),    xi' = xi - eta g_xi_u
-
-3.  The labeled data judge that step (9), (10): walk back from xi' along the gradient, and see how
-    the labeled loss changes.
-
+3.  The labeled data judge that step (9), (10): walk back from xi' along the gradient; how does the labeled loss change?
         fb = -d/dw L(f_(xi' - w g_xi_u)(x_l), Y_l) at w = 0  =  < dL_l/dxi (xi'), g_xi_u >
-
-    L_l(xi) - L_l(xi') = eta fb + O(eta^2), so fb > 0 says that the pseudo labels lowered the
-    labeled loss. The sign is old minus new.
-
+    L_l(xi) - L_l(xi') = eta fb + O(eta^2): where fb > 0 the pseudo labels lowered it. The sign is old minus new.
 4.  The feedback becomes a coefficient (10), a constant from here on: no gradient flows through it.
-
         c = sigma h(fb),    h(z) = 1 if z > 0 else -0.1,    P(sigma = 0) = 0.05
-
 5.  The teacher, which has not moved since, steps (9), (11) on
-
         c g_theta_u + g_theta_l,    g_theta_l = d/dtheta L(f_theta(x_l), Y_l)
 
-Why this teaches the teacher (12)-(14): let J(theta) be L_l at the student's mean step over labels
-drawn from the teacher. Its gradient is the mean of eta fb (-d/dtheta log P_theta(Y_p)), and -log
-P_theta(Y_p) is the teacher's binary cross entropy against its own labels, up to the number of
-labels. Momentum changes nothing here, since only g_xi_u depends on Y_p. Two things hold the chain
-together. The labels must be hard, or the gradient of that cross entropy is sigma(z) - Y_p = 0 at
-every label; and the same pass must give both labels and gradient.
+Why this teaches the teacher (12)-(14): let J(theta) be L_l at the student's mean step over labels drawn from the
+teacher. Its gradient is the mean of eta fb (-d/dtheta log P_theta(Y_p)), and -log P_theta(Y_p) is the teacher's binary
+cross entropy against its own labels, up to the number of labels. Momentum changes nothing here, since only g_xi_u
+depends on Y_p. Two things hold the chain together. The labels must be hard, or the gradient of that cross entropy is
+sigma(z) - Y_p = 0 at every label; and the same pass must give both labels and gradient.
 
 A step in numbers: one weight each, z = theta x and z = xi x; x_u = 1, x_l = 2, Y_l = 1, eta = 0.1.
 
 >>> import jax, jax.numpy as jnp, optax
->>> from piapdf_jax.feedback import Learner, discrete_feedback
+>>> from piapdf_jax.feedback import Learner, discrete_feedback, discrete_gate, masked_mean
 >>> scalar = Learner(
 ...     apply=lambda weight, model_state, batch, key, mode: (weight * batch["x"], model_state),
 ...     logits=lambda outputs: outputs,
-...     loss=lambda z, batch, y, mask: optax.sigmoid_binary_cross_entropy(z, y).mean(where=mask),
+...     loss=lambda z, batch, y, mask: masked_mean(optax.sigmoid_binary_cross_entropy(z, y), mask),
 ...     optimizer=optax.sgd(0.1))
 >>> step = discrete_feedback(
-...     scalar, scalar, known_labels=lambda batch: (batch["y"], batch["y"] >= 0), drop_rate=0.0)
+...     scalar, scalar, known_labels=lambda batch: (batch["y"], batch["y"] >= 0),
+...     gate=discrete_gate(drop_rate=0.0))
 >>> state = step.init((jnp.asarray(0.5), None), (jnp.asarray(0.2), None))
->>> unlabeled = {"x": jnp.asarray([[1.0]])}
->>> labeled = {"x": jnp.asarray([[2.0]]), "y": jnp.asarray([[1.0]])}
+>>> labeled, unlabeled = {"x": jnp.asarray([[2.0]]), "y": jnp.asarray([[1.0]])}, {"x": jnp.asarray([[1.0]])}
 >>> state, info = jax.jit(step.update)(state, labeled, unlabeled, jax.random.key(0))
->>> print(f"student {state.student.params:.5f}")
-student 0.24502
+>>> print(f"student {state.student.params:.5f}, teacher {state.teacher.params:.5f}")
+student 0.24502, teacher 0.59154
 >>> print(f"feedback {info.feedback:.5f}, coefficient {info.coefficient:.1f}")
 feedback 0.34202, coefficient 1.0
->>> print(f"teacher {state.teacher.params:.5f}")
-teacher 0.59154
-
-References:
-    Y. Tang et al., PIAP-DF: Pixel-Interested and Anti Person-Specific Facial Action Unit Detection
-    Net with Discrete Feedback Learning, ICCV 2021, section 3.3. H. Pham et al., Meta Pseudo Labels,
-    CVPR 2021 (`variant="continuous"`).
 """
 
-import functools
+import dataclasses
 import hashlib
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -74,54 +53,31 @@ import jax
 import jax.numpy as jnp
 import optax
 
-#: Each random draw of a step has its own stream, so that variants with the same key share draws.
+#: Each draw of a step has its own stream, so that variants with the same key share draws.
 _STREAMS = (
     *("label", "teacher_unlabeled", "teacher_labeled", "student_unlabeled"),
     *("feedback", "drop"),
 )
-#: Below this ratio of |d update/ds| to |update| the update does not depend on its gradient's scale.
-_INSENSITIVE = 1e-6
 _SIGNS = ("positive", "negative", "zero")
-_FLAGS = ("dropped", "nonfinite", "no_labels", "insensitive", "student_skipped", "teacher_skipped")
-_CHOICES = {
-    "variant": ("discrete", "continuous", "exact", "none", "constant"),
-    "estimator": ("grad", "jvp", "vjp", "difference"),
-    "direction": ("gradient", "update"),
-    "labels": ("threshold", "sample", "soft"),
-    "teacher_term": ("full", "score"),
-    "drop_on": ("all", "positive"),
-}
+_FLAGS = ("nonfinite", "no_labels", "unusable", "student_skipped", "teacher_skipped")
 Loss = Callable[[Any, Any, jax.Array, jax.Array], jax.Array]
 
 
 class Learner(NamedTuple):
     """A model as pure functions; teacher and student may be one Learner or two different ones.
 
-    B is the number of examples in a batch, C the number of binary labels of an example. A batch is
-    any pytree of arrays; it carries what the loss compares with besides the labels (fixed targets).
-
-    Attributes:
-        apply: (params, model_state, batch, key, mode) -> (outputs, model_state). `mode` is "train"
-            (dropout, batch statistics, running statistics updated) or "feedback" (batch statistics,
-            no dropout; the returned state is thrown away). `model_state` is any pytree, None for a
-            model without state.
-        logits: outputs -> [B, C] logits.
-        loss: (outputs, batch, labels [B, C] float in [0, 1], mask [B, C] bool) -> scalar over the
-            cells where `mask` is true: the loss on labels, and the same loss with pseudo labels in
-            their place. Labels outside the mask may hold anything finite. With an empty mask it
-            must be finite.
-        optimizer: any optax transformation.
-        pseudo_loss: `loss` for pseudo labels where it differs (label smoothing, say), or None.
-        score_loss: the part of the pseudo label loss that the labels enter, for
-            `teacher_term="score"`, or None.
+    Mode "train" has dropout, batch statistics and updates running statistics; "feedback" has batch statistics and no
+    dropout, and the state that it returns is thrown away. `batch` is any pytree, `model_state` any pytree of finite
+    numbers, None for none. A loss is a scalar over the cells where `mask`, bool of the labels' shape, is true; other
+    labels may be anything finite. It must be finite where the mask is empty, as `masked_mean` is.
     """
 
+    # (params, model_state, batch, key, mode) -> (outputs, model_state)
     apply: Callable[[Any, Any, Any, jax.Array, str], tuple[Any, Any]]
-    logits: Callable[[Any], jax.Array]
-    loss: Loss
-    optimizer: optax.GradientTransformation
-    pseudo_loss: Loss | None = None
-    score_loss: Loss | None = None
+    logits: Callable[[Any], jax.Array]  # outputs -> [B, ...], what the label rule reads
+    loss: Loss  # (outputs, batch, labels [B, ...], mask) -> scalar, for labels and pseudo labels alike
+    optimizer: Any  # of optax; one that asks for `value` gets the loss that it descends
+    pseudo_loss: Loss | None = None  # for pseudo labels, where it differs (label smoothing, say)
 
 
 class LearnerState(NamedTuple):
@@ -133,837 +89,358 @@ class LearnerState(NamedTuple):
 
 
 class FeedbackState(NamedTuple):
-    """State of the whole step.
+    """State of the whole step."""
 
-    Attributes:
-        step: [] int32, updates attempted.
-        teacher: LearnerState.
-        student: LearnerState.
-        baseline: [] float, moving average of the feedback, 0 where none is kept.
-        counts: [] int32 by name, over all steps so far: `positive`, `negative` and `zero`
-            coefficients, one of the three each step; and each flag of `FeedbackInfo.flags`.
-    """
-
-    step: jax.Array
+    step: jax.Array  # [] int32, updates attempted
     teacher: LearnerState
     student: LearnerState
-    baseline: jax.Array
-    counts: dict[str, jax.Array]
+    label: Any  # of the label rule
+    gate: Any
+    counts: dict[str, jax.Array]  # [] int32: steps with `positive`, `negative`, `zero` c, each flag
 
 
 class FeedbackInfo(NamedTuple):
-    """Metrics of one step; scalars where no shape stands.
+    """Metrics of one step, scalars.
 
-    Attributes:
-        feedback: fb as measured, before gate and scaling.
-        coefficient: what the teacher's gradient on x_u was multiplied with, less `feedback_weight`.
-        flags: bool by name, why the coefficient is 0: `dropped` (sigma), `nonfinite` (fb; or,
-            exact, its cotangent was of no use), `no_labels` (none known in x_l, or no pseudo label
-            accepted), `insensitive` (the update does not depend on the scale of its gradient); and
-            `student_skipped`, `teacher_skipped` (not finite, so it stayed as it was).
-        shares: by name, part of all steps so far with `positive`, `negative`, `zero` coefficient.
-        losses: `student_pseudo` (x_u, before its step), `student_labeled` (x_l, after its step, in
-            the feedback pass), `teacher_pseudo` (what the coefficient multiplies),
-            `teacher_labeled`.
-        gradient_norms: `student_pseudo`, `teacher_pseudo` (before the coefficient),
-            `teacher_labeled`.
-        positive_rate: [C], mean of the accepted pseudo labels, 0 where there is none.
-        confidence: [C] in [0, 1], mean |2 p - 1| of the teacher on x_u.
-        accepted: share of accepted pseudo labels.
-        agreement: share of cells of x_u on whose side of 0.5 teacher and student agree.
+    Flags tell why c is 0: `nonfinite` (fb or c), `no_labels` (none known, none accepted), `unusable` (says the measure)
+    or the gate's own (`dropped`); and who met what is not finite: `student_skipped`, `teacher_skipped`. The loss
+    `student_labeled` is of xi', all else of before the step.
     """
 
-    feedback: jax.Array
-    coefficient: jax.Array
+    feedback: jax.Array  # fb as measured
+    coefficient: jax.Array  # c, without the weight
     flags: dict[str, jax.Array]
-    shares: dict[str, jax.Array]
-    losses: dict[str, jax.Array]
-    gradient_norms: dict[str, jax.Array]
-    positive_rate: jax.Array
-    confidence: jax.Array
-    accepted: jax.Array
-    agreement: jax.Array
+    losses: dict[str, jax.Array]  # teacher_pseudo, student_pseudo, teacher_labeled, student_labeled
+    gradient_norms: dict[str, jax.Array]  # of the first three, without c
+    accepted: jax.Array  # share of accepted pseudo labels
+    diagnostics: dict[str, jax.Array]  # of the label rule
 
 
-class FeedbackStep(NamedTuple):
-    """The pair of pure functions that `discrete_feedback` returns.
+class LabelRule(NamedTuple):
+    """How the teacher's logits [B, ...] become pseudo labels; its state, any pytree, stays in a skipped step."""
 
-    Attributes:
-        init: ((params, model_state) of the teacher, the same of the student) -> FeedbackState. All
-            is copied, so both may start from the same arrays and the state may be donated.
-        update: (state, labeled, unlabeled, key) -> (state, FeedbackInfo), a new typed key each time.
-    """
-
-    init: Callable[[tuple[Any, Any], tuple[Any, Any]], FeedbackState]
-    update: Callable[[FeedbackState, Any, Any, jax.Array], tuple[FeedbackState, FeedbackInfo]]
-
-
-class _Settings(NamedTuple):
-    """The arguments of `discrete_feedback`."""
-
-    teacher: Learner
-    student: Learner
-    known_labels: Callable[[Any], tuple[jax.Array, jax.Array]]
-    variant: str
-    estimator: str
-    direction: str
-    labels: str
-    teacher_term: str
-    positive: float
-    negative: float
-    drop_rate: float
-    drop_on: str
-    feedback_weight: float
-    confidence: float | None
-    learning_rate: float | Callable[[jax.Array], Any] | None
-    cosine: bool
-    baseline_decay: float | None
+    # (logits of the pass on x_u, key, state) -> (labels [B, ...], mask of those accepted, which broadcasts, state)
+    update: Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array, Any]]
+    init: Callable[[Any], Any] = lambda params: optax.EmptyState()  # teacher's params -> state
+    # (logits on x_l, state) -> state, from the teacher's labeled pass at the end of the same step
+    observe: Callable[[jax.Array, Any], Any] = lambda logits, state: state
+    # (teacher's logits on x_u, student's, labels, mask) -> metrics by name
+    diagnostics: Callable[..., dict[str, jax.Array]] = lambda *args: {}
+    check: Callable[[Any, Any], None] = lambda measure, gate: None  # may raise ValueError
 
 
-class _Task(NamedTuple):
-    """What decides a compiled gradient: equal tasks on equal shapes are compiled once."""
+class Gate(NamedTuple):
+    """How fb becomes the coefficient; its state, any pytree, stays where fb is of no use, or the step is skipped."""
 
-    apply: Callable
-    logits: Callable
-    loss: Loss
+    update: Callable[[jax.Array, jax.Array, Any], Any]  # (fb, key, state) -> (c, flags, state)
+    init: Callable[[Any], Any] = lambda params: optax.EmptyState()  # student's params -> state
+    constant: float | None = None  # c, of a gate that does not look at fb
 
 
-class _Pass(NamedTuple):
-    """What one forward and backward pass gave, and the labels it was taken on."""
+class Pass(NamedTuple):
+    """A forward and a backward pass; where it is not `finite`, it leaves the model state as it was."""
 
     loss: jax.Array
-    gradient: Any
+    grads: Any
     model_state: Any
     logits: jax.Array
     labels: jax.Array
     mask: jax.Array
+    label_state: Any
+    finite: jax.Array  # loss, logits and model state are
 
 
-def _wide_dtype(dtype: Any) -> Any:
-    """Float32 at least: half precision must not decide the sign of a sum."""
-    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
+class StudentStep(NamedTuple):
+    """The student's step as a measure sees it."""
+
+    labeled_loss: Callable[[Any], jax.Array]  # params -> L_l, in mode "feedback"
+    new: LearnerState  # at xi'
+    passed: Pass  # on x_u, at xi; its `grads` are g_xi_u
+    before: FeedbackState
+    unlabeled: Any
+    keys: dict[str, jax.Array]
+    made: Any  # the FeedbackStep
 
 
-def _wide(x: jax.Array) -> jax.Array:
-    return x.astype(_wide_dtype(x.dtype))
+class Measurement(NamedTuple):
+    """What a measure returns."""
+
+    feedback: jax.Array  # fb
+    labeled_loss: jax.Array  # L_l(xi')
+    usable: Any = True  # whether fb means anything
+    teacher_grads: Any = None  # in place of g_theta_u
 
 
-def _tree_dtype(tree: Any) -> Any:
-    dtypes = [_wide_dtype(leaf.dtype) for leaf in jax.tree.leaves(tree)]
-    return max(dtypes, key=lambda dtype: jnp.finfo(dtype).bits)
+def upcast(x):
+    """Returns float32 at least: half precision must not decide the sign of a sum."""
+    return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
 
 
-def _dot(a: Any, b: Any) -> jax.Array:
-    dtype = _tree_dtype(a)
-    parts = jax.tree.map(lambda x, y: jnp.sum(_wide(x) * _wide(y)).astype(dtype), a, b)
-    return jnp.sum(jnp.stack(jax.tree.leaves(parts)))
+def all_finite(*trees):
+    """Returns whether every number is finite: 0 x is 0 but for what is not."""
+    floats = [x for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    total = sum((jnp.sum(x * 0).astype(jnp.float32) for x in floats), jnp.float32(0))
+    # The root keeps XLA from copying this cheap sum into the update of every leaf: it compiles in seconds, not minutes.
+    return jnp.isfinite(jnp.sqrt(total))
 
 
-def _norm(tree: Any) -> jax.Array:
-    return jnp.sqrt(_dot(tree, tree))
+def masked_mean(cells: jax.Array, mask: jax.Array) -> jax.Array:
+    """Returns the mean of the cells where `mask` is true, 0 where it is true nowhere."""
+    return jnp.sum(cells, where=mask) / jnp.maximum(jnp.sum(mask), 1).astype(cells.dtype)
 
 
-def _finite(*trees: Any) -> jax.Array:
-    """Whether all is finite: 0 x is 0 but for what is not.
+def threshold(cut: float = 0.5, *, confidence: float = 0.5) -> LabelRule:
+    """Returns the paper's rule (7) for independent binary labels: 1[p >= cut], p = sigma(z).
 
-    The root of 0 changes nothing but compilation: XLA copies cheap operations into each of their
-    users, here the sum over all leaves into the update of every leaf, and a root is not cheap. That
-    takes seconds instead of minutes for a network of hundreds of leaves.
+    Accepted are labels with max(p, 1 - p) >= `confidence` and finite z. Diagnostics: their `positive_rate` [...],
+    `confidence` [...], mean |2 p - 1|, and `agreement`, the share of cells where teacher and student take one side.
     """
-    zeros = [jnp.sum(leaf * 0).astype(jnp.float32) for leaf in jax.tree.leaves(trees)]
-    return jnp.isfinite(jnp.sqrt(functools.reduce(jnp.add, zeros)))
+    if not 0.5 <= confidence <= 1:
+        raise ValueError(f"confidence={confidence} must lie in [0.5, 1], being max(p, 1 - p).")
 
-
-def _stream(key: jax.Array, name: str) -> jax.Array:
-    word = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
-    return jax.random.fold_in(key, word)
-
-
-def _optimize(optimizer: Any, gradient: Any, opt_state: Any, params: Any) -> tuple[Any, Any]:
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-        return optimizer.update(gradient, opt_state, params)
-
-
-def _refuse(bad: bool, reason: str) -> None:
-    if bad:
-        raise ValueError(reason)
-
-
-def _check_choice(name: str, value: str) -> None:
-    choices = _CHOICES[name]
-    _refuse(value not in choices, f"{name}={value!r} is not one of {', '.join(choices)}.")
-
-
-def pseudo_labels(
-    logits: jax.Array,
-    key: jax.Array | None = None,
-    *,
-    kind: str = "threshold",
-    threshold: float = 0.5,
-    confidence: float | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Labels that a model gives: thresholded, drawn from its probabilities, or these themselves.
-
-    Args:
-        logits: [B, C].
-        key: typed key, for `kind="sample"`.
-        kind: "threshold" (1 where the probability is at least `threshold`), "sample" or "soft".
-        threshold: in (0, 1).
-        confidence: accept a cell only where max(p, 1 - p) is at least this; None accepts all.
-
-    Returns:
-        Labels [B, C], float32 at least, without gradient; and the accepted cells [B, C], bool. A
-        logit that is not finite gives no accepted label.
-
-    Raises:
-        ValueError: unknown `kind`, or "sample" without a key.
-    """
-    _check_choice("labels", kind)
-    logits = _wide(jax.lax.stop_gradient(logits))
-    mask = jnp.isfinite(logits)
-    probs = jnp.where(mask, jax.nn.sigmoid(logits), 0)
-    if confidence is not None:
+    def update(logits, key, state):
+        mask = jnp.isfinite(logits)
+        probs = jnp.where(mask, jax.nn.sigmoid(upcast(logits)), 0)
         mask &= jnp.maximum(probs, 1 - probs) >= confidence
-    if kind == "soft":
-        return probs, mask
-    bar: float | jax.Array = threshold
-    if kind == "sample":
-        _refuse(key is None, "kind='sample' draws labels and needs a key.")
-        assert key is not None
-        bar = 1 - jax.random.uniform(key, probs.shape, probs.dtype)  # in (0, 1]: p = 0 gives no 1
-    return (probs >= bar).astype(probs.dtype), mask
+        return (probs >= cut).astype(probs.dtype), mask, state
+
+    def diagnostics(logits, student_logits, labels, mask):
+        probs, student_probs = (jax.nn.sigmoid(upcast(z)) for z in (logits, student_logits))
+        accepted = jnp.maximum(jnp.sum(mask.astype(labels.dtype), 0), 1)
+        agreement = jnp.mean(((probs >= 0.5) == (student_probs >= 0.5)).astype(probs.dtype))
+        rate, sure = jnp.sum(labels, 0, where=mask) / accepted, jnp.mean(jnp.abs(2 * probs - 1), 0)
+        return {"positive_rate": rate, "confidence": sure, "agreement": agreement}
+
+    return LabelRule(update, diagnostics=diagnostics)
 
 
-def student_feedback(
-    labeled_loss: Callable[[Any], jax.Array],
-    params: Any,
-    direction: Any,
-    *,
-    estimator: str = "grad",
-    old_params: Any = None,
-) -> tuple[jax.Array, jax.Array]:
-    """The scalar of equation (10): positive if the student's step lowered the labeled loss.
+def grad_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax.Array, jax.Array]:
+    """Computes fb = -d/dw L_l(params - w direction) at w = 0 by `jax.grad`, and L_l(params)."""
 
-    fb = -d/dw L_l(params - w direction) at w = 0  =  < dL_l/dparams, direction >
+    def loss_at_offset(w):
+        def moved(p, d):  # wide, so that the derivative by w is summed wide
+            return (upcast(p) - w.astype(upcast(p).dtype) * upcast(d)).astype(p.dtype)
 
-    Three estimators give this number: "grad" differentiates by w in reverse mode; "jvp" in forward
-    mode, which keeps no activations and does not pass `custom_vjp`; "vjp" takes the gradient and a
-    dot product. "difference" is another number, L_l(old_params) - L_l(params), as in public Meta
-    Pseudo Labels code but with its sign put right: it takes in momentum and curvature, and in low
-    precision its sign is noise.
+        return upcast(labeled_loss(jax.tree.map(moved, params, direction)))
 
-    Args:
-        labeled_loss: params -> scalar.
-        params: xi', the student after its step.
-        direction: pytree like `params`, the gradient that the step descended.
-        estimator: "grad", "jvp", "vjp" or "difference".
-        old_params: xi, the student before its step, for "difference".
-
-    Returns:
-        fb and L_l(params), scalars of float32 at least.
-
-    Raises:
-        ValueError: unknown estimator, or "difference" without `old_params`.
-
-    Source: PIAP-DF section 3.3, equations (9) and (10).
-    """
-    _check_choice("estimator", estimator)
-    if estimator == "difference":
-        _refuse(old_params is None, "estimator='difference' compares students: give old_params.")
-        loss = _wide(labeled_loss(params))
-        return _wide(labeled_loss(old_params)) - loss, loss
-    if estimator == "vjp":
-        loss, gradient = jax.value_and_grad(lambda p: _wide(labeled_loss(p)))(params)
-        return _dot(gradient, direction), loss
-    if estimator == "jvp":
-        tangent = jax.tree.map(lambda p, d: d.astype(p.dtype), params, direction)
-        loss, slope = jax.jvp(lambda p: _wide(labeled_loss(p)), (params,), (tangent,))
-        return slope, loss
-
-    def walked_back(w: jax.Array) -> jax.Array:
-        def along(p: jax.Array, d: jax.Array) -> jax.Array:
-            wide = _wide_dtype(p.dtype)  # the derivative by w is then summed wide as well
-            return (p.astype(wide) - w.astype(wide) * d.astype(wide)).astype(p.dtype)
-
-        return _wide(labeled_loss(jax.tree.map(along, params, direction)))
-
-    loss, slope = jax.value_and_grad(walked_back)(jnp.zeros((), _tree_dtype(params)))
+    loss, slope = jax.value_and_grad(loss_at_offset)(jnp.zeros(()))
     return -slope, loss
 
 
-def discretize(
-    feedback: jax.Array,
-    key: jax.Array,
-    *,
-    positive: float = 1.0,
-    negative: float = -0.1,
-    drop_rate: float = 0.05,
-    drop_on: str = "all",
-) -> tuple[jax.Array, jax.Array]:
-    """Discrete feedback: sigma h(fb), h(z) = `positive` if z > 0 else `negative`.
+def student_slope(slope: Callable = grad_slope) -> Callable[[StudentStep], Measurement]:
+    """Returns the paper's measure (10), the slope of L_l at xi' along g_xi_u, by a function like `grad_slope`."""
+    return lambda step: Measurement(*slope(step.labeled_loss, step.new.params, step.passed.grads))
 
-    Args:
-        feedback: [] fb.
-        key: typed key of sigma.
-        positive: h above 0.
-        negative: h at 0 and below.
-        drop_rate: probability in [0, 1] that sigma is 0; otherwise it is 1.
-        drop_on: "all" as equation (10) prints it, or "positive" to drop only feedback above 0.
 
-    Returns:
-        The coefficient, 0 for a feedback that is not finite; and whether sigma made it 0.
+def discrete_gate(
+    positive: Any = 1.0, negative: Any = -0.1, drop_rate: float = 0.05, drop_negative: bool = True
+) -> Gate:
+    """Returns the paper's gate (10): c = sigma h(fb), h(z) = `positive` if z > 0 else `negative`.
 
-    Raises:
-        ValueError: unknown `drop_on`.
-
-    Source: PIAP-DF section 3.3, equation (10).
+    sigma is 0 (flag `dropped`) with probability `drop_rate`, else 1; without `drop_negative` only where fb > 0.
     """
-    _check_choice("drop_on", drop_on)
-    finite = jnp.isfinite(feedback)
-    dropped = jax.random.bernoulli(key, drop_rate) & finite
-    if drop_on == "positive":
-        dropped &= feedback > 0
-    gate = jnp.where(feedback > 0, positive, negative).astype(feedback.dtype)
-    return jnp.where(finite & ~dropped, gate, 0), dropped
+    if not 0 <= drop_rate <= 1:
+        raise ValueError(f"drop_rate={drop_rate} is not a probability.")
+
+    def update(fb, key, state):
+        dropped = jax.random.bernoulli(key, drop_rate) & (drop_negative | (fb > 0))
+        h = jnp.where(fb > 0, positive, negative).astype(fb.dtype)
+        return jnp.where(dropped, 0, h), {"dropped": dropped}, state
+
+    return Gate(update)
 
 
-def continuous(
-    feedback: jax.Array,
-    baseline: jax.Array,
-    *,
-    scale: float | jax.Array = 1.0,
-    decay: float | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Feedback as a number, as in Meta Pseudo Labels: scaled, less its moving average if wanted.
+def _pair(who, parts, value):
+    if type(value) is not tuple or len(value) != 2:
+        raise ValueError(f"{who} a pair {parts}, not {type(value).__name__}.")
+    return value
 
-    b' = decay b + (1 - decay) scale fb,   c = scale fb - b'
 
-    Args:
-        feedback: [] fb.
-        baseline: [] b, 0 at the start.
-        scale: the student's learning rate; or 1 / (|dL_l| |direction|), which gives the cosine.
-        decay: in [0, 1), None for no baseline.
+def apply(task, start, *rest):
+    """Returns outputs and model state of a learner, from (params, model_state)."""
+    result = task.apply(*start, *rest)
+    return _pair("apply returns", "(outputs, model_state)", result)
 
-    Returns:
-        The coefficient and the new baseline. A feedback that is not finite gives 0 and leaves b.
 
-    Source: Pham et al. 2021, section 3, with the sign that lowers the loss.
+def optimize(optimizer, grads, state, value):
+    """Returns the optimizer's updates and its new state."""
+    optimizer = optax.with_extra_args_support(optimizer)
+    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+        return optimizer.update(grads, state.opt_state, state.params, value=value)
+
+
+def _advance(learner, state, passed, grads, value, healthy):
+    updates, opt_state = optimize(learner.optimizer, grads, state, value)
+    params = optax.apply_updates(state.params, updates)
+    return optax.tree.where(healthy, LearnerState(params, passed.model_state, opt_state), state)
+
+
+@dataclasses.dataclass(eq=False)
+class FeedbackStep:
+    """The step of the module's docstring, `init` and `update`; `discrete_feedback` is its public name.
+
+    The teacher's model state goes through x_u first and x_l then, the student's through x_u; the feedback pass commits
+    none. What is not finite changes nothing and is counted. Where c = 0 the teacher's step is the supervised one.
+    `update` compiles nothing: compile it whole, as by `jax.jit(step.update, donate_argnums=0)`.
     """
-    value = feedback * jnp.asarray(scale, feedback.dtype)
-    if decay is None:
-        return jnp.where(jnp.isfinite(value), value, 0), baseline
-    new = decay * baseline + (1 - decay) * value.astype(baseline.dtype)
-    finite = jnp.isfinite(value)
-    coefficient = jnp.where(finite, value - new.astype(value.dtype), 0)
-    return coefficient, jnp.where(finite, new, baseline)
 
+    teacher: Learner  # labels
+    student: Learner  # learns from the labels; may be the same Learner
+    _: dataclasses.KW_ONLY
+    # labeled batch -> (Y_l [B, ...], such as the label rule makes, and a mask of where it is known, which broadcasts)
+    known_labels: Callable[[Any], tuple[jax.Array, jax.Array]]
+    label: LabelRule = threshold()  # 1.
+    # 3., fb > 0 where the student's step lowered L_l; an attribute `check`, of (step, student's params), may refuse
+    measure: Callable[[StudentStep], Measurement] = student_slope()
+    gate: Gate = discrete_gate()  # 4.
+    feedback_weight: Any = 1.0  # of c in 5.
 
-def exact_teacher_gradient(
-    pseudo_loss: Callable[[Any, jax.Array], jax.Array],
-    soft_labels: Callable[[Any], jax.Array],
-    teacher_params: Any,
-    student_params: Any,
-    student_gradient: Any,
-    labeled_gradient: Any,
-    optimizer: optax.GradientTransformation,
-    opt_state: Any,
-) -> tuple[Any, jax.Array]:
-    """Gradient of the student's labeled loss after its step by the teacher's parameters.
+    def __post_init__(self):
+        self.label.check(self.measure, self.gate)
+        # What decides a compiled gradient, and nothing else.
+        t, s = self.teacher, self.student
+        self.labeling = Learner(*t[:2], t.pseudo_loss or t.loss, None)
+        self.learning = Learner(*s[:2], s.pseudo_loss or s.loss, None)
+        self.supervised = Learner(*t[:3], None)
 
-    J(theta) = L_l(xi + u(g)),   g = dL_u/dxi (xi, Y),   Y = soft_labels(theta)
+    def init(self, teacher: tuple[Any, Any], student: tuple[Any, Any]) -> FeedbackState:
+        """Starts from (params, model_state) of each, copied: both may be the same, and the state donated."""
 
-    Second order, without a second backward pass through the first: v = (du/dg)^T dL_l(xi') is the
-    cotangent that the optimizer's update u returns for the labeled gradient (SGD: -eta dL_l); dJ/dY
-    is the gradient by Y of D_v L_u(xi, Y), a forward mode derivative; the teacher pulls it back.
+        def start(learner, pair):
+            _pair("init takes of each model", "(params, model_state)", pair)
+            # The dtype by name, or a weak one would compile twice.
+            copied = jax.tree.map(lambda x: jnp.array(x, jnp.result_type(x), copy=True), pair)
+            state = LearnerState(copied[0], copied[1], learner.optimizer.init(copied[0]))
+            try:
+                jax.eval_shape(lambda: optimize(learner.optimizer, state.params, state, 0.0))
+            except TypeError as error:
+                raise ValueError(f"the optimizer needs more than `value`: {error}") from error
+            return state
 
-    Args:
-        pseudo_loss: (student parameters, Y [B, C]) -> scalar L_u.
-        soft_labels: teacher parameters -> Y [B, C], its probabilities.
-        teacher_params: theta.
-        student_params: xi, before the step.
-        student_gradient: g at xi on these Y.
-        labeled_gradient: dL_l at xi' = xi + u(g).
-        optimizer: the student's, differentiable at g. Adam needs `eps_root` > 0: without it a
-            parameter whose gradient is exactly 0 makes v NaN.
-        opt_state: the student's optimizer state before the step.
+        states = start(self.teacher, teacher), start(self.student, student)
+        getattr(self.measure, "check", lambda *_: None)(self, states[1].params)
+        label, gate = self.label.init(states[0].params), self.gate.init(states[1].params)
+        fb, key = jax.eval_shape(lambda: (jnp.zeros(()), jax.random.key(0)))
+        names = *_SIGNS, *_FLAGS, *jax.eval_shape(self.gate.update, fb, key, gate)[1]
+        counts = {name: jnp.zeros((), jnp.int32) for name in ("step", *names)}
+        return FeedbackState(counts.pop("step"), *states, label, gate, counts)
 
-    Returns:
-        dJ/dtheta, a pytree like `teacher_params`; and whether v is of use: finite, and not 0
-        throughout unless the labeled gradient is.
+    def update(self, state: FeedbackState, labeled, unlabeled, key, judge=None):
+        """Returns the next state, and FeedbackInfo. `judge` takes the place of `labeled` in 3. alone."""
+        judge = labeled if judge is None else judge
+        y_l, y_judge, keys = self._prepare(labeled, judge, key)
+        theta, xi, draw = state.teacher, state.student, (keys["label"], state.label)
 
-    Source: the derivative that equations (12)-(14) estimate.
-    """
-    updates, back = jax.vjp(
-        lambda g: _optimize(optimizer, g, opt_state, student_params)[0], student_gradient
-    )
-    (v,) = back(jax.tree.map(lambda j, u: j.astype(u.dtype), labeled_gradient, updates))
-    tangent = jax.tree.map(lambda p, x: x.astype(p.dtype), student_params, v)
+        def passed(task, start, batch, given, stream, own=False):
+            return self._gradients(task, start, batch, given, own, keys[stream], draw)
 
-    def slope(labels: jax.Array) -> jax.Array:
-        return jax.jvp(lambda p: pseudo_loss(p, labels), (student_params,), (tangent,))[1]
+        # 1. The teacher labels x_u: one pass of f_theta gives Y_p and g_theta_u (7).
+        alike = jax.tree.map(jnp.shape, labeled) == jax.tree.map(jnp.shape, unlabeled)
+        spare = y_l if alike else None  # not read, but it makes one compiled function of all passes
+        theta_u = passed(self.labeling, theta[:2], unlabeled, spare, "teacher_unlabeled", own=True)
+        y_p = theta_u.labels, theta_u.mask
 
-    targets, pullback = jax.vjp(soft_labels, teacher_params)
-    useful = _finite(v) & ((_norm(v) > 0) | (_norm(labeled_gradient) == 0))
-    return pullback(jax.grad(slope)(targets))[0], useful
+        # 2. The student steps on the same labels: g_xi_u takes it from xi to xi' (7), (8).
+        xi_u = passed(self.learning, xi[:2], unlabeled, y_p, "student_unlabeled")
+        xi_new, stepped = self._step_student(xi, xi_u)
 
+        # 3. The labeled data judge that step: fb (9), (10).
+        fb = self._judge(state, xi_new, xi_u, unlabeled, judge, y_judge, keys)
 
-def discrete_feedback(
-    teacher: Learner,
-    student: Learner,
-    *,
-    known_labels: Callable[[Any], tuple[jax.Array, jax.Array]],
-    variant: str = "discrete",
-    estimator: str = "grad",
-    direction: str = "gradient",
-    labels: str | None = None,
-    teacher_term: str = "full",
-    positive: float = 1.0,
-    negative: float = -0.1,
-    drop_rate: float = 0.05,
-    drop_on: str = "all",
-    feedback_weight: float = 1.0,
-    confidence: float | None = None,
-    learning_rate: float | Callable[[jax.Array], Any] | None = None,
-    cosine: bool = False,
-    baseline_decay: float | None = None,
-    phases: bool = False,
-) -> FeedbackStep:
-    """One step in which a teacher labels, a student learns, and labeled data tell how that went.
+        # 4. The feedback becomes a coefficient: c = sigma h(fb) (10).
+        c, flags, gate = self._open_gate(state.gate, fb, stepped, y_judge, y_p, keys["drop"])
 
-    theta' = theta - eta (feedback_weight c g_theta_u + g_theta_l), c as in the module's docstring.
-    The teacher's model state goes through x_u first and x_l then, the student's through x_u; the
-    feedback pass commits none. What is not finite changes nothing and is counted.
+        # 5. The teacher steps on c g_theta_u + g_theta_l (9), (11).
+        start = theta.params, theta_u.model_state
+        theta_l = passed(self.supervised, start, labeled, y_l, "teacher_labeled")
+        return self._step_teacher(state, xi_new, theta_u, xi_u, theta_l, fb, c, flags, gate)
 
-    Args:
-        teacher: the model that labels.
-        student: the model that learns from the labels; may be the same Learner.
-        known_labels: labeled batch -> (labels [B, C], mask [B, C] bool), Y_l and where it is known.
-        variant: "discrete", the paper's gate; "continuous", fb as a number; "exact", the
-            second-order gradient; "none", c = 0, a supervised teacher; "constant", c = `positive`,
-            self-training. The last two measure the feedback all the same, so that all log alike.
-        estimator: of fb, see `student_feedback`. "exact" takes it from the labeled gradient.
-        direction: "gradient", along g_xi_u before clipping and momentum, as (10) prints it;
-            "update", -d/ds L_l(xi'(s g_xi_u)) at s = 1 through the optimizer, for SGD eta times the
-            former. Where the update does not depend on the gradient's scale (active global-norm
-            clip, Adam's first step) c is 0. Adam needs `eps_root` > 0 here if a gradient can be
-            exactly 0.
-        labels: "threshold" at 0.5, "sample" or "soft"; None: "soft" for "exact", else "threshold".
-        teacher_term: whose gradient c multiplies: "full", the whole loss on x_u, as (7) and (11)
-            print; "score", the teacher's `score_loss`. "score" for "continuous" with sampled labels
-            is -log P(Y_p) itself, summed over accepted cells: c times its gradient is, to first
-            order in eta, an unbiased estimate of the meta-gradient.
-        positive: coefficient for fb > 0.
-        negative: coefficient for fb <= 0.
-        drop_rate: probability that the discrete coefficient is set to 0.
-        drop_on: "all", or "positive" to set only positive ones to 0.
-        feedback_weight: factor of every coefficient.
-        confidence: accept only pseudo labels with max(p, 1 - p) at least this; None for all.
-        learning_rate: for "continuous", eta: a number or a schedule of the student's step count.
-        cosine: for "continuous", the cosine of labeled gradient and direction instead of eta fb.
-        baseline_decay: for "continuous", subtract a moving average with this decay.
-        phases: False: `update` compiles nothing; compile it whole, such as by
-            `jax.jit(step.update, donate_argnums=0)`. True: `update` compiles its parts and must not
-            be jitted; it holds fewer activations at a time and compiles much faster, since the
-            teacher's two passes and the student's share one compiled function where their functions
-            and shapes are the same: one structure and size for both batches, equal `apply`,
-            `logits` and `loss`, neither `pseudo_loss` nor "score". Numbers and draws are those of
-            the whole step.
+    def _prepare(self, labeled, judge, key):
+        words = [hashlib.sha256(name.encode()).digest()[:4] for name in _STREAMS]
+        keys = [jax.random.fold_in(key, int.from_bytes(word, "little")) for word in words]
+        known = map(self.known_labels, (labeled, judge))
+        pairs = [_pair("known_labels returns", "(labels, mask)", pair) for pair in known]
+        return *pairs, dict(zip(_STREAMS, keys, strict=True))
 
-    Returns:
-        FeedbackStep(init, update).
+    def _gradients(self, task, start, batch, given, own, key, draw):
+        """Loss and gradient on the given labels, or where `own`, which may be traced, on the pass's own."""
 
-    Raises:
-        ValueError: settings that mean nothing together, with the reason; from `init`, "exact" with
-            an optimizer that has no derivative where a gradient is 0 (Adam without `eps_root`).
+        def loss_fn(params):
+            outputs, model_state = apply(task, (params, start[1]), batch, key, "train")
+            logits = task.logits(outputs)
+            labels, mask, label_state = self.label.update(jax.lax.stop_gradient(logits), *draw)
+            labels, mask = jax.lax.stop_gradient(labels), jnp.broadcast_to(mask, labels.shape)
+            if given is not None:
+                other, known = self._fit(logits, given, draw)
+                labels, mask = jnp.where(own, labels, other), jnp.where(own, mask, known)
+            loss = upcast(task.loss(outputs, batch, labels, mask))
+            finite = all_finite(loss, logits, model_state)
+            model_state = optax.tree.where(finite, model_state, start[1])
+            label_state = optax.tree.where(all_finite(logits), label_state, draw[1])
+            return loss, (model_state, logits, labels, mask, label_state, finite)
 
-    Source: PIAP-DF section 3.3, equations (7)-(14).
-    """
-    labels = labels or ("soft" if variant == "exact" else "threshold")
-    o = _Settings(
-        *(teacher, student, known_labels, variant, estimator, direction, labels, teacher_term),
-        *(positive, negative, drop_rate, drop_on, feedback_weight, confidence),
-        *(learning_rate, cosine, baseline_decay),
-    )
-    _check(o)
-    _check_scaling(o)
-    return FeedbackStep(functools.partial(_init, o), _make_update(o, phases))
+        (loss, rest), grads = jax.value_and_grad(loss_fn, has_aux=True)(start[0])
+        return Pass(loss, grads, *rest)
 
+    def _fit(self, logits, given, draw):
+        """Returns known labels and mask in shape and dtype of what the rule makes of these logits."""
+        own, (labels, mask) = jax.eval_shape(self.label.update, logits, *draw)[0], given
+        if labels.shape != own.shape or jnp.broadcast_shapes(mask.shape, own.shape) != own.shape:
+            wrong = f"labels {labels.shape} with mask {mask.shape} beside logits {logits.shape}"
+            raise ValueError(f"{wrong}, of which the label rule makes labels {own.shape}.")
+        return labels.astype(own.dtype), jnp.broadcast_to(mask.astype(bool), own.shape)
 
-def _check(o: _Settings) -> None:
-    for name in _CHOICES:
-        _check_choice(name, getattr(o, name))
-    _refuse(not 0 <= o.drop_rate <= 1, f"drop_rate={o.drop_rate} is not a probability.")
-    for name in ("positive", "negative", "feedback_weight"):
-        value = getattr(o, name)
-        _refuse(not math.isfinite(value), f"{name}={value} must be finite.")
-    _refuse(
-        o.confidence is not None and not 0.5 <= o.confidence <= 1,
-        f"confidence={o.confidence} must lie in [0.5, 1], being max(p, 1 - p).",
-    )
-    _refuse(
-        o.labels == "soft" and o.variant in ("discrete", "continuous", "constant"),
-        f"labels='soft' teach the teacher nothing in variant={o.variant!r}: the gradient of its "
-        "cross entropy with its own probabilities is exactly 0; use 'threshold' or 'sample'.",
-    )
-    exact = o.variant == "exact"
-    _refuse(
-        exact and o.labels != "soft",
-        f"variant='exact' differentiates the labels, and labels={o.labels!r} have no derivative; "
-        "use 'soft'.",
-    )
-    _refuse(
-        exact and (o.teacher_term, o.direction) != ("full", "gradient"),
-        "variant='exact' has no teacher loss on x_u and always goes through the optimizer: "
-        "teacher_term and direction mean nothing there.",
-    )
-    own_score = o.variant == "continuous" and o.labels == "sample"
-    _refuse(
-        o.teacher_term == "score" and not own_score and o.teacher.score_loss is None,
-        "teacher_term='score' needs the teacher's score_loss, what of its loss the labels enter.",
-    )
-    _refuse(
-        o.estimator == "difference" and (exact or o.direction == "update"),
-        "estimator='difference' measures the student's step itself: it has no direction, and "
-        "variant='exact' does not use it.",
-    )
+    def _step_student(self, xi, passed):
+        healthy = passed.finite & all_finite(passed.grads)
+        return _advance(self.student, xi, passed, passed.grads, passed.loss, healthy), healthy
 
+    def _judge(self, state, new, passed, unlabeled, judge, known, keys):
+        def labeled_loss(params):
+            start = params, new.model_state
+            outputs, _ = apply(self.student, start, judge, keys["feedback"], "feedback")
+            given = self._fit(self.student.logits(outputs), known, (keys["label"], state.label))
+            return upcast(self.student.loss(outputs, judge, *given))
 
-def _check_scaling(o: _Settings) -> None:
-    scaled = o.cosine or o.direction == "update" or o.estimator == "difference"
-    if o.variant != "continuous":
-        given = o.cosine or o.learning_rate is not None or o.baseline_decay is not None
-        names = "learning_rate, cosine and baseline_decay"
-        _refuse(given, f"{names} belong to variant='continuous', not to {o.variant!r}.")
-        return
-    _refuse(
-        o.cosine and o.estimator != "vjp",
-        "cosine=True needs the norm of the labeled gradient, which only estimator='vjp' forms.",
-    )
-    _refuse(
-        o.learning_rate is not None and scaled,
-        "learning_rate would scale twice: the cosine has no scale, and direction='update' and "
-        "estimator='difference' hold the learning rate already.",
-    )
-    _refuse(
-        o.learning_rate is None and not scaled,
-        "variant='continuous' scales by the student's learning_rate: give it, or cosine=True.",
-    )
-    _refuse(
-        o.baseline_decay is not None and not 0 <= o.baseline_decay < 1,
-        f"baseline_decay={o.baseline_decay} must lie in [0, 1).",
-    )
+        return self.measure(StudentStep(labeled_loss, new, passed, state, unlabeled, keys, self))
 
+    def _open_gate(self, state, measured, stepped, known, labels, key):
+        c, flags, new = self.gate.update(measured.feedback, key, state)
+        finite = stepped & jnp.isfinite(measured.feedback) & jnp.isfinite(c)
+        evidence, usable = jnp.any(known[1]) & jnp.any(labels[1]), jnp.asarray(measured.usable)
+        useful = finite & evidence & usable
+        flags = {name: flag & useful for name, flag in flags.items()}
+        flags |= {"nonfinite": ~finite, "no_labels": ~evidence, "unusable": ~usable}
+        flags["student_skipped"] = ~stepped
+        return jnp.where(useful, c, 0), flags, optax.tree.where(useful, new, state)
 
-def _init(
-    o: _Settings, teacher_start: tuple[Any, Any], student_start: tuple[Any, Any]
-) -> FeedbackState:
-    def copied(x: Any) -> jax.Array:  # the dtype by name, or a weak one would compile twice
-        return jnp.array(x, dtype=jnp.result_type(x), copy=True)
+    def _step_teacher(self, state, student, theta_u, xi_u, theta_l, measured, c, flags, gate):
+        if measured.teacher_grads is not None:
+            theta_u = theta_u._replace(grads=measured.teacher_grads)
 
-    copies = jax.tree.map(copied, (teacher_start, student_start))
-    teacher, student = (
-        LearnerState(params, model_state, learner.optimizer.init(params))
-        for (params, model_state), learner in zip(copies, (o.teacher, o.student), strict=True)
-    )
-    if o.variant == "exact":
-        _check_differentiable(o.student.optimizer, student)
-    zeros = {name: jnp.zeros((), jnp.int32) for name in ("step", *_SIGNS, *_FLAGS)}
-    baseline = jnp.zeros((), _tree_dtype(student.params))
-    return FeedbackState(zeros.pop("step"), teacher, student, baseline, zeros)
+        def total(u, g):
+            term = (c * self.feedback_weight).astype(upcast(u).dtype) * upcast(u)
+            # Selected, not multiplied: at c = 0 the step is the supervised one, whatever u holds.
+            return (jnp.where(c == 0, 0, term) + upcast(g)).astype(g.dtype)
 
-
-def _check_differentiable(optimizer: optax.GradientTransformation, state: LearnerState) -> None:
-    """Try the optimizer's derivative at a gradient with one 0 in it."""
-    leaves, tree = jax.tree.flatten(state.params)
-    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-    if traced or sum(leaf.size for leaf in leaves) < 2:  # all 0 would be refused for a clip's norm
-        return
-    ones = [jnp.ones_like(leaf) for leaf in leaves]
-    holed = [ones[0].ravel().at[0].set(0).reshape(ones[0].shape), *ones[1:]]
-    updates, back = jax.vjp(
-        lambda g: _optimize(optimizer, g, state.opt_state, state.params)[0], tree.unflatten(holed)
-    )
-    _refuse(
-        not _finite(back(jax.tree.map(jnp.ones_like, updates))),
-        "variant='exact' differentiates the student's optimizer, whose derivative is not finite "
-        "where a gradient is 0: Adam needs eps_root > 0 (1e-8, say).",
-    )
-
-
-def _make_update(o: _Settings, phases: bool) -> Callable:
-    """The step, of pieces that are large enough to be compiled one by one."""
-
-    def piece(function: Callable, *first: Any, **options: Any) -> Callable:
-        bound = functools.partial(function, *first)
-        return jax.jit(bound, **options) if phases else bound
-
-    label = functools.partial(pseudo_labels, kind=o.labels, confidence=o.confidence)
-    prepare, student_step, measure = piece(_prepare, o), piece(_student_step, o), piece(_measure, o)
-    exact, gate, finish = piece(_exact, o), piece(_gate, o), piece(_finish, o)
-    gradient = piece(_gradient, label, static_argnums=0)
-    term = _Task(o.teacher.apply, o.teacher.logits, _teacher_loss(o))
-    lesson = _Task(o.teacher.apply, o.teacher.logits, o.teacher.loss)
-    pupil = _Task(o.student.apply, o.student.logits, o.student.pseudo_loss or o.student.loss)
-
-    def update(
-        state: FeedbackState, labeled: Any, unlabeled: Any, key: jax.Array
-    ) -> tuple[FeedbackState, FeedbackInfo]:
-        known, keys = prepare(labeled, key)
-        draw = keys["label"]
-        # Of no meaning where the model labels by itself, but it makes all three calls alike.
-        unused = known if _same_shapes(labeled, unlabeled) else None
-        own = gradient(
-            term, state.teacher[:2], unlabeled, unused, True, keys["teacher_unlabeled"], draw
+        two = (theta_u.grads, theta_u.loss), (theta_l.grads, theta_l.loss)
+        grads, value = jax.tree.map(total, *two)
+        healthy = theta_l.finite & all_finite(grads) & (theta_u.finite | (c == 0))
+        teacher = _advance(self.teacher, state.teacher, theta_l, grads, value, healthy)
+        label = self.label.observe(theta_l.logits, theta_u.label_state)
+        kept = healthy & ~flags["student_skipped"]
+        label, gate = optax.tree.where(kept, (label, gate), (state.label, state.gate))
+        flags = flags | {"teacher_skipped": ~healthy}
+        events = flags | {"positive": c > 0, "negative": c < 0, "zero": c == 0}
+        counts = {name: n + events[name].astype(jnp.int32) for name, n in state.counts.items()}
+        named = {"teacher_pseudo": theta_u, "student_pseudo": xi_u, "teacher_labeled": theta_l}
+        losses = {name: p.loss for name, p in named.items()}
+        info = FeedbackInfo(
+            *(measured.feedback, c, flags, losses | {"student_labeled": measured.labeled_loss}),
+            {name: optax.tree.norm(jax.tree.map(upcast, p.grads)) for name, p in named.items()},
+            jnp.mean(theta_u.mask.astype(theta_u.loss.dtype)),
+            self.label.diagnostics(theta_u.logits, xi_u.logits, *theta_u[4:6]),
         )
-        given = (own.labels, own.mask)
-        taught = gradient(
-            pupil, state.student[:2], unlabeled, given, False, keys["student_unlabeled"], draw
-        )
-        student, along, flags = student_step(state.student, taught)
-        verdict = measure(state.student, student, along, labeled, known, keys["feedback"])
-        theta = (state.teacher.params, own.model_state)
-        supervised = gradient(lesson, theta, labeled, known, False, keys["teacher_labeled"], draw)
-        if o.variant == "exact":
-            meta, useful = exact(state, unlabeled, own.mask, taught.gradient, verdict[2], keys)
-            own, flags["nonfinite"] = own._replace(gradient=meta), ~useful
-        gated = gate(state, verdict, along, flags, known[1], own.mask, keys["drop"])
-        return finish(state, student, own, taught, supervised, verdict, gated)
-
-    return update
+        return FeedbackState(state.step + 1, teacher, student, label, gate, counts), info
 
 
-def _same_shapes(a: Any, b: Any) -> bool:
-    kinds = [[(jnp.shape(x), jnp.result_type(x)) for x in jax.tree.leaves(t)] for t in (a, b)]
-    return jax.tree.structure(a) == jax.tree.structure(b) and kinds[0] == kinds[1]
-
-
-def _teacher_loss(o: _Settings) -> Loss:
-    if o.teacher_term == "score" and o.variant == "continuous" and o.labels == "sample":
-        return functools.partial(_negative_log_likelihood, o.teacher.logits)
-    score = o.teacher.score_loss if o.teacher_term == "score" else None
-    return score or o.teacher.pseudo_loss or o.teacher.loss
-
-
-def _negative_log_likelihood(
-    logits: Callable, outputs: Any, batch: Any, labels: jax.Array, mask: jax.Array
-) -> jax.Array:
-    """-log P(Y) of the accepted cells: no mean, and no weight that the loss may give them."""
-    del batch
-    cells = optax.sigmoid_binary_cross_entropy(_wide(logits(outputs)), labels)
-    return jnp.sum(cells, where=mask)
-
-
-def _prepare(o: _Settings, labeled: Any, key: jax.Array) -> tuple[tuple, dict[str, jax.Array]]:
-    labels, mask = o.known_labels(labeled)
-    if not jnp.issubdtype(labels.dtype, jnp.floating):
-        labels = labels.astype(jnp.float32)
-    return (labels, mask.astype(bool)), {name: _stream(key, name) for name in _STREAMS}
-
-
-def _gradient(
-    label: Callable,
-    task: _Task,
-    learner: tuple[Any, Any],
-    batch: Any,
-    given: tuple[jax.Array, jax.Array] | None,
-    own: bool | jax.Array,
-    key: jax.Array,
-    label_key: jax.Array,
-) -> _Pass:
-    """Loss and gradient on the given labels, or on the model's own of this very pass.
-
-    `own` is data and not a choice at compile time, so that one compiled function serves the
-    teacher's two passes and the student's.
-    """
-
-    def objective(params: Any) -> tuple[jax.Array, tuple]:
-        outputs, model_state = task.apply(params, learner[1], batch, key, "train")
-        logits = task.logits(outputs)
-        labels, mask = label(logits, label_key)
-        if given is not None:
-            labels = jnp.where(own, labels, given[0].astype(labels.dtype))
-            mask = jnp.where(own, mask, given[1])
-        loss = _wide(task.loss(outputs, batch, labels, mask))
-        return loss, (model_state, logits, labels, mask)
-
-    (loss, rest), gradient = jax.value_and_grad(objective, has_aux=True)(learner[0])
-    return _Pass(loss, gradient, *rest)
-
-
-def _advance(
-    learner: Learner, state: LearnerState, model_state: Any, gradient: Any, healthy: jax.Array
-) -> LearnerState:
-    updates, opt_state = _optimize(learner.optimizer, gradient, state.opt_state, state.params)
-    new = LearnerState(optax.apply_updates(state.params, updates), model_state, opt_state)
-    return jax.tree.map(lambda n, old: jnp.where(healthy, n, old), new, state)
-
-
-def _student_step(
-    o: _Settings, state: LearnerState, taught: _Pass
-) -> tuple[LearnerState, Any, dict[str, jax.Array]]:
-    """The next student, the direction that its feedback is taken along, and flags."""
-    healthy = _finite(taught.loss, taught.gradient)
-    new = _advance(o.student, state, taught.model_state, taught.gradient, healthy)
-    flags = {"student_skipped": ~healthy, "insensitive": jnp.asarray(False)}
-    if o.direction == "gradient":
-        return new, taught.gradient, flags
-
-    def scaled(s: jax.Array) -> Any:
-        gradient = jax.tree.map(lambda g: s.astype(g.dtype) * g, taught.gradient)
-        return _optimize(o.student.optimizer, gradient, state.opt_state, state.params)[0]
-
-    one = jnp.ones((), _tree_dtype(taught.gradient))
-    updates, slope = jax.jvp(scaled, (one,), (one,))
-    flags["insensitive"] = _norm(slope) <= _INSENSITIVE * _norm(updates)
-    return new, jax.tree.map(jnp.negative, slope), flags
-
-
-def _measure(
-    o: _Settings,
-    old: LearnerState,
-    new: LearnerState,
-    along: Any,
-    labeled: Any,
-    known: tuple[jax.Array, jax.Array],
-    key: jax.Array,
-) -> tuple[jax.Array, jax.Array, Any]:
-    """Feedback, labeled loss, and the labeled gradient where it is needed; commits no state."""
-
-    def labeled_loss(params: Any) -> jax.Array:
-        outputs, _ = o.student.apply(params, new.model_state, labeled, key, "feedback")
-        labels = known[0].astype(_wide_dtype(o.student.logits(outputs).dtype))
-        return _wide(o.student.loss(outputs, labeled, labels, known[1]))
-
-    if o.cosine or o.variant == "exact":
-        loss, gradient = jax.value_and_grad(labeled_loss)(new.params)
-        return _dot(gradient, along), loss, gradient
-    options = {"estimator": o.estimator, "old_params": old.params}
-    return *student_feedback(labeled_loss, new.params, along, **options), None
-
-
-def _exact(
-    o: _Settings,
-    state: FeedbackState,
-    unlabeled: Any,
-    mask: jax.Array,
-    student_gradient: Any,
-    labeled_gradient: Any,
-    keys: dict[str, jax.Array],
-) -> tuple[Any, jax.Array]:
-    def output(learner: Learner, start: LearnerState, stream: str, params: Any) -> Any:
-        return learner.apply(params, start.model_state, unlabeled, keys[stream], "train")[0]
-
-    def pseudo_loss(params: Any, targets: jax.Array) -> jax.Array:
-        outputs = output(o.student, state.student, "student_unlabeled", params)
-        return (o.student.pseudo_loss or o.student.loss)(outputs, unlabeled, targets, mask)
-
-    def soft_labels(params: Any) -> jax.Array:
-        outputs = output(o.teacher, state.teacher, "teacher_unlabeled", params)
-        return jax.nn.sigmoid(_wide(o.teacher.logits(outputs)))
-
-    return exact_teacher_gradient(
-        *(pseudo_loss, soft_labels, state.teacher.params, state.student.params),
-        *(student_gradient, labeled_gradient, o.student.optimizer, state.student.opt_state),
-    )
-
-
-def _coefficient(
-    o: _Settings, state: FeedbackState, verdict: tuple, along: Any, key: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Coefficient, whether sigma made it 0, baseline."""
-    feedback, _, gradient = verdict
-    if o.variant == "discrete":
-        c, dropped = discretize(
-            *(feedback, key),
-            positive=o.positive,
-            negative=o.negative,
-            drop_rate=o.drop_rate,
-            drop_on=o.drop_on,
-        )
-        return c, dropped, state.baseline
-    if o.variant != "continuous":
-        fixed = {"exact": 1.0, "constant": o.positive, "none": 0.0}[o.variant]
-        return jnp.full_like(feedback, fixed), jnp.asarray(False), state.baseline
-    scale: Any = 1.0 if o.learning_rate is None else o.learning_rate
-    if callable(scale):
-        scale = scale(state.step - state.counts["student_skipped"])
-    if o.cosine:
-        norms = _norm(gradient) * _norm(along)
-        scale = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
-    c, baseline = continuous(feedback, state.baseline, scale=scale, decay=o.baseline_decay)
-    return c, jnp.asarray(False), baseline
-
-
-def _gate(
-    o: _Settings,
-    state: FeedbackState,
-    verdict: tuple,
-    along: Any,
-    flags: dict[str, jax.Array],
-    known: jax.Array,
-    accepted: jax.Array,
-    key: jax.Array,
-) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
-    """Coefficient, baseline and flags: 0 where the feedback is of no use."""
-    useless = flags.get("nonfinite", jnp.asarray(False))
-    nonfinite = ~jnp.isfinite(verdict[0]) | flags["student_skipped"] | useless
-    no_labels = ~(jnp.any(known) & jnp.any(accepted))
-    unusable = nonfinite | no_labels | flags["insensitive"]
-    c, dropped, baseline = _coefficient(o, state, verdict, along, key)
-    flags = flags | {"nonfinite": nonfinite, "no_labels": no_labels}
-    flags |= {"dropped": dropped & ~unusable}
-    return jnp.where(unusable, 0, c), jnp.where(unusable, state.baseline, baseline), flags
-
-
-def _finish(
-    o: _Settings,
-    state: FeedbackState,
-    student: LearnerState,
-    own: _Pass,
-    taught: _Pass,
-    supervised: _Pass,
-    verdict: tuple,
-    gated: tuple,
-) -> tuple[FeedbackState, FeedbackInfo]:
-    """Step the teacher on c g_u + g_l, count."""
-    c, baseline, flags = gated
-
-    def total(u: jax.Array, g: jax.Array) -> jax.Array:
-        term = (o.feedback_weight * c).astype(_wide_dtype(u.dtype)) * _wide(u)
-        # Selected, not multiplied: at c = 0 the step is the supervised one, whatever u holds.
-        return (jnp.where(c == 0, 0, term) + _wide(g)).astype(g.dtype)
-
-    gradient = jax.tree.map(total, own.gradient, supervised.gradient)
-    healthy = _finite(gradient, own.loss, own.logits, supervised.loss)
-    teacher = _advance(o.teacher, state.teacher, supervised.model_state, gradient, healthy)
-    flags = flags | {"teacher_skipped": ~healthy}
-    events = flags | dict(zip(_SIGNS, (c > 0, c < 0, c == 0), strict=True))
-    counts = {name: n + events[name].astype(jnp.int32) for name, n in state.counts.items()}
-    new = FeedbackState(state.step + 1, teacher, student, baseline, counts)
-    return new, _report(new, own, taught, supervised, verdict, c, flags)
-
-
-def _report(
-    new: FeedbackState,
-    own: _Pass,
-    taught: _Pass,
-    supervised: _Pass,
-    verdict: tuple,
-    c: jax.Array,
-    flags: dict[str, jax.Array],
-) -> FeedbackInfo:
-    passes = {"student_pseudo": taught, "teacher_pseudo": own, "teacher_labeled": supervised}
-    probs, student_probs = (jax.nn.sigmoid(_wide(p.logits)) for p in (own, taught))
-    accepted = own.mask.astype(own.labels.dtype)
-    return FeedbackInfo(
-        feedback=verdict[0],
-        coefficient=c,
-        flags=flags,
-        shares={name: new.counts[name] / new.step for name in _SIGNS},
-        losses={name: p.loss for name, p in passes.items()} | {"student_labeled": verdict[1]},
-        gradient_norms={name: _norm(p.gradient) for name, p in passes.items()},
-        positive_rate=jnp.sum(own.labels * accepted, 0) / jnp.maximum(jnp.sum(accepted, 0), 1),
-        confidence=jnp.mean(jnp.abs(2 * probs - 1), axis=0),
-        accepted=jnp.mean(accepted),
-        agreement=jnp.mean(((probs >= 0.5) == (student_probs >= 0.5)).astype(probs.dtype)),
-    )
+discrete_feedback = FeedbackStep  # the name to call

@@ -25,6 +25,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.batch": (),
     "piapdf_jax.keys": (),
     "piapdf_jax.feedback": (),
+    "piapdf_jax.feedback_variants": ("piapdf_jax.feedback",),
     "piapdf_jax.folds": ("piapdf_jax.action_units",),
     "piapdf_jax.records": ("piapdf_jax.action_units",),
     "piapdf_jax.tfds_files": (),
@@ -39,10 +40,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.models.*",
         "piapdf_jax.losses",
         "piapdf_jax.feedback",
+        "piapdf_jax.feedback_variants",
         "piapdf_jax.batch",
         "piapdf_jax.keys",
         "piapdf_jax.action_units",
         "piapdf_jax.stages.base",
+        "piapdf_jax.stages.feedback_options",
     ),
     "piapdf_jax.data.*": (
         "piapdf_jax.data.*",
@@ -97,6 +100,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "piapdf_jax.metrics": JAX,
     "piapdf_jax.losses": ("flax", *HEAVY),
     "piapdf_jax.feedback": ("flax", *HEAVY),
+    "piapdf_jax.feedback_variants": ("flax", *HEAVY),
     # the networks' library shows nowhere above the networks
     "piapdf_jax.stages.*": ("flax", *HEAVY),
     "piapdf_jax.runtime.*": ("flax", "grain", "tensorflow_datasets"),
@@ -204,6 +208,17 @@ def test_every_rule_is_of_a_module_that_exists() -> None:
 def test_a_module_that_breaks_a_rule_is_found(module: str, source: str, culprit: str) -> None:
     (line,) = violations(module, source)
     assert module in line and culprit in line
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [("feedback", set()), ("feedback_variants", {"piapdf_jax.feedback"})],
+)
+def test_feedback_can_be_taken_alone(name: str, own: set[str]) -> None:
+    module = f"piapdf_jax.{name}"
+    found = imported(module, PATHS[module].read_text(encoding="utf-8"))
+    others = {other for other in found if other.partition(".")[0] not in sys.stdlib_module_names}
+    assert others - {"jax", "jax.numpy", "optax"} == own
 
 
 def in_a_process_of_its_own(code: str) -> str:

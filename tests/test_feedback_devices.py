@@ -1,13 +1,25 @@
-"""Discrete feedback over devices and without jit: the same trajectories as on one device."""
+"""Discrete feedback over devices, without jit, and mapped over seeds: the same trajectories each way."""
 
+import feedback_problem
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from feedback_problem import ALWAYS, ETA, assert_trees, batches, learner
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from piapdf_jax.feedback import Learner, discrete_feedback, discretize
+from piapdf_jax.feedback import discrete_gate, student_slope
+from piapdf_jax.feedback_variants import (
+    constant_gate,
+    continuous_gate,
+    cosine,
+    exact_teacher_gradient,
+    in_parts,
+    jvp_slope,
+    sample,
+    soft,
+)
 
 B, D, H, C = 16, 5, 6, 3
 
@@ -22,18 +34,11 @@ def apply(params, model_state, batch, key, mode):
     return hidden @ params["c"], 0.9 * model_state + 0.1 * mean[0]
 
 
-def loss(z, batch, labels, mask):
-    del batch
-    cells = optax.sigmoid_binary_cross_entropy(z, labels)
-    return jnp.sum(cells, where=mask) / jnp.maximum(jnp.sum(mask), 1).astype(z.dtype)
-
-
-LEARNER = Learner(apply, lambda z: z, loss, optax.sgd(0.3, momentum=0.9))
+LEARNER = learner(optax.sgd(0.3, momentum=0.9), apply=apply)
 
 
 def make(**options):
-    known = lambda batch: (batch["y"], batch["y"] >= 0)  # noqa: E731
-    return discrete_feedback(LEARNER, LEARNER, known_labels=known, **options)
+    return feedback_problem.make(LEARNER, **options)
 
 
 def begin(step, dtype):
@@ -52,14 +57,14 @@ def batch_at(t, dtype):
     return labeled, {"x": rng.normal(size=(B, D)).astype(dtype)}
 
 
-def trajectory(devices, dtype, steps, phases=False, jit=True, **options):
+def trajectory(devices, dtype, steps, compiled=lambda step: jax.jit(step.update), **options):
     """Final state, and feedback and coefficient of each step, on a mesh of so many devices."""
     made = jax.devices()[:devices]
     assert len(made) == devices, f"only {len(made)} devices: the environment asks for 8"
     mesh = Mesh(np.array(made), "data", axis_types=(AxisType.Auto,))
     whole, split = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((), ("data",)))
-    step = make(phases=phases, **options)
-    update = jax.jit(step.update) if jit and not phases else step.update
+    step = make(**options)
+    update = compiled(step)
     state, told = jax.device_put(begin(step, dtype), whole), []
     for t in range(steps):
         labeled, unlabeled = jax.device_put(batch_at(t, dtype), split)
@@ -68,21 +73,21 @@ def trajectory(devices, dtype, steps, phases=False, jit=True, **options):
     return state, np.asarray(told)
 
 
-def assert_close(a, b, **tolerance):
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_allclose(np.asarray(x), np.asarray(y), **tolerance)
-
-
-VARIANTS = (
-    {},
-    {"estimator": "jvp", "labels": "sample"},
-    {"estimator": "vjp", "variant": "continuous", "cosine": True, "baseline_decay": 0.9},
-    {"variant": "exact"},
-)
+VARIANTS = {
+    "default": {},
+    "sample": {"label": sample(), "measure": student_slope(jvp_slope)},
+    "cosine": {"measure": cosine(), "gate": continuous_gate(decay=0.9)},
+    "exact": {
+        "label": soft(),
+        "measure": exact_teacher_gradient(),
+        "gate": constant_gate(1.0),
+    },
+}
+variants = pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("options", VARIANTS)
+@variants
 def test_one_device_is_two_is_eight(options):
     state, told = trajectory(1, "float64", 6, **options)
     assert np.abs(told[:, 0]).min() > 1e-9
@@ -91,25 +96,25 @@ def test_one_device_is_two_is_eight(options):
     for devices in (2, 8):
         other, same = trajectory(devices, "float64", 6, **options)
         np.testing.assert_allclose(same, told, rtol=1e-9, atol=1e-13)
-        assert_close(other, state, rtol=1e-10, atol=1e-13)
+        assert_trees(other, state, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.x64
-def test_phases_on_eight_devices_are_one_device():
+def test_parts_on_eight_devices_are_one_device():
     state, told = trajectory(1, "float64", 3)
-    other, same = trajectory(8, "float64", 3, phases=True)
+    other, same = trajectory(8, "float64", 3, compiled=lambda step: in_parts(step).update)
     np.testing.assert_allclose(same, told, rtol=1e-9, atol=1e-13)
-    assert_close(other, state, rtol=1e-10, atol=1e-13)
+    assert_trees(other, state, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.x64
-@pytest.mark.parametrize("options", VARIANTS)
+@variants
 def test_without_jit_the_trajectory_is_the_same(options):
     state, told = trajectory(1, "float64", 3, **options)
-    other, same = trajectory(1, "float64", 3, jit=False, **options)
+    other, same = trajectory(1, "float64", 3, compiled=lambda step: step.update, **options)
     assert np.abs(told[:, 0]).min() > 1e-9
     np.testing.assert_allclose(same, told, rtol=1e-9, atol=1e-13)
-    assert_close(other, state, rtol=1e-10, atol=1e-13)
+    assert_trees(other, state, rtol=1e-10, atol=1e-13)
 
 
 @pytest.mark.parametrize("devices", [2])
@@ -117,7 +122,7 @@ def test_one_step_in_float32(devices):
     """Coefficients are equal where the feedback stands clear of the rounding."""
     clear = 0
     for seed in range(8):
-        step = make(drop_rate=0.0)
+        step = make(gate=ALWAYS)
         state = begin(step, "float32")
         batches, key = batch_at(seed, "float32"), jax.random.key(seed)
         mesh = Mesh(np.array(jax.devices()[:devices]), "data", axis_types=(AxisType.Auto,))
@@ -131,7 +136,7 @@ def test_one_step_in_float32(devices):
         if abs(float(told.feedback)) > 1e-5:
             clear += 1
             assert float(same.coefficient) == float(told.coefficient)
-            assert_close(
+            assert_trees(
                 (two.student, two.teacher), (one.student, one.teacher), rtol=1e-4, atol=1e-6
             )
     assert clear >= 6
@@ -141,7 +146,7 @@ def test_one_step_in_float32(devices):
 def test_signs_of_the_parts_are_not_the_sign_of_the_mean():
     """What a device would say of its own part differs from what all say together, so it matters
     that the mean comes before the sign."""
-    step, differing = make(drop_rate=0.0), 0
+    step, differing = make(gate=ALWAYS), 0
     for t in range(6):
         state = begin(step, "float64")
         labeled, unlabeled = batch_at(t, "float64")
@@ -151,14 +156,14 @@ def test_signs_of_the_parts_are_not_the_sign_of_the_mean():
             own = {name: value[rows] for name, value in labeled.items()}
             if (own["y"] >= 0).any():
                 _, part = step.update(state, own, unlabeled, jax.random.key(t))
-                parts.append(float(discretize(part.feedback, jax.random.key(0), drop_rate=0.0)[0]))
+                parts.append(float(ALWAYS.update(part.feedback, jax.random.key(0), ())[0]))
         differing += not np.isclose(np.mean(parts), float(info.coefficient))
     assert differing >= 3
 
 
 def test_signs_in_half_precision_agree_with_single():
     """At least nine in ten of 200 random students; sums are taken in float32 in both."""
-    step = make(drop_rate=0.0)
+    step = make(gate=ALWAYS)
 
     @jax.jit
     def both(key):
@@ -196,7 +201,23 @@ def test_a_state_kept_on_the_host_goes_on_bitwise():
     stopped = jax.tree.map(np.array, stopped)
     for t in range(3, 6):
         stopped, again = update(stopped, *batch_at(t, "float32"), jax.random.key(t))
-    for a, b in zip(
-        jax.tree.leaves((straight, info)), jax.tree.leaves((stopped, again)), strict=True
-    ):
-        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert_trees((straight, info), (stopped, again))
+
+
+def test_vmap_over_seeds_equals_a_loop():
+    step = feedback_problem.make(
+        learner(optax.sgd(ETA, momentum=0.9)), label=sample(), gate=discrete_gate(drop_rate=0.5)
+    )
+    labeled, unlabeled = batches()
+
+    def train(seed):
+        keys = jax.random.split(jax.random.key(seed), 4)
+        state = step.init(*(({"w": jax.random.normal(k, (4, 3))}, None) for k in keys[:2]))
+        for key in keys[2:]:
+            state, info = step.update(state, labeled, unlabeled, key)
+        return state, info
+
+    many = jax.jit(jax.vmap(train))(jnp.arange(9))
+    loop = [jax.jit(train)(seed) for seed in range(9)]
+    assert len({float(info.coefficient) for _, info in loop}) == 3
+    assert_trees(many, jax.tree.map(lambda *x: jnp.stack(x), *loop), rtol=1e-5, atol=1e-6)

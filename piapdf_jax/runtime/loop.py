@@ -29,7 +29,7 @@ from piapdf_jax.runtime.hosts import lost, primary
 from piapdf_jax.runtime.mesh import check_divides, data_mesh
 from piapdf_jax.runtime.profiling import Profile
 from piapdf_jax.runtime.signals import Interrupted, StopSignals
-from piapdf_jax.runtime.skips import Frames, Skips
+from piapdf_jax.runtime.skips import Frames, Skips, skipped
 from piapdf_jax.runtime.step import load_step, start_state, update
 from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
 from piapdf_jax.stages.base import Exported, Stage
@@ -205,7 +205,7 @@ class _Run:
         log_every: int,
     ) -> None:
         """Steps until the end or a signal; the host may be a few steps ahead of the devices."""
-        self.skips.count = self._skipped(self.totals.sums())
+        self.skips.count = skipped(self.totals.sums())
         with StopSignals() as stop:
             while self.step < self.steps:
                 metrics = self._advance(batches, key)
@@ -232,13 +232,7 @@ class _Run:
         while len(self.under_way) > ahead:
             step, metrics = self.under_way.popleft()
             jax.block_until_ready(metrics)
-            self.skips.add(step, self._skipped(metrics))
-
-    @staticmethod
-    def _skipped(counts: dict[str, Any]) -> int:
-        return sum(
-            int(np.asarray(n).sum()) for name, n in counts.items() if name.endswith("skipped")
-        )
+            self.skips.add(step, metrics)
 
     def _advance(self, batches: Iterator[Any], key: jax.Array) -> dict[str, jax.Array]:
         batch = self._next(batches)
@@ -306,7 +300,7 @@ class _Run:
             **told_by_rows(rows),
             **self.clock.report(self.batch_size),
             "peak_memory_gib": peak_memory(self.mesh),
-            "skipped": self._skipped(totals),
+            "skipped": skipped(totals),
             "trained": moved_leaves(self.initial, trained_parts(self.state)),
             "state": tree_digest(self.state),
             "frozen_unchanged": tree_digest(self.frozen) == self.frozen_digest,

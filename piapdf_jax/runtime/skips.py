@@ -1,6 +1,7 @@
-"""Steps that changed nothing because a number was not finite: counted, and too many of them named."""
+"""Steps that changed or taught nothing: counted, and too many of them named."""
 
 import contextlib
+import logging
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,6 +12,9 @@ import numpy as np
 #: Step -> names of its frames (subject/task/frame), by part of the batch.
 Frames = Callable[[int], dict[str, list[str]]]
 _NAMED = 8  # frames in a message; the file names them all
+#: So many useless steps in a row are worth a warning.
+_USELESS, _USELESS_METRIC = 20, "count_useless_"
+log = logging.getLogger("piapdf.loop")
 
 
 class NotFinite(Exception):
@@ -27,8 +31,16 @@ class NotFinite(Exception):
         self.name, self.step, self.path = name, step, path
 
 
+def skipped(counts: dict[str, Any]) -> int:
+    """Returns how many steps were skipped, by the metrics of one step or the totals of all."""
+    names = [name for name in counts if name.endswith("skipped")]
+    return sum(int(np.asarray(counts[name]).sum()) for name in names)
+
+
 class Skips:
-    """Counts skipped steps of a training up to a limit.
+    """Counts skipped steps of a training up to a limit, and warns of many useless ones in a row.
+
+    A step is useless for a reason when its metric ``count_useless_<reason>`` is not 0.
 
     Args:
         name: of the training.
@@ -48,16 +60,18 @@ class Skips:
     ) -> None:
         self.name, self.limit, self.folder = name, limit, folder
         self._stream, self._frames = stream, frames
-        self.count = 0
+        self.count, self._useless = 0, 0
 
-    def add(self, step: int, skipped: int) -> None:
-        """Notes how much one step, counted from 1, has skipped.
+    def add(self, step: int, metrics: dict[str, Any]) -> None:
+        """Notes the metrics of one step, counted from 1.
 
         Raises:
             NotFinite: past the limit, with the batch saved.
         """
-        self.count += skipped
-        if not skipped or self.count <= self.limit:
+        self._warn(step, metrics)
+        now = skipped(metrics)
+        self.count += now
+        if not now or self.count <= self.limit:
             return
         frames = self._frames(step - 1) if self._frames else {}
         path = self._save(step, frames)
@@ -70,6 +84,14 @@ class Skips:
             f" run.max_skipped={self.limit}; the last was step {step}"
             f"{' with ' + '; '.join(told) if told else ''}. Its batch is saved in {path}",
         )
+
+    def _warn(self, step: int, metrics: dict[str, Any]) -> None:
+        found = [n for n, value in metrics.items() if n.startswith(_USELESS_METRIC) and int(value)]
+        self._useless = self._useless + 1 if found else 0
+        if self._useless == _USELESS:
+            reasons = [n.removeprefix(_USELESS_METRIC).replace("_", " ") for n in sorted(found)]
+            first, reason = step - _USELESS + 1, ", ".join(reasons)
+            log.warning("%s: steps %d to %d taught nothing: %s", self.name, first, step, reason)
 
     def _save(self, step: int, frames: dict[str, list[str]]) -> pathlib.Path:
         """The batch of a step, read again, this host's share of it."""

@@ -9,6 +9,8 @@ import optax
 
 #: Parts by name (``generator``, ``encoder``, ``head``, ``decoder``), each (parameters, batch statistics).
 Exported = dict[str, tuple[Any, Any]]
+#: Metadata of a field that says how a training runs and changes none of its numbers: no digest holds it.
+RUNTIME_ONLY = {"runtime_only": True}
 
 
 class StageState(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from piapdf_jax import feedback_variants as variants
 from piapdf_jax.action_units import UNKNOWN
 from piapdf_jax.batch import Batch, FeedbackBatch, Prediction, Targets
 from piapdf_jax.feedback import (
@@ -18,17 +19,25 @@ from piapdf_jax.feedback import (
     FeedbackState,
     FeedbackStep,
     Learner,
+    Loss,
     discrete_feedback,
 )
 from piapdf_jax.losses import LossWeights, au_loss, piap_loss
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import init_part, network_apply
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
-from piapdf_jax.stages.base import Exported, OptimizerConfig, Scores
+from piapdf_jax.stages.base import RUNTIME_ONLY, Exported, OptimizerConfig, Scores
+from piapdf_jax.stages.feedback_options import FeedbackOptions
 
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.
 _EPS_ROOT = 1e-8
+#: Flags of a step whose feedback told the teacher nothing, and what a training calls them.
+_USELESS = {
+    "nonfinite": "feedback_not_finite",
+    "no_labels": "no_label_known_or_accepted",
+    "unusable": "optimizer_hides_the_gradient",
+}
 
 
 class _Supervised(NamedTuple):
@@ -36,22 +45,6 @@ class _Supervised(NamedTuple):
 
     image: jax.Array
     targets: Targets
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FeedbackOptions:
-    """How feedback is measured and handed back: what ``piapdf_jax.feedback.discrete_feedback`` takes by name."""
-
-    variant: str = "discrete"
-    estimator: str = "grad"
-    direction: str = "gradient"
-    labels: str = "threshold"
-    teacher_term: str = "full"
-    positive: float = 1.0
-    negative: float = -0.1
-    drop_rate: float = 0.05
-    drop_on: str = "all"
-    feedback_weight: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +62,8 @@ class FeedbackStage:
         binarise: cut the generator's soft maps at 0.5 before L_PI.
         begin: training that both copies start from; None for fresh networks.
         options: how feedback is measured and handed back.
-        phases: compile the step in shared parts, which takes a fraction of the time and memory of one piece.
+        compile: ``whole``, one function with the state donated; ``parts``, which compile faster and hold less at a
+            time; ``auto``, parts on a CPU alone. The numbers are equal.
     """
 
     model: ModelConfig
@@ -82,7 +76,7 @@ class FeedbackStage:
     binarise: bool = False
     begin: str | None = None
     options: FeedbackOptions = FeedbackOptions()
-    phases: bool = True
+    compile: str = dataclasses.field(default="auto", metadata=RUNTIME_ONLY)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -90,7 +84,9 @@ class FeedbackStage:
         return ("encoder", "head", *(("generator", "decoder") if self.weights.pi else ()))
 
     def __post_init__(self) -> None:
-        _bound(self)
+        if self.compile not in (ways := ("auto", "whole", "parts")):
+            raise ValueError(f"df.compile={self.compile!r} is not one of {', '.join(ways)}")
+        _make_step(self)
 
     def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[FeedbackState, Exported]:
         """Teacher and student as copies of the trained network, or fresh; PI Generator 1 and Encoder P frozen."""
@@ -112,24 +108,18 @@ class FeedbackStage:
             frozen["identity"] = inputs["identity"]["encoder"]
         params = {name: part[0] for name, part in parts.items()}
         stats = {name: part[1] for name, part in parts.items()}
-        return _bound(self).init((params, stats), (params, stats)), frozen
+        return _make_step(self).init((params, stats), (params, stats)), frozen
 
     def train_step(
         self, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: jax.Array
     ) -> tuple[FeedbackState, dict[str, jax.Array]]:
         """One step of teacher and student on x_l and x_u."""
-        labeled = self._targets(frozen, batch.labeled)
-        unlabeled = self._targets(frozen, batch.unlabeled)
-        update = _bound(self).update if self.phases else _whole(self)
-        state, info = update(state, labeled, unlabeled, key)
+        cpu = jax.default_backend() == "cpu"
+        if self.compile == "whole" or (self.compile == "auto" and not cpu):
+            return _whole(self, state, frozen, batch, key)
+        labeled, unlabeled = (_targets(self, frozen, x) for x in (batch.labeled, batch.unlabeled))
+        state, info = _step_in_parts(self).update(state, labeled, unlabeled, key)
         return state, _metrics(info)
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def _targets(self, frozen: Exported, batch: Batch) -> _Supervised:
-        targets = frozen_targets(
-            self.model, frozen, batch.image, batch.labels, binarise=self.binarise
-        )
-        return _Supervised(batch.image, targets)
 
     def export(self, state: FeedbackState) -> Exported:
         """{encoder, head} of the student."""
@@ -143,15 +133,16 @@ class FeedbackStage:
         return Scores(jax.nn.sigmoid(prediction.au_logits), prediction.vector, None)
 
 
-def _learner(optimizer: OptimizerConfig, functions: tuple) -> Learner:
-    apply, logits, loss, score = functions
-    return Learner(
-        apply=apply, logits=logits, loss=loss, optimizer=optimizer.build(), score_loss=score
+@functools.partial(jax.jit, static_argnums=0)
+def _targets(stage: FeedbackStage, frozen: Exported, batch: Batch) -> _Supervised:
+    targets = frozen_targets(
+        stage.model, frozen, batch.image, batch.labels, binarise=stage.binarise
     )
+    return _Supervised(batch.image, targets)
 
 
-def _functions(stage: FeedbackStage) -> tuple:
-    """The four functions that teacher and student share, so that their passes compile once."""
+def _learner(stage: FeedbackStage) -> Learner:
+    """What teacher and student share, so that their passes compile once: all but the optimizer."""
 
     def apply(params: Any, stats: Any, batch: _Supervised, key: jax.Array, mode: str) -> Any:
         parts = {name: (params[name], stats[name]) for name in params}
@@ -166,50 +157,70 @@ def _functions(stage: FeedbackStage) -> tuple:
         known = jnp.where(mask, labels, UNKNOWN)
         return piap_loss(prediction, batch.targets._replace(labels=known), stage.weights)[0]
 
+    return Learner(apply=apply, logits=logits, loss=loss, optimizer=None)
+
+
+def _score(stage: FeedbackStage, learner: Learner) -> Loss | None:
+    """The part of the teacher's loss on x_u that the labels enter, where ``teacher_term`` is ``score``."""
+    options = stage.options
+    if options.teacher_term == "full":
+        return None
+    if options.variant == "continuous" and options.labels == "sample":
+        return variants.negative_log_likelihood(learner.logits)
+
     def score(prediction: Prediction, _: _Supervised, labels: jax.Array, mask: jax.Array) -> Any:
         return stage.weights.au * au_loss(prediction.au_logits, jnp.where(mask, labels, UNKNOWN))
 
-    return apply, logits, loss, score
+    return score
 
 
 @functools.lru_cache(maxsize=16)
-def _bound(stage: FeedbackStage) -> FeedbackStep:
-    functions, options = _functions(stage), dataclasses.asdict(stage.options)
-    student = stage.student_optimizer
-    if options["variant"] == "exact":
-        options["labels"] = None  # soft ones, the only ones it can differentiate
-    if options["variant"] == "exact" or options["direction"] == "update":
+def _make_step(stage: FeedbackStage) -> FeedbackStep:
+    options, student = stage.options, stage.student_optimizer
+    options.check()
+    if options.variant == "exact" or options.direction == "update":
         student = dataclasses.replace(student, eps_root=max(student.eps_root, _EPS_ROOT))
-    # The other ways to measure come scaled by the student's step already.
-    scaled = options["variant"] == "continuous" and options["direction"] == "gradient"
-    scaled = scaled and options["estimator"] != "difference"
+    learner = _learner(stage)
+    teacher = learner._replace(optimizer=stage.teacher_optimizer.build())
     return discrete_feedback(
-        _learner(stage.teacher_optimizer, functions),
-        _learner(student, functions),
+        teacher._replace(pseudo_loss=_score(stage, learner)),
+        learner._replace(optimizer=student.build()),
         known_labels=lambda batch: (batch.targets.labels, batch.targets.labels >= 0),
-        learning_rate=stage.student_optimizer.schedule() if scaled else None,
-        phases=stage.phases,
-        **options,
+        label=options.label_rule(),
+        measure=options.measure(stage.student_optimizer.schedule()),
+        gate=options.gate(),
+        feedback_weight=options.feedback_weight,
     )
 
 
 @functools.lru_cache(maxsize=16)
-def _whole(stage: FeedbackStage) -> Any:
-    return jax.jit(_bound(stage).update, donate_argnums=0)
+def _step_in_parts(stage: FeedbackStage) -> FeedbackStep:
+    return variants.in_parts(_make_step(stage))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _whole(
+    stage: FeedbackStage, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: Any
+) -> tuple[FeedbackState, dict[str, jax.Array]]:
+    labeled, unlabeled = (_targets(stage, frozen, x) for x in (batch.labeled, batch.unlabeled))
+    state, info = _make_step(stage).update(state, labeled, unlabeled, key)
+    return state, _metrics(info)
 
 
 def _metrics(info: FeedbackInfo) -> dict[str, jax.Array]:
     """Scalars, and by action unit what tells of confirmation bias: pseudo labels and confidence."""
-    c, skipped = info.coefficient, info.flags["student_skipped"] | info.flags["teacher_skipped"]
+    c, flags, told = info.coefficient, info.flags, info.diagnostics
+    skipped = flags["student_skipped"] | flags["teacher_skipped"]
     counts = {"positive": c > 0, "negative": c < 0, "zero": c == 0, "skipped": skipped}
-    counts |= {name: flag for name, flag in info.flags.items() if not name.endswith("_skipped")}
+    counts |= {"dropped": flags["dropped"]} if "dropped" in flags else {}
+    counts |= {f"useless_{reason}": flags[name] for name, reason in _USELESS.items()}
     return {
         "loss": info.losses["student_labeled"],
         "feedback": info.feedback,
         "coefficient": c,
-        "pseudo_positive_rate": info.positive_rate,
-        "pseudo_confidence": info.confidence,
-        "agreement": info.agreement,
+        "pseudo_positive_rate": told["positive_rate"],
+        "pseudo_confidence": told["confidence"],
+        "agreement": told["agreement"],
         **{f"{name}_loss": value for name, value in info.losses.items()},
         **{f"{name}_gradient_norm": value for name, value in info.gradient_norms.items()},
         **{f"count_{name}": flag.astype(jnp.int32) for name, flag in counts.items()},

@@ -23,8 +23,8 @@ from piapdf_jax.models.presets import MODELS
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEVICES = 8
 CALLS = (
-    *("_targets", "_targets", "_prepare", "_gradient", "_gradient", "_student_step"),
-    *("_measure", "_gradient", "_gate", "_finish"),
+    *("_targets", "_targets", "_prepare", "_gradients", "_gradients", "_step_student"),
+    *("_judge", "_open_gate", "_gradients", "_step_teacher"),
 )
 #: Before optimization XLA counts up to 2% less than the formula: of a full convolution only the taps that
 #: lie inside the image, and of equal operations one.
@@ -72,7 +72,9 @@ def compared(name, wanted, found, counted):
 
     lines = []
     expected, got = both("bytes")
-    if got != expected:
+    # As one function XLA may find two of the passes' scalars equal.
+    least = expected - (8 if name == "whole" else 0)
+    if not least <= got <= expected:
         lines.append(f"{name}: {got} bytes reduced, predicted {expected}")
     if any(set(row["kinds"]) - {"all-reduce"} for row in found):
         lines.append(f"{name}: {[row['kinds'] for row in found]}")
@@ -81,11 +83,11 @@ def compared(name, wanted, found, counted):
     passes = sum(row["collectives"] > 1 for row in wanted)
     if not expected <= got <= expected + passes:
         lines.append(f"{name}: {got} reductions, predicted {expected}")
-    replicated = name in ("_student_step", "_finish")
+    replicated = name in ("_step_student", "_step_teacher")
     for key, window in (("lowered", LOWERED), ("flops", COMPILED)):
         low, high = REPLICATED if replicated else window
         expected, got = both(key)
-        if counted and name != "_gate" and not low * expected <= got <= high * expected:
+        if counted and name != "_open_gate" and not low * expected <= got <= high * expected:
             lines.append(f"{name}: {key} {got:,.0f}, predicted {expected:,.0f}")
     return lines
 
@@ -94,12 +96,12 @@ def test_xla_agrees_with_the_prediction(tmp_path):
     told = check_in_a_process_of_eight(tmp_path / "check.json")
     assert told["devices"] == DEVICES
     assert tuple(row["name"] for row in told["phases"]) == CALLS
-    assert [row["name"] for row in told["whole"]] == ["_targets", "_targets", "update"]
+    assert [row["name"] for row in told["whole"]] == ["_whole"]
     assert differences(told) == []
     # Targets, logits, labels and masks are split by image; gradients and states whole everywhere.
     assert {row["name"]: sum(row["split"]) for row in told["phases"] + told["whole"]} == {
-        **{"_targets": 4, "_prepare": 2, "_gradient": 3},
-        **dict.fromkeys(("_student_step", "_measure", "_gate", "_finish", "update"), 0),
+        **{"_targets": 4, "_prepare": 4, "_gradients": 3},
+        **dict.fromkeys(("_step_student", "_judge", "_open_gate", "_step_teacher", "_whole"), 0),
     }
 
 
@@ -110,37 +112,38 @@ def ideal():
     rows = {row["name"]: {**row, "kinds": ["all-reduce"]} for row in told["predicted"]}
     free = {"name": "_prepare", "kinds": [], "bytes": 0, "collectives": 0, "lowered": 0, "flops": 0}
     calls = [copy.deepcopy(rows.get(name, free)) for name in CALLS]
-    rest = [row for row in calls if row["name"] != "_targets"]
     sums = {
-        key: sum(row[key] for row in rest) for key in ("bytes", "collectives", "lowered", "flops")
+        key: sum(row[key] for row in calls) for key in ("bytes", "collectives", "lowered", "flops")
     }
-    update = {"name": "update", "kinds": ["all-reduce"], **sums}
-    return {**told, "phases": calls, "whole": [*copy.deepcopy(calls[:2]), update]}
+    return {**told, "phases": calls, "whole": [{"name": "_whole", "kinds": ["all-reduce"], **sums}]}
 
 
 def test_bytes_are_the_closed_form(ideal):
-    """Gradient, three statistics a BatchNorm channel and four sums, in each of four passes."""
+    """Gradient, three statistics a BatchNorm channel and four sums, in each of four passes.
+
+    Three of them ask whether logits are finite.
+    """
     assert differences(ideal) == []
     a_pass = 4 * (ideal["parameters"] + 3 * ideal["channels"] + 4)
-    metrics = 4 * (3 * AUS + 3)
+    metrics = 4 * (3 * AUS + 2)
     for rows in (ideal["phases"], ideal["whole"]):
-        assert sum(row["bytes"] for row in rows) == 4 * a_pass + 2 + metrics
+        assert sum(row["bytes"] for row in rows) == 4 * a_pass + 3 * 4 + 2 + metrics
 
 
 def forget_a_pass(told):
-    row = next(row for row in told["predicted"] if row["name"] == "_gradient")
+    row = next(row for row in told["predicted"] if row["name"] == "_gradients")
     row["times"] -= 1
 
 
 def reduce_the_gradient_twice(told):
     for row in told["phases"] + told["whole"]:
-        if row["name"] in ("_gradient", "update"):
+        if row["name"] in ("_gradients", "_whole"):
             row["bytes"] += 4 * told["parameters"]
 
 
 def reduce_one_statistic_more(told):
     for row in told["phases"] + told["whole"]:
-        if row["name"] in ("_gradient", "update"):
+        if row["name"] in ("_gradients", "_whole"):
             row["bytes"] += 4 * told["channels"]
 
 

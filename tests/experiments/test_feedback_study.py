@@ -69,34 +69,42 @@ def test_unknown_split_is_refused():
 # The trainings.
 
 
-def plain_step(options, learning_rate, weight):
-    """The same step with the weight where `discrete_feedback` takes it."""
-    network = problems.learner(optax.sgd(learning_rate, momentum=0.9))
-    scale = 1 / learning_rate if options["variant"] == "exact" else 1.0
+def weighted_step(variant, learning_rate, weight):
+    """The same step with the weight inside of a loss, and 1 where `discrete_feedback` takes it."""
+    optimizer = optax.sgd(learning_rate, momentum=0.9)
+
+    def weighted(*arguments):
+        return weight * problems.label_loss(*arguments)
+
+    teacher = problems.learner(optimizer, pseudo_loss=weighted)
+    student = problems.learner(optimizer)
+    if variant.per_rate:  # the exact gradient is that of the student's labeled loss
+        student = student._replace(loss=weighted, pseudo_loss=problems.label_loss)
     return discrete_feedback(
-        network,
-        network,
-        known_labels=problems.known_labels,
-        feedback_weight=weight * scale,
-        **options,
+        teacher, student, known_labels=problems.known_labels, **variant.options
     )
 
 
 @pytest.mark.parametrize("name", [name for name, v in training.VARIANTS.items() if v.unit])
-def test_weight_inside_the_loss_is_the_feedback_weight(name):
+def test_a_traced_weight_is_the_same_weight_inside_the_loss(name):
     variant, rate, seed = training.VARIANTS[name], 0.05, jnp.int32(1)
+    weight = 0.7 * variant.unit / (rate if variant.per_rate else 1)
     labeled, unlabeled = (
         problems.draw(QUICK.problem, seed, split) for split in ("labeled", "unlabeled")
     )
     # two networks: soft labels of a copy would be the student's own, and their gradient 0
     starts = [(problems.initial_params(QUICK.problem, jnp.int32(n)), None) for n in (1, 2)]
-    ends = []
-    for make in (training.feedback_step, plain_step):
-        step = make(variant.options, rate, 0.7 * variant.unit)
-        update, state = jax.jit(step.update), step.init(*starts)
-        for number in range(3):
-            state, _ = update(state, labeled, unlabeled, jax.random.key(number))
-        ends.append(state)
+
+    @jax.jit
+    def traced(state, batches, key, rate, weight):
+        return training.feedback_step(variant.options, rate, weight).update(state, *batches, key)
+
+    step = weighted_step(variant, rate, weight)
+    inside, ends = jax.jit(step.update), [step.init(*starts)] * 2
+    for number in range(3):
+        key = jax.random.key(number)
+        ends[0], _ = traced(ends[0], (labeled, unlabeled), key, rate, weight)
+        ends[1], _ = inside(ends[1], labeled, unlabeled, key)
     for model, start in zip(("teacher", "student"), starts, strict=True):
         a, b = (jax.tree.leaves(getattr(state, model).params) for state in ends)
         for x, y, z in zip(a, b, jax.tree.leaves(start[0]), strict=True):

@@ -88,6 +88,7 @@ def before(small_data, tmp_path_factory):
         ("df.student_learning_rate=0.5", {"df", "piapdf"}),
         ("df.relabel_fraction=0.3", {"df", "piapdf"}),
         ("df.disfa_fraction=0.25", {"df", "piapdf"}),
+        ("df.compile=whole", set()),
     ],
 )
 def test_a_setting_enters_where_it_has_an_effect(small_data, tmp_path, before, setting, trainings):
@@ -129,6 +130,9 @@ def test_numerics_of_the_process_enter_everywhere(small_data, tmp_path, before, 
 EDITS = {
     "the gate of feedback": (
         "piapdf_jax/feedback.py", "import optax", "import optax\nGATE = 0", {"df", "piapdf"}),
+    "a variant of feedback": (
+        "piapdf_jax/feedback_variants.py", "import copy", "import copy\nVARIANT = 0",
+        {"df", "piapdf"}),
     "the decoder": (
         "piapdf_jax/models/decoder.py", "import jax", "import jax\nWIDTH = 0",
         ALL - {"pi1", "pi2", "identity"}),

@@ -10,7 +10,7 @@ from toy_stage import ToyStage, ToyStream, lines, toy_batch, toy_fit
 
 from piapdf_jax.runtime.exports import tree_digest
 from piapdf_jax.runtime.signals import Interrupted
-from piapdf_jax.runtime.skips import NotFinite
+from piapdf_jax.runtime.skips import NotFinite, Skips
 
 
 def names(step):
@@ -131,3 +131,22 @@ def test_a_skip_of_the_last_step_counts_before_its_state_is_saved(tmp_path, step
         stream = functools.partial(Stumbling, asks=list(asks))
         toy_fit(tmp_path, steps, stream=stream, max_skipped=4)
     assert not (tmp_path / "checkpoints" / "13").exists()
+
+
+def test_twenty_useless_steps_in_a_row_are_a_warning(tmp_path, caplog):
+    skips = Skips("PIAP-DF", 5, tmp_path, stream=None, frames=None)
+    nothing, why = {"count_useless_a_b": np.int32(0), "count_zero": np.int32(1)}, "count_useless_"
+    useless = {f"{why}no_label": np.int32(1), f"{why}not_finite": np.int32(0)}
+    both = {f"{why}no_label": np.int32(1), f"{why}not_finite": np.int32(1)}
+    for step in range(1, 20):
+        skips.add(step, useless)
+    skips.add(20, nothing)  # nineteen, and then one that tells something
+    assert not caplog.records
+    for step in range(21, 40):
+        skips.add(step, useless)
+    assert not caplog.records
+    for step in range(40, 75):
+        skips.add(step, both)
+    (told,) = caplog.records
+    assert told.levelname == "WARNING"
+    assert told.getMessage() == "PIAP-DF: steps 21 to 40 taught nothing: no label, not finite"

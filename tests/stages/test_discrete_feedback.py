@@ -1,18 +1,23 @@
 """Feedback on the PIAP losses: every variant, starts, what is exported, what is logged."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from piapdf_jax.batch import Batch, FeedbackBatch
+from piapdf_jax.feedback import FeedbackState, LearnerState, Pass, StudentStep
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.presets import MODELS
+from piapdf_jax.stages import discrete_feedback
 from piapdf_jax.stages.base import OptimizerConfig
-from piapdf_jax.stages.discrete_feedback import FeedbackOptions, FeedbackStage
+from piapdf_jax.stages.discrete_feedback import FeedbackStage
+from piapdf_jax.stages.feedback_options import FeedbackOptions
 
 NANO, SIZE, BATCH, AUS, MAPS = MODELS["nano"], 32, 4, 3, 5
 STEPS = OptimizerConfig(steps=10, learning_rate=1e-2)
@@ -44,7 +49,7 @@ def stage(weights=WEIGHTS, begin="piap", **options):
     made = FeedbackStage(
         NANO, STEPS, STEPS, weights, image_size=SIZE, num_aus=AUS, num_maps=MAPS, begin=begin
     )
-    return dataclasses.replace(made, options=FeedbackOptions(drop_rate=0.0, **options))
+    return dataclasses.replace(made, options=FeedbackOptions(**{"drop_rate": 0.0} | options))
 
 
 def run(made, inputs, steps=2):
@@ -81,7 +86,8 @@ def moved(before, after):
 def test_every_variant_trains(inputs, options):
     state, metrics = run(stage(**options), inputs)
     assert int(state.step) == 2
-    assert int(metrics["count_skipped"]) == 0 and int(metrics["count_nonfinite"]) == 0
+    assert int(metrics["count_skipped"]) == 0
+    assert not any(int(n) for name, n in metrics.items() if name.startswith("count_useless_"))
     for learner in (state.teacher, state.student):
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(learner.params))
     assert all(moved(inputs["piap"]["encoder"][0], state.student.params["encoder"]))
@@ -147,6 +153,119 @@ def test_metrics_tell_of_each_action_unit(inputs):
     assert sum(counts) == 1
 
 
-def test_options_that_mean_nothing_are_refused():
-    with pytest.raises(ValueError, match="soft"):
-        stage(labels="soft")
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"labels": "soft"}, "exactly 0"),
+        ({"labels": "soft", "variant": "continuous"}, "exactly 0"),
+        ({"labels": "soft", "variant": "constant"}, "exactly 0"),
+        ({"variant": "exact", "teacher_term": "score"}, "mean nothing there"),
+        ({"variant": "exact", "direction": "update"}, "mean nothing there"),
+        ({"variant": "exact", "estimator": "difference"}, "mean nothing there"),
+        ({"estimator": "difference", "direction": "update"}, "no direction"),
+        ({"variant": "mpl"}, "df.variant='mpl' is not one of discrete, continuous"),
+        ({"estimator": "fd"}, "df.estimator='fd' is not one of grad, jvp, vjp, difference"),
+        ({"direction": "step"}, "df.direction='step' is not one of"),
+        ({"labels": "argmax"}, "df.labels='argmax' is not one of threshold"),
+        ({"teacher_term": "all"}, "df.teacher_term='all' is not one of"),
+        ({"drop_on": "negative"}, "df.drop_on='negative' is not one of"),
+        ({"positive": float("nan")}, "df.positive=nan must be finite"),
+        ({"feedback_weight": float("inf")}, "df.feedback_weight=inf must be finite"),
+        ({"drop_rate": 1.5}, "not a probability"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options, reason):
+    with pytest.raises(ValueError, match=reason):
+        stage(**options)
+
+
+def test_options_choose_functions():
+    """What a step does with each: by the variants, where a name alone could be mistaken."""
+    schedule = optax.constant_schedule(0.25)
+    fb, key = jnp.asarray(-2.0), jax.random.key(0)
+    for variant, wanted in (("continuous", -2.0), ("none", 0.0), ("constant", 0.5), ("exact", 1.0)):
+        options = FeedbackOptions(variant=variant, positive=0.5, drop_rate=0.0)
+        assert float(options.gate().update(fb, key, options.gate().init(None))[0]) == wanted
+    step = fake_step(lambda params: jnp.sum(params["w"] ** 2))
+    for name in ("grad", "jvp", "vjp"):
+        plain = FeedbackOptions(estimator=name).measure(schedule)(step)
+        scaled = FeedbackOptions(estimator=name, variant="continuous").measure(schedule)(step)
+        np.testing.assert_allclose(plain.feedback, 2 * 3 * 5)  # < 2 w, g >
+        np.testing.assert_allclose(scaled.feedback, 0.25 * 2 * 3 * 5)
+    sure = jnp.asarray([[9.0, -9.0]])
+    for name, wanted in (("threshold", [1, 0]), ("sample", [1, 0]), ("soft", [0.99988, 0.00012])):
+        labels = FeedbackOptions(labels=name).label_rule().update(sure, key, None)[0]
+        np.testing.assert_allclose(labels[0], wanted, atol=1e-5)
+    soft = FeedbackOptions(variant="exact").label_rule().update(sure, key, None)[0]
+    assert 0 < float(soft[0, 1]) < 1
+
+
+def fake_step(labeled_loss):
+    """A student's step as a measure sees it: w = 3, g = 5, and nothing else."""
+    grads = {"w": jnp.asarray([5.0])}
+    new = LearnerState({"w": jnp.asarray([3.0])}, None, None)
+    passed = Pass(*[None] * 8)._replace(grads=grads)
+    counts = {"student_skipped": jnp.zeros((), jnp.int32)}
+    before = FeedbackState(jnp.zeros((), jnp.int32), new, new, None, None, counts)
+    return StudentStep(labeled_loss, new, passed, before, None, {}, None)
+
+
+# Compilation.
+
+
+def test_whole_and_parts_give_equal_numbers_and_the_whole_donates_its_state(inputs):
+    # SGD: AdamW's steps are as long where a gradient is nothing but rounding.
+    sgd = OptimizerConfig(steps=10, learning_rate=1e-2, kind="sgd")
+    made = dataclasses.replace(stage(), teacher_optimizer=sgd, student_optimizer=sgd)
+    ends = []
+    for way in ("whole", "parts"):
+        one = dataclasses.replace(made, compile=way)
+        state, frozen = one.init(jax.random.key(0), inputs)
+        for t in range(3):
+            begun, both = state, FeedbackBatch(batch(2 * t), batch(2 * t + 1))
+            state, metrics = one.train_step(state, frozen, both, jax.random.key(t))
+            leaves = jax.tree.leaves((begun.teacher.params, begun.student.params))
+            assert {leaf.is_deleted() for leaf in leaves} == {way == "whole"}
+            assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((frozen, inputs)))
+        ends.append((state, metrics))
+    (whole, told), (parts, same) = ends
+    assert set(told) == set(same) and abs(float(told["feedback"])) > 1e-5
+    for name in told:
+        np.testing.assert_allclose(told[name], same[name], rtol=2e-4, atol=2e-6, err_msg=name)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("way", "platform", "whole"),
+    [
+        *[("auto", "cpu", False), ("auto", "gpu", True), ("auto", "tpu", True)],
+        *[("whole", "cpu", True), ("parts", "gpu", False)],
+    ],
+)
+def test_auto_takes_parts_on_a_cpu_alone(inputs, monkeypatch, way, platform, whole):
+    called = []
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(discrete_feedback, "_whole", lambda *args: called.append("whole"))
+    parts = types.SimpleNamespace(update=lambda *args: called.append("parts") or (None, None))
+    monkeypatch.setattr(discrete_feedback, "_step_in_parts", lambda stage: parts)
+    monkeypatch.setattr(discrete_feedback, "_metrics", lambda info: None)
+    made = dataclasses.replace(stage(), compile=way)
+    frozen = {"generator": inputs["pi2"]["generator"], "identity": inputs["identity"]["encoder"]}
+    made.train_step(None, frozen, FeedbackBatch(batch(0), batch(1)), jax.random.key(0))
+    assert called == ["whole" if whole else "parts"]
+
+
+def test_an_unknown_way_to_compile_is_refused():
+    with pytest.raises(ValueError, match="df.compile='fast' is not one of auto, whole, parts"):
+        dataclasses.replace(stage(), compile="fast")
+
+
+def test_a_step_without_evidence_has_its_reason(inputs):
+    made = stage()
+    state, frozen = made.init(jax.random.key(0), inputs)
+    unknown = batch(0)._replace(labels=-jnp.ones((BATCH, AUS)))
+    _, metrics = made.train_step(state, frozen, FeedbackBatch(unknown, batch(1)), jax.random.key(0))
+    reasons = {name for name, n in metrics.items() if name.startswith("count_useless_") and int(n)}
+    assert reasons == {"count_useless_no_label_known_or_accepted"}
+    assert int(metrics["count_zero"]) == 1 and int(metrics["count_skipped"]) == 0

@@ -198,7 +198,7 @@ def test_edges_of_feedback(kind, dtype, case):
     before, state, metrics = step(kind, dtype, case)
     finite(state, metrics)
     nothing = case == "nothing known"
-    assert int(metrics["count_no_labels"]) == nothing
+    assert int(metrics["count_useless_no_label_known_or_accepted"]) == nothing
     assert (metrics["coefficient"] == 0) == nothing
     for learner in ("teacher", "student"):
         old, new = (getattr(both, learner).params for both in (before, state))

@@ -1,0 +1,300 @@
+"""What is not the paper: other labels, measures and gates for `feedback.discrete_feedback`, on the same seams.
+
+| what | label | measure | gate |
+| --- | --- | --- | --- |
+| self-training, or no feedback | any hard ones | any | `constant_gate(1.0)`, or `(0.0)` |
+| Meta Pseudo Labels (Pham et al., CVPR 2021) | `sample()` | `scaled_slope(eta)`, `cosine()` | `continuous_gate()` |
+| the loss difference of public code, its sign put right | any hard ones | `difference()` | any |
+| through the student's optimizer | any hard ones | `through_optimizer()` | any |
+| the second-order gradient itself | `soft()` | `exact_teacher_gradient()` | `constant_gate(1.0)` |
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from piapdf_jax import feedback
+from piapdf_jax.feedback import (
+    Gate,
+    LabelRule,
+    LearnerState,
+    Loss,
+    Measurement,
+    StudentStep,
+    upcast,
+)
+
+Measure = Callable[[StudentStep], Measurement]
+
+
+def tree_dot(a: Any, b: Any) -> jax.Array:
+    """Returns the inner product of two trees of floats, summed in float32 at least."""
+    return optax.tree.vdot(jax.tree.map(upcast, a), jax.tree.map(upcast, b))
+
+
+def tree_norm(tree: Any) -> jax.Array:
+    """Returns the Euclidean norm of a tree of floats."""
+    return jnp.sqrt(tree_dot(tree, tree))
+
+
+def _binary(decide, confidence, **more):
+    rule = feedback.threshold(confidence=confidence)
+
+    def update(logits, key, state):
+        probs = jnp.where(jnp.isfinite(logits), jax.nn.sigmoid(upcast(logits)), 0)
+        return decide(probs, key).astype(probs.dtype), rule.update(logits, key, state)[1], state
+
+    return rule._replace(update=update, **more)
+
+
+def sample(*, confidence: float = 0.5) -> LabelRule:
+    """Returns `threshold` with labels drawn from the teacher's probabilities."""
+
+    def decide(probs, key):  # the bar is in (0, 1]: p = 0 gives no 1
+        return probs >= 1 - jax.random.uniform(key, probs.shape, probs.dtype)
+
+    return _binary(decide, confidence)
+
+
+def soft(*, confidence: float = 0.5) -> LabelRule:
+    """Returns `threshold` with probabilities as labels, for a gate that is always 0 or `exact_teacher_gradient`."""
+    return _binary(lambda probs, key: probs, confidence, check=_check_soft)
+
+
+def _check_soft(measure, gate):
+    if gate.constant != 0 and not getattr(measure, "exact", False):
+        raise ValueError(
+            "soft labels teach the teacher nothing: the gradient of its cross entropy with its own "
+            "probabilities is exactly 0; use hard ones."
+        )
+
+
+def negative_log_likelihood(logits: Callable[[Any], jax.Array]) -> Loss:
+    """Returns -log P(Y) of binary labels, summed over accepted cells: a `pseudo_loss` for the teacher.
+
+    With `sample()`, `scaled_slope` and `continuous_gate`, c times its gradient is to first order in eta an unbiased
+    estimate of the meta-gradient: no mean, and no weight that the loss may give the cells. `logits` as in `Learner`.
+    """
+
+    def loss(outputs, batch, labels, mask):
+        cells = optax.sigmoid_binary_cross_entropy(upcast(logits(outputs)), labels)
+        return jnp.sum(cells, where=mask)
+
+    return loss
+
+
+def jvp_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax.Array, jax.Array]:
+    """Computes what `grad_slope` does in forward mode: keeps no activations, does not pass `custom_vjp`."""
+    tangent = jax.tree.map(lambda p, d: d.astype(p.dtype), params, direction)
+    loss, slope = jax.jvp(lambda p: upcast(labeled_loss(p)), (params,), (tangent,))
+    return slope, loss
+
+
+def vjp_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax.Array, jax.Array]:
+    """Computes what `grad_slope` does as an inner product with the whole gradient of L_l."""
+    loss, grads = jax.value_and_grad(lambda p: upcast(labeled_loss(p)))(params)
+    return tree_dot(grads, direction), loss
+
+
+def scaled_slope(learning_rate: Any, slope: Callable = feedback.grad_slope) -> Measure:
+    """Returns a measure of eta fb, in units of the loss; eta is a number or a schedule of the student's steps."""
+
+    def measure(step):
+        fb, loss = slope(step.labeled_loss, step.new.params, step.passed.grads)
+        count = step.before.step - step.before.counts["student_skipped"]
+        eta = learning_rate(count) if callable(learning_rate) else learning_rate
+        return Measurement(fb * jnp.asarray(eta, fb.dtype), loss)
+
+    return measure
+
+
+def difference() -> Measure:
+    """Returns a measure of L_l(xi) - L_l(xi'), with momentum and curvature; in low precision its sign is noise."""
+
+    def measure(step):
+        old, new = (upcast(step.labeled_loss(x.params)) for x in (step.before.student, step.new))
+        return Measurement(old - new, new)
+
+    return measure
+
+
+class _Differentiated(NamedTuple):
+    """A measure that differentiates the student's optimizer; where `exact`, pseudo labels as well."""
+
+    measure: Measure
+    exact: bool = False
+
+    def __call__(self, step):
+        return self.measure(step)
+
+    def check(self, step, params):
+        if self.exact and (step.label.check is not _check_soft or step.gate.constant is None):
+            raise ValueError(
+                "the exact gradient goes through the labels, and has its sign and size already: "
+                "use soft() and constant_gate(1.0)."
+            )
+        _check_derivative(step.student.optimizer, params)
+
+
+def _check_derivative(optimizer, params):
+    """Tries an optimizer's derivative at a gradient with one 0 in it; needs shapes alone, no values."""
+    leaves, tree = jax.tree.flatten(params)
+    if sum(leaf.size for leaf in leaves) < 2:  # all 0 would be refused for a clip's norm
+        return
+    try:
+        with jax.ensure_compile_time_eval():
+            ones = [jnp.ones(leaf.shape, leaf.dtype) for leaf in leaves]
+            start = tree.unflatten(ones)
+            state = LearnerState(start, None, optimizer.init(start))
+            holed = [ones[0].ravel().at[0].set(0).reshape(ones[0].shape), *ones[1:]]
+            updates = lambda grads: feedback.optimize(optimizer, grads, state, 0.0)[0]  # noqa: E731
+            moved, back = jax.vjp(updates, tree.unflatten(holed))
+            finite = bool(feedback.all_finite(back(jax.tree.map(jnp.ones_like, moved))))
+    except (jax.errors.UnexpectedTracerError, jax.errors.ConcretizationTypeError):
+        return  # a learning rate that is itself traced has no value to try
+    if not finite:
+        raise ValueError(
+            "this measure differentiates the student's optimizer, whose derivative is not finite "
+            "where a gradient is 0: Adam needs eps_root > 0 (1e-8, say)."
+        )
+
+
+def _updates(step):
+    """The student's updates as a function of its gradient."""
+    start, value = step.before.student, step.passed.loss
+    return lambda grads: feedback.optimize(step.made.student.optimizer, grads, start, value)[0]
+
+
+def _through_optimizer(step):
+    """-d updates/ds of s g_xi_u at s = 1, and whether they depend on s at all."""
+
+    def updates(s):
+        return _updates(step)(jax.tree.map(lambda g: s.astype(g.dtype) * g, step.passed.grads))
+
+    moved, slope = jax.jvp(updates, (jnp.ones(()),), (jnp.ones(()),))
+    usable = tree_norm(slope) > 1e-6 * tree_norm(moved)  # below, it is rounding
+    return jax.tree.map(jnp.negative, slope), usable
+
+
+def through_optimizer(slope: Callable = feedback.grad_slope) -> Measure:
+    """Returns a measure of -d/ds L_l(xi'(s g_xi_u)) at s = 1, the slope along what the optimizer makes of g_xi_u.
+
+    For SGD eta fb. Not usable where the scale does not matter: active global-norm clip, Adam's first step.
+    """
+
+    def measure(step):
+        direction, usable = _through_optimizer(step)
+        fb, loss = slope(step.labeled_loss, step.new.params, direction)
+        return Measurement(fb, loss, usable)
+
+    return _Differentiated(measure)
+
+
+def _labeled_grads(step):
+    return jax.value_and_grad(lambda params: upcast(step.labeled_loss(params)))(step.new.params)
+
+
+def cosine(*, through_optimizer: bool = False) -> Measure:
+    """Returns a measure of the cosine, in [-1, 1], of dL_l(xi') and g_xi_u, or of what the optimizer makes of it."""
+
+    def measure(step):
+        both = _through_optimizer(step) if through_optimizer else (step.passed.grads, True)
+        loss, grads = _labeled_grads(step)
+        norms = tree_norm(grads) * tree_norm(both[0])
+        scale = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
+        return Measurement(tree_dot(grads, both[0]) * scale, loss, both[1])
+
+    return _Differentiated(measure) if through_optimizer else measure
+
+
+def exact_teacher_gradient() -> Measure:
+    """Returns a measure that hands the teacher d/dtheta L_l(xi') itself, by `meta_gradient`, in place of g_theta_u.
+
+    With `soft()` labels and `constant_gate(1.0)`; Adam needs `eps_root` > 0. Its fb, the paper's, is for the log.
+    """
+
+    def measure(step):
+        made, before, keys = step.made, step.before, step.keys
+
+        def outputs(task, params, start, stream):
+            args = (params, start.model_state), step.unlabeled, keys[stream], "train"
+            return feedback.apply(task, *args)[0]
+
+        def pseudo_loss(xi, labels):
+            told = outputs(made.learning, xi, before.student, "student_unlabeled")
+            return made.learning.loss(told, step.unlabeled, labels, step.passed.mask)
+
+        def pseudo_labels(theta):
+            told = outputs(made.labeling, theta, before.teacher, "teacher_unlabeled")
+            return made.label.update(made.teacher.logits(told), keys["label"], before.label)[0]
+
+        loss, grads = _labeled_grads(step)
+        models = pseudo_loss, pseudo_labels, before.teacher.params, before.student.params
+        meta, usable = meta_gradient(*models, _updates(step), step.passed.grads, grads)
+        return Measurement(tree_dot(grads, step.passed.grads), loss, usable, meta)
+
+    return _Differentiated(measure, exact=True)
+
+
+def meta_gradient(pseudo_loss, pseudo_labels, theta, xi, updates, grads, labeled_grads):
+    """Computes dJ/dtheta, J(theta) = L_l(xi + u(g)), g = dL_u/dxi (xi, Y), Y = pseudo_labels(theta).
+
+    Second order, without a second backward pass through the first: v = (du/dg)^T dL_l(xi') is the cotangent that the
+    updates return for the labeled gradient (SGD: -eta dL_l); dJ/dY is the gradient by Y of D_v L_u(xi, Y), a forward
+    mode derivative; the teacher pulls it back. It is what equations (12)-(14) estimate.
+
+    `pseudo_loss` is L_u of (xi, Y), `pseudo_labels` a function of theta, xi the student before its step, `updates` u;
+    `grads` is g, `labeled_grads` dL_l at xi' = xi + u(g).
+
+    Returns:
+        A pytree like theta; and whether v is of use: finite, and not 0 throughout unless the labeled gradient is.
+    """
+    moved, back = jax.vjp(updates, grads)
+    (v,) = back(jax.tree.map(lambda j, u: j.astype(u.dtype), labeled_grads, moved))
+    tangent = jax.tree.map(lambda p, x: x.astype(p.dtype), xi, v)
+
+    def slope(labels):
+        return jax.jvp(lambda p: pseudo_loss(p, labels), (xi,), (tangent,))[1]
+
+    labels, pullback = jax.vjp(pseudo_labels, theta)
+    usable = feedback.all_finite(v) & ((tree_norm(v) > 0) | (tree_norm(labeled_grads) == 0))
+    return pullback(jax.grad(slope)(labels))[0], usable
+
+
+def constant_gate(value: float) -> Gate:
+    """Returns a gate whose c is always `value`: 1 is self-training, 0 a supervised teacher; fb is measured still."""
+    return Gate(lambda fb, key, state: (jnp.full_like(fb, value), {}, state), constant=value)
+
+
+def continuous_gate(*, decay: float | None = None) -> Gate:
+    """Returns the gate of Meta Pseudo Labels: c = fb, less its moving average where `decay`, in [0, 1), is given.
+
+    b' = decay b + (1 - decay) fb,   c = fb - b',   b = 0 at the start
+    """
+    if decay is None:
+        return Gate(lambda fb, key, state: (fb, {}, state))
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay={decay} must lie in [0, 1).")
+
+    def update(fb, key, state):
+        average = decay * state + (1 - decay) * fb.astype(state.dtype)
+        return fb - average.astype(fb.dtype), {}, average
+
+    return Gate(update, init=lambda params: jnp.zeros(()))
+
+
+def in_parts(step: feedback.FeedbackStep) -> feedback.FeedbackStep:
+    """Returns the same step with its parts compiled one by one, so that its `update` must not be jitted.
+
+    They compile faster than one function and hold less at a time: the three passes with gradients share one compiled
+    function where batches are of one structure and size, `apply`, `logits` and `loss` equal, and `pseudo_loss` None.
+    """
+    parts = copy.copy(step)
+    for name in ("_prepare", "_step_student", "_judge", "_open_gate", "_step_teacher"):
+        setattr(parts, name, jax.jit(getattr(parts, name)))
+    parts._gradients = jax.jit(parts._gradients, static_argnums=0)  # static is what is learned
+    return parts
