@@ -340,17 +340,17 @@ class FeedbackStep:
         theta_u = passed(self.labeling, theta[:2], unlabeled, spare, "teacher_unlabeled", own=True)
         y_p = theta_u.labels, theta_u.mask
 
-        # 2. The student steps on the same labels: g_xi_u takes it from xi to xi' (7), (8).
+        # 2. The student steps on the same labels: xi' = xi - eta g_xi_u, by its optimizer (7), (8).
         xi_u = passed(self.learning, xi[:2], unlabeled, y_p, "student_unlabeled")
         xi_new, stepped = self._step_student(xi, xi_u)
 
-        # 3. The labeled data judge that step: fb (9), (10).
+        # 3. (x_l, Y_l) judge that step: fb, the slope of L_l at xi' along g_xi_u (9), (10).
         fb = self._judge(state, xi_new, xi_u, unlabeled, judge, y_judge, keys)
 
         # 4. The feedback becomes a coefficient: c = sigma h(fb) (10).
         c, flags, gate = self._open_gate(state.gate, fb, stepped, y_judge, y_p, keys["drop"])
 
-        # 5. The teacher steps on c g_theta_u + g_theta_l (9), (11).
+        # 5. The teacher, still at theta, steps on c g_theta_u + g_theta_l, the latter on x_l (9), (11).
         start = theta.params, theta_u.model_state
         theta_l = passed(self.supervised, start, labeled, y_l, "teacher_labeled")
         return self._step_teacher(state, xi_new, theta_u, xi_u, theta_l, fb, c, flags, gate)
@@ -369,7 +369,8 @@ class FeedbackStep:
             outputs, model_state = apply(task, (params, start[1]), batch, key, "train")
             logits = task.logits(outputs)
             labels, mask, label_state = self.label.update(jax.lax.stop_gradient(logits), *draw)
-            labels, mask = jax.lax.stop_gradient(labels), jnp.broadcast_to(mask, labels.shape)
+            labels = jax.lax.stop_gradient(labels)
+            mask = jnp.broadcast_to(mask.astype(bool), labels.shape)
             if given is not None:
                 other, known = self._fit(logits, given, draw)
                 labels, mask = jnp.where(own, labels, other), jnp.where(own, mask, known)
