@@ -54,10 +54,7 @@ import jax.numpy as jnp
 import optax
 
 #: Each draw of a step has its own stream, so that variants with the same key share draws.
-_STREAMS = (
-    *("label", "teacher_unlabeled", "teacher_labeled", "student_unlabeled"),
-    *("feedback", "drop"),
-)
+_DRAWS = ("label", "teacher_unlabeled", "teacher_labeled", "student_unlabeled", "feedback", "drop")
 _SIGNS = ("positive", "negative", "zero")
 _FLAGS = ("nonfinite", "no_labels", "unusable", "student_skipped", "teacher_skipped")
 Loss = Callable[[Any, Any, jax.Array, jax.Array], jax.Array]
@@ -103,14 +100,13 @@ class FeedbackInfo(NamedTuple):
     """Metrics of one step, scalars.
 
     Flags tell why c is 0: `nonfinite` (fb or c), `no_labels` (none known, none accepted), `unusable` (says the measure)
-    or the gate's own (`dropped`); and who met what is not finite: `student_skipped`, `teacher_skipped`. The loss
-    `student_labeled` is of xi', all else of before the step.
+    or the gate's own (`dropped`); and who met what is not finite: `student_skipped`, `teacher_skipped`.
     """
 
     feedback: jax.Array  # fb as measured
     coefficient: jax.Array  # c, without the weight
     flags: dict[str, jax.Array]
-    losses: dict[str, jax.Array]  # teacher_pseudo, student_pseudo, teacher_labeled, student_labeled
+    losses: dict[str, jax.Array]  # teacher_pseudo, student_pseudo, teacher_labeled; student_labeled
     gradient_norms: dict[str, jax.Array]  # of the first three, without c
     accepted: jax.Array  # share of accepted pseudo labels
     diagnostics: dict[str, jax.Array]  # of the label rule
@@ -122,10 +118,8 @@ class LabelRule(NamedTuple):
     # (logits of the pass on x_u, key, state) -> (labels [B, ...], mask of those accepted, which broadcasts, state)
     update: Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array, Any]]
     init: Callable[[Any], Any] = lambda params: optax.EmptyState()  # teacher's params -> state
-    # (logits on x_l, state) -> state, from the teacher's labeled pass at the end of the same step
-    observe: Callable[[jax.Array, Any], Any] = lambda logits, state: state
-    # (teacher's logits on x_u, student's, labels, mask) -> metrics by name
-    diagnostics: Callable[..., dict[str, jax.Array]] = lambda *args: {}
+    observe: Callable[[Any, Any], Any] = lambda logits, state: state  # then, of its logits on x_l
+    diagnostics: Callable[..., Any] = lambda *args: {}  # (z, student's z, labels, mask) -> by name
     check: Callable[[Any, Any], None] = lambda measure, gate: None  # may raise ValueError
 
 
@@ -256,6 +250,17 @@ def _pair(who, parts, value):
     return value
 
 
+def _fit(labels, mask, like):
+    """Labels, and a mask of their shape, in the form of labels that the rule makes."""
+    ends = zip(mask.shape[::-1], labels.shape[::-1], strict=False)
+    fits = mask.ndim <= labels.ndim and all(m in (1, n) for m, n in ends)
+    if labels.shape[1:] != like.shape[1:] or not fits:
+        raise ValueError(
+            f"labels {labels.shape}, mask {mask.shape} beside {like.shape} of the rule."
+        )
+    return labels.astype(like.dtype), jnp.broadcast_to(mask.astype(bool), labels.shape)
+
+
 def apply(task, start, *rest):
     """Returns outputs and model state of a learner, from (params, model_state)."""
     result = task.apply(*start, *rest)
@@ -322,26 +327,34 @@ class FeedbackStep:
         label, gate = self.label.init(states[0].params), self.gate.init(states[1].params)
         fb, key = jax.eval_shape(lambda: (jnp.zeros(()), jax.random.key(0)))
         names = *_SIGNS, *_FLAGS, *jax.eval_shape(self.gate.update, fb, key, gate)[1]
-        counts = {name: jnp.zeros((), jnp.int32) for name in ("step", *names)}
-        return FeedbackState(counts.pop("step"), *states, label, gate, counts)
+        if len(set(names)) < len(names):
+            raise ValueError(f"flags of a gate cannot have the names {', '.join(names[:8])}.")
+        counts = {name: jnp.zeros((), jnp.int32) for name in names}
+        return FeedbackState(jnp.zeros((), jnp.int32), *states, label, gate, counts)
 
     def update(self, state: FeedbackState, labeled, unlabeled, key, judge=None):
         """Returns the next state, and FeedbackInfo. `judge` takes the place of `labeled` in 3. alone."""
         judge = labeled if judge is None else judge
         y_l, y_judge, keys = self._prepare(labeled, judge, key)
         theta, xi, draw = state.teacher, state.student, (keys["label"], state.label)
+        alike = jax.tree.map(jnp.shape, labeled) == jax.tree.map(jnp.shape, unlabeled)
+        spare, rule = (y_l, draw) if alike else (None, None)  # alike passes share a function
 
         def passed(task, start, batch, given, stream, own=False):
-            return self._gradients(task, start, batch, given, own, keys[stream], draw)
+            rest = own, keys[stream], draw if own else rule
+            return self._gradients(task, start, batch, given, *rest)
 
         # 1. The teacher labels x_u: one pass of f_theta gives Y_p and g_theta_u (7).
-        alike = jax.tree.map(jnp.shape, labeled) == jax.tree.map(jnp.shape, unlabeled)
-        spare = y_l if alike else None  # not read, but it makes one compiled function of all passes
         theta_u = passed(self.labeling, theta[:2], unlabeled, spare, "teacher_unlabeled", own=True)
         y_p = theta_u.labels, theta_u.mask
+        y_l, y_judge = _fit(*y_l, y_p[0]), _fit(*y_judge, y_p[0])
 
         # 2. The student steps on the same labels: xi' = xi - eta g_xi_u, by its optimizer (7), (8).
         xi_u = passed(self.learning, xi[:2], unlabeled, y_p, "student_unlabeled")
+        if xi_u.logits.shape != theta_u.logits.shape:
+            raise ValueError(
+                f"logits of student, teacher: {xi_u.logits.shape}, {theta_u.logits.shape}"
+            )
         xi_new, stepped = self._step_student(xi, xi_u)
 
         # 3. (x_l, Y_l) judge that step: fb, the slope of L_l at xi' along g_xi_u (9), (10).
@@ -356,11 +369,11 @@ class FeedbackStep:
         return self._step_teacher(state, xi_new, theta_u, xi_u, theta_l, fb, c, flags, gate)
 
     def _prepare(self, labeled, judge, key):
-        words = [hashlib.sha256(name.encode()).digest()[:4] for name in _STREAMS]
+        words = [hashlib.sha256(name.encode()).digest()[:4] for name in _DRAWS]
         keys = [jax.random.fold_in(key, int.from_bytes(word, "little")) for word in words]
         known = map(self.known_labels, (labeled, judge))
         pairs = [_pair("known_labels returns", "(labels, mask)", pair) for pair in known]
-        return *pairs, dict(zip(_STREAMS, keys, strict=True))
+        return *pairs, dict(zip(_DRAWS, keys, strict=True))
 
     def _gradients(self, task, start, batch, given, own, key, draw):
         """Loss and gradient on the given labels, or where `own`, which may be traced, on the pass's own."""
@@ -368,28 +381,21 @@ class FeedbackStep:
         def loss_fn(params):
             outputs, model_state = apply(task, (params, start[1]), batch, key, "train")
             logits = task.logits(outputs)
-            labels, mask, label_state = self.label.update(jax.lax.stop_gradient(logits), *draw)
-            labels = jax.lax.stop_gradient(labels)
-            mask = jnp.broadcast_to(mask.astype(bool), labels.shape)
-            if given is not None:
-                other, known = self._fit(logits, given, draw)
-                labels, mask = jnp.where(own, labels, other), jnp.where(own, mask, known)
+            if draw is None:
+                labels, mask, label_state = *given, None
+            else:
+                labels, mask, label_state = self.label.update(jax.lax.stop_gradient(logits), *draw)
+                labels, mask = _fit(jax.lax.stop_gradient(labels), mask, labels)
+                label_state = optax.tree.where(all_finite(logits), label_state, draw[1])
+                other = (labels, mask) if given is None else _fit(given[0], given[1], labels)
+                labels, mask = optax.tree.where(own, (labels, mask), other)
             loss = upcast(task.loss(outputs, batch, labels, mask))
             finite = all_finite(loss, logits, model_state)
             model_state = optax.tree.where(finite, model_state, start[1])
-            label_state = optax.tree.where(all_finite(logits), label_state, draw[1])
             return loss, (model_state, logits, labels, mask, label_state, finite)
 
         (loss, rest), grads = jax.value_and_grad(loss_fn, has_aux=True)(start[0])
         return Pass(loss, grads, *rest)
-
-    def _fit(self, logits, given, draw):
-        """Returns known labels and mask in shape and dtype of what the rule makes of these logits."""
-        own, (labels, mask) = jax.eval_shape(self.label.update, logits, *draw)[0], given
-        if labels.shape != own.shape or jnp.broadcast_shapes(mask.shape, own.shape) != own.shape:
-            wrong = f"labels {labels.shape} with mask {mask.shape} beside logits {logits.shape}"
-            raise ValueError(f"{wrong}, of which the label rule makes labels {own.shape}.")
-        return labels.astype(own.dtype), jnp.broadcast_to(mask.astype(bool), own.shape)
 
     def _step_student(self, xi, passed):
         healthy = passed.finite & all_finite(passed.grads)
@@ -399,8 +405,7 @@ class FeedbackStep:
         def labeled_loss(params):
             start = params, new.model_state
             outputs, _ = apply(self.student, start, judge, keys["feedback"], "feedback")
-            given = self._fit(self.student.logits(outputs), known, (keys["label"], state.label))
-            return upcast(self.student.loss(outputs, judge, *given))
+            return upcast(self.student.loss(outputs, judge, *known))
 
         return self.measure(StudentStep(labeled_loss, new, passed, state, unlabeled, keys, self))
 
@@ -409,9 +414,8 @@ class FeedbackStep:
         finite = stepped & jnp.isfinite(measured.feedback) & jnp.isfinite(c)
         evidence, usable = jnp.any(known[1]) & jnp.any(labels[1]), jnp.asarray(measured.usable)
         useful = finite & evidence & usable
-        flags = {name: flag & useful for name, flag in flags.items()}
+        flags = {name: on & useful for name, on in flags.items()} | {"student_skipped": ~stepped}
         flags |= {"nonfinite": ~finite, "no_labels": ~evidence, "unusable": ~usable}
-        flags["student_skipped"] = ~stepped
         return jnp.where(useful, c, 0), flags, optax.tree.where(useful, new, state)
 
     def _step_teacher(self, state, student, theta_u, xi_u, theta_l, measured, c, flags, gate):
@@ -423,8 +427,7 @@ class FeedbackStep:
             # Selected, not multiplied: at c = 0 the step is the supervised one, whatever u holds.
             return (jnp.where(c == 0, 0, term) + upcast(g)).astype(g.dtype)
 
-        two = (theta_u.grads, theta_u.loss), (theta_l.grads, theta_l.loss)
-        grads, value = jax.tree.map(total, *two)
+        grads, value = jax.tree.map(total, *((p.grads, p.loss) for p in (theta_u, theta_l)))
         healthy = theta_l.finite & all_finite(grads) & (theta_u.finite | (c == 0))
         teacher = _advance(self.teacher, state.teacher, theta_l, grads, value, healthy)
         label = self.label.observe(theta_l.logits, theta_u.label_state)

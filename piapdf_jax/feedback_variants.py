@@ -61,7 +61,7 @@ def sample(*, confidence: float = 0.5) -> LabelRule:
 
 
 def soft(*, confidence: float = 0.5) -> LabelRule:
-    """Returns `threshold` with probabilities as labels, for a gate that is always 0 or `exact_teacher_gradient`."""
+    """Returns `threshold` with probabilities as labels, for a gate of 0 or the exact gradient; `_replace` its `update`."""
     return _binary(lambda probs, key: probs, confidence, check=_check_soft)
 
 

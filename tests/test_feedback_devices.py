@@ -120,18 +120,15 @@ def test_without_jit_the_trajectory_is_the_same(options):
 @pytest.mark.parametrize("devices", [2])
 def test_one_step_in_float32(devices):
     """Coefficients are equal where the feedback stands clear of the rounding."""
-    clear = 0
+    clear, step = 0, make(gate=ALWAYS)
+    state, update = begin(step, "float32"), jax.jit(step.update)
+    mesh = Mesh(np.array(jax.devices()[:devices]), "data", axis_types=(AxisType.Auto,))
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    spread = jax.device_put(state, NamedSharding(mesh, PartitionSpec()))
     for seed in range(8):
-        step = make(gate=ALWAYS)
-        state = begin(step, "float32")
-        batches, key = batch_at(seed, "float32"), jax.random.key(seed)
-        mesh = Mesh(np.array(jax.devices()[:devices]), "data", axis_types=(AxisType.Auto,))
-        split = NamedSharding(mesh, PartitionSpec("data"))
-        whole = NamedSharding(mesh, PartitionSpec())
-        one, told = jax.jit(step.update)(state, *batches, key)
-        two, same = jax.jit(step.update)(
-            *jax.device_put((state,), whole), *jax.device_put(batches, split), key
-        )
+        pair, key = batch_at(seed, "float32"), jax.random.key(seed)
+        one, told = update(state, *pair, key)
+        two, same = update(spread, *jax.device_put(pair, split), key)
         np.testing.assert_allclose(same.feedback, told.feedback, rtol=1e-4, atol=1e-6)
         if abs(float(told.feedback)) > 1e-5:
             clear += 1
@@ -147,15 +144,15 @@ def test_signs_of_the_parts_are_not_the_sign_of_the_mean():
     """What a device would say of its own part differs from what all say together, so it matters
     that the mean comes before the sign."""
     step, differing = make(gate=ALWAYS), 0
+    state, update = begin(step, "float64"), jax.jit(step.update)
     for t in range(6):
-        state = begin(step, "float64")
         labeled, unlabeled = batch_at(t, "float64")
-        _, info = step.update(state, labeled, unlabeled, jax.random.key(t))
+        _, info = update(state, labeled, unlabeled, jax.random.key(t))
         parts = []
         for rows in np.split(np.arange(B), 8):
             own = {name: value[rows] for name, value in labeled.items()}
             if (own["y"] >= 0).any():
-                _, part = step.update(state, own, unlabeled, jax.random.key(t))
+                _, part = update(state, own, unlabeled, jax.random.key(t))
                 parts.append(float(ALWAYS.update(part.feedback, jax.random.key(0), ())[0]))
         differing += not np.isclose(np.mean(parts), float(info.coefficient))
     assert differing >= 3
@@ -190,7 +187,7 @@ def test_signs_in_half_precision_agree_with_single():
 
 
 def test_a_state_kept_on_the_host_goes_on_bitwise():
-    step, update = make(), None
+    step = make()
     update = jax.jit(step.update)
     straight = begin(step, "float32")
     for t in range(6):

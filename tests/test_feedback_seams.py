@@ -318,13 +318,13 @@ def first_column(wide):
 
     def update(logits, key, state):
         labels, mask, state = threshold(confidence=0.6).update(logits, key, state)
-        return labels, spread(mask[:, :1]), state
+        return labels, spread(mask[:, :1].astype(logits.dtype)), state
 
     return make(label=LabelRule(update), known_labels=lambda b: (b["y"], spread(b["known"])))
 
 
 def test_masks_broadcast_to_the_labels():
-    """What is known may be said in numbers."""
+    """What is known or accepted may be said in numbers."""
     known = np.asarray([[1], [0], [1], [1], [0], [1]])
     labeled, unlabeled = ({**b, "known": jnp.asarray(known)} for b in batches())
     first = start(first_column(False))

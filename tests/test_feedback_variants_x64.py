@@ -376,3 +376,48 @@ def test_exact_equals_autodiff_through_the_optimizer(name):
         for w in (h, -h)
     )
     close((ahead - behind) / (2 * h), np.linalg.norm(flat(expected)), rtol=1e-5)
+
+
+def test_exact_goes_through_the_draws_and_states_of_the_step():
+    """Dropout and a running mean that the logits lack: the gradient is that of these very passes."""
+
+    def apply(params, model_state, batch, key, mode):
+        z, moved = dropout_apply(params, model_state, batch, key, mode)
+        return z - model_state @ params["c"], moved
+
+    teacher = learner(optax.sgd(1.0), apply=apply)
+    student = learner(optax.sgd(0.3), apply=apply)
+    step = make(teacher, student, **{**EXACT, "label": soft(confidence=0.6)})
+    (x_l, x_u), key = (data(10, b=5), data(11, b=5)), jax.random.key(3)
+    first = start_mlp(step, model_state=jnp.linspace(-1.0, 1.0, 5))
+    state, info = jax.jit(step.update)(first, x_l, x_u, key)
+
+    def through(learned, params, batch, name, mode="train"):
+        return apply(params, learned.model_state, batch, stream(key, name), mode)
+
+    theta = first.teacher.params
+    logits, between = through(first.teacher, theta, x_u, "teacher_unlabeled")
+    mask = jnp.maximum(jax.nn.sigmoid(logits), jax.nn.sigmoid(-logits)) >= 0.6
+    assert 0 < float(mask.mean()) < 1
+
+    def objective(theta):
+        y = jax.nn.sigmoid(through(first.teacher, theta, x_u, "teacher_unlabeled")[0])
+
+        def pseudo_loss(xi):
+            z, _ = through(first.student, xi, x_u, "student_unlabeled")
+            return masked_bce(z, None, y, mask)
+
+        xi = first.student.params
+        new = jax.tree.map(lambda p, g: p - 0.3 * g, xi, jax.grad(pseudo_loss)(xi))
+        z, _ = through(state.student, new, x_l, "feedback", "feedback")
+        return masked_bce(z, None, x_l["y"], jnp.ones_like(mask))
+
+    def supervised(theta):
+        begun = first.teacher._replace(model_state=between)
+        z, _ = through(begun, theta, x_l, "teacher_labeled")
+        return masked_bce(z, None, x_l["y"], jnp.ones_like(mask))
+
+    exact, labeled = jax.jit(jax.grad(objective))(theta), jax.jit(jax.grad(supervised))(theta)
+    moved = jax.tree.map(lambda old, new: old - new, theta, state.teacher.params)
+    found = jax.tree.map(jnp.subtract, moved, labeled)
+    assert relative(found, exact) < 1e-9

@@ -267,19 +267,19 @@ def test_a_resumed_training_is_bitwise_the_straight_one(load):
 
 
 def test_the_example_of_the_readme():
-    section = (
-        (ROOT / "README.md").read_text(encoding="utf-8").split("## Discrete feedback alone")[1]
-    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    _, section = readme.split("## Discrete feedback alone")  # once
     (code,) = re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
     names, said = {}, io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(code, names)
     fb, c = map(float, said.getvalue().split())
-    x_l, y, x_u = (
-        np.asarray(names[k][v]) for k, v in (("labeled", "x"), ("labeled", "y"), ("unlabeled", "x"))
-    )
+    labeled, x_u = names["labeled"], np.asarray(names["unlabeled"]["x"])
+    x_l, y = np.asarray(labeled["x"]), np.asarray(labeled["y"])
     # Both networks are 0, so all pseudo labels are 1; the student steps at a rate of 0.1.
     gradient = x_u.T @ (0.5 * np.ones((len(x_u), 1)) - 1) / len(x_u)
     judged = x_l.T @ (sigmoid(x_l @ (-0.1 * gradient)) - y) / len(x_l)
     assert fb == pytest.approx((judged * gradient).sum(), rel=1e-5)
     assert c == pytest.approx(1.0 if fb > 0 else -0.1)
+    (shown,) = re.findall(r"print\(.*\)  # (.*)", code)
+    assert [float(number) for number in shown.split()] == pytest.approx([fb, c], rel=1e-3)
