@@ -61,7 +61,7 @@ def sample(*, confidence: float = 0.5) -> LabelRule:
 
 
 def soft(*, confidence: float = 0.5) -> LabelRule:
-    """Returns `threshold` with probabilities as labels, for a gate of 0 or the exact gradient; `_replace` its `update`."""
+    """Returns `threshold` with probabilities as labels, for a gate that is always 0 or `exact_teacher_gradient`."""
     return _binary(lambda probs, key: probs, confidence, check=_check_soft)
 
 
@@ -214,7 +214,7 @@ def cosine(*, through_optimizer: bool = False) -> Measure:
 def exact_teacher_gradient() -> Measure:
     """Returns a measure that hands the teacher d/dtheta L_l(xi') itself, by `meta_gradient`, in place of g_theta_u.
 
-    With `soft()` labels and `constant_gate(1.0)`; Adam needs `eps_root` > 0. Its fb, the paper's, is for the log.
+    With `soft()` labels (others: `soft()._replace(update=...)`) and `constant_gate(1.0)`; Adam needs `eps_root` > 0.
     """
 
     def measure(step):
