@@ -33,7 +33,7 @@ Measure = Callable[[StudentStep], Measurement]
 
 def tree_dot(a: Any, b: Any) -> jax.Array:
     """Returns the inner product of two trees of floats, summed in float32 at least."""
-    return optax.tree.vdot(jax.tree.map(upcast, a), jax.tree.map(upcast, b))
+    return jnp.asarray(optax.tree.vdot(jax.tree.map(upcast, a), jax.tree.map(upcast, b)))
 
 
 def tree_norm(tree: Any) -> jax.Array:

@@ -15,7 +15,6 @@ from feedback_problem import (
     bce,
     clean_apply,
     data,
-    known_labels,
     learner,
     linear_apply,
     make,
@@ -194,6 +193,25 @@ def test_a_gate_whose_coefficient_is_not_finite():
     assert {name for name, flag in info.flags.items() if flag} == {"nonfinite"}
     assert int(state.gate) == 0 and int(state.counts["odd"]) == 0
     assert int(state.counts["nonfinite"]) == int(state.counts["zero"]) == 1
+
+
+@pytest.mark.parametrize("name", ["zero", "nonfinite", "teacher_skipped"])
+def test_a_gate_has_flags_of_its_own(name):
+    step = make(gate=Gate(lambda fb, key, state: (fb, {name: fb > 0}, state)))
+    with pytest.raises(ValueError, match=f"cannot have the names .*{name}"):
+        start(step)
+
+
+def test_a_rule_reads_unlabeled_data_alone():
+    seen = []
+
+    def update(logits, key, state):
+        seen.append(logits.shape)
+        return threshold().update(logits, key, state)
+
+    (labeled, unlabeled), step = batches(), make(label=LabelRule(update))
+    step.update(start(step), labeled, {"x": unlabeled["x"][:5]}, KEY)
+    assert seen == [(5, 3)]
 
 
 def test_diagnostics_of_a_rule():
@@ -394,38 +412,33 @@ def test_classes_of_three(way):
 # Mistakes.
 
 
-@pytest.mark.parametrize(
-    ("options", "known", "message"),
-    [
-        (
-            {},
-            lambda b: (b["y"][:, 0], b["y"][:, 0] >= 0),
-            r"labels \(6,\) with mask \(6,\) beside logits \(6, 1\).*labels \(6, 1\)",
-        ),
-        (
-            {},
-            lambda b: (b["y"], b["y"][:, 0] >= 0),
-            r"labels \(6, 1\) with mask \(6,\) beside logits \(6, 1\)",
-        ),
-        (
-            {},
-            lambda b: (b["y"], b["y"][1:] >= 0),
-            r"labels \(6, 1\) with mask \(5, 1\) beside logits \(6, 1\)",
-        ),
-        ({}, lambda b: b["y"], r"known_labels returns a pair \(labels, mask\), not"),
-        (
-            {"apply": lambda *args: linear_apply(*args)[0]},
-            known_labels,
-            r"apply returns a pair \(outputs, model_state\), not",
-        ),
-    ],
-    ids=["labels", "mask", "rows of mask", "known_labels", "apply"],
-)
+MISTAKES = {
+    "labels": (lambda b: (b["y"][:, 0], b["y"] >= 0), r"labels \(6,\).* beside \(6, 1\)"),
+    "row": (lambda b: (b["y"][:1], b["y"][:1] >= 0), r"labels \(1, 1\)"),
+    "mask": (lambda b: (b["y"], b["y"][:, 0] >= 0), r"labels \(6, 1\), mask \(6,\) beside"),
+    "mask rows": (lambda b: (b["y"], b["y"][1:] >= 0), r"labels \(6, 1\), mask \(5, 1\) beside"),
+    "pair": (lambda b: b["y"], r"known_labels returns a pair \(labels, mask\), not"),
+}
+
+
+@pytest.mark.parametrize(("known", "message"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize("alike", [True, False])
 @whole_and_in_parts
-def test_mistakes_of_shape_and_of_pairs_are_named(way, options, known, message):
-    step = way(make(learner(**options), known_labels=known))
+def test_mistakes_of_known_labels_are_named(way, alike, known, message):
+    step = way(make(known_labels=known))
+    labeled, unlabeled = batches(c=1)
     with pytest.raises(ValueError, match=message):
-        step.update(start(step, c=1), *batches(c=1), KEY)
+        step.update(start(step, c=1), labeled, unlabeled if alike else {"x": unlabeled["x"]}, KEY)
+
+
+def test_mistakes_of_models_are_named():
+    single = make(learner(apply=lambda *args: linear_apply(*args)[0]))
+    with pytest.raises(ValueError, match=r"apply returns a pair \(outputs, model_state\), not"):
+        single.update(start(single), *batches(), KEY)
+    pair = make(learner(), learner(logits=lambda z: z[:, :2]))
+    labeled, unlabeled = batches()
+    with pytest.raises(ValueError, match=r"student, teacher: \(6, 2\), \(6, 3\)"):
+        pair.update(start(pair), labeled, {"x": unlabeled["x"]}, KEY)
 
 
 def test_init_takes_pairs():

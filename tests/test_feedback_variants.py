@@ -368,7 +368,10 @@ def test_exact_with_a_cotangent_of_no_use_is_counted():
 
 @pytest.mark.parametrize(
     ("labeled_grads", "rate", "usable"),
-    [(1.0, ETA, True), (0.0, ETA, True), (np.nan, ETA, False), (1.0, 0.0, False)],
+    [
+        *((1.0, ETA, True), (0.0, ETA, True), (1.0, 0.0, False)),
+        *((np.nan, ETA, False), (np.inf, ETA, False)),
+    ],
 )
 def test_meta_gradient_says_whether_its_cotangent_is_of_use(labeled_grads, rate, usable):
     ones = jnp.ones(2)
@@ -433,11 +436,15 @@ def test_parts_compile_the_network_once_forward_and_backward(same_learner):
     apply, calls = counting(dropout_apply)
     teacher = learner(apply=apply)
     student = teacher if same_learner else teacher._replace(optimizer=optax.adam(ETA))
-    step = in_parts(make(teacher, student))
+    whole = make(teacher, student)
+    step = in_parts(whole)
     state = start_mlp(step, c=3)
     for t in range(3):
         state, _ = step.update(state, *batches(t), jax.random.key(t))
     assert sorted(calls) == ["feedback", "train"]
+    calls.clear()  # the step that was copied is whole still
+    jax.eval_shape(whole.update, state, *batches(), KEY)
+    assert sorted(calls) == ["feedback", *3 * ["train"]]
 
 
 def test_parts_with_batches_of_different_sizes():
