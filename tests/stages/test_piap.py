@@ -11,7 +11,7 @@ from piapdf_jax.models.generator import generator_apply
 from piapdf_jax.models.piap import init_part, network_apply
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.stages.base import OptimizerConfig
-from piapdf_jax.stages.discrete_feedback import FeedbackStage
+from piapdf_jax.stages.discrete_feedback import FeedbackStage, _targets
 from piapdf_jax.stages.piap import PIAPStage
 
 NANO, SIZE, AUS, MAPS = MODELS["nano"], 32, 3, 5
@@ -71,6 +71,6 @@ def test_feedback_compares_with_the_maps_of_the_setting(inputs, cut):
         NANO, STEPS, STEPS, WEIGHTS, num_aus=AUS, begin="piap", binarise=cut, **SIZES
     )
     _, frozen = stage.init(KEY, inputs)
-    found = stage._targets(frozen, batch()).targets.pi_maps
+    found = _targets(stage, frozen, batch()).targets.pi_maps
     soft = soft_maps(inputs)
     np.testing.assert_allclose(found, soft >= 0.5 if cut else soft, atol=1e-5)
