@@ -174,8 +174,7 @@ def all_finite(*trees):
     """Returns whether every number is finite: 0 x is 0 but for what is not."""
     floats = [x for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.inexact)]
     total = sum((jnp.sum(x * 0).astype(jnp.float32) for x in floats), jnp.float32(0))
-    # The root keeps XLA from copying this cheap sum into the update of every leaf: it compiles in seconds, not minutes.
-    return jnp.isfinite(jnp.sqrt(total))
+    return jnp.isfinite(jnp.sqrt(total))  # a root, lest XLA copies the sum to every leaf's update
 
 
 def masked_mean(cells: jax.Array, mask: jax.Array) -> jax.Array:
@@ -352,9 +351,7 @@ class FeedbackStep:
         # 2. The student steps on the same labels: xi' = xi - eta g_xi_u, by its optimizer (7), (8).
         xi_u = passed(self.learning, xi[:2], unlabeled, y_p, "student_unlabeled")
         if xi_u.logits.shape != theta_u.logits.shape:
-            raise ValueError(
-                f"logits of student, teacher: {xi_u.logits.shape}, {theta_u.logits.shape}"
-            )
+            raise ValueError(f"student's logits {xi_u.logits.shape} beside {theta_u.logits.shape}.")
         xi_new, stepped = self._step_student(xi, xi_u)
 
         # 3. (x_l, Y_l) judge that step: fb, the slope of L_l at xi' along g_xi_u (9), (10).
@@ -366,6 +363,8 @@ class FeedbackStep:
         # 5. The teacher, still at theta, steps on c g_theta_u + g_theta_l, the latter on x_l (9), (11).
         start = theta.params, theta_u.model_state
         theta_l = passed(self.supervised, start, labeled, y_l, "teacher_labeled")
+        if len(theta_l.logits) != len(y_l[0]):
+            raise ValueError(f"labels {y_l[0].shape} beside logits {theta_l.logits.shape}.")
         return self._step_teacher(state, xi_new, theta_u, xi_u, theta_l, fb, c, flags, gate)
 
     def _prepare(self, labeled, judge, key):

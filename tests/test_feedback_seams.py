@@ -437,7 +437,7 @@ def test_mistakes_of_models_are_named():
         single.update(start(single), *batches(), KEY)
     pair = make(learner(), learner(logits=lambda z: z[:, :2]))
     labeled, unlabeled = batches()
-    with pytest.raises(ValueError, match=r"student, teacher: \(6, 2\), \(6, 3\)"):
+    with pytest.raises(ValueError, match=r"student's logits \(6, 2\) beside \(6, 3\)"):
         pair.update(start(pair), labeled, {"x": unlabeled["x"]}, KEY)
 
 
