@@ -135,7 +135,9 @@ def finite(state, metrics):
     assert all(np.isfinite(leaf).all() for leaf in floats)
     norms = [value for name, value in metrics.items() if name.endswith("gradient_norm")]
     assert norms and all(np.isfinite(norm) for norm in norms)
-    assert metrics["count_skipped"] == 0 and metrics.get("count_nonfinite", 0) == 0
+    assert (
+        metrics["count_skipped"] == 0 and metrics.get("count_useless_feedback_not_finite", 0) == 0
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
