@@ -179,17 +179,18 @@ def all_finite(*trees):
 
 def masked_mean(cells: jax.Array, mask: jax.Array) -> jax.Array:
     """Returns the mean of the cells where `mask` is true, 0 where it is true nowhere."""
+    cells, mask = upcast(cells), jnp.broadcast_to(mask, cells.shape)
     return jnp.sum(cells, where=mask) / jnp.maximum(jnp.sum(mask), 1).astype(cells.dtype)
 
 
-def threshold(cut: float = 0.5, *, confidence: float = 0.5) -> LabelRule:
+def threshold(*, cut: float = 0.5, confidence: float = 0.5) -> LabelRule:
     """Returns the paper's rule (7) for independent binary labels: 1[p >= cut], p = sigma(z).
 
     Accepted are labels with max(p, 1 - p) >= `confidence` and finite z. Diagnostics: their `positive_rate` [...],
     `confidence` [...], mean |2 p - 1|, and `agreement`, the share of cells where teacher and student take one side.
     """
-    if not 0.5 <= confidence <= 1:
-        raise ValueError(f"confidence={confidence} must lie in [0.5, 1], being max(p, 1 - p).")
+    if not (0.5 <= confidence <= 1 and 0 < cut < 1):
+        raise ValueError(f"confidence={confidence} must lie in [0.5, 1], cut={cut} in (0, 1).")
 
     def update(logits, key, state):
         mask = jnp.isfinite(logits)
@@ -225,9 +226,7 @@ def student_slope(slope: Callable = grad_slope) -> Callable[[StudentStep], Measu
     return lambda step: Measurement(*slope(step.labeled_loss, step.new.params, step.passed.grads))
 
 
-def discrete_gate(
-    positive: Any = 1.0, negative: Any = -0.1, drop_rate: float = 0.05, drop_negative: bool = True
-) -> Gate:
+def discrete_gate(positive=1.0, negative=-0.1, drop_rate=0.05, drop_negative=True) -> Gate:
     """Returns the paper's gate (10): c = sigma h(fb), h(z) = `positive` if z > 0 else `negative`.
 
     sigma is 0 (flag `dropped`) with probability `drop_rate`, else 1; without `drop_negative` only where fb > 0.
@@ -249,13 +248,13 @@ def _pair(who, parts, value):
     return value
 
 
-def _fit(labels, mask, like):
+def _fit(like, rows, labels, mask):
     """Labels, and a mask of their shape, in the form of labels that the rule makes."""
     ends = zip(mask.shape[::-1], labels.shape[::-1], strict=False)
     fits = mask.ndim <= labels.ndim and all(m in (1, n) for m, n in ends)
-    if labels.shape[1:] != like.shape[1:] or not fits:
+    if labels.shape[1:] != like.shape[1:] or len(labels) != rows or not fits:
         raise ValueError(
-            f"labels {labels.shape}, mask {mask.shape} beside {like.shape} of the rule."
+            f"labels {labels.shape}, mask {mask.shape} beside {like.shape}, {rows} rows"
         )
     return labels.astype(like.dtype), jnp.broadcast_to(mask.astype(bool), labels.shape)
 
@@ -312,9 +311,7 @@ class FeedbackStep:
 
         def start(learner, pair):
             _pair("init takes of each model", "(params, model_state)", pair)
-            # The dtype by name, or a weak one would compile twice.
-            copied = jax.tree.map(lambda x: jnp.array(x, jnp.result_type(x), copy=True), pair)
-            state = LearnerState(copied[0], copied[1], learner.optimizer.init(copied[0]))
+            state = LearnerState(pair[0], pair[1], learner.optimizer.init(pair[0]))
             try:
                 jax.eval_shape(lambda: optimize(learner.optimizer, state.params, state, 0.0))
             except TypeError as error:
@@ -322,14 +319,18 @@ class FeedbackStep:
             return state
 
         states = start(self.teacher, teacher), start(self.student, student)
-        getattr(self.measure, "check", lambda *_: None)(self, states[1].params)
         label, gate = self.label.init(states[0].params), self.gate.init(states[1].params)
         fb, key = jax.eval_shape(lambda: (jnp.zeros(()), jax.random.key(0)))
-        names = *_SIGNS, *_FLAGS, *jax.eval_shape(self.gate.update, fb, key, gate)[1]
-        if len(set(names)) < len(names):
-            raise ValueError(f"flags of a gate cannot have the names {', '.join(names[:8])}.")
+        c, flags, _ = jax.eval_shape(self.gate.update, fb, key, gate)
+        names = *_SIGNS, *_FLAGS, *flags
+        if len(set(names)) < len(names) or c.shape != ():
+            raise ValueError(f"a gate gives c [], and no flags named {', '.join(names[:8])}.")
         counts = {name: jnp.zeros((), jnp.int32) for name in names}
-        return FeedbackState(jnp.zeros((), jnp.int32), *states, label, gate, counts)
+        state = FeedbackState(jnp.zeros((), jnp.int32), *states, label, gate, counts)
+        # The dtype by name, or a weak one would compile twice.
+        state = jax.tree.map(lambda x: jnp.array(x, jnp.result_type(x), copy=True), state)
+        getattr(self.measure, "check", lambda *_: None)(self, state.student.params)
+        return state
 
     def update(self, state: FeedbackState, labeled, unlabeled, key, judge=None):
         """Returns the next state, and FeedbackInfo. `judge` takes the place of `labeled` in 3. alone."""
@@ -343,18 +344,18 @@ class FeedbackStep:
             rest = own, keys[stream], draw if own else rule
             return self._gradients(task, start, batch, given, *rest)
 
-        # 1. The teacher labels x_u: one pass of f_theta gives Y_p and g_theta_u (7).
+        # 1. The teacher labels x_u: one pass of f_theta gives z, Y_p and g_theta_u (7).
         theta_u = passed(self.labeling, theta[:2], unlabeled, spare, "teacher_unlabeled", own=True)
         y_p = theta_u.labels, theta_u.mask
-        y_l, y_judge = _fit(*y_l, y_p[0]), _fit(*y_judge, y_p[0])
+        y_l, y_judge = (_fit(y_p[0], len(y[0]), *y) for y in (y_l, y_judge))
 
-        # 2. The student steps on the same labels: xi' = xi - eta g_xi_u, by its optimizer (7), (8).
+        # 2. The student f_xi steps on the same labels: xi' = xi - eta g_xi_u, or so (7), (8).
         xi_u = passed(self.learning, xi[:2], unlabeled, y_p, "student_unlabeled")
         if xi_u.logits.shape != theta_u.logits.shape:
             raise ValueError(f"student's logits {xi_u.logits.shape} beside {theta_u.logits.shape}.")
         xi_new, stepped = self._step_student(xi, xi_u)
 
-        # 3. (x_l, Y_l) judge that step: fb, the slope of L_l at xi' along g_xi_u (9), (10).
+        # 3. (x_l, Y_l) judge that step: fb, less the slope of L_l by w at xi' - w g_xi_u (9), (10).
         fb = self._judge(state, xi_new, xi_u, unlabeled, judge, y_judge, keys)
 
         # 4. The feedback becomes a coefficient: c = sigma h(fb) (10).
@@ -363,8 +364,6 @@ class FeedbackStep:
         # 5. The teacher, still at theta, steps on c g_theta_u + g_theta_l, the latter on x_l (9), (11).
         start = theta.params, theta_u.model_state
         theta_l = passed(self.supervised, start, labeled, y_l, "teacher_labeled")
-        if len(theta_l.logits) != len(y_l[0]):
-            raise ValueError(f"labels {y_l[0].shape} beside logits {theta_l.logits.shape}.")
         return self._step_teacher(state, xi_new, theta_u, xi_u, theta_l, fb, c, flags, gate)
 
     def _prepare(self, labeled, judge, key):
@@ -381,12 +380,12 @@ class FeedbackStep:
             outputs, model_state = apply(task, (params, start[1]), batch, key, "train")
             logits = task.logits(outputs)
             if draw is None:
-                labels, mask, label_state = *given, None
+                labels, mask, label_state = *_fit(given[0], len(logits), *given), None
             else:
                 labels, mask, label_state = self.label.update(jax.lax.stop_gradient(logits), *draw)
-                labels, mask = _fit(jax.lax.stop_gradient(labels), mask, labels)
+                labels, mask = _fit(labels, len(logits), jax.lax.stop_gradient(labels), mask)
                 label_state = optax.tree.where(all_finite(logits), label_state, draw[1])
-                other = (labels, mask) if given is None else _fit(given[0], given[1], labels)
+                other = _fit(labels, len(logits), *(given or (labels, mask)))
                 labels, mask = optax.tree.where(own, (labels, mask), other)
             loss = upcast(task.loss(outputs, batch, labels, mask))
             finite = all_finite(loss, logits, model_state)
@@ -404,7 +403,8 @@ class FeedbackStep:
         def labeled_loss(params):
             start = params, new.model_state
             outputs, _ = apply(self.student, start, judge, keys["feedback"], "feedback")
-            return upcast(self.student.loss(outputs, judge, *known))
+            given = _fit(known[0], len(self.student.logits(outputs)), *known)
+            return upcast(self.student.loss(outputs, judge, *given))
 
         return self.measure(StudentStep(labeled_loss, new, passed, state, unlabeled, keys, self))
 

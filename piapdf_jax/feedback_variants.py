@@ -141,16 +141,16 @@ class _Differentiated(NamedTuple):
 
 
 def _check_derivative(optimizer, params):
-    """Tries an optimizer's derivative at a gradient with one 0 in it; needs shapes alone, no values."""
+    """Tries an optimizer's derivative at gradients with one 0 in each; needs shapes alone, no values."""
     leaves, tree = jax.tree.flatten(params)
-    if sum(leaf.size for leaf in leaves) < 2:  # all 0 would be refused for a clip's norm
-        return
+    if sum(leaf.size for leaf in leaves) < 2:
+        return  # all 0 would be refused for a clip's norm
     try:
         with jax.ensure_compile_time_eval():
             ones = [jnp.ones(leaf.shape, leaf.dtype) for leaf in leaves]
-            start = tree.unflatten(ones)
-            state = LearnerState(start, None, optimizer.init(start))
-            holed = [ones[0].ravel().at[0].set(0).reshape(ones[0].shape), *ones[1:]]
+            state = LearnerState(tree.unflatten(ones), None, optimizer.init(tree.unflatten(ones)))
+            hole = lambda i, x: x.at[(0,) * x.ndim].set(0) if x.size > 1 or i == 0 else x  # noqa: E731
+            holed = [hole(i, x) for i, x in enumerate(ones)]
             updates = lambda grads: feedback.optimize(optimizer, grads, state, 0.0)[0]  # noqa: E731
             moved, back = jax.vjp(updates, tree.unflatten(holed))
             finite = bool(feedback.all_finite(back(jax.tree.map(jnp.ones_like, moved))))

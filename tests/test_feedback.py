@@ -32,6 +32,7 @@ from feedback_problem import (
     start_mlp,
     stream,
     supervised,
+    weights,
     whole_and_in_parts,
 )
 
@@ -83,7 +84,10 @@ def test_orthogonal_gradients_give_exactly_zero_and_that_is_not_positive():
 def test_masked_mean_of_some_cells_and_of_none():
     cells = jnp.asarray([[1.0, 2.0, 6.0]], jnp.bfloat16)
     mean = masked_mean(cells, jnp.asarray([[True, False, True]]))
-    assert float(mean) == 3.5 and mean.dtype == jnp.bfloat16
+    assert float(mean) == 3.5 and mean.dtype == jnp.float32
+    many = jnp.full(70_000, 1.5, jnp.float16)  # neither their sum nor their number is a float16
+    assert float(masked_mean(many, many > 0)) == 1.5
+    assert float(masked_mean(jnp.ones((4, 3)), jnp.ones((4, 1), bool))) == 1
     none = jnp.zeros((1, 3), bool)
     assert float(masked_mean(cells, none)) == 0
     broken = jnp.full((1, 3), jnp.nan)
@@ -102,7 +106,7 @@ def test_threshold_and_confidence():
 
     assert label(threshold()) == [[[1, 0, 1, 0, 0]], [[True, True, True, True, False]]]
     assert label(threshold(confidence=0.9))[1] == [[False, False, True, True, False]]
-    assert label(threshold(0.96))[0] == [[0, 0, 0, 0, 0]]
+    assert label(threshold(cut=0.96))[0] == [[0, 0, 0, 0, 0]]
     with pytest.raises(ValueError, match="0.5, 1"):
         threshold(confidence=0.2)
 
@@ -226,6 +230,19 @@ def test_teacher_gradient_is_c_times_one_plus_the_other():
     c = 0.5 * float(info.coefficient)
     np.testing.assert_allclose(moved["full"], c * g_u + g_l, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(moved["full"] - moved["scores"], c * g_fixed, rtol=1e-4, atol=1e-6)
+
+
+def test_pseudo_loss_of_the_student_is_not_what_judges():
+    doubled = learner(pseudo_loss=lambda *args: 2 * masked_bce(*args))
+    step = make(learner(), doubled, gate=ALWAYS)
+    first, (labeled, unlabeled) = start(step), batches()
+    state, info = step.update(first, labeled, unlabeled, jax.random.key(0))
+    w_t, w_s = weights(first)
+    g = 2 * slope(w_s, unlabeled["x"], np.asarray(unlabeled["x"]) @ w_t >= 0)
+    new = w_s - ETA * g
+    np.testing.assert_allclose(state.student.params["w"], new, rtol=1e-5)
+    fb = np.sum(slope(new, labeled["x"], labeled["y"]) * g)
+    np.testing.assert_allclose(info.feedback, fb, rtol=1e-4)
 
 
 def test_no_path_from_the_labeled_loss_of_the_student_to_the_teacher():

@@ -72,6 +72,12 @@ def test_samples_follow_the_probabilities():
     assert float(sample().update(never, KEY, ())[0].sum()) == 0
 
 
+def test_a_sample_of_what_cannot_be_is_0_and_of_what_must_be_1(monkeypatch):
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype: jnp.zeros(shape, dtype))
+    labels, _, _ = sample().update(jnp.asarray([[-jnp.inf, -200.0, 0.0, 200.0]]), KEY, ())
+    assert labels.tolist() == [[0, 0, 0, 1]]
+
+
 def test_samples_and_probabilities_accept_what_thresholds_accept():
     logits = jnp.asarray([[0.0, -1e-3, 3.0, -3.0, jnp.nan]])
     for make_rule in (sample, soft):
@@ -324,7 +330,8 @@ def test_an_optimizer_without_derivative_is_refused(options):
     one = jax.tree.map(lambda x: x[0], many)
 
     def begin(optimizer):
-        step = make(learner(optimizer), **options)
+        # The teacher's optimizer may be any.
+        step = make(learner(optax.adam(ETA)), learner(optimizer), **options)
         return lambda params: step.init((params, None), (params, None))
 
     for init, params in ((begin, one), (lambda o: jax.jit(begin(o)), one)):
@@ -336,6 +343,10 @@ def test_an_optimizer_without_derivative_is_refused(options):
     jax.vmap(begin(optax.adam(ETA, eps_root=1e-8)))(many)
     clipped = optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(ETA, momentum=0.9))
     begin(clipped)(one)
+    frozen = {"idle": optax.set_to_zero(), "w": optax.adam(ETA)}
+    parts = optax.multi_transform(frozen, {"idle": "idle", "w": "w"})
+    with pytest.raises(ValueError, match="eps_root"):
+        begin(parts)(one | {"idle": jnp.ones(3)})
     # What does not differentiate the optimizer takes any.
     start(make(learner(optax.adam(ETA)), measure=cosine()))
 

@@ -60,7 +60,8 @@ class Skips:
     ) -> None:
         self.name, self.limit, self.folder = name, limit, folder
         self._stream, self._frames = stream, frames
-        self.count, self._useless = 0, 0
+        self.count, self._in_a_row = 0, 0
+        self._useless: set[str] = set()
 
     def add(self, step: int, metrics: dict[str, Any]) -> None:
         """Notes the metrics of one step, counted from 1.
@@ -87,10 +88,12 @@ class Skips:
 
     def _warn(self, step: int, metrics: dict[str, Any]) -> None:
         found = [n for n, value in metrics.items() if n.startswith(_USELESS_METRIC) and int(value)]
-        self._useless = self._useless + 1 if found else 0
-        if self._useless == _USELESS:
-            reasons = [n.removeprefix(_USELESS_METRIC).replace("_", " ") for n in sorted(found)]
-            first, reason = step - _USELESS + 1, ", ".join(reasons)
+        self._useless = {*self._useless, *found} if found else set()
+        self._in_a_row = self._in_a_row + 1 if found else 0
+        if self._in_a_row == _USELESS:
+            names = sorted(n.removeprefix(_USELESS_METRIC) for n in self._useless)
+            reason = ", ".join(name.replace("_", " ") for name in names)
+            first = step - _USELESS + 1
             log.warning("%s: steps %d to %d taught nothing: %s", self.name, first, step, reason)
 
     def _save(self, step: int, frames: dict[str, list[str]]) -> pathlib.Path:

@@ -45,13 +45,13 @@ class FeedbackOptions:
         for name in ("positive", "negative", "feedback_weight"):
             if not math.isfinite(value := getattr(self, name)):
                 raise ValueError(f"df.{name}={value} must be finite")
-        difference, update = self.estimator == "difference", self.direction == "update"
-        if difference and update:
+        if self.estimator == "difference" and self.direction == "update":
             raise ValueError("df.estimator=difference compares two students: it has no direction")
-        if self.variant == "exact" and (difference or update or self.teacher_term == "score"):
+        other = (self.estimator, self.direction, self.teacher_term) != ("grad", "gradient", "full")
+        if self.variant == "exact" and (other or self.labels == "sample"):
             raise ValueError(
-                "df.variant=exact takes the gradient through student and optimizer itself:"
-                " df.estimator, df.direction and df.teacher_term mean nothing there"
+                "df.variant=exact takes the gradient through soft labels, student and optimizer itself:"
+                " df.labels, df.estimator, df.direction and df.teacher_term mean nothing there"
             )
 
     def label_rule(self) -> LabelRule:
