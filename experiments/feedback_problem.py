@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from piapdf_jax.feedback import Learner
+from piapdf_jax.feedback import Learner, masked_mean
 
 SPLITS = ("labeled", "unlabeled", "validation", "test")
 _GROUPS = 2
@@ -134,8 +134,7 @@ def logits(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
 def label_loss(z: jax.Array, batch: Any, labels: jax.Array, mask: jax.Array) -> jax.Array:
     """Binary cross entropy, mean over the cells where `mask` is true; 0 where it is nowhere."""
     del batch
-    cells = optax.sigmoid_binary_cross_entropy(z, labels)
-    return jnp.sum(cells, where=mask) / jnp.maximum(jnp.sum(mask), 1).astype(z.dtype)
+    return masked_mean(optax.sigmoid_binary_cross_entropy(z, labels), mask)
 
 
 def learner(optimizer: optax.GradientTransformation, **losses: Any) -> Learner:

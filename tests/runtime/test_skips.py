@@ -137,7 +137,7 @@ def test_twenty_useless_steps_in_a_row_are_a_warning(tmp_path, caplog):
     skips = Skips("PIAP-DF", 5, tmp_path, stream=None, frames=None)
     nothing, why = {"count_useless_a_b": np.int32(0), "count_zero": np.int32(1)}, "count_useless_"
     useless = {f"{why}no_label": np.int32(1), f"{why}not_finite": np.int32(0)}
-    both = {f"{why}no_label": np.int32(1), f"{why}not_finite": np.int32(1)}
+    other = {f"{why}no_label": np.int32(0), f"{why}not_finite": np.int32(1)}
     for step in range(1, 20):
         skips.add(step, useless)
     skips.add(20, nothing)  # nineteen, and then one that tells something
@@ -146,7 +146,7 @@ def test_twenty_useless_steps_in_a_row_are_a_warning(tmp_path, caplog):
         skips.add(step, useless)
     assert not caplog.records
     for step in range(40, 75):
-        skips.add(step, both)
+        skips.add(step, other)
     (told,) = caplog.records
     assert told.levelname == "WARNING"
     assert told.getMessage() == "PIAP-DF: steps 21 to 40 taught nothing: no label, not finite"

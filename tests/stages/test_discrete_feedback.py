@@ -162,6 +162,8 @@ def test_metrics_tell_of_each_action_unit(inputs):
         ({"variant": "exact", "teacher_term": "score"}, "mean nothing there"),
         ({"variant": "exact", "direction": "update"}, "mean nothing there"),
         ({"variant": "exact", "estimator": "difference"}, "mean nothing there"),
+        ({"variant": "exact", "estimator": "jvp"}, "mean nothing there"),
+        ({"variant": "exact", "labels": "sample"}, "mean nothing there"),
         ({"estimator": "difference", "direction": "update"}, "no direction"),
         ({"variant": "mpl"}, "df.variant='mpl' is not one of discrete, continuous"),
         ({"estimator": "fd"}, "df.estimator='fd' is not one of grad, jvp, vjp, difference"),
