@@ -12,6 +12,8 @@ else
 VENV := .venv-$(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || echo none)
 endif
 BIN := $(VENV)/bin
+# A worker that died ends the run: with files kept together, pytest-xdist may wait for its successor for ever.
+WORKERS := -n 2 --max-worker-restart=0
 # What an environment is made of: with neither changed, nothing is installed again.
 DECLARED := setup.cfg pyproject.toml
 
@@ -26,11 +28,11 @@ demo: $(VENV)/core.stamp
 # and the demo run what users run. A file's tests stay in one worker: they share fixtures and compiled steps.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not x64 and not parity and not beam and not soak"
-	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m x64
+	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not parity and not beam and not soak"
+	JAX_ENABLE_X64=1 $(BIN)/python -m pytest $(WORKERS) --dist loadfile -m x64
 
 soak: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 --dist=load -m soak -rP tests/soak
+	$(BIN)/python -m pytest $(WORKERS) --dist=load -m soak -rP tests/soak
 
 parity: $(VENV)/parity.stamp
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m parity tests/parity

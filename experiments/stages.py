@@ -23,8 +23,7 @@ def pi1(job: Job) -> Stage:
         job.section.optimizer_config(),
         image_size=job.config.data.image_size,
         num_maps=len(job.maps),
-        positive_weight=job.config.pi.positive_weight,
-        dice=job.config.pi.dice,
+        **_pi_loss(job),
     )
 
 
@@ -55,8 +54,8 @@ def piap(job: Job) -> Stage:
         job.model,
         job.section.optimizer_config(),
         weights,
-        binarise=_binarise(job, weights),
         begin=job.training.start,
+        **_pi_targets(job, weights),
         **_sizes(job, maps=bool(weights.pi)),
     )
 
@@ -75,9 +74,9 @@ def feedback(job: Job) -> Stage:
             optimizer, learning_rate=section.student_learning_rate
         ),
         weights=weights,
-        binarise=_binarise(job, weights),
         begin=_start(job),
         compile=section.compile,
+        **_pi_targets(job, weights),
         **_sizes(job, maps=bool(weights.pi)),
     )
 
@@ -116,9 +115,14 @@ def _start(job: Job) -> str | None:
     return job.training.start if fresh == "trained" else None
 
 
-def _binarise(job: Job, weights: LossWeights) -> bool:
-    """Whether targets are cut; without L_PI there are none."""
-    return job.config.pi.binarise and bool(weights.pi)
+def _pi_loss(job: Job) -> dict[str, float]:
+    """How maps are compared in L_PI, wherever it counts."""
+    return {"positive_weight": job.config.pi.positive_weight, "dice": job.config.pi.dice}
+
+
+def _pi_targets(job: Job, weights: LossWeights) -> dict[str, Any]:
+    """L_PI against the generator's maps; without L_PI there is nothing to compare."""
+    return {"binarise": job.config.pi.binarise, **_pi_loss(job)} if weights.pi else {}
 
 
 def _sizes(job: Job, *, maps: bool = True) -> dict[str, int]:

@@ -105,8 +105,8 @@ def ap_loss(vector: jax.Array, identity: jax.Array) -> jax.Array:
 
     The paper's logarithm is infinite for parallel vectors. From |cos| = 1 - ``COSINE_MARGIN`` on
     its tangent takes its place: the loss and its gradient stay finite, and the gradient still
-    drives the vectors apart. A zero vector counts as orthogonal to everything and gets a zero
-    gradient.
+    drives the vectors apart. At vectors that are orthogonal already, |cos| has its smallest value and
+    the gradient is 0; a zero vector counts as orthogonal to everything.
 
     Args:
         vector: p, [B, F], any float dtype.
@@ -122,7 +122,9 @@ def ap_loss(vector: jax.Array, identity: jax.Array) -> jax.Array:
     def inverse_norm(x: jax.Array) -> jax.Array:
         return jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, axis=-1), _SMALLEST_SQUARE))
 
-    size = jnp.abs(jnp.sum(p * q, axis=-1) * inverse_norm(p) * inverse_norm(q))
+    cosine = jnp.sum(p * q, axis=-1) * inverse_norm(p) * inverse_norm(q)
+    # Not jnp.abs, whose derivative at 0 is 1 and not its middle, 0.
+    size = cosine * jnp.sign(jax.lax.stop_gradient(cosine))
     inside = jnp.minimum(size, 1 - COSINE_MARGIN)
     return jnp.mean((size - inside) / COSINE_MARGIN - jnp.log1p(-inside))
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import fcntl
+import gc
 import os
 import pathlib
 import shutil
 import subprocess
+from collections.abc import Iterator
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -44,6 +46,20 @@ def _float_width(request: pytest.FixtureRequest) -> None:
     wide = any(request.node.get_closest_marker(name) for name in ("x64", "parity"))
     if wide and not jax.config.jax_enable_x64:
         pytest.fail("this test needs 64-bit floats: run it with JAX_ENABLE_X64=1")
+
+
+#: Linux allows a process 65,530 mappings of memory, and ends it where it asks for one more.
+_MOST_MAPPINGS = 30_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_mappings() -> Iterator[None]:
+    """Lets go of compiled functions, each of which holds some mappings, before a process has too many."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 #: People of each synthetic data set that tests read.

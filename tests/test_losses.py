@@ -171,6 +171,15 @@ def test_ap_loss_of_zero_vectors_is_zero_with_finite_gradients(zero: str) -> Non
     np.testing.assert_allclose(loss, ap_expected(np.asarray(p[1:]), np.asarray(q[1:])) / 2, 1e-5)
     for slope in slopes:
         assert np.isfinite(slope).all()
+        # Where |cos| has its smallest value, whatever the other vector.
+        np.testing.assert_array_equal(slope[0], 0)
+        assert (np.abs(slope[1]) > 0).all()
+
+
+def test_ap_loss_leaves_orthogonal_vectors_where_they_are() -> None:
+    p, q = jnp.eye(4)[:3], jnp.stack([jnp.eye(4)[3], 2 * jnp.eye(4)[0], jnp.zeros(4)])
+    for slope in jax.grad(ap_loss, argnums=(0, 1))(p, q):
+        np.testing.assert_array_equal(slope, 0)
 
 
 def test_ap_loss_computes_half_precision_inputs_in_float32() -> None:

@@ -13,6 +13,7 @@ from piapdf_jax.models.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
 from piapdf_jax.models.efficientnet import EfficientNet, EfficientNetConfig
 from piapdf_jax.models.weight_files import WeightsError, file_hash, locate, read_arrays
 from piapdf_jax.models.weight_names import SOURCES, Source, module_names, source_of
+from piapdf_jax.models.weight_origin import Origin, complete, origin
 
 
 class Carried(NamedTuple):
@@ -149,7 +150,23 @@ def _our_layout(array: np.ndarray, rank: int, layout: str) -> np.ndarray:
     return array[:, :, 0] if rank == 3 else array.T if rank == 2 else array
 
 
-def load(path: pathlib.Path, config: EfficientNetConfig) -> tuple[Carried, str, np.ndarray]:
+class Loaded(NamedTuple):
+    """A file of weights that was read.
+
+    Attributes:
+        carried: the encoder in it.
+        source: name of the library it is of.
+        origin: what is known of its network.
+        sha256: the file's hash.
+    """
+
+    carried: Carried
+    source: str
+    origin: Origin
+    sha256: str
+
+
+def load(path: pathlib.Path, config: EfficientNetConfig) -> Loaded:
     """An encoder out of a file of any of the formats.
 
     Args:
@@ -157,34 +174,18 @@ def load(path: pathlib.Path, config: EfficientNetConfig) -> tuple[Carried, str, 
         config: the network it should fit.
 
     Returns:
-        The encoder, the name of the library it is of, and mean and standard deviation [2, 3] of the
-        images in [0, 1] that it was trained on.
+        The encoder, and what is known of the file.
 
     Raises:
         WeightsError: naming the file and what is wrong with it.
     """
-    arrays = read_arrays(path)
+    arrays, digest = read_arrays(path), file_hash(path)
     try:
         source = source_of(arrays)
-        return carry(arrays, source, config), source, _normalization(arrays)
+        known = origin(path, digest, source, arrays)
+        return Loaded(carry(arrays, source, config), source, known, digest)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-
-
-def _normalization(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """ImageNet's, but for a Keras file that says another.
-
-    Keras's published files call the standard deviation a variance, and their models divide by its
-    root a second time; a model that fits its own normalisation stores a true variance.
-    """
-    imagenet = np.asarray([IMAGENET_MEAN, IMAGENET_STD])
-    names = ("normalization/mean", "normalization/variance")
-    if not all(name in arrays for name in names):
-        return imagenet
-    mean, variance = (np.asarray(arrays[name], np.float64).ravel() for name in names)
-    if np.allclose(variance, imagenet[1], atol=1e-4):
-        return np.stack([mean, imagenet[1]])
-    return np.stack([mean, np.sqrt(variance)])
 
 
 def encoder_config(config: ModelConfig) -> EfficientNetConfig:
@@ -208,32 +209,31 @@ def resolve(config: ModelConfig) -> ModelConfig:
 
     Returns:
         The same with the file's path and hash, and its padding, BatchNorm and input normalisation
-        where the configuration leaves them open.
+        where the configuration leaves them open. A warning says it where ImageNet's normalisation
+        is taken for a file that may be of a network of another.
 
     Raises:
         WeightsError: in one line, naming the file and the setting that does without.
     """
-    convention, normalization = "tensorflow", np.asarray([IMAGENET_MEAN, IMAGENET_STD])
-    if config.pretrained == "none":
-        path, digest = "none", ""
-    else:
+    known, path, digest = Origin(), "none", ""
+    if config.pretrained != "none":
         try:
             found = locate(config.pretrained)
-            _, source, normalization = load(found, encoder_config(config))
+            loaded = load(found, encoder_config(config))
+            known = complete(config, loaded.origin, loaded.source)
         except WeightsError as error:
             raise WeightsError(
                 f"model.pretrained={config.pretrained}: {error}; to start from random values:"
                 " --set model.pretrained=none"
             ) from error
-        path, digest, convention = str(found), file_hash(found), SOURCES[source].convention
-    mean, std = (tuple(float(x) for x in row) for row in normalization)
+        path, digest = str(found), loaded.sha256
     return dataclasses.replace(
         config,
         pretrained=path,
         pretrained_sha256=digest,
-        convention=config.convention or convention,
-        mean=config.mean or mean,
-        std=config.std or std,
+        convention=config.convention or known.convention or "tensorflow",
+        mean=config.mean or known.mean or IMAGENET_MEAN,
+        std=config.std or known.std or IMAGENET_STD,
     )
 
 
@@ -257,9 +257,10 @@ def pretrained_encoder(config: ModelConfig, in_channels: int) -> tuple[Any, Any]
             " through models.pretrained.resolve first."
         )
     path = pathlib.Path(config.pretrained)
-    part = load(path, encoder_config(config))[0].part
-    if file_hash(path) != config.pretrained_sha256:
+    loaded = load(path, encoder_config(config))
+    if loaded.sha256 != config.pretrained_sha256:
         raise WeightsError(f"{path} changed while it was in use")
+    part = loaded.carried.part
     if in_channels != 3:
         part = adapt_stem(part, in_channels, *config.normalization)
     return jax.tree.map(jnp.asarray, part)

@@ -23,10 +23,12 @@ class Published(NamedTuple):
         url: where it lies; its last part is the file's name.
         pin: ``algorithm:digits`` of its hash as the publisher gives it; fewer digits than the
             algorithm has are its first ones.
+        convention: of its network, a key of ``layers.CONVENTIONS``.
     """
 
     url: str
     pin: str
+    convention: str
 
 
 #: ImageNet weights of EfficientNet-B1, the paper's encoder. The first one, Keras's, is published
@@ -35,14 +37,18 @@ PUBLISHED = {
     "imagenet": Published(
         "https://storage.googleapis.com/keras-applications/efficientnetb1_notop.h5",
         "md5:74c4e6b3e1f6a1eea24c589628592432",
+        "tensorflow",
     ),
     "imagenet-timm": Published(
         "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/"
         "tf_efficientnet_b1-5c1377c4.pth",
         "sha256:5c1377c4",
+        "tensorflow_ported",
     ),
     "imagenet-torchvision": Published(
-        "https://download.pytorch.org/models/efficientnet_b1-c27df63c.pth", "sha256:c27df63c"
+        "https://download.pytorch.org/models/efficientnet_b1-c27df63c.pth",
+        "sha256:c27df63c",
+        "pytorch",
     ),
 }
 #: First bytes by format; a safetensors file begins with a length and an opening brace instead.

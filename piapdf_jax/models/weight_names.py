@@ -11,7 +11,8 @@ class Source(NamedTuple):
     """How one library names the modules of an EfficientNet.
 
     Attributes:
-        convention: of its networks, a key of ``layers.CONVENTIONS``.
+        convention: of its networks, a key of ``layers.CONVENTIONS``; None where it has networks of
+            several under the same names.
         outside: its names of ``stem, stem_norm, head, head_norm, classifier``; ``{last}`` is the
             number of the block table's rows, plus 1.
         prefix: of a block's modules; ``{row}`` counts rows and ``{repeat}`` the blocks of one from
@@ -26,7 +27,7 @@ class Source(NamedTuple):
         beside: other arrays that are none of its parameters.
     """
 
-    convention: str
+    convention: str | None
     outside: tuple[str, ...]
     prefix: str
     block: tuple[str, ...]
@@ -55,7 +56,7 @@ _TORCH: dict[str, Any] = {
 }  # fmt: skip
 SOURCES = {
     "timm": Source(
-        "tensorflow_ported",
+        None,
         ("conv_stem", "bn1", "conv_head", "bn2", "classifier"),
         "blocks.{row}.{repeat}.",
         ("conv_pw", "bn1", "conv_dw", "bn2", "se.conv_reduce", "se.conv_expand", "conv_pwl", "bn3"),

@@ -60,6 +60,8 @@ class FeedbackStage:
         num_aus: C.
         num_maps: K.
         binarise: cut the generator's soft maps at 0.5 before L_PI.
+        positive_weight: of the maps' inside in the cross-entropy of L_PI.
+        dice: weight of the Dice term of L_PI.
         begin: training that both copies start from; None for fresh networks.
         options: how feedback is measured and handed back.
         compile: ``whole``, one function with the state donated; ``parts``, which compile faster and hold less at a
@@ -74,6 +76,8 @@ class FeedbackStage:
     num_aus: int
     num_maps: int
     binarise: bool = False
+    positive_weight: float = 1.0
+    dice: float = 0.0
     begin: str | None = None
     options: FeedbackOptions = FeedbackOptions()
     compile: str = dataclasses.field(default="auto", metadata=RUNTIME_ONLY)
@@ -154,8 +158,9 @@ def _learner(stage: FeedbackStage) -> Learner:
     def loss(
         prediction: Prediction, batch: _Supervised, labels: jax.Array, mask: jax.Array
     ) -> jax.Array:
-        known = jnp.where(mask, labels, UNKNOWN)
-        return piap_loss(prediction, batch.targets._replace(labels=known), stage.weights)[0]
+        targets = batch.targets._replace(labels=jnp.where(mask, labels, UNKNOWN))
+        maps = {"positive_weight": stage.positive_weight, "dice": stage.dice}
+        return piap_loss(prediction, targets, stage.weights, **maps)[0]
 
     return Learner(apply=apply, logits=logits, loss=loss, optimizer=None)
 

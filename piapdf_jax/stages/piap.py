@@ -38,6 +38,8 @@ class PIAPStage:
         num_aus: C.
         num_maps: K.
         binarise: cut the generator's soft maps at 0.5 before L_PI.
+        positive_weight: of the maps' inside in the cross-entropy of L_PI.
+        dice: weight of the Dice term of L_PI.
         begin: training whose encoder and decoder this one goes on from; None for a fresh start.
     """
 
@@ -48,6 +50,8 @@ class PIAPStage:
     num_aus: int
     num_maps: int
     binarise: bool = False
+    positive_weight: float = 1.0
+    dice: float = 0.0
     begin: str | None = None
 
     @property
@@ -87,7 +91,13 @@ class PIAPStage:
         def loss_of(params: Any) -> tuple[jax.Array, Any]:
             parts = {name: (params[name], state.batch_stats[name]) for name in params}
             prediction, stats = network_apply(self.model, parts, batch.image, mode="train", key=key)
-            loss, terms = piap_loss(prediction, targets, self.weights)
+            loss, terms = piap_loss(
+                prediction,
+                targets,
+                self.weights,
+                positive_weight=self.positive_weight,
+                dice=self.dice,
+            )
             return loss, (stats, terms)
 
         (loss, (stats, terms)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)

@@ -157,8 +157,13 @@ def test_sizes_are_those_of_the_settings(job):
 
 
 def test_pi_maps_are_compared_as_the_settings_say(job):
-    stage = job("pi1", "pi.positive_weight=3.5", "pi.dice=0.75").stage
-    assert (stage.positive_weight, stage.dice) == (3.5, 0.75)
+    weighted = ("pi.positive_weight=3.5", "pi.dice=0.75")
+    for name in ("pi1", "pi3", "piap", "piapdf", "disfa"):
+        stage = job(name, *weighted).stage
+        assert (stage.positive_weight, stage.dice) == (3.5, 0.75), name
+    for name in ("baseline", "ap", "df"):
+        stage = job(name, *weighted).stage
+        assert (stage.positive_weight, stage.dice) == (1.0, 0.0), name
     cut = {"baseline": False, "pi3": True, "ap": False, "piap": True, "df": False}
     cut |= {"piapdf": True, "disfa": True}
     for name, expected in cut.items():

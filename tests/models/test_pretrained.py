@@ -78,8 +78,8 @@ def timm(variables, tmp_path):
     return path
 
 
-def resolved(path):
-    return pretrained.resolve(dataclasses.replace(SMALL, pretrained=str(path)))
+def resolved(path, **settings):
+    return pretrained.resolve(dataclasses.replace(SMALL, pretrained=str(path), **settings))
 
 
 @pytest.mark.parametrize("library", SOURCES)
@@ -90,8 +90,9 @@ def test_every_leaf_comes_back(variables, tmp_path, library):
         write_keras(path, arrays)
     else:
         safetensors.numpy.save_file(arrays, path)
-    config = resolved(path)
-    assert config.convention == SOURCES[library].convention
+    asked = {"convention": "pytorch"} if library == "timm" else {}
+    config = resolved(path, **asked)
+    assert config.convention == (SOURCES[library].convention or "pytorch")
     part = init_part(config, "encoder", jax.random.key(0))
     jax.tree.map(
         np.testing.assert_array_equal, part, (variables["params"], variables["batch_stats"])
@@ -178,7 +179,7 @@ def test_links_out_of_an_h5_file_are_refused(tmp_path):
 
 
 def test_a_file_that_changes_or_was_not_looked_up_is_refused(timm):
-    config = resolved(timm)
+    config = resolved(timm, convention="pytorch")
     with pytest.raises(ValueError, match="has not been looked up"):
         init_part(dataclasses.replace(config, pretrained_sha256=""), "encoder", jax.random.key(0))
     with pytest.raises(WeightsError, match="changed"):
@@ -187,7 +188,7 @@ def test_a_file_that_changes_or_was_not_looked_up_is_refused(timm):
 
 def test_twelve_open_maps_look_like_the_gray_picture(timm):
     """The stem's answer to a gray picture seen through open maps is RGB's, but for the edge."""
-    config = resolved(timm)
+    config = resolved(timm, convention="tensorflow_ported")
     make = functools.partial(init_part, config, "encoder", jax.random.key(0))
     gray = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 16, 16, 1)), jnp.float32)
     mean, std = (jnp.asarray(x, jnp.float32)[None, None, None] for x in config.normalization)
@@ -245,7 +246,9 @@ def test_downloads_go_on_where_they_stopped_and_are_pinned(tmp_path, monkeypatch
     url = f"http://127.0.0.1:{server.server_port}/w.bin"
     digest = weight_files.hashlib.sha256(Server.content).hexdigest()
     monkeypatch.setitem(
-        weight_files.PUBLISHED, "test", weight_files.Published(url, f"sha256:{digest[:8]}")
+        weight_files.PUBLISHED,
+        "test",
+        weight_files.Published(url, f"sha256:{digest[:8]}", "pytorch"),
     )
     try:
         with pytest.raises(WeightsError, match="cannot download"):

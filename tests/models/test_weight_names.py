@@ -215,7 +215,7 @@ def write(folder, library, network):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_each_tensor_of_a_file_goes_where_its_name_says(network, tmp_path, library):
     assert set(network) == set(LEAVES.split())
-    carried, source, _ = pretrained.load(write(tmp_path, library, network), TWO_ROWS)
+    carried, source, *_ = pretrained.load(write(tmp_path, library, network), TWO_ROWS)
     assert source == library
     found = {
         "/".join(entry.key for entry in path): leaf

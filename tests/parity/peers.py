@@ -9,6 +9,8 @@ from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNetConfig
 from piapdf_jax.models.weight_names import SOURCES
 
 CLASSES = 10
+#: Of timm's networks those that ``timm`` below makes.
+CONVENTIONS = {name: source.convention or "tensorflow_ported" for name, source in SOURCES.items()}
 #: What a library's BatchNorm takes for the momentum where it is not the convention's.
 MOMENTUM = {"timm": 0.9}
 
@@ -19,7 +21,7 @@ def config(library: str, name: str) -> EfficientNetConfig:
         width=COEFFICIENTS[name].width,
         depth=COEFFICIENTS[name].depth,
         stochastic_depth=0.0,
-        convention=SOURCES[library].convention,
+        convention=CONVENTIONS[library],
         bn_momentum=MOMENTUM.get(library),
     )
 

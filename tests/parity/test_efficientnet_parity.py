@@ -10,10 +10,10 @@ import optax
 import peers
 import pytest
 
+from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.costs import parameter_count
 from piapdf_jax.models.efficientnet import EfficientNet
-from piapdf_jax.models.pretrained import carry
-from piapdf_jax.models.weight_names import SOURCES
+from piapdf_jax.models.pretrained import carry, encoder_config, pretrained_encoder, resolve
 
 pytestmark = pytest.mark.parity
 
@@ -181,4 +181,34 @@ def test_conventions_are_the_libraries(torch: Any, library: str) -> None:
     assert {round(1 - m.momentum, 9) for m in norms} == {numbers.momentum}
     convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
     padded = any(m.padding != (0, 0) and m.stride == (2, 2) for m in convolutions)
-    assert padded == (SOURCES[library].convention == "pytorch")
+    assert padded == (peers.CONVENTIONS[library] == "pytorch")
+
+
+@pytest.mark.parametrize(
+    "name", ["efficientnet_b0", "tf_efficientnet_b0", "tf_efficientnet_b0.ap_in1k"]
+)
+def test_a_file_of_timm_with_the_description_that_timm_writes(
+    torch: Any, tmp_path: Any, name: str
+) -> None:
+    """Both of its kinds of EfficientNet, told apart and normalised by the config.json beside the file."""
+    import timm
+    from timm.models import save_for_hf
+
+    torch.manual_seed(0)
+    network = timm.create_model(name, pretrained=False).eval()
+    save_for_hf(network, tmp_path, safe_serialization=True)
+    found = resolve(
+        ModelConfig(pretrained=str(tmp_path / "model.safetensors"), depth=1.0, encoder_size=96)
+    )
+    told = network.pretrained_cfg
+    assert found.normalization == (tuple(told["mean"]), tuple(told["std"]))
+    images = peers.images(97, 90).astype(np.float32)
+    part = pretrained_encoder(found, 3)
+    module = EfficientNet(encoder_config(found))
+    with jax.numpy_dtype_promotion("standard"):
+        ours = module.apply(
+            {"params": part[0], "batch_stats": part[1]}, jnp.asarray(images), mode="eval"
+        )
+    with torch.no_grad():
+        theirs = network.forward_features(tensor(torch, network, images)).permute(0, 2, 3, 1)
+    assert error(ours, theirs.numpy()) <= 1e-5
