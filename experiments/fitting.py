@@ -20,7 +20,7 @@ from experiments.trainings import TRAININGS
 from piapdf_jax.data.prefetch import auto_workers, prefetch
 from piapdf_jax.data.streams import Stream
 from piapdf_jax.keys import named_key
-from piapdf_jax.runtime import exports, hosts, loop
+from piapdf_jax.runtime import exports, hosts, lock, loop
 from piapdf_jax.runtime.best import Validation
 from piapdf_jax.runtime.checkpoints import differences
 
@@ -52,18 +52,22 @@ class Fitting:
     def train(self, name: str) -> dict[str, Any]:
         """Makes a training's export where it is not there; returns what ``export.json`` says."""
         catalog, digest = self.catalog, self.catalog.digest(name)
-        path = exports.find_export(catalog.runs, name, digest)
-        if path is None:
-            path = self._fit(catalog.job(name), digest)
-        else:
-            log.info("%s: export %s is there, not trained again", TRAININGS[name].title, digest)
+        title, path = TRAININGS[name].title, exports.export_folder(catalog.runs, name, digest)
+        alone = lock.Lock(
+            exports.lock_path(catalog.runs, name, digest), training=title, run=str(self.folder)
+        )
+        with alone:
+            if alone.acquire(lambda: exports.find_export(catalog.runs, name, digest) is not None):
+                self._fit(catalog.job(name), digest, alone.check)
+            else:
+                log.info("%s: export %s is there, not trained again", title, digest)
         told = json.loads((path / "export.json").read_text("utf-8"))
         stale = {"stale": catalog.stale[name]} if name in catalog.stale else {}
         self.write(f"{name}/{digest}/export.json", json.dumps(told | stale, indent=1))
         return catalog.read(name, path)
 
-    def _fit(self, job: Job, digest: str) -> pathlib.Path:
-        """Trains, and writes the export; returns its folder."""
+    def _fit(self, job: Job, digest: str, check: Callable[[], None]) -> None:
+        """Trains, and writes the export."""
         name, fingerprint = job.name, self.catalog.fingerprint(job.name)
         folder = self.folder / name / digest
         self._tell_of_others(name, folder)
@@ -87,6 +91,7 @@ class Fitting:
             mesh=self.mesh,
             frames=batches.frames,
             validation=self._validation(job),
+            check=check,
         )
         info = {"digest": digest, "consumed": fingerprint["takes"], "report": fitted.report}
         slices = job.slices
@@ -95,9 +100,9 @@ class Fitting:
         info["weights"] = self.catalog.model.pretrained if hasattr(job.stage, "model") else "none"
         info["fingerprint"] = fingerprint
         exported = job.stage.export(fitted.state)
-        path = exports.write_export(self.catalog.runs, name, digest, exported, info)
+        exports.write_export(self.catalog.runs, name, digest, exported, info, check=check)
+        check()
         hosts.first("checkpoints", lambda: _forget(folder))
-        return path
 
     def _workers(self, batches: Stream) -> int:
         """How many processes read; a line says where ``auto`` takes fewer than the cores allow."""
