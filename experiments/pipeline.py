@@ -22,7 +22,9 @@ from piapdf_jax.data.prefetch import ReaderDied
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.runtime import exports, hosts, loop, mesh
+from piapdf_jax.runtime.checkpoints import CheckpointError
 from piapdf_jax.runtime.disk import DiskError
+from piapdf_jax.runtime.folders import FolderError, check_encoding, check_folder
 from piapdf_jax.runtime.skips import NotFinite
 
 USER_ERRORS = (
@@ -33,6 +35,8 @@ USER_ERRORS = (
     DiskError,
     NotFinite,
     exports.ExportError,
+    CheckpointError,
+    FolderError,
     ReaderDied,
     FileNotFoundError,
     PermissionError,
@@ -75,6 +79,8 @@ class Pipeline:
         self.config = config
         self.runs = pathlib.Path(runs_dir).resolve()
         self.folder = self.runs / name
+        check_folder(self.folder)
+        check_encoding(data_dir, "--data_dir")
         self.datasets = DataSets(config, data_dir, self._prepare)
         self.catalog = Catalog(config, self.datasets, self.runs, accept_stale)
         self.job, self.fingerprint = self.catalog.job, self.catalog.fingerprint

@@ -177,8 +177,8 @@ def _read_back(parts: pathlib.Path, folder: pathlib.Path, content: str) -> None:
     if not everywhere(not reason):
         raise ExportError(
             f"export {folder} is not on disk as it was written ({reason or 'seen by another host'}):"
-            " its training's last checkpoint is kept; with another --runs_dir or on another disk the"
-            " same command begins anew, here it tries once more"
+            " its training's last checkpoint is kept: see to the disk, or give another --runs_dir, and"
+            " start the same command again"
         )
 
 
