@@ -20,7 +20,7 @@ from experiments.job import Job
 from experiments.sections import TrainSection
 from piapdf_jax.data import source
 from piapdf_jax.models.config import part_settings
-from piapdf_jax.runtime import exports
+from piapdf_jax.runtime.sources import source_digest
 
 #: Packages that sources are never followed into: what they choose stands in the settings, what they
 #: build in the checksums of the shards.
@@ -243,7 +243,7 @@ def _read(path: pathlib.Path, name: str, changed: int, size: int) -> tuple[str, 
     text = path.read_text(encoding="utf-8")
     is_package = path.name == "__init__.py"
     imports = _imported(ast.parse(text), name, is_package)
-    return exports.source_digest([path]), tuple(dict.fromkeys(imports))
+    return source_digest([path]), tuple(dict.fromkeys(imports))
 
 
 def _imported(tree: ast.AST, name: str, is_package: bool) -> Iterator[str]:

@@ -51,6 +51,7 @@ def main(argv: list[str]) -> None:
     from experiments import config as configs
     from experiments import pipeline, plugins, process
     from piapdf_jax.runtime import hosts
+    from piapdf_jax.runtime.lock import LockLost
     from piapdf_jax.runtime.signals import Interrupted
 
     try:
@@ -75,6 +76,9 @@ def main(argv: list[str]) -> None:
         ).run()
     except pipeline.USER_ERRORS as error:
         _fail(" ".join(str(error).split()))
+    except LockLost as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(3)
     except RuntimeError as error:
         gone = hosts.lost(error)
         if gone is None:

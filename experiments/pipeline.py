@@ -1,17 +1,12 @@
 """Runs the trainings of a configuration: skips what is exported, goes on where one stopped, scores, reports."""
 
 import dataclasses
-import functools
 import importlib.util
 import json
 import logging
 import pathlib
-import shutil
 import time
 from typing import Any
-
-import jax
-import numpy as np
 
 from data_builders.disk import TargetError
 from data_builders.prepare import UsageError, prepare
@@ -19,18 +14,17 @@ from experiments import pictures, report, scoring
 from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets
+from experiments.fitting import Fitting
 from experiments.job import Job
 from experiments.process import config_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
-from piapdf_jax.data.prefetch import ReaderDied, auto_workers, prefetch
+from piapdf_jax.data.prefetch import ReaderDied
 from piapdf_jax.data.source import CorruptShard, MissingDataset
-from piapdf_jax.data.streams import Stream
-from piapdf_jax.keys import named_key
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.runtime import exports, hosts, loop, mesh
-from piapdf_jax.runtime.best import Validation
-from piapdf_jax.runtime.checkpoints import differences
+from piapdf_jax.runtime.checkpoints import CheckpointError
 from piapdf_jax.runtime.disk import DiskError
+from piapdf_jax.runtime.folders import FolderError, check_encoding, check_folder
 from piapdf_jax.runtime.skips import NotFinite
 
 USER_ERRORS = (
@@ -41,6 +35,8 @@ USER_ERRORS = (
     DiskError,
     NotFinite,
     exports.ExportError,
+    CheckpointError,
+    FolderError,
     ReaderDied,
     FileNotFoundError,
     PermissionError,
@@ -83,8 +79,9 @@ class Pipeline:
         self.config = config
         self.runs = pathlib.Path(runs_dir).resolve()
         self.folder = self.runs / name
+        check_folder(self.folder)
+        check_encoding(data_dir, "--data_dir")
         self.datasets = DataSets(config, data_dir, self._prepare)
-        self.plugins = plugins
         self.catalog = Catalog(config, self.datasets, self.runs, accept_stale)
         self.job, self.fingerprint = self.catalog.job, self.catalog.fingerprint
         self.digest, self.exported = self.catalog.digest, self.catalog.exported
@@ -99,6 +96,15 @@ class Pipeline:
             max_skipped=config.run.max_skipped,
             profile_steps=profile,
             tensorboard=importlib.util.find_spec("tensorboardX") is not None,
+        )
+        self.fitting = Fitting(
+            catalog=self.catalog,
+            folder=self.folder,
+            running=self.running,
+            mesh=self.mesh,
+            tools=self._tools,
+            write=self._write,
+            plugins=plugins,
         )
 
     def run(self) -> dict[str, Any]:
@@ -125,7 +131,7 @@ class Pipeline:
             "trainings": {},
         }
         for name in wanted:
-            info = self._train(name)
+            info = self.fitting.train(name)
             results["trainings"][name] = {**info, "scores": self._score(name)}
             report.log_training(log, name, results["trainings"][name])
         results["rows"] = [m for m in self.config.methods if METHODS[m][-1] in wanted]
@@ -167,71 +173,6 @@ class Pipeline:
                     if other not in wanted:
                         self.exported(other)
 
-    def _train(self, name: str) -> dict[str, Any]:
-        job, digest = self.job(name), self.digest(name)
-        folder = self.folder / name / digest
-        path = exports.find_export(self.runs, name, digest)
-        if path is None:
-            path = self._fit(job, digest, folder)
-        else:
-            log.info("%s: export %s is there, not trained again", TRAININGS[name].title, digest)
-        told = json.loads((path / "export.json").read_text("utf-8"))
-        stale = {"stale": self.catalog.stale[name]} if name in self.catalog.stale else {}
-        self._write(f"{name}/{digest}/export.json", json.dumps(told | stale, indent=1))
-        return self.catalog.read(name, path)
-
-    def _fit(self, job: Job, digest: str, folder: pathlib.Path) -> pathlib.Path:
-        """Trains, and writes the export; returns its folder."""
-        name, consumed = job.name, self.fingerprint(job.name)["takes"]
-        self._tell_of_others(name, folder)
-        decided = json.dumps(self.fingerprint(name), indent=1)
-        self._write(f"{name}/{digest}/fingerprint.json", decided)
-        log.info("%s: training, digest %s", TRAININGS[name].title, digest)
-        batches = job.stream()
-        read = functools.partial(
-            prefetch, batches, workers=self._workers(batches), modules=self.plugins
-        )
-        fitted = loop.fit(
-            job.stage,
-            read,
-            name=name,
-            steps=job.section.steps,
-            key=named_key(jax.random.key(job.seed), name),
-            inputs={other: self.exported(other) for other in job.depends_on},
-            folder=folder,
-            batch_size=job.section.batch_size,
-            config=self.fingerprint(name),
-            running=self.running,
-            mesh=self.mesh,
-            frames=batches.frames,
-            validation=self._validation(job),
-        )
-        info = {"digest": digest, "consumed": consumed, "report": fitted.report}
-        slices = job.slices
-        info["data"] = [str(part) for part in (slices.train, *(pool for pool, _ in slices.pools))]
-        # A stage of a plugin may have networks of its own, and the file of weights is not asked for.
-        info["weights"] = self.catalog.model.pretrained if hasattr(job.stage, "model") else "none"
-        info["fingerprint"] = self.fingerprint(name)
-        path = exports.write_export(self.runs, name, digest, job.stage.export(fitted.state), info)
-        hosts.first("checkpoints", lambda: _forget(folder))
-        return path
-
-    def _workers(self, batches: Stream) -> int:
-        """How many processes read; a line says where ``auto`` takes fewer than the cores allow."""
-        if self.config.data.workers != "auto":
-            return int(self.config.data.workers)
-        workers, reason = auto_workers(
-            lambda: sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(batches(0)))
-        )
-        if reason:
-            log.warning("%s", reason)
-        return workers
-
-    def _validation(self, job: Job) -> Validation | None:
-        if job.slices.validation is None:
-            return None
-        return job.validation(scoring.mean_f1(job, self._tools(job)))
-
     def _tools(self, job: Job) -> scoring.Tools:
         return scoring.Tools(
             job.reading(training=False, devices=self.mesh.size),
@@ -239,19 +180,6 @@ class Pipeline:
             self._truth(job),
             lambda name: (self.job(name).stage, self.exported(name)),
         )
-
-    def _tell_of_others(self, name: str, folder: pathlib.Path) -> None:
-        """Says why checkpoints of a training that stopped under another configuration are not taken."""
-        here = json.loads(json.dumps(self.fingerprint(name)))
-        for other in folder.parent.glob("*/fingerprint.json"):
-            steps = [path.name for path in other.parent.glob("checkpoints/[0-9]*")]
-            if other.parent == folder or not steps:
-                continue
-            found = differences(json.loads(other.read_text("utf-8")), here)
-            log.warning(
-                "%s: checkpoints in %s belong to another configuration and are not taken: %s",
-                *(name, other.parent, "; ".join(found)),
-            )
 
     def _score(self, name: str) -> dict[str, Any]:
         job = self.job(name)
@@ -285,9 +213,3 @@ class Pipeline:
         reading = dataclasses.replace(self.job("pi2").reading(training=False), host=0, hosts=1)
         path = self.folder / "pi_maps.png"
         pictures.pi_maps(path, self.job("pi2").slices.test.records(), reading, generators)
-
-
-def _forget(folder: pathlib.Path) -> None:
-    """Deletes the states of a training that is exported."""
-    for name in ("checkpoints", "best"):
-        shutil.rmtree(folder / name, ignore_errors=True)

@@ -2,9 +2,12 @@
 
 import functools
 import importlib
+import multiprocessing
 import os
 import re
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -122,10 +125,24 @@ class _Watched:
         self._steps.close()
 
 
+def _end_with_parent() -> None:
+    # A killed parent tells nobody. Once its readers are gone as well, Python's resource tracker gives back
+    # the shared memory that batches lay in.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _start_worker(modules: tuple[str, ...], index: int, count: int) -> None:
     import cv2
     import jax
 
+    # The parent alone answers a request to stop, which goes to all of a terminal's or a job's processes:
+    # it may want batches for some steps more. Readers end with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     # Each worker has one core to itself, and none may take a device, not even while a module loads.
     cv2.setNumThreads(1)
     jax.config.update("jax_platforms", "cpu")

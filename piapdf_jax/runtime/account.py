@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from piapdf_jax.stages.base import Exported
+
 #: Fields of ``metrics.jsonl`` that say when, not what: two equal runs differ in these alone.
 WALL_CLOCK = (
     "seconds",
@@ -166,3 +168,27 @@ def moved_leaves(initial: dict[str, list[np.ndarray]], final: dict[str, Any]) ->
             ),
         }
     return moved
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """A finished training.
+
+    Attributes:
+        state: after the last step.
+        frozen: the parts that every step only read.
+        report: what the training did, as JSON holds it: ``steps``; ``best``, step and score of the
+            state where people were kept apart to choose it; ``loss_start`` and ``loss_end``,
+            means over the first and last 5% of the logged lines; ``metrics_start`` and
+            ``metrics_end``, the first and last of them whole; ``seconds``, ``init_seconds``,
+            ``first_step_seconds`` (compilation), ``wait_seconds`` (for input) and
+            ``images_per_second`` (first step left out), over all restarts; ``peak_memory_gib``,
+            of the fullest device, or of the process on a CPU; ``skipped`` steps;
+            ``trained``, {part: {leaves, moved, max_abs_change}}; ``state``, a digest of the whole
+            of it; ``frozen_unchanged``, bitwise;
+            ``totals``, sums over all steps of the metrics named ``count_*``.
+    """
+
+    state: Any
+    frozen: Exported
+    report: dict[str, Any]

@@ -10,13 +10,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 from orbax.checkpoint import checkpoint_managers
 
 from piapdf_jax.runtime.disk import naming_disk_errors
 from piapdf_jax.runtime.exports import tree_digest
-from piapdf_jax.runtime.hosts import first
+from piapdf_jax.runtime.hosts import first, primary
 
 log = logging.getLogger("piapdf.checkpoints")
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint does not lie on disk as it was written."""
 
 
 class Restored(NamedTuple):
@@ -52,6 +57,7 @@ class Checkpoints:
         self.every, self.config = every, json.loads(json.dumps(config))
         self._newest: int | None = None
         self._nbytes = 0
+        self._written: _Written | None = None
         options = ocp.CheckpointManagerOptions(
             cleanup_tmp_directories=True,
             preservation_policy=checkpoint_managers.LatestN(keep),
@@ -65,22 +71,42 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Waits until what was saved is on disk.
+        """Waits until what was saved is on disk, and looks at it there.
 
         Raises:
             DiskError: where the disk has refused it.
+            CheckpointError: where it does not lie there as it was written.
         """
-        with self._naming(self._newest):
-            self._manager.close()
+        with self._naming(self._newest), contextlib.closing(self._manager):
+            self._settle()
 
     def wait(self) -> None:
-        """Waits until what was saved is on disk, and goes on.
+        """Waits until what was saved is on disk, looks at it there, and goes on.
 
         Raises:
             DiskError: where the disk has refused it.
+            CheckpointError: where it does not lie there as it was written.
         """
         with self._naming(self._newest):
-            self._manager.wait_until_finished()
+            self._settle()
+
+    def _settle(self) -> None:
+        self._manager.wait_until_finished()
+        written, self._written = self._written, None
+        if written is None or not primary():
+            return
+        path = self.folder / str(self._newest)
+        try:
+            stored = self._manager.item_metadata(self._newest)["state"].tree
+            reason = _differs(path, stored, written)
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error!s:.200}".split())
+        if reason:
+            raise CheckpointError(
+                f"checkpoint {path} is not on disk as it was written ({reason});"
+                f" {self._whole(self._newest) or 'there is none before it'}: see to the disk, or give"
+                " another --runs_dir, and start the same command again"
+            )
 
     def steps(self) -> list[int]:
         """Steps whose state is there."""
@@ -88,14 +114,17 @@ class Checkpoints:
 
     def _naming(self, step: int | None) -> contextlib.AbstractContextManager[None]:
         """Names a checkpoint that the disk refuses, and what is there without it."""
+        return naming_disk_errors(self.folder / str(step), self._nbytes, self._whole(step))
+
+    def _whole(self, step: int | None) -> str:
+        """The newest checkpoint but that of one step, in words."""
         whole = [
             other
             for other in self.folder.glob("*")
             if other.name.isdigit() and other.name != str(step)
         ]
         newest = max((int(other.name) for other in whole), default=None)
-        kept = "" if newest is None else f"the checkpoint of step {newest} is whole"
-        return naming_disk_errors(self.folder / str(step), self._nbytes, kept)
+        return "" if newest is None else f"the checkpoint of step {newest} is whole"
 
     def due(self, step: int) -> bool:
         """Whether a state is to be saved after this step."""
@@ -111,6 +140,7 @@ class Checkpoints:
 
         Raises:
             DiskError: where the disk has refused the save before, or refuses this one at once.
+        CheckpointError: where the one before does not lie on disk as it was written.
             OSError: where a later checkpoint is there.
         """
         if step == self._newest:
@@ -127,7 +157,7 @@ class Checkpoints:
             if not self._manager.save(step, args=args):
                 path = self.folder / str(step)
                 raise OSError(f"checkpoint {path} was refused: a later one is there")
-        self._newest = step
+        self._newest, self._written = step, _Written(_described(host), known["content"])
 
     def restore_latest(self, target: Any) -> Restored | None:
         """The newest state that can be read; one that cannot is named in a warning and put aside.
@@ -195,6 +225,39 @@ class Checkpoints:
         )
         first("checkpoint put aside", lambda: path.rename(aside))
         self._manager.reload()
+
+
+class _Written(NamedTuple):
+    """What of a checkpoint must be found on disk: its arrays' names, shapes and types, its digest."""
+
+    arrays: list[str]
+    content: str
+
+
+def _differs(path: pathlib.Path, stored: Any, written: _Written) -> str:
+    """Says what a checkpoint lacks on disk, "" where it is whole as far as a glance can tell."""
+    found = _described(stored)
+    if found != written.arrays:
+        wrong = sorted({*found} ^ {*written.arrays})
+        return f"written or there, but not both: {', '.join(wrong[:3])}"
+    told = [file.read_bytes() for file in (path / "meta").rglob("*") if file.is_file()]
+    if not any(written.content.encode() in text for text in told):
+        return f"{path / 'meta'} does not hold what is said with it"
+    # Every value is read as it lies there, not decoded: a file that is missing or cut short shows.
+    base = {"driver": "file", "path": f"{path / 'state'}/"}
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    empty = [key for key in store.list().result() if not store.read(key).result().value]
+    return f"no bytes of {empty[0].decode()}" if empty else ""
+
+
+def _described(tree: Any) -> list[str]:
+    """Name, shape and type of every array, sorted."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    return sorted(
+        f"{name} {tuple(leaf.shape)} {np.dtype(leaf.dtype)}"
+        for name, (_, leaf) in zip(names, leaves, strict=True)
+    )
 
 
 class _ForeignCheckpoint(Exception):

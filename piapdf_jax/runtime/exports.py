@@ -1,6 +1,5 @@
 """What a finished training hands on: its parts, under a digest of everything that decided them."""
 
-import ast
 import hashlib
 import json
 import os
@@ -9,7 +8,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,7 +17,7 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from piapdf_jax.runtime.disk import naming_disk_errors, sync_tree
-from piapdf_jax.runtime.hosts import barrier, primary
+from piapdf_jax.runtime.hosts import barrier, everywhere, primary
 from piapdf_jax.stages.base import Exported
 
 _FIELDS = ("params", "batch_stats")
@@ -43,48 +42,6 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def source_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """Digest of Python sources as syntax trees: comments, docstrings and layout do not count.
-
-    Args:
-        paths: files, in any order; a file counts under its name and its folder's.
-
-    Returns:
-        Sixteen hexadecimal digits, the same on every version of Python.
-
-    Raises:
-        FileNotFoundError: for a file that is not there.
-        SyntaxError: for one that is not Python.
-    """
-    trees = {}
-    for path in map(pathlib.Path, paths):
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-        trees[f"{path.resolve().parent.name}/{path.name}"] = _canonical(tree)
-    return digest_of(trees)
-
-
-def _canonical(node: Any) -> Any:
-    """A syntax tree as lists, without empty fields: versions of Python differ in those."""
-    if isinstance(node, ast.AST):
-        fields = [
-            [name, _canonical(value)]
-            for name, value in ast.iter_fields(node)
-            if value is not None and value != [] and name not in ("kind", "type_ignores")
-        ]
-        return [type(node).__name__, *fields]
-    if isinstance(node, list):
-        return [_canonical(item) for item in node if not _is_bare_string(item)]
-    return repr(node)
-
-
-def _is_bare_string(node: Any) -> bool:
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
-
-
 def tree_digest(tree: Any) -> str:
     """SHA-256 over paths, dtypes, shapes and bytes of leaves: equal digests, bitwise equal trees.
 
@@ -103,15 +60,21 @@ def tree_digest(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _folder(runs_dir: str | os.PathLike[str], training: str, digest: str) -> pathlib.Path:
+def export_folder(runs_dir: str | os.PathLike[str], training: str, digest: str) -> pathlib.Path:
+    """Where an export lies, or will lie."""
     return pathlib.Path(runs_dir).absolute() / "exports" / training / digest
+
+
+def lock_path(runs_dir: str | os.PathLike[str], training: str, digest: str) -> pathlib.Path:
+    """The lock's file of the run that makes an export."""
+    return export_folder(runs_dir, training, f".{digest}.lock")
 
 
 def find_export(
     runs_dir: str | os.PathLike[str], training: str, digest: str
 ) -> pathlib.Path | None:
     """The folder of a finished export, or None."""
-    folder = _folder(runs_dir, training, digest)
+    folder = export_folder(runs_dir, training, digest)
     return folder if (folder / "export.json").is_file() else None
 
 
@@ -131,7 +94,7 @@ def find_stale(
     """
     wanted = json.loads(json.dumps(fingerprint))
     sources, found = wanted.pop("sources"), []
-    for path in _folder(runs_dir, training, "*").parent.glob("[!.]*/export.json"):
+    for path in export_folder(runs_dir, training, "*").parent.glob("[!.]*/export.json"):
         try:
             theirs = dict(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
             others = dict(theirs.pop("sources"))
@@ -150,8 +113,12 @@ def write_export(
     digest: str,
     exported: Exported,
     info: dict[str, Any],
+    *,
+    check: Callable[[], None] = lambda: None,
 ) -> pathlib.Path:
     """Writes an export whole or not at all; where another run was first, its export is taken.
+
+    It gets its name only when what lies on disk has been read back and is what was written.
 
     Args:
         runs_dir: RUNS; the export lies in ``RUNS/exports/<training>/<digest>/``.
@@ -159,14 +126,16 @@ def write_export(
         digest: of what decided its numbers.
         exported: parts by name.
         info: what ``export.json`` says beside names and digests.
+        check: called on every host before it gets its name; raises where it may not.
 
     Returns:
         The folder of the export.
 
     Raises:
         DiskError: where the disk refuses it.
+        ExportError: where something else comes back from the disk.
     """
-    folder = _folder(runs_dir, training, digest)
+    folder = export_folder(runs_dir, training, digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".{digest}.{_shared_token()}.tmp"
     parts = {
@@ -180,6 +149,8 @@ def write_export(
         with naming_disk_errors(folder, nbytes, "its training's last checkpoint is whole"):
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(temporary / "parts", parts)
+            _read_back(temporary / "parts", folder, known["content"])
+            check()
             if primary():
                 text = json.dumps({**known, **info}, indent=1)
                 (temporary / "export.json").write_text(text, encoding="utf-8")
@@ -195,6 +166,20 @@ def write_export(
             shutil.rmtree(temporary, ignore_errors=True)
     barrier("export")
     return folder
+
+
+def _read_back(parts: pathlib.Path, folder: pathlib.Path, content: str) -> None:
+    """Reads parts that were written; every host does, and all go on or none."""
+    try:
+        reason = "" if tree_digest(_restore(parts)) == content else "other numbers come back"
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error!s:.200}".split())
+    if not everywhere(not reason):
+        raise ExportError(
+            f"export {folder} is not on disk as it was written ({reason or 'seen by another host'}):"
+            " its training's last checkpoint is kept: see to the disk, or give another --runs_dir, and"
+            " start the same command again"
+        )
 
 
 def _shared_token() -> str:

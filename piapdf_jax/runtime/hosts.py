@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 # A host that has not been heard of for so long is gone; JAX's own 100 s leave devices idle for longer.
@@ -51,6 +52,21 @@ def first(name: str, work: Callable[[], Any]) -> None:
     if primary():
         work()
     barrier(name)
+
+
+def told_by_first(number: Callable[[], int]) -> int:
+    """What the primary host counts or decides, on every host."""
+    found = number() if primary() else 0
+    if jax.process_count() > 1:
+        found = multihost_utils.broadcast_one_to_all(np.int32(found))
+    return int(found)
+
+
+def everywhere(holds: bool) -> bool:
+    """Whether something holds on every host; all ask together."""
+    if jax.process_count() == 1:
+        return holds
+    return bool(np.all(multihost_utils.process_allgather(np.int32(holds))))
 
 
 def lost(error: BaseException) -> HostLost | None:

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 
 from piapdf_jax.runtime.account import (
     Clock,
+    Fitted,
     Totals,
     moved_leaves,
     peak_memory,
@@ -59,30 +60,6 @@ class Running:
     tensorboard: bool = True
 
 
-@dataclasses.dataclass(frozen=True)
-class Fitted:
-    """A finished training.
-
-    Attributes:
-        state: after the last step.
-        frozen: the parts that every step only read.
-        report: what the training did, as JSON holds it: ``steps``; ``best``, step and score of the
-            state where people were kept apart to choose it; ``loss_start`` and ``loss_end``,
-            means over the first and last 5% of the logged lines; ``metrics_start`` and
-            ``metrics_end``, the first and last of them whole; ``seconds``, ``init_seconds``,
-            ``first_step_seconds`` (compilation), ``wait_seconds`` (for input) and
-            ``images_per_second`` (first step left out), over all restarts; ``peak_memory_gib``,
-            of the fullest device, or of the process on a CPU; ``skipped`` steps;
-            ``trained``, {part: {leaves, moved, max_abs_change}}; ``state``, a digest of the whole
-            of it; ``frozen_unchanged``, bitwise;
-            ``totals``, sums over all steps of the metrics named ``count_*``.
-    """
-
-    state: Any
-    frozen: Exported
-    report: dict[str, Any]
-
-
 def fit(
     stage: Stage,
     stream: Callable[[int], Iterator[Any]],
@@ -98,6 +75,7 @@ def fit(
     mesh: Mesh | None = None,
     frames: Frames | None = None,
     validation: Validation | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Fitted:
     """Trains a stage, or goes on where its last checkpoint stands.
 
@@ -117,6 +95,7 @@ def fit(
         mesh: devices; None for the first of this host.
         frames: step -> names of its frames, for the message about numbers that are not finite.
         validation: how states are compared, where people are kept apart for that.
+        check: called on every host before anything is written; raises where it may not be.
 
     Returns:
         The last state, or with a validation the best one, and a report.
@@ -149,6 +128,7 @@ def fit(
             batches = stack.enter_context(contextlib.closing(stream(run.step)))  # pyright: ignore
             run.profile = stack.enter_context(Profile(folder / "profile", running.profile_steps))
             run.skips = Skips(name, running.max_skipped, folder / "not_finite", stream, frames)
+            run.check = check
             try:
                 run.train(batches, key, checkpoints, writer, progress, max(1, running.log_every))
             except jax.errors.JaxRuntimeError as error:
@@ -172,6 +152,7 @@ class _Run:
         self.profile: Profile
         self.skips: Skips
         self.best: Best
+        self.check: Callable[[], None]
 
     def start(self, key: jax.Array, inputs: dict[str, Exported]) -> None:
         """Creates the state before the first step."""
@@ -213,6 +194,7 @@ class _Run:
                 row, validated = None, self.best.due(self.step, self.steps)
                 if validated or self.step in (1, self.steps) or self.step % log_every == 0:
                     row = self._row(metrics)
+                    self.check()
                     if validated:
                         exported = self.stage.export(self.state)
                         score = self.best.consider(self.step, self.state, exported)
@@ -222,6 +204,7 @@ class _Run:
                 asked = stop.agreed(row is not None)
                 if asked or checkpoints.due(self.step) or self.step == self.steps:
                     self._settle(0)
+                    self.check()
                     writer.sync()
                     self._save(checkpoints)
                 if asked:

@@ -93,7 +93,7 @@ def test_the_launcher_asks_how_many_processes_read_and_tells_why_they_are_few(
     def workers(setting):
         loaded = configs.load("demo", [*NANO, "methods=df", "df.batch_size=8", setting])
         pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="w")
-        return pipeline._workers(pipeline.job("df").stream())
+        return pipeline.fitting._workers(pipeline.job("df").stream())
 
     free = 2**20 * 4
     monkeypatch.setattr(prefetch, "_cores", lambda: 16)

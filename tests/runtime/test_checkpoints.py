@@ -11,7 +11,7 @@ import pytest
 from toy_stage import ToyStage
 
 from piapdf_jax.runtime import mesh
-from piapdf_jax.runtime.checkpoints import Checkpoints
+from piapdf_jax.runtime.checkpoints import CheckpointError, Checkpoints
 from piapdf_jax.runtime.exports import tree_digest
 
 CONFIG = {"settings": {"rate": 0.1, "aus": (1, 2)}, "seed": 0, "old": True}
@@ -136,6 +136,67 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_taken(
         assert checkpoints.restore_latest(fresh).step == 20
         checkpoints.save(30, state_of(fresh, 31), {})
     assert tree_digest(restore(folder, fresh).state) == tree_digest(state_of(fresh, 31))
+
+
+def hollow(path):
+    """The arrays of another state: as many bytes, other names and shapes."""
+    shutil.copytree(path.parents[1] / "10" / "state", path, dirs_exist_ok=True)
+
+
+@noisy
+@pytest.mark.parametrize(
+    ("name", "damage", "by"),
+    [
+        *((name, damage, "wait") for name, damage in [*DAMAGES, ("state", hollow)]),
+        ("state", shutil.rmtree, "close"),
+        ("state", shutil.rmtree, "next save"),
+    ],
+)
+def test_a_checkpoint_is_looked_at_on_disk_before_it_counts(tmp_path, fresh, name, damage, by):
+    """As a disk would leave it that keeps other than it is given."""
+    checkpoints = Checkpoints(tmp_path / "c", every=1, config=CONFIG, keep=3)
+    other = {"other": jax.tree.map(lambda x: x[..., None], fresh)}
+    checkpoints.save(10, other if damage is hollow else fresh, {})
+    checkpoints.save(20, fresh, {})
+    checkpoints.wait()
+    checkpoints.save(30, fresh, {})
+    finish = checkpoints._manager.wait_until_finished
+
+    def finished():
+        finish()
+        for file in (tmp_path / "c" / "30").glob(name):
+            if damage is not hollow:
+                damage(file)
+            else:
+                shutil.rmtree(file)
+                hollow(file)
+
+    checkpoints._manager.wait_until_finished = finished
+    asked = {
+        "wait": checkpoints.wait,
+        "close": checkpoints.close,
+        "next save": lambda: checkpoints.save(40, fresh, {}),
+    }
+    with pytest.raises(CheckpointError, match="30 is not on disk as it was written") as error:
+        asked[by]()
+    assert "the checkpoint of step 20 is whole" in str(error.value)
+    assert "\n" not in str(error.value)
+    settle()
+    assert not (tmp_path / "c" / "40").exists()
+
+
+def test_what_lies_on_disk_as_it_was_written_is_said_nothing_of(tmp_path, fresh):
+    """Of every type and form that a state may have."""
+    state = {
+        "a": [fresh, (np.zeros((), bool), np.ones((2, 1, 3), np.uint8))],
+        "b": {"c": jnp.ones(3, jnp.bfloat16), "d": None, "e": {}, "f": ()},
+        "zeros": np.zeros((64, 1024), np.float32),
+        "whole": np.int64(3),
+    }
+    with Checkpoints(tmp_path / "c", every=1, config=CONFIG) as checkpoints:
+        for step in (1, 2, 3):
+            checkpoints.save(step, state, {})
+    assert checkpoints.steps() == [2, 3]
 
 
 def test_a_checkpoint_that_leads_elsewhere_is_put_aside(folder, fresh, tmp_path, caplog):

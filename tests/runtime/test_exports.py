@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from piapdf_jax.runtime import exports
+from piapdf_jax.runtime import exports, sources
 
 
 def parts(scale=1.0):
@@ -136,7 +136,7 @@ def test_digest_depends_on_the_value_alone():
 def source(tmp_path, text, name="loss.py"):
     path = tmp_path / name
     path.write_text(textwrap.dedent(text))
-    return exports.source_digest([path])
+    return sources.source_digest([path])
 
 
 def test_source_digest_sees_code_and_nothing_else(tmp_path):
@@ -166,14 +166,14 @@ def test_source_digest_counts_names_not_order(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "piap.py").write_text(f"x = '{folder}'\n")
     a, b = tmp_path / "models" / "piap.py", tmp_path / "stages" / "piap.py"
-    assert exports.source_digest([a, b]) == exports.source_digest([b, a])
-    assert exports.source_digest([a, b]) != exports.source_digest([a])
+    assert sources.source_digest([a, b]) == sources.source_digest([b, a])
+    assert sources.source_digest([a, b]) != sources.source_digest([a])
     text = a.read_text()
     a.write_text(b.read_text())
     b.write_text(text)
-    assert exports.source_digest([a]) != exports.source_digest([b])
+    assert sources.source_digest([a]) != sources.source_digest([b])
     with pytest.raises(FileNotFoundError):
-        exports.source_digest([tmp_path / "none.py"])
+        sources.source_digest([tmp_path / "none.py"])
 
 
 def test_source_digest_is_the_same_on_every_python(tmp_path):

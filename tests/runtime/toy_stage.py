@@ -1,13 +1,15 @@
 """A stage of two layers and its data, small enough to kill, resume and split over devices at will.
 
 Run as a program it trains and writes an export, on one host or as one of several that know each
-other's port: ``python toy_stage.py FOLDER STEPS [--slow SECONDS] [--devices N] [--port P --host I]``.
+other's port: ``python toy_stage.py FOLDER STEPS [--runs RUNS] [--slow SECONDS] [--silent SECONDS]
+[--devices N] [--port P --host I]``.
 """
 
 import argparse
 import dataclasses
 import functools
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -18,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from piapdf_jax.batch import Batch
-from piapdf_jax.runtime import account, compile_cache, exports, hosts, loop, mesh, signals
+from piapdf_jax.runtime import account, compile_cache, exports, hosts, lock, loop, mesh, signals
 from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
 
 SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8
@@ -150,11 +152,15 @@ def lines(folder):
 
 
 def main():
-    """Trains to the end, or to a signal: then exit code 75 and one line; a lost host is code 76."""
+    """Trains to the end, or to a signal: then exit code 75 and one line; a lost host is 76, a lost lock 77."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("piapdf").setLevel(logging.INFO)
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("steps", type=int)
+    parser.add_argument("--runs", type=pathlib.Path, help="where exports go; FOLDER by default")
     parser.add_argument("--slow", type=float, default=0.0)
+    parser.add_argument("--silent", type=float, default=60.0)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--cache", default="")
     parser.add_argument("--port", type=int, default=0)
@@ -174,23 +180,44 @@ def main():
     except hosts.HostLost as gone:
         print(f"lost {gone}", flush=True)
         hosts.leave(76)
+    except lock.LockLost as gone:
+        print(f"replaced {gone}", flush=True)
+        sys.exit(77)
 
 
 def train(args):
-    """Trains, exports and says what came out."""
+    """Trains, exports and says what came out, or that it was there."""
+    digest, runs = exports.digest_of(CONFIG), args.runs or args.folder
+    alone = lock.Lock(
+        exports.lock_path(runs, "toy", digest),
+        training="toy",
+        run=str(args.folder),
+        beat=args.silent / 6,
+        silent=args.silent,
+        poll=min(1.0, args.silent / 6),
+    )
+    with alone:
+        if alone.acquire(lambda: exports.find_export(runs, "toy", digest) is not None):
+            state = make(args, runs, digest, alone.check)
+            if hosts.primary():
+                leaves = jax.tree_util.tree_leaves_with_path(state.params)
+                params = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+                np.savez(args.folder / "params.npz", **params)
+        else:
+            print("found", flush=True)
+    _, info = exports.read_export(exports.export_folder(runs, "toy", digest))
+    print("digest", info["report"]["state"], json.dumps(info["report"]["totals"]))
+
+
+def make(args, runs, digest, check):
+    """Trains on the devices and with this host's share of the data, and exports; returns the state."""
     devices = mesh.data_mesh() if args.port else mesh.data_mesh(jax.devices()[: args.devices])
     share = {"host": jax.process_index(), "hosts": jax.process_count()}
     stream = functools.partial(ToyStream, slow=args.slow, **share)
-    fitted = toy_fit(args.folder, args.steps, stream=stream, mesh=devices)
-    digest = exports.digest_of(CONFIG)
-    exports.write_export(
-        args.folder, "toy", digest, ToyStage().export(fitted.state), {"report": fitted.report}
-    )
-    print("digest", exports.tree_digest(fitted.state), json.dumps(fitted.report["totals"]))
-    if hosts.primary():
-        leaves = jax.tree_util.tree_leaves_with_path(fitted.state.params)
-        params = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
-        np.savez(args.folder / "params.npz", **params)
+    fitted = toy_fit(args.folder, args.steps, stream=stream, mesh=devices, check=check)
+    parts = ToyStage().export(fitted.state)
+    exports.write_export(runs, "toy", digest, parts, {"report": fitted.report}, check=check)
+    return fitted.state
 
 
 if __name__ == "__main__":
