@@ -30,17 +30,16 @@ class Feed(NamedTuple):
 
 def _coded(job: Job) -> Slices:
     data, name = job.datasets, job.dataset
-    train = data.to_train(name, data.split_of_fold(name, test=False))
-    test = data.to_test(name, data.split_of_fold(name, test=True))
-    return Slices(train, test, validation=data.to_choose(name))
+    train = data.to_train(name, data.split_to_train(name))
+    return Slices(train, data.to_test_fold(name), validation=data.to_choose(name))
 
 
 def _coded_and_uncoded(job: Job) -> Slices:
     """Predefined maps need no labels, so uncoded frames serve PI stage 1 as well."""
     data, name = job.datasets, job.dataset
-    splits = [data.split_of_fold(name, test=False), *data.uncoded_splits(name)]
-    test = data.to_test(name, data.split_of_fold(name, test=True))
-    return Slices(data.to_train(name, "+".join(splits)), test)
+    uncoded = data.uncoded_splits(name)
+    coded = data.part(name, test=False).there if uncoded else [data.split_to_train(name)]
+    return Slices(data.to_train(name, "+".join([*coded, *uncoded])), data.to_test_fold(name))
 
 
 def _portraits(job: Job) -> Slices:
@@ -57,8 +56,9 @@ def _with_pools(job: Job) -> Slices:
     data, name, slices = job.datasets, job.dataset, _coded(job)
     pools: list[tuple[DataSlice, float]] = []
     other, share = job.config.disfa.dataset, job.section.disfa_fraction
-    if share and _lies_beside(job, other):
-        pools.append((data.to_train(other, data.split_of_fold(other, test=False)), share))
+    beside = share and _lies_beside(job, other)
+    if beside and (there := data.part(other, test=False).expression):
+        pools.append((data.to_train(other, there), share))
     uncoded = "+".join(data.uncoded_splits(name))
     if uncoded:
         pools.append((data.to_train(name, uncoded), 1.0))
