@@ -283,7 +283,7 @@ class DataSets:
     def _check_splits(self, dataset: str, split: str) -> None:
         there = self._sizes(dataset)
         for name in split.split("+"):
-            if name not in there:
+            if not there.get(name):
                 has = ", ".join(sorted(there))
                 raise ConfigError(f"data set {dataset!r} has no split {name!r}; it has {has}")
 

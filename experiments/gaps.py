@@ -67,14 +67,16 @@ def with_gaps(scores: dict[str, Any], gaps: dict[str, str]) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Returns a value as JSON holds it: arrays as lists, and None for what is not finite."""
+    """Returns a value as JSON holds it: arrays as lists, None for what is not finite, text for anything else."""
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
+        return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(inner) for inner in value]
-    if isinstance(value, (np.ndarray, np.generic)):
+    if hasattr(value, "tolist"):
         return plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def rounded(values: Any, digits: int = 4) -> Any:

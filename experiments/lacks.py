@@ -12,6 +12,7 @@ from experiments.fold_parts import listed
 from experiments.job import Job
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.data import source
+from piapdf_jax.runtime.mesh import check_divides
 
 Table = dict[str, np.ndarray]
 
@@ -28,8 +29,12 @@ class Lacks:
         self._tables: dict[DataSlice, Table] = {}
         self._labels: dict[tuple[DataSlice, tuple[int, ...]], np.ndarray] = {}
 
-    def check(self, job: Job) -> None:
-        """Refuses data that a training cannot learn from.
+    def check(self, job: Job, *, devices: int = 1) -> None:
+        """Refuses data that a training cannot learn from, and batches that cannot be made of them.
+
+        Args:
+            job: a training.
+            devices: over which each batch is split.
 
         Raises:
             ConfigError: naming data set, split and what is missing.
@@ -51,11 +56,12 @@ class Lacks:
                         f" {part} holds none"
                     )
         try:
+            check_divides(job.section.batch_size, devices)
             job.stream().frames(0)
         except source.CorruptShard:
             raise
         except ValueError as error:
-            raise ConfigError(f"{job.name} cannot read {train}: {error}") from error
+            raise ConfigError(f"{job.name} makes no batch of {train}: {error}") from error
 
     def lines(self, to_score: Sequence[Job], to_train: Sequence[Job]) -> list[str]:
         """Returns what the data of some trainings lack, one line each with their names.

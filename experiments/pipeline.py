@@ -23,7 +23,7 @@ from experiments.job import Job
 from experiments.process import config_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax.data.prefetch import ReaderDied, auto_workers, prefetch
-from piapdf_jax.data.source import CorruptShard, MissingDataset
+from piapdf_jax.data.source import CorruptShard, MissingDataset, NoRecords
 from piapdf_jax.data.streams import Stream
 from piapdf_jax.keys import named_key
 from piapdf_jax.models.weight_files import WeightsError
@@ -38,6 +38,7 @@ USER_ERRORS = (
     WeightsError,
     MissingDataset,
     CorruptShard,
+    NoRecords,
     DiskError,
     NotFinite,
     exports.ExportError,
@@ -181,7 +182,7 @@ class Pipeline:
                     if other not in wanted:
                         self.exported(other)
         for job in to_train:
-            look.check(job)
+            look.check(job, devices=self.mesh.size)
         for line in look.lines([self.job(name) for name in wanted], to_train):
             if hosts.primary():
                 log.warning("%s", line)

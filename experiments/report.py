@@ -72,13 +72,14 @@ def _of_scores(scores: dict[str, Any]) -> Iterator[str]:
     """A line for each kind of scores of a training, and for each reason why some are missing."""
     for against in ("published", "true"):
         if told := scores.get(against):
-            mean, always = (shown(told[key], "{:.1f}") for key in ("mean_f1", "mean_always_yes"))
+            means = (told.get(key) for key in ("mean_f1", "mean_always_yes"))
+            mean, always = (shown(value, "{:.1f}") for value in means)
             yield f"mean F1 {mean} against {against} labels of unseen people (always yes {always})"
             for metric in METRICS:  # of plugins
                 if metric in told:
                     yield f"{metric} {shown(told[metric])} against {against} labels"
-    if "verification" in scores:
-        accuracy, deviation = (100 * scores[key] for key in ("verification", "deviation"))
+    if scores.get("verification") is not None:
+        accuracy, deviation = (100 * scores.get(key, 0) for key in ("verification", "deviation"))
         yield f"pair verification {accuracy:.1f}% +- {deviation:.1f} on unseen people"
     if scores.get("iou") is not None:
         per_map = {au: iou for au, iou in scores["iou_per_map"].items() if iou is not None}
@@ -100,7 +101,7 @@ def _by_reason(scores: dict[str, Any]) -> list[tuple[str, list[str]]]:
 
 def shown(value: Any, form: str = "{}") -> str:
     """Returns a number as a table shows it, ``-`` for none."""
-    return "-" if value is None else form.format(value)
+    return "-" if value is None or value != value else form.format(value)
 
 
 def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:

@@ -223,20 +223,17 @@ def _against(
     def score(name: str, make: Callable[[], Any]) -> np.ndarray:
         return attempt(lost, name, make, otherwise=blank, expected=(ValueError,))
 
-    f1, roc_auc = (
-        score("f1", lambda: 100 * metrics.f1(probs, known)),
-        score("roc_auc", lambda: metrics.roc_auc(probs, known)),
-    )
+    f1 = score("f1", lambda: 100 * metrics.f1(probs, known))
+    roc_auc = score("roc_auc", lambda: metrics.roc_auc(probs, known))
     always = 100 * metrics.always_yes_f1(known)
     # Where a unit is never present F1 is 0 or a matter of convention, whatever is said of it.
     told = (known == 1).any(axis=0)
     f1, always = np.where(told, f1, np.nan), np.where(told, always, np.nan)
-    for name, reason in (
-        *((name, gaps.never(known, aus)) for name in ("f1", "always_yes")),
-        ("roc_auc", gaps.never(known, aus, absent=True)),
-    ):
-        if reason:
-            lost.setdefault(name, reason)
+    if missing := gaps.never(known, aus):
+        for name in ("f1", "always_yes"):
+            lost.setdefault(name, f"{missing}; the mean is that of the other units")
+    if missing := gaps.never(known, aus, absent=True):
+        lost.setdefault("roc_auc", missing)
     means = gaps.mean(f1), gaps.mean(always)
     own = (rounded(f1, 2), means[0], rounded(always, 2), means[1])
     own += (rounded(roc_auc), int((known == UNKNOWN).sum()))

@@ -108,6 +108,26 @@ def test_second_run_trains_nothing_and_scores_the_same(demo, small_data):
         assert training["scores"] == results["trainings"][name]["scores"]
 
 
+def test_results_of_other_stages_stay_where_some_alone_are_asked_for(demo, small_data, tmp_path):
+    results, runs = demo[0], tmp_path / "runs"
+    shutil.copytree(demo[1], runs)
+    run(small_data, runs, stages=("baseline",))
+    folder = runs / "demo" / "fold1_seed0"
+    stored = json.loads((folder / "results.json").read_text())
+    assert list(stored["trainings"]) == list(results["trainings"])
+    for name, training in stored["trainings"].items():
+        assert training == json.loads(json.dumps(results["trainings"][name]))
+    assert stored["rows"] == results["rows"] and stored["picture"] == results["picture"]
+    assert stored["stand_ins"] == results["stand_ins"]
+    # Other settings: the baseline is another one, and nothing of the first is lost.
+    before = (folder / "results.json").read_bytes()
+    run(small_data, runs, "baseline.steps=2", stages=("baseline",))
+    assert (folder / "results.1.json").read_bytes() == before
+    stored = json.loads((folder / "results.json").read_text())
+    assert stored["trainings"]["baseline"]["report"]["steps"] == 2
+    assert stored["trainings"]["piapdf"]["report"]["steps"] == 4
+
+
 def test_seed_of_pi1_is_its_own(demo, small_data):
     results, runs = demo
     other = run(small_data, runs, "seed=3", "methods=pi2", stages=("pi1", "pi2"), name="seed3")
