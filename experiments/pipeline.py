@@ -141,7 +141,9 @@ class Pipeline:
         rows = [m for m in self.config.methods if METHODS[m][-1] in scored]
         results = head | results | {"rows": rows}
         if hosts.primary():
-            results = run_folder.with_earlier(results, self.folder, self._digest_now)
+            results = run_folder.with_earlier(
+                results, self.folder, self._digest_now, self.config.methods
+            )
         jobs = [self.job(name) for name in results["trainings"]]
         results["stand_ins"] = report.stand_ins(self.config, jobs)
         results["stale"] = self.catalog.stale_rows(results["rows"])

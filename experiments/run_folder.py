@@ -44,7 +44,10 @@ def write(path: pathlib.Path, text: str) -> None:
 
 
 def with_earlier(
-    results: dict[str, Any], folder: pathlib.Path, digest: Callable[[str], str | None]
+    results: dict[str, Any],
+    folder: pathlib.Path,
+    digest: Callable[[str], str | None],
+    methods: tuple[str, ...],
 ) -> dict[str, Any]:
     """Adds what earlier commands scored of the same configuration, and puts aside what would be lost.
 
@@ -52,6 +55,7 @@ def with_earlier(
         results: of this command.
         folder: of the run.
         digest: of a training as this configuration names its export now; None where it names none.
+        methods: of the configuration, in the order of its rows.
 
     Returns:
         The results, with the trainings of the file in the folder that this command has not scored and whose
@@ -81,15 +85,16 @@ def with_earlier(
     if lost:
         _put_aside(path, f"its {lost[0]} is of other settings, data or sources")
     together = kept | ours
-    made: dict[str, Any] = {name: together[name] for name in TRAININGS if name in together}
-    scored = {row for row in METHODS if row in (*rows, *results["rows"])}
-    made = {
-        "trainings": made,
-        "rows": [r for r in METHODS if r in scored and METHODS[r][-1] in made],
-    }
-    if picture and "picture" not in results and {"pi1", "pi2"} <= together.keys() and not lost:
-        made["picture"] = picture
-    return results | made
+    made = {name: together[name] for name in TRAININGS if name in together}
+    order = dict.fromkeys((*methods, *METHODS))
+    scored = [row for row in order if row in (*rows, *results["rows"]) and METHODS[row][-1] in made]
+    shown = ("pi1", "pi2")
+    drawn = all(
+        name in made and theirs.get(name, ("",))[0] == made[name]["digest"] for name in shown
+    )
+    # One of this command, or the reason why there is none, stands before an older one.
+    older = {"picture": picture} if picture and drawn and "gaps" not in results else {}
+    return older | results | {"trainings": made, "rows": scored}
 
 
 def _put_aside(path: pathlib.Path, why: str) -> None:

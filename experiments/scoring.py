@@ -98,15 +98,15 @@ def _overlap(result: Evaluation, reading: Reading) -> dict[str, Any]:
 def refinement(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """The scores of PI stage 2: those of its action units, and how far its maps moved."""
     scores, lost = action_units(job, exported, tools), {}
-    finished = tools.finished
+    finished, moved = tools.finished, None
     assert finished is not None
-    moved = attempt(
-        lost,
-        "maps_moved",
-        lambda: maps_moved(job, exported, finished("pi1"), tools),
-        expected=(ConfigError, ExportError),
-        together=True,
+    before = attempt(
+        lost, "maps_moved", lambda: finished("pi1"), expected=(ConfigError, ExportError)
     )
+    if before is not None:
+        moved = attempt(
+            lost, "maps_moved", lambda: maps_moved(job, exported, before, tools), together=True
+        )
     return gaps.with_gaps(scores | {"maps_moved": moved}, lost)
 
 
@@ -138,7 +138,12 @@ def _change(old: jax.Array, new: jax.Array) -> jax.Array:
 
 def verification(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """Ten-fold pair verification by the cosine of identity vectors (LFW's protocol, view 2)."""
-    result, table = _evaluate(job, exported, tools), job.slices.test.records().table()
+    table = job.slices.test.records().table()
+    pairs = source.metadata(job.slices.test.folder)["pairs"]
+    blank = {"verification": None, "deviation": None, "pairs": len(pairs)}
+    if lacking := gaps.pairs(pairs, table):
+        return gaps.with_gaps(blank, {"verification": lacking})
+    result = _evaluate(job, exported, tools)
     assert result.vector is not None
     length = np.linalg.norm(result.vector, axis=1, keepdims=True)
     unit = result.vector / np.where(length > 0, length, np.nan)
@@ -146,18 +151,16 @@ def verification(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
         (name, int(number)): row
         for row, (name, number) in enumerate(zip(table["name"], table["number"], strict=True))
     }
-    pairs = source.metadata(job.slices.test.folder)["pairs"]
-    if lacking := gaps.pairs(pairs, table):
-        raise Gap(lacking)
     first = [places[name, int(number)] for name, number, _, _, _, _ in pairs]
     second = [places[name, int(number)] for _, _, name, number, _, _ in pairs]
     similarity = (unit[first] * unit[second]).sum(axis=1)
     if not np.isfinite(similarity).all():
-        raise Gap("the encoder's vectors of some pairs are zero or not finite")
+        reason = "the encoder's vectors of some pictures are zero or not finite"
+        return gaps.with_gaps(blank, {"verification": reason})
     same = np.array([int(pair[4]) for pair in pairs])
     block = np.array([int(pair[5]) for pair in pairs])
     accuracy, deviation = metrics.ten_fold_verification(similarity, same, block)
-    return {"verification": float(accuracy), "deviation": float(deviation), "pairs": len(pairs)}
+    return blank | {"verification": float(accuracy), "deviation": float(deviation)}
 
 
 def true_labels(

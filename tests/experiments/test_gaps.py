@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from experiments import gaps, report, scoring
+from experiments.config import ConfigError
 from experiments.scoring import Tools
 from piapdf_jax.data.frames import Reading
 from piapdf_jax.runtime.hosts import HostLost
@@ -215,6 +216,68 @@ def test_pairs_of_pictures_that_are_not_there_or_of_one_block_are_named():
     one = [[*pair[:5], 0] for pair in listed]
     assert gaps.pairs(one, table) == "the pairs are of 1 blocks, and verification takes two"
     assert gaps.pairs([], table) == "the pairs are of 0 blocks, and verification takes two"
+
+
+@pytest.mark.parametrize(
+    ("vectors", "number", "reason"),
+    [
+        (
+            [[1, 0], [0, 1], [0, 0]],
+            1,
+            "the encoder's vectors of some pictures are zero or not finite",
+        ),
+        ([[1, 0], [0, np.nan], [1, 1]], 1, "the encoder's vectors of some pictures are zero"),
+        (
+            [[1, 0]] * 3,
+            9,
+            "1 of 2 pairs name pictures that are not there, the first picture 9 of b",
+        ),
+    ],
+)
+def test_a_verification_that_cannot_be_made_is_a_gap(
+    tmp_path, monkeypatch, vectors, number, reason
+):
+    pairs = [["a", 1, "a", 2, 1, 0], ["a", 1, "b", number, 0, 1]]
+    (tmp_path / "metadata.json").write_text(json.dumps({"pairs": pairs}))
+    table = {"name": np.array(["a", "a", "b"]), "number": np.array([1, 2, 1])}
+    records = types.SimpleNamespace(table=lambda: table)
+    test = types.SimpleNamespace(records=lambda: records, folder=tmp_path)
+    job = types.SimpleNamespace(slices=types.SimpleNamespace(test=test))
+    seen = types.SimpleNamespace(vector=np.array(vectors, np.float32))
+    monkeypatch.setattr(scoring, "_evaluate", lambda *_: seen)
+    found = scoring.verification(job, {}, Tools(Reading(8, 4)))
+    assert found["verification"] is None and found["pairs"] == 2
+    assert found["gaps"]["verification"].startswith(reason)
+
+
+@pytest.mark.parametrize("moved", [None, {"mean_abs": 0.5, "max_abs": 1.0}])
+def test_maps_whose_first_generator_is_gone_have_not_moved(monkeypatch, moved):
+    def finished(name):
+        if moved is None:
+            raise ConfigError(f"training {name!r} has no export")
+        return "stage", "export"
+
+    monkeypatch.setattr(scoring, "action_units", lambda *_: {"frames": 3, "gaps": {"true": "few"}})
+    monkeypatch.setattr(scoring, "maps_moved", lambda job, exported, before, tools: moved)
+    found = scoring.refinement(None, {}, Tools(Reading(8, 4), finished=finished))
+    assert found["maps_moved"] == moved and found["frames"] == 3
+    more = {} if moved else {"maps_moved": "training 'pi1' has no export"}
+    assert found["gaps"] == {"true": "few", **more}
+
+
+def test_a_state_whose_numbers_are_not_finite_is_never_the_best(monkeypatch):
+    records = Frames(("F004",) * 4, ("T1",) * 4)
+    job = types.SimpleNamespace(
+        stage=types.SimpleNamespace(predict=None),
+        slices=types.SimpleNamespace(validation=types.SimpleNamespace(records=lambda: records)),
+    )
+    said = iter([SAID, np.where(SAID > 0.85, np.nan, SAID)])
+    monkeypatch.setattr(
+        scoring, "evaluate", lambda *_, **__: types.SimpleNamespace(au_probs=next(said))
+    )
+    score = scoring.mean_f1(job, Tools(Reading(8, 4, aus=(1, 4))))
+    monkeypatch.setattr(scoring.metrics, "mean_f1", lambda probs, labels: 45.0)
+    assert score({}) == 45.0 and math.isnan(score({}))
 
 
 def test_maps_that_are_empty_everywhere_are_a_gap():

@@ -85,14 +85,14 @@ def test_every_cell_of_the_tables(printed):
         ["hand: F1 (%) per AU on unseen people, published labels"],
         ["method", "1", "2", "4", "mean"],
         ["always yes", "21.1", "30.0", "40.4", "30.5"],
-        ["Baseline", "50.0", "nan", "61.3", "55.6"],
+        ["Baseline", "50.0", "-", "61.3", "55.6"],
         ["PIAP-DF", "100.0", "0.0", "70.0", "56.7"],
     ]
     true = [
         ["hand: F1 (%) per AU on unseen people, true labels"],
         ["method", "1", "2", "4", "mean"],
         ["always yes", "11.1", "20.0", "30.4", "20.5"],
-        ["Baseline", "40.0", "nan", "51.3", "45.6"],
+        ["Baseline", "40.0", "-", "51.3", "45.6"],
         ["PIAP-DF", "90.0", "-10.0", "60.0", "46.7"],
     ]
     disfa = [

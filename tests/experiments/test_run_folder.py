@@ -88,7 +88,7 @@ def results(rows, picture="", truth="", **trainings):
 
 def joined(folder, ours, *, now):
     """What is written after an earlier file, under a configuration that names these digests."""
-    return run_folder.with_earlier(ours, folder, now.get)
+    return run_folder.with_earlier(ours, folder, now.get, ("ap", "piap"))
 
 
 def stored(folder, told):
@@ -107,8 +107,22 @@ def test_what_an_earlier_command_scored_of_the_same_configuration_stays(tmp_path
     assert list(found["trainings"]) == ["pi1", "pi2", "baseline", "ap", "piap"]
     assert found["trainings"]["pi1"]["scores"]["published"]["mean_f1"] == 1
     assert found["trainings"]["piap"] == entry("m", 60)
-    assert found["rows"] == ["baseline", "ap", "piap"] and found["picture"] == "maps.png"
+    # Rows of this configuration in its order, then others.
+    assert found["rows"] == ["ap", "piap", "baseline"] and found["picture"] == "maps.png"
     assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_picture_is_that_of_the_generators_that_are_told_of(tmp_path):
+    earlier = results([], picture="maps.png", pi1=entry("p1", 0), pi2=entry("p2", 0))
+    now = {"pi1": "p1", "pi2": "p2"}
+    for ours, picture in [
+        (results(["ap"], ap=entry("a", 1)), "maps.png"),
+        (results([], pi2=entry("new", 1)), None),
+        (results([], pi1=entry("p1", 1)) | {"picture": "new.png"}, "new.png"),
+        (results([], pi1=entry("p1", 1)) | {"gaps": {"picture": "nobody"}}, None),
+    ]:
+        stored(tmp_path, earlier)
+        assert joined(tmp_path, ours, now=now).get("picture") == picture
 
 
 @pytest.mark.parametrize(
