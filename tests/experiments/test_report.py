@@ -161,7 +161,7 @@ def test_rows_on_other_test_people_have_a_table_of_their_own(printed):
     told = results(rows=["baseline", "disfa", "piapdf", "ap"])
     told["trainings"] |= {"disfa": {"scores": other}, "ap": {"scores": fourth}}
     first = ["Baseline", "PIAP-DF"], ["21.1", "30.0", "40.4", "30.5"]
-    second = ["PIAP on DISFA", "AP"], ["5.0", "nan", "15.0", "10.0"]
+    second = ["PIAP on DISFA", "AP"], ["5.0", "-", "15.0", "10.0"]
     tables = []
     for line in printed(told):
         if line[0] == "always yes":
