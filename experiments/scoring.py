@@ -228,7 +228,7 @@ def _against(
 
     f1 = score("f1", lambda: 100 * metrics.f1(probs, known))
     roc_auc = score("roc_auc", lambda: metrics.roc_auc(probs, known))
-    always = 100 * metrics.always_yes_f1(known)
+    always = score("always_yes", lambda: 100 * metrics.always_yes_f1(known))
     # Where a unit is never present F1 is 0 or a matter of convention, whatever is said of it.
     told = (known == 1).any(axis=0)
     f1, always = np.where(told, f1, np.nan), np.where(told, always, np.nan)

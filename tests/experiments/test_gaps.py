@@ -124,6 +124,14 @@ def test_a_model_that_says_nan_is_a_gap_and_no_end():
     json.dumps(found, allow_nan=False)
 
 
+def test_labels_that_are_none_are_a_gap(monkeypatch):
+    monkeypatch.setitem(globals(), "LABELS", np.where(LABELS == 1, 7, LABELS))
+    found = scored()
+    assert found["published"]["f1"] == found["published"]["always_yes"] == [None] * 5
+    assert "labels must be 0, 1 or -1" in found["gaps"]["published.always_yes"]
+    assert found["frames"] == 4 and found["parameters"] == 10
+
+
 def test_true_labels_that_cannot_be_read_are_a_gap(tmp_path):
     (tmp_path / "truth.npz").write_text("no table")
     found = scored(truth=tmp_path / "truth.npz")
