@@ -110,6 +110,11 @@ class ExperimentConfig:
         for method in self.methods:
             if method not in METHODS:
                 raise ConfigError(_unknown("method", method, METHODS))
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            wrong = "names a method twice" if self.methods else "names no method"
+            raise ConfigError(
+                f"methods={','.join(self.methods)} {wrong}: take some of {', '.join(METHODS)}"
+            )
         model = self.model
         if model.convention not in (None, *CONVENTIONS):
             raise ConfigError(_unknown("model.convention", model.convention, CONVENTIONS))

@@ -15,6 +15,7 @@ import numpy as np
 
 from data_builders.prepare import BUILDERS, can_make
 from experiments.config import ConfigError, ExperimentConfig
+from experiments.fold_parts import FoldPart, part_of_fold
 from piapdf_jax import folds
 from piapdf_jax.data import source
 
@@ -54,13 +55,13 @@ class Slices(NamedTuple):
 
     Attributes:
         train: what it learns from.
-        test: what its export is scored on.
+        test: what its export is scored on; None where there is nothing, and then it has no scores.
         pools: unlabeled frames with their shares of a batch.
         validation: people kept apart, on whom the best state is chosen; None for the last state.
     """
 
     train: DataSlice
-    test: DataSlice
+    test: DataSlice | None
     pools: tuple[tuple[DataSlice, float], ...] = ()
     validation: DataSlice | None = None
 
@@ -134,31 +135,29 @@ class DataSets:
         has = f"labels of {', '.join(map(str, there))} alone" if there else "no labels of any"
         raise ConfigError(f"{asked} does not go with data set {dataset!r}, which has {has}")
 
-    def split_of_fold(self, dataset: str, *, test: bool) -> str:
-        """Returns the split expression that the fold trains or tests on: published parts, or ``train`` and ``test``.
+    def part(self, dataset: str, *, test: bool) -> FoldPart:
+        """Returns what of a data set the fold trains or tests on."""
+        told, sizes = self.describe(dataset), self._sizes(dataset)
+        return part_of_fold(told, sizes, self.config.fold, test=test)
+
+    def _sizes(self, dataset: str) -> dict[str, int]:
+        return source.split_sizes(self.folder(dataset))
+
+    def split_to_train(self, dataset: str) -> str:
+        """Returns the split expression of what there is to train on: published parts, or ``train``.
 
         Raises:
-            ConfigError: for a data set that has neither.
+            ConfigError: where that is nothing.
         """
-        found = self._splits_of_fold(dataset, test=test)
-        if found is None:
-            splits, name = source.split_sizes(self.folder(dataset)), "test" if test else "train"
-            raise ConfigError(
-                f"data set {dataset!r} has no split {name!r} and no published parts to"
-                f" {name} on; it has {', '.join(sorted(splits))}"
-            )
-        return found
-
-    def _splits_of_fold(self, dataset: str, *, test: bool) -> str | None:
-        splits, fold = source.split_sizes(self.folder(dataset)), self.config.fold
-        if "part1" in splits:
-            return folds.part_split(folds.test_part(fold)) if test else folds.train_splits(fold)
-        name = "test" if test else "train"
-        return name if name in splits else None
+        part = self.part(dataset, test=False)
+        if part.expression is None:
+            has = ", ".join(sorted(name for name, count in self._sizes(dataset).items() if count))
+            raise ConfigError(f"data set {dataset!r}: {part}; it has {has or 'no record'}")
+        return part.expression
 
     def uncoded_splits(self, dataset: str) -> list[str]:
         """Returns the splits of the fold's training people that hold frames without labels."""
-        sizes = source.split_sizes(self.folder(dataset))
+        sizes = self._sizes(dataset)
         names = folds.train_splits(self.config.fold, coded=False).split("+")
         return [name for name in names if sizes.get(name)]
 
@@ -184,10 +183,9 @@ class DataSets:
         Raises:
             ConfigError: where nobody would be left to train on.
         """
-        wanted = self.config.eval.validation_subjects
-        if not wanted:
+        if not (wanted := self.config.eval.validation_subjects):
             return None
-        split = self.split_of_fold(dataset, test=False)
+        split = self.split_to_train(dataset)
         people = self._candidates(dataset)
         if wanted >= len(people):
             raise ConfigError(
@@ -195,6 +193,11 @@ class DataSets:
                 f" {dataset}[{split}] to train on"
             )
         return DataSlice(dataset, self.folder(dataset), split, only=self._chosen(people))
+
+    def to_test_fold(self, dataset: str) -> DataSlice | None:
+        """Returns records of the fold's people that exports are scored on; None where there are none."""
+        split = self.part(dataset, test=True).expression
+        return self.to_test(dataset, split) if split else None
 
     def to_test(self, dataset: str, split: str) -> DataSlice:
         """Returns records that exports are scored on."""
@@ -208,8 +211,8 @@ class DataSets:
         found: set[Person] = set()
         for name in self._there(self._scored_sets() | pairs):
             # What has no split to test on is scored on nobody; a training that wants it says so.
-            if self._splits_of_fold(name, test=True):
-                found.update(self._people(name, self.split_of_fold(name, test=True)))
+            if split := self.part(name, test=True).expression:
+                found.update(self._people(name, split))
         return frozenset(found)
 
     @functools.cached_property
@@ -219,12 +222,10 @@ class DataSets:
             return frozenset()
         found: set[Person] = set()
         for name in self._there(self._sets_to_choose_by()):
-            if not self._splits_of_fold(name, test=False):
-                continue
-            told, people = self.describe(name), self._candidates(name)
+            told, there = self.describe(name), self.part(name, test=False).expression
+            people = self._candidates(name) if there else []
             if self.config.eval.validation_subjects < len(people):
-                chosen = self._chosen(people)
-                found |= {Person(told.builder, told.kind, subject) for subject in chosen}
+                found |= {Person(told.builder, told.kind, one) for one in self._chosen(people)}
         return frozenset(found)
 
     def _scored_sets(self) -> set[str]:
@@ -271,7 +272,7 @@ class DataSets:
 
     def _candidates(self, dataset: str) -> list[str]:
         """Training people among whom some are kept apart."""
-        people = self._people(dataset, self.split_of_fold(dataset, test=False))
+        people = self._people(dataset, self.split_to_train(dataset))
         return [person.subject for person in people if person not in self.tested]
 
     def _chosen(self, people: list[str]) -> tuple[str, ...]:
@@ -280,12 +281,11 @@ class DataSets:
         return tuple(sorted(people[k] for k in order[:wanted]))
 
     def _check_splits(self, dataset: str, split: str) -> None:
-        there = source.split_sizes(self.folder(dataset))
-        missing = [name for name in split.split("+") if name not in there]
-        if missing:
-            raise ConfigError(
-                f"data set {dataset!r} has no split {missing[0]!r}; it has {', '.join(sorted(there))}"
-            )
+        there = self._sizes(dataset)
+        for name in split.split("+"):
+            if not there.get(name):
+                has = ", ".join(sorted(there))
+                raise ConfigError(f"data set {dataset!r} has no split {name!r}; it has {has}")
 
     def _without(self, dataset: str, split: str, barred: frozenset[Person]) -> DataSlice:
         self._check_splits(dataset, split)

@@ -1,10 +1,10 @@
 """Where batches come from: which records a training reads, and the stream that makes batches of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from experiments.config import ConfigError
-from experiments.datasets import DataSlice, Slices
+from experiments.datasets import DataSets, DataSlice, Slices
 from experiments.job import Job
 from piapdf_jax.data import source
 from piapdf_jax.data.feedback_stream import FeedbackStream
@@ -30,17 +30,16 @@ class Feed(NamedTuple):
 
 def _coded(job: Job) -> Slices:
     data, name = job.datasets, job.dataset
-    train = data.to_train(name, data.split_of_fold(name, test=False))
-    test = data.to_test(name, data.split_of_fold(name, test=True))
-    return Slices(train, test, validation=data.to_choose(name))
+    train = data.to_train(name, data.split_to_train(name))
+    return Slices(train, data.to_test_fold(name), validation=data.to_choose(name))
 
 
 def _coded_and_uncoded(job: Job) -> Slices:
     """Predefined maps need no labels, so uncoded frames serve PI stage 1 as well."""
     data, name = job.datasets, job.dataset
-    splits = [data.split_of_fold(name, test=False), *data.uncoded_splits(name)]
-    test = data.to_test(name, data.split_of_fold(name, test=True))
-    return Slices(data.to_train(name, "+".join(splits)), test)
+    uncoded = data.uncoded_splits(name)
+    coded = data.part(name, test=False).there if uncoded else [data.split_to_train(name)]
+    return Slices(data.to_train(name, "+".join([*coded, *uncoded])), data.to_test_fold(name))
 
 
 def _portraits(job: Job) -> Slices:
@@ -55,14 +54,21 @@ def _portraits(job: Job) -> Slices:
 def _with_pools(job: Job) -> Slices:
     """Unlabeled frames: uncoded ones of the training people, and DISFA's where it lies beside."""
     data, name, slices = job.datasets, job.dataset, _coded(job)
-    pools: list[tuple[DataSlice, float]] = []
     other, share = job.config.disfa.dataset, job.section.disfa_fraction
+    found = []
     if share and _lies_beside(job, other):
-        pools.append((data.to_train(other, data.split_of_fold(other, test=False)), share))
-    uncoded = "+".join(data.uncoded_splits(name))
-    if uncoded:
-        pools.append((data.to_train(name, uncoded), 1.0))
-    return slices._replace(pools=tuple(pools))
+        found.append((other, data.part(other, test=False).there, share))
+    found.append((name, data.uncoded_splits(name), 1.0))
+    pools = ((_if_anybody(data, pool, splits), part) for pool, splits, part in found)
+    return slices._replace(pools=tuple((pool, part) for pool, part in pools if pool is not None))
+
+
+def _if_anybody(data: DataSets, name: str, splits: Sequence[str]) -> DataSlice | None:
+    """Records of unlabeled frames; None where there are none, or none of people who may be read."""
+    try:
+        return data.to_train(name, "+".join(splits)) if splits else None
+    except ConfigError:
+        return None
 
 
 def _lies_beside(job: Job, other: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_builders.disk import TargetError
 from data_builders.prepare import UsageError, prepare
-from experiments import pictures, report, scoring
+from experiments import gaps, lacks, pictures, report, run_folder, scoring
 from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets
@@ -19,7 +19,7 @@ from experiments.job import Job
 from experiments.process import config_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax.data.prefetch import ReaderDied
-from piapdf_jax.data.source import CorruptShard, MissingDataset
+from piapdf_jax.data.source import CorruptShard, MissingDataset, NoRecords
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.runtime import exports, hosts, loop, mesh
 from piapdf_jax.runtime.checkpoints import CheckpointError
@@ -32,6 +32,7 @@ USER_ERRORS = (
     WeightsError,
     MissingDataset,
     CorruptShard,
+    NoRecords,
     DiskError,
     NotFinite,
     exports.ExportError,
@@ -51,7 +52,7 @@ class Pipeline:
         config: the experiment.
         data_dir: where data sets lie.
         runs_dir: RUNS; holds ``exports/`` and one folder a run.
-        name: of the run folder.
+        name: of the run; its folder is ``RUNS/<name>/fold<k>_seed<s>/``.
         stages: train only these; () for all.
         profile: steps of each training to profile.
         accept_stale: trainings whose newest export is taken where settings and data agree and
@@ -78,7 +79,7 @@ class Pipeline:
                 raise ConfigError(f"unknown {flag} {unknown[0]!r}; there are {known}")
         self.config = config
         self.runs = pathlib.Path(runs_dir).resolve()
-        self.folder = self.runs / name
+        self.folder = run_folder.run_folder(self.runs, name, config)
         check_folder(self.folder)
         check_encoding(data_dir, "--data_dir")
         self.datasets = DataSets(config, data_dir, self._prepare)
@@ -114,36 +115,52 @@ class Pipeline:
             What ``results.json`` holds.
         """
         began = time.monotonic()
-        self._write("config.json", config_json(self.config))
-        self._write("versions.json", json.dumps(versions(), indent=2))
         wanted = [name for name in ordered(self.config.methods) if name in self.stages]
         self._check(wanted)
+        self._write("config.json", config_json(self.config))
+        self._write("versions.json", json.dumps(versions(), indent=2))
         used = set().union(*map(self.catalog.rests_on, wanted))
         unused = sorted(set(self.catalog.accept_stale) - used)
         if unused:
             log.warning("--accept_stale names %s, on which nothing of this run rests", unused[0])
         if not self.running.tensorboard:
             log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
-        results: dict[str, Any] = {
-            "config": self.config.name,
-            "versions": versions(),
-            "stand_ins": report.stand_ins(self.config, [self.job(name) for name in wanted]),
-            "trainings": {},
-        }
+        results: dict[str, Any] = {"trainings": {}}
         for name in wanted:
             info = self.fitting.train(name)
             results["trainings"][name] = {**info, "scores": self._score(name)}
             report.log_training(log, name, results["trainings"][name])
-        results["rows"] = [m for m in self.config.methods if METHODS[m][-1] in wanted]
-        results["stale"] = self.catalog.stale_rows(results["rows"])
         if {"pi1", "pi2"} <= set(wanted):
-            results["picture"] = str(self.folder / "pi_maps.png")
-            hosts.first("picture", self._picture)
+            hosts.first("picture", lambda: results.update(self._picture()))
+        results = self._whole(results)
         results["seconds"] = round(time.monotonic() - began, 1)
-        self._write("results.json", json.dumps(results, indent=1))
+        self._write(run_folder.RESULTS, json.dumps(results, indent=1, allow_nan=False))
         if hosts.primary():
             report.print_results(results, self.folder)
         return results
+
+    def _whole(self, results: dict[str, Any]) -> dict[str, Any]:
+        """The results of this command and of those before it, and what they rest on."""
+        scored = results["trainings"]
+        head = {"config": self.config.name, "versions": versions()}
+        head["truth"] = self.config.eval.truth
+        rows = [m for m in self.config.methods if METHODS[m][-1] in scored]
+        results = head | results | {"rows": rows}
+        if hosts.primary():
+            results = run_folder.with_earlier(
+                results, self.folder, self._digest_now, self.config.methods
+            )
+        jobs = [self.job(name) for name in results["trainings"]]
+        results["stand_ins"] = report.stand_ins(self.config, jobs)
+        results["stale"] = self.catalog.stale_rows(results["rows"])
+        return gaps.plain(results)
+
+    def _digest_now(self, name: str) -> str | None:
+        """The digest of a training that an earlier command scored; None where it cannot be told."""
+        try:
+            return self.digest(name)
+        except (*USER_ERRORS, ValueError):
+            return None
 
     def _prepare(self, dataset: str) -> None:
         """Makes a data set that needs no original files, on one host."""
@@ -159,19 +176,24 @@ class Pipeline:
     def _write(self, name: str, text: str) -> None:
         """Writes a file of the run folder, on one host."""
         if hosts.primary():
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            run_folder.write(self.folder / name, text)
 
     def _check(self, wanted: list[str]) -> None:
-        """Finds what is missing before hours go into the first training."""
+        """Finds what is missing before hours go into the first training, and tells what a fold lacks."""
+        to_train, look = [], lacks.Lacks(self._truth)
         for name in wanted:
             job, digest = self.job(name), self.digest(name)
             self._truth(job)
             if exports.find_export(self.runs, name, digest) is None:
+                to_train.append(job)
                 for other in job.depends_on:
                     if other not in wanted:
                         self.exported(other)
+        for job in to_train:
+            look.check(job, devices=self.mesh.size)
+        for line in look.lines([self.job(name) for name in wanted], to_train):
+            if hosts.primary():
+                log.warning("%s", line)
 
     def _tools(self, job: Job) -> scoring.Tools:
         return scoring.Tools(
@@ -182,11 +204,27 @@ class Pipeline:
         )
 
     def _score(self, name: str) -> dict[str, Any]:
-        job = self.job(name)
-        return job.training.score(job, self.exported(name), self._tools(job))
+        """The scores of an export on unseen people, with the reasons of those that cannot be made."""
+        job, lost = self.job(name), {}
+        scores = {"aus": list(job.units)} if job.training.feed.labels else {}
+        if job.slices.test is None:
+            lost["scores"] = lacks.no_scores(job)
+        else:
+            exported, tools = self.exported(name), self._tools(job)
+            scores = gaps.attempt(
+                lost,
+                "scores",
+                lambda: dict(job.training.score(job, exported, tools)),
+                otherwise=scores,
+                expected=USER_ERRORS,
+                together=True,
+            )
+        return gaps.with_gaps(gaps.plain(scores), lost)
 
     def _truth(self, job: Job) -> pathlib.Path | None:
         """The table of true labels: named by the configuration, or that of a synthetic data set."""
+        if job.slices.test is None:
+            return None
         dataset = job.slices.test.dataset
         if self.config.eval.truth and dataset == self.config.data.dataset:
             path = pathlib.Path(self.config.eval.truth)
@@ -205,11 +243,20 @@ class Pipeline:
             return path
         return None
 
-    def _picture(self) -> None:
+    def _picture(self) -> dict[str, Any]:
+        """Draws the PI maps; returns where, or why not."""
+        lost: dict[str, str] = {}
+        path = gaps.attempt(lost, "picture", self._drawn, expected=(*USER_ERRORS, OSError))
+        return {"gaps": lost} if lost else {"picture": str(path)}
+
+    def _drawn(self) -> pathlib.Path:
+        job, path = self.job("pi2"), self.folder / "pi_maps.png"
+        if job.slices.test is None:
+            raise gaps.Gap(lacks.no_scores(job))
         generators = {
             "PI Generator 0": (self.job("pi1").stage, self.exported("pi1")),
-            "PI Generator 1": (self.job("pi2").stage, self.exported("pi2")),
+            "PI Generator 1": (job.stage, self.exported("pi2")),
         }
-        reading = dataclasses.replace(self.job("pi2").reading(training=False), host=0, hosts=1)
-        path = self.folder / "pi_maps.png"
-        pictures.pi_maps(path, self.job("pi2").slices.test.records(), reading, generators)
+        reading = dataclasses.replace(job.reading(training=False), host=0, hosts=1)
+        pictures.pi_maps(path, job.slices.test.records(), reading, generators)
+        return path

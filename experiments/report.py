@@ -3,7 +3,7 @@
 import logging
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -56,35 +56,52 @@ def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None
         f"{part} {row['moved']}/{row['leaves']}" for part, row in report["trained"].items()
     )
     log.info("  leaves moved: %s; frozen bitwise unchanged: %s", moved, report["frozen_unchanged"])
-    for against in ("published", "true"):
-        if against in scores:
-            log.info(
-                "  mean F1 %.1f against %s labels of unseen people (always yes %.1f)",
-                scores[against]["mean_f1"], against, scores[against]["mean_always_yes"],
-            )  # fmt: skip
-            for metric in METRICS:  # of plugins
-                if metric in scores[against]:
-                    value = scores[against][metric]
-                    log.info("  %s %s against %s labels", metric, value, against)
-    if "verification" in scores:
-        log.info(
-            "  pair verification %.1f%% +- %.1f on unseen people",
-            100 * scores["verification"], 100 * scores["deviation"],
-        )  # fmt: skip
-    if "iou" in scores:
-        lowest = min(scores["iou_per_map"].items(), key=lambda item: item[1])
-        log.info(
-            "  IoU with the predefined maps of unseen people %.3f (lowest: AU%s %.3f)",
-            scores["iou"], *lowest,
-        )  # fmt: skip
+    for line in _of_scores(scores):
+        log.info("  %s", line)
     ends = [report[f"metrics_{end}"].get("generator_gradient_norm") for end in ("start", "end")]
     if None not in ends:
         log.info("  norm of the gradient into the generator %.3g -> %.3g", *ends)
-    if "maps_moved" in scores:
+    if scores.get("maps_moved"):
         log.info("  soft maps moved by %.4f on average", scores["maps_moved"]["mean_abs"])
     counts = {key: value for key, value in report.get("totals", {}).items() if value}
     if counts:
         log.info("  %s", ", ".join(f"{key} {value:g}" for key, value in counts.items()))
+
+
+def _of_scores(scores: dict[str, Any]) -> Iterator[str]:
+    """A line for each kind of scores of a training, and for each reason why some are missing."""
+    for against in ("published", "true"):
+        if told := scores.get(against):
+            means = (told.get(key) for key in ("mean_f1", "mean_always_yes"))
+            mean, always = (shown(value, "{:.1f}") for value in means)
+            yield f"mean F1 {mean} against {against} labels of unseen people (always yes {always})"
+            for metric in METRICS:  # of plugins
+                if metric in told:
+                    yield f"{metric} {shown(told[metric])} against {against} labels"
+    if scores.get("verification") is not None:
+        accuracy, deviation = (100 * scores.get(key, 0) for key in ("verification", "deviation"))
+        yield f"pair verification {accuracy:.1f}% +- {deviation:.1f} on unseen people"
+    if scores.get("iou") is not None:
+        per_map = {au: iou for au, iou in scores["iou_per_map"].items() if iou is not None}
+        lowest = min(per_map, key=lambda au: per_map[au])
+        yield (
+            f"IoU with the predefined maps of unseen people {scores['iou']:.3f}"
+            f" (lowest: AU{lowest} {per_map[lowest]:.3f})"
+        )
+    yield from (f"gap in {', '.join(names)}: {reason}" for reason, names in _by_reason(scores))
+
+
+def _by_reason(scores: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """The reasons of gaps, each with the scores that it is given for."""
+    found: dict[str, list[str]] = {}
+    for name, reason in scores.get("gaps", {}).items():
+        found.setdefault(reason, []).append(name)
+    return list(found.items())
+
+
+def shown(value: Any, form: str = "{}") -> str:
+    """Returns a number as a table shows it, ``-`` for none."""
+    return "-" if value is None or value != value else form.format(value)
 
 
 def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
@@ -94,14 +111,14 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
         console = Console(width=120)
     rows = {m: results["trainings"][METHODS[m][-1]]["scores"] for m in results["rows"]}
     rows = {m: scores for m, scores in rows.items() if "aus" in scores}
-    for tested in dict.fromkeys(map(_tested, rows.values())):
-        same = {m: scores for m, scores in rows.items() if _tested(scores) == tested}
+    for same in _tested_alike(rows):
         for against in ("published", "true"):
-            chosen = {m: scores for m, scores in same.items() if against in scores}
-            if chosen:
-                console.print(_f1_table(results, against, chosen))
+            if against == "published" or any(against in scores for scores in same.values()):
+                console.print(_f1_table(results, against, same))
     if rows:
         console.print(_size_table(results, rows))
+    for line in _gap_lines(results):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if results["stand_ins"]:
         console.print("stand-ins: " + "; ".join(results["stand_ins"].values()))
     for name, told in results["stale"].items():
@@ -111,9 +128,34 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
         console.print(f"picture: {results['picture']}")
 
 
-def _tested(scores: dict[str, Any]) -> str:
-    """What a row is scored on: rows of other units, or of other people, have another "always yes"."""
-    return str((scores["aus"], scores["published"]["always_yes"]))
+def _gap_lines(results: dict[str, Any]) -> list[str]:
+    """A line for each reason of a gap, with the trainings and scores that it is given for."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, told in results["trainings"].items():
+        for reason, scores in _by_reason(told["scores"]):
+            found.setdefault((", ".join(scores), reason), []).append(name)
+    for name, reason in results.get("gaps", {}).items():
+        found[name, reason] = []
+    return [
+        f"- gap in {scores}{' of ' * bool(names)}{', '.join(names)}: {reason}"
+        for (scores, reason), names in found.items()
+    ]
+
+
+def _tested_alike(rows: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows by what they are scored on: those of other units, or of other people, have another "always yes".
+
+    A row without scores stands beside those of its units.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for scored in (True, False):
+        for method, scores in rows.items():
+            if ("published" in scores) == scored:
+                units = str(scores["aus"])
+                beside = [key for key in found if key.startswith(units) and not scored]
+                own = units + str(scores["published"]["always_yes"]) if scored else units
+                found.setdefault(beside[0] if beside else own, {})[method] = scores
+    return list(found.values())
 
 
 def _title(method: str) -> str:
@@ -137,13 +179,16 @@ def _table(title: str, headings: tuple[str, ...]) -> Table:
 def _f1_table(results: dict[str, Any], against: str, rows: dict[str, Any]) -> Table:
     mark = " (stand-in data, see below)" if results["stand_ins"] else ""
     title = f"{results['config']}: F1 (%) per AU on unseen people, {against} labels{mark}"
-    one = next(iter(rows.values()))
-    table, first = _table(title, (*map(str, one["aus"]), "mean")), one[against]
-    for name, f1, mean in (
-        ("always yes", first["always_yes"], first["mean_always_yes"]),
-        *((_marked(m, results), rows[m][against]["f1"], rows[m][against]["mean_f1"]) for m in rows),
+    told = [scores[against] for scores in rows.values() if against in scores]
+    units = next(iter(rows.values()))["aus"]
+    table = _table(title, (*map(str, units), "mean"))
+    blank = dict.fromkeys(("f1", "always_yes"), [None] * len(units))
+    for name, found, key in (
+        ("always yes", told[0] if told else blank, "always_yes"),
+        *((_marked(m, results), rows[m].get(against, blank), "f1") for m in rows),
     ):
-        table.add_row(name, *(f"{value:.1f}" for value in (*f1, mean)))
+        cells = (*found[key], found.get(f"mean_{key}"))
+        table.add_row(name, *(shown(value, "{:.1f}") for value in cells))
     return table
 
 
@@ -155,5 +200,5 @@ def _size_table(results: dict[str, Any], rows: dict[str, Any]) -> Table:
     for method, scores in rows.items():
         probe = scores.get("identity_probe")
         told = (f"{probe['accuracy']:.3f}", f"{probe['chance']:.3f}") if probe else ("-", "-")
-        table.add_row(_marked(method, results), f"{scores['parameters']:,}", *told)
+        table.add_row(_marked(method, results), shown(scores.get("parameters"), "{:,}"), *told)
     return table

@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from experiments import gaps
+from experiments.config import ConfigError
+from experiments.gaps import Gap, attempt, rounded
 from experiments.job import Job
 from piapdf_jax import metrics
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_columns
@@ -20,6 +23,7 @@ from piapdf_jax.data import source
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.frames import Reading
 from piapdf_jax.runtime.evaluate import Evaluation, evaluate
+from piapdf_jax.runtime.exports import ExportError
 from piapdf_jax.runtime.writers import Progress
 from piapdf_jax.stages.base import Exported, Scores, Stage
 
@@ -76,10 +80,6 @@ def _batches(job: Job, reading: Reading) -> Iterator[Iterator[Batch]]:
         yield progress.over(evaluation_batches(records, reading))
 
 
-def _rounded(values: Any, digits: int = 4) -> Any:
-    return np.round(np.asarray(values, np.float64), digits).tolist()
-
-
 def map_overlap(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """IoU of binarised maps with the predefined maps of the test split, pooled over pixels, per map."""
     return _overlap(_evaluate(job, exported, tools), tools.reading)
@@ -87,16 +87,27 @@ def map_overlap(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
 
 def _overlap(result: Evaluation, reading: Reading) -> dict[str, Any]:
     assert result.pi_intersection is not None and result.pi_union is not None
-    iou = metrics.iou(result.pi_intersection, result.pi_union)
-    per_map = dict(zip(map(str, reading.maps), _rounded(iou), strict=True))
-    return {"iou": float(np.nanmean(iou)), "iou_per_map": per_map}
+    iou, lost = metrics.iou(result.pi_intersection, result.pi_union), {}
+    per_map = dict(zip(map(str, reading.maps), rounded(iou), strict=True))
+    empty = [au for au, value in zip(reading.maps, iou, strict=True) if np.isnan(value)]
+    if empty:
+        lost["iou_per_map"] = f"the maps of {gaps.units(empty)} are empty in every test frame"
+    return gaps.with_gaps({"iou": gaps.mean(iou), "iou_per_map": per_map}, lost)
 
 
 def refinement(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """The scores of PI stage 2: those of its action units, and how far its maps moved."""
-    scores = action_units(job, exported, tools)
-    assert tools.finished is not None
-    return scores | {"maps_moved": maps_moved(job, exported, tools.finished("pi1"), tools)}
+    scores, lost = action_units(job, exported, tools), {}
+    finished, moved = tools.finished, None
+    assert finished is not None
+    before = attempt(
+        lost, "maps_moved", lambda: finished("pi1"), expected=(ConfigError, ExportError)
+    )
+    if before is not None:
+        moved = attempt(
+            lost, "maps_moved", lambda: maps_moved(job, exported, before, tools), together=True
+        )
+    return gaps.with_gaps(scores | {"maps_moved": moved}, lost)
 
 
 def maps_moved(
@@ -127,21 +138,29 @@ def _change(old: jax.Array, new: jax.Array) -> jax.Array:
 
 def verification(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """Ten-fold pair verification by the cosine of identity vectors (LFW's protocol, view 2)."""
-    result, table = _evaluate(job, exported, tools), job.slices.test.records().table()
+    table = job.slices.test.records().table()
+    pairs = source.metadata(job.slices.test.folder)["pairs"]
+    blank = {"verification": None, "deviation": None, "pairs": len(pairs)}
+    if lacking := gaps.pairs(pairs, table):
+        return gaps.with_gaps(blank, {"verification": lacking})
+    result = _evaluate(job, exported, tools)
     assert result.vector is not None
-    unit = result.vector / np.linalg.norm(result.vector, axis=1, keepdims=True)
+    length = np.linalg.norm(result.vector, axis=1, keepdims=True)
+    unit = result.vector / np.where(length > 0, length, np.nan)
     places = {
         (name, int(number)): row
         for row, (name, number) in enumerate(zip(table["name"], table["number"], strict=True))
     }
-    pairs = source.metadata(job.slices.test.folder)["pairs"]
     first = [places[name, int(number)] for name, number, _, _, _, _ in pairs]
     second = [places[name, int(number)] for _, _, name, number, _, _ in pairs]
     similarity = (unit[first] * unit[second]).sum(axis=1)
+    if not np.isfinite(similarity).all():
+        reason = "the encoder's vectors of some pictures are zero or not finite"
+        return gaps.with_gaps(blank, {"verification": reason})
     same = np.array([int(pair[4]) for pair in pairs])
     block = np.array([int(pair[5]) for pair in pairs])
     accuracy, deviation = metrics.ten_fold_verification(similarity, same, block)
-    return {"verification": float(accuracy), "deviation": float(deviation), "pairs": len(pairs)}
+    return blank | {"verification": float(accuracy), "deviation": float(deviation)}
 
 
 def true_labels(
@@ -187,7 +206,9 @@ def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
         batches = evaluation_batches(records, reading)
         result = evaluate(job.stage.predict, exported, batches, mesh=tools.mesh)
         assert result.au_probs is not None
-        return metrics.mean_f1(result.au_probs, labels)
+        # A state that is not finite is worse than any other, and no reason to stop.
+        finite = np.isfinite(result.au_probs).all()
+        return metrics.mean_f1(result.au_probs, labels) if finite else math.nan
 
     return score
 
@@ -195,38 +216,71 @@ def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
 _OWN_SCORES = ("f1", "mean_f1", "always_yes", "mean_always_yes", "roc_auc", "unknown_cells")
 
 
-def _against(known: np.ndarray, probs: np.ndarray, people: np.ndarray) -> dict[str, Any]:
-    """Scores of probabilities [N, C] against labels [N, C], own ones and those of plugins."""
-    f1, always = 100 * metrics.f1(probs, known), 100 * metrics.always_yes_f1(known)
-    own = (
-        _rounded(f1, 2),
-        float(np.nanmean(f1)),
-        _rounded(always, 2),
-        float(np.nanmean(always)),
-        _rounded(metrics.roc_auc(probs, known)),
-        int((known == UNKNOWN).sum()),
-    )
-    others = {name: _rounded(metric(known, probs, people)) for name, metric in METRICS.items()}
-    return dict(zip(_OWN_SCORES, own, strict=True)) | others
+def _against(
+    known: np.ndarray, probs: np.ndarray, people: np.ndarray, aus: tuple[int, ...]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Scores of probabilities [N, C] against labels [N, C], own ones and those of plugins, and the gaps in them."""
+    lost: dict[str, str] = {}
+    blank = np.full(len(aus), np.nan)
+
+    def score(name: str, make: Callable[[], Any]) -> np.ndarray:
+        return attempt(lost, name, make, otherwise=blank, expected=(ValueError,))
+
+    f1 = score("f1", lambda: 100 * metrics.f1(probs, known))
+    roc_auc = score("roc_auc", lambda: metrics.roc_auc(probs, known))
+    always = score("always_yes", lambda: 100 * metrics.always_yes_f1(known))
+    # Where a unit is never present F1 is 0 or a matter of convention, whatever is said of it.
+    told = (known == 1).any(axis=0)
+    f1, always = np.where(told, f1, np.nan), np.where(told, always, np.nan)
+    if missing := gaps.never(known, aus):
+        for name in ("f1", "always_yes"):
+            lost.setdefault(name, f"{missing}; the mean is that of the other units")
+    if missing := gaps.never(known, aus, absent=True):
+        lost.setdefault("roc_auc", missing)
+    means = gaps.mean(f1), gaps.mean(always)
+    own = (rounded(f1, 2), means[0], rounded(always, 2), means[1])
+    own += (rounded(roc_auc), int((known == UNKNOWN).sum()))
+    others = {name: _of_plugin(name, (known, probs, people), lost) for name in METRICS}
+    return dict(zip(_OWN_SCORES, own, strict=True)) | others, lost
+
+
+def _of_plugin(name: str, arrays: tuple[np.ndarray, ...], lost: dict[str, str]) -> Any:
+    """A metric from outside, which may fail in any way."""
+    found = attempt(lost, name, lambda: rounded(METRICS[name](*(a.copy() for a in arrays))))
+    holes = found if isinstance(found, list) else [found]
+    if name not in lost and any(value is None for value in holes):
+        lost[name] = "it gives no finite number"
+    return found
 
 
 def action_units(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """F1 and its companions per AU, against published and true labels, and the identity probe."""
     result, table = _evaluate(job, exported, tools), job.slices.test.records().table()
     assert result.au_probs is not None and result.vector is not None
-    aus = tools.reading.aus
+    aus, lost = tools.reading.aus, {}
     labels = {"published": table["labels"][:, record_columns(aus)]}
     if tools.truth is not None:
-        labels["true"] = true_labels(tools.truth, table, aus)
+        path = tools.truth
+        true = attempt(lost, "true", lambda: true_labels(path, table, aus), expected=(ValueError,))
+        labels |= {} if true is None else {"true": true}
     scores: dict[str, Any] = {"aus": list(aus), "frames": len(result.row)}
     for name, known in labels.items():
-        scores[name] = _against(known, result.au_probs, table["subject"])
-    if len(set(table["task"])) > 1:
-        accuracy, chance = metrics.identity_probe(result.vector, table["subject"], table["task"])
-        scores["identity_probe"] = {"accuracy": float(accuracy), "chance": float(chance)}
+        scores[name], holes = _against(known, result.au_probs, table["subject"], aus)
+        lost |= {f"{name}.{score}": reason for score, reason in holes.items()}
+    if gaps.has_tasks(table["task"]):
+        scores["identity_probe"] = attempt(
+            lost, "identity_probe", lambda: _probe(result.vector, table), expected=(ValueError,)
+        )
     if result.pi_intersection is not None:
         scores |= _overlap(result, tools.reading)
     kept = {name: exported[name] for name in ("encoder", "head")}
     sizes = [leaf.size for params, _ in kept.values() for leaf in jax.tree.leaves(params)]
     scores["parameters"] = int(sum(sizes))
-    return scores
+    return gaps.with_gaps(scores, lost)
+
+
+def _probe(vectors: Any, table: dict[str, np.ndarray]) -> dict[str, float]:
+    if lacking := gaps.probe(table["subject"], table["task"]):
+        raise Gap(lacking)
+    accuracy, chance = metrics.identity_probe(vectors, table["subject"], table["task"])
+    return {"accuracy": float(accuracy), "chance": float(chance)}

@@ -1,4 +1,4 @@
-"""Where a run stands, from the files of its folder: ``python -m experiments.status runs/demo``."""
+"""Where a run stands, from the files of its folder: ``python -m experiments.status runs/demo/fold1_seed0``."""
 
 import dataclasses
 import json
@@ -50,7 +50,9 @@ def standing(run: pathlib.Path) -> list[Standing]:
     """
     path = run / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{run} is no run: it has no config.json")
+        below = sorted(found.parent.name for found in run.glob("*/config.json"))
+        there = f"; it holds {', '.join(below)}" if below else ""
+        raise FileNotFoundError(f"{run} is no run: it has no config.json{there}")
     methods = json.loads(path.read_text("utf-8"))["methods"]
     # A method of a plugin, which is not loaded here, has the name of its training.
     known = tuple(method for method in methods if method in METHODS)

@@ -14,6 +14,8 @@ from scipy import optimize, special, stats
 from piapdf_jax.action_units import UNKNOWN
 
 _Score = Callable[[np.ndarray, np.ndarray], float]
+#: BP4D's tasks on whose frames the identity probe is fitted; it is scored on those of the other four.
+PROBE_TASKS = ("T1", "T2", "T3", "T4")
 
 
 def _per_au(score: _Score, probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -248,7 +250,7 @@ def identity_probe(
     subject: np.ndarray,
     task: np.ndarray,
     *,
-    fit_tasks: tuple[str, ...] = ("T1", "T2", "T3", "T4"),
+    fit_tasks: tuple[str, ...] = PROBE_TASKS,
     ridge: float = 1e-2,
 ) -> tuple[float, float]:
     """How well multinomial logistic regression reads from the encoder's vectors who is in a frame.

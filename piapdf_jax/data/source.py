@@ -24,6 +24,10 @@ class CorruptShard(ValueError):
     """A shard cannot be read; the message names the file."""
 
 
+class NoRecords(ValueError):
+    """There is no record to read; the message names split and people."""
+
+
 def dataset_folder(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:
     """Finds the newest version of a data set under a data directory.
 
@@ -72,7 +76,7 @@ class Records:
         self._source: Any = None
         self._shards: list[tuple[int, str]] = []
         if not len(self):
-            raise ValueError(f"split {split!r} of {folder} holds no record")
+            raise NoRecords(f"split {split!r} of {folder} holds no record")
 
     def __getstate__(self) -> dict[str, Any]:
         # Readers hold open files, which no worker process can inherit by pickling.
@@ -150,7 +154,7 @@ class SomePeople:
         without: subjects that go.
 
     Raises:
-        ValueError: where nobody is left.
+        NoRecords: where nobody is left.
     """
 
     def __init__(self, records: Records, *, only: tuple[str, ...], without: tuple[str, ...]):
@@ -159,7 +163,8 @@ class SomePeople:
         stays = np.isin(subjects, only) if only else np.ones(len(subjects), bool)
         self._rows = np.flatnonzero(stays & ~np.isin(subjects, without))
         if not len(self._rows):
-            raise ValueError(f"split {records.split!r} of {records.folder} has no record of {only}")
+            whom = f"of {', '.join(only)}" if only else f"but of {', '.join(without)}"
+            raise NoRecords(f"split {records.split!r} of {records.folder} holds no record {whom}")
 
     def __len__(self) -> int:
         return len(self._rows)

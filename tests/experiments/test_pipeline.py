@@ -62,7 +62,7 @@ def test_every_stage_says_what_it_did(demo):
     assert set(trainings["piap"]["consumed"]) == {"pi2", "identity"}
     assert set(trainings["piapdf"]["consumed"]) == {"pi2", "identity", "piap"}
     assert trainings["pi2"]["consumed"]["pi1"] == trainings["pi1"]["digest"]
-    stored = json.loads((runs / "demo" / "results.json").read_text())
+    stored = json.loads((runs / "demo" / "fold1_seed0" / "results.json").read_text())
     assert stored["trainings"].keys() == trainings.keys()
 
 
@@ -81,7 +81,11 @@ def test_scores_are_complete(demo):
 
 
 def test_generator_gets_a_gradient(demo):
-    lines = next((demo[1] / "demo" / "pi2").glob("*/metrics.jsonl")).read_text().splitlines()
+    lines = (
+        next((demo[1] / "demo" / "fold1_seed0" / "pi2").glob("*/metrics.jsonl"))
+        .read_text()
+        .splitlines()
+    )
     assert all(json.loads(line)["generator_gradient_norm"] > 0 for line in lines)
 
 
@@ -102,6 +106,26 @@ def test_second_run_trains_nothing_and_scores_the_same(demo, small_data):
     assert before == after
     for name, training in again["trainings"].items():
         assert training["scores"] == results["trainings"][name]["scores"]
+
+
+def test_results_of_other_stages_stay_where_some_alone_are_asked_for(demo, small_data, tmp_path):
+    results, runs = demo[0], tmp_path / "runs"
+    shutil.copytree(demo[1], runs)
+    run(small_data, runs, stages=("baseline",))
+    folder = runs / "demo" / "fold1_seed0"
+    stored = json.loads((folder / "results.json").read_text())
+    assert list(stored["trainings"]) == list(results["trainings"])
+    for name, training in stored["trainings"].items():
+        assert training == json.loads(json.dumps(results["trainings"][name]))
+    assert stored["rows"] == results["rows"] and stored["picture"] == results["picture"]
+    assert stored["stand_ins"] == results["stand_ins"]
+    # Other settings: the baseline is another one, and nothing of the first is lost.
+    before = (folder / "results.json").read_bytes()
+    run(small_data, runs, "baseline.steps=2", stages=("baseline",))
+    assert (folder / "results.1.json").read_bytes() == before
+    stored = json.loads((folder / "results.json").read_text())
+    assert stored["trainings"]["baseline"]["report"]["steps"] == 2
+    assert stored["trainings"]["piapdf"]["report"]["steps"] == 4
 
 
 def test_seed_of_pi1_is_its_own(demo, small_data):
@@ -213,7 +237,7 @@ def test_stopped_and_resumed_is_the_straight_run(small_data, tmp_path, number):
         text=True,
         env=os.environ,
     )
-    folder = tmp_path / "stopped" / "demo" / "baseline"
+    folder = tmp_path / "stopped" / "demo" / "fold1_seed0" / "baseline"
     for _ in range(1200):
         lines = [path.read_text().count("\n") for path in folder.glob("*/metrics.jsonl")]
         if lines and lines[0] >= 5:
@@ -230,7 +254,7 @@ def test_stopped_and_resumed_is_the_straight_run(small_data, tmp_path, number):
 
 
 def lines_of(runs: pathlib.Path) -> list[dict]:
-    path = next((runs / "demo" / "baseline").glob("*/metrics.jsonl"))
+    path = next((runs / "demo" / "fold1_seed0" / "baseline").glob("*/metrics.jsonl"))
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return [{k: v for k, v in row.items() if k not in account.WALL_CLOCK} for row in rows]
 
@@ -242,7 +266,7 @@ def test_numbers_that_stay_infinite_end_the_run_and_name_the_frames(small_data, 
     assert ended.returncode == 2 and "Traceback" not in ended.stderr
     message = ended.stderr.strip().splitlines()[-1]
     assert message.startswith("error: baseline: loss or gradient was not finite in 2 steps")
-    (saved,) = tmp_path.glob("demo/baseline/*/not_finite/step_*.npz")
+    (saved,) = tmp_path.glob("demo/fold1_seed0/baseline/*/not_finite/step_*.npz")
     assert str(saved) in message
     with np.load(saved) as arrays:
         assert arrays["image"].shape == (8, 64, 64, 3)
@@ -257,7 +281,7 @@ def test_a_training_under_way_and_checkpoints_of_another_configuration(
     settings = ["methods=baseline", "run.checkpoint_every=1", "run.max_skipped=0"]
     with pytest.raises(NotFinite):
         run(small_data, tmp_path, *settings, "baseline.learning_rate=1e30")
-    (one,) = status.standing(tmp_path / "demo")
+    (one,) = status.standing(tmp_path / "demo" / "fold1_seed0")
     assert one.state == "under way" and one.steps == 4 and one.step >= 1
     assert one.checkpoint is not None and one.age is not None
     with caplog.at_level("WARNING", logger="piapdf"):
@@ -270,7 +294,7 @@ def test_a_training_under_way_and_checkpoints_of_another_configuration(
 
 def test_status_of_a_run(demo, tmp_path):
     _, runs = demo
-    standings = {one.name: one for one in status.standing(runs / "demo")}
+    standings = {one.name: one for one in status.standing(runs / "demo" / "fold1_seed0")}
     assert list(standings) == ["pi1", "pi2", "identity", "baseline", "piap", "piapdf"]
     for one in standings.values():
         assert (one.state, one.step, one.steps) == ("done", 4, 4)
@@ -278,7 +302,7 @@ def test_status_of_a_run(demo, tmp_path):
         assert one.row["first_step_seconds"] > 0 and one.row["images_per_second"] > 0
     counts = [standings["piapdf"].row[f"count_{sign}"] for sign in ("positive", "negative", "zero")]
     assert sum(counts) == 4
-    command = [sys.executable, "-m", "experiments.status", str(runs / "demo")]
+    command = [sys.executable, "-m", "experiments.status", str(runs / "demo" / "fold1_seed0")]
     told = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)
     assert "{} x +, {} x -, {} x 0".format(*counts) in told.stdout
     missing = subprocess.run(
@@ -301,7 +325,7 @@ def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data,
             read |= {frame.split("/")[0] for frame in names}
         assert held not in read and len(read) > 1
         assert held not in set(job.slices.test.records().table()["subject"])
-    (metrics,) = (tmp_path / "v" / "baseline").glob("*/metrics.jsonl")
+    (metrics,) = (tmp_path / "v" / "fold1_seed0" / "baseline").glob("*/metrics.jsonl")
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     scored = {row["step"]: row["validation_f1"] for row in rows if "validation_f1" in row}
     assert set(scored) == {2, 4}
@@ -315,9 +339,9 @@ def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data,
 def test_several_batches_make_one_update_under_a_profile(small_data, tmp_path):
     command = launch(small_data, tmp_path, "methods=baseline", "baseline.accumulate=2")
     subprocess.run([*command, "--profile=2"], capture_output=True, env=os.environ, check=True)
-    (trace,) = tmp_path.glob("demo/baseline/*/profile/plugins/profile/*/*.xplane.pb")
+    (trace,) = tmp_path.glob("demo/fold1_seed0/baseline/*/profile/plugins/profile/*/*.xplane.pb")
     assert trace.stat().st_size > 1000
-    results = json.loads((tmp_path / "demo" / "results.json").read_text())
+    results = json.loads((tmp_path / "demo" / "fold1_seed0" / "results.json").read_text())
     encoder = results["trainings"]["baseline"]["report"]["trained"]["encoder"]
     assert encoder["moved"] == encoder["leaves"]
     with pytest.raises(configs.ConfigError, match="baseline: 4 steps do not divide into updates"):

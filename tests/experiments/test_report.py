@@ -85,14 +85,14 @@ def test_every_cell_of_the_tables(printed):
         ["hand: F1 (%) per AU on unseen people, published labels"],
         ["method", "1", "2", "4", "mean"],
         ["always yes", "21.1", "30.0", "40.4", "30.5"],
-        ["Baseline", "50.0", "nan", "61.3", "55.6"],
+        ["Baseline", "50.0", "-", "61.3", "55.6"],
         ["PIAP-DF", "100.0", "0.0", "70.0", "56.7"],
     ]
     true = [
         ["hand: F1 (%) per AU on unseen people, true labels"],
         ["method", "1", "2", "4", "mean"],
         ["always yes", "11.1", "20.0", "30.4", "20.5"],
-        ["Baseline", "40.0", "nan", "51.3", "45.6"],
+        ["Baseline", "40.0", "-", "51.3", "45.6"],
         ["PIAP-DF", "90.0", "-10.0", "60.0", "46.7"],
     ]
     disfa = [
@@ -161,7 +161,7 @@ def test_rows_on_other_test_people_have_a_table_of_their_own(printed):
     told = results(rows=["baseline", "disfa", "piapdf", "ap"])
     told["trainings"] |= {"disfa": {"scores": other}, "ap": {"scores": fourth}}
     first = ["Baseline", "PIAP-DF"], ["21.1", "30.0", "40.4", "30.5"]
-    second = ["PIAP on DISFA", "AP"], ["5.0", "nan", "15.0", "10.0"]
+    second = ["PIAP on DISFA", "AP"], ["5.0", "-", "15.0", "10.0"]
     tables = []
     for line in printed(told):
         if line[0] == "always yes":

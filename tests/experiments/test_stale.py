@@ -83,7 +83,7 @@ def test_named_trainings_are_taken_and_all_else_is_trained_on_them(
     assert len(told) == 2
     for name, line in zip(("pi1", "identity"), sorted(told, reverse=True), strict=True):
         assert line.startswith(name) and before[name] in line and "piapdf_jax.losses" in line
-    stored = json.loads((runs / "s" / "results.json").read_text())["stale"]
+    stored = json.loads((runs / "s" / "fold1_seed0" / "results.json").read_text())["stale"]
     for name in ("pi1", "identity"):
         assert stored[name]["digest"] == before[name]
         assert stored[name]["rows"] == ["piap"]

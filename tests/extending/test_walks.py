@@ -77,7 +77,7 @@ def stopped(process, runs):
     """Stops a training as soon as it has logged a step; returns at which step it was saved."""
     until = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < until:
-        if any(path.stat().st_size for path in runs.glob("*/*/*/metrics.jsonl")):
+        if any(path.stat().st_size for path in runs.glob("*/*/*/*/metrics.jsonl")):
             process.send_signal(signal.SIGTERM)
             break
         time.sleep(0.005)
@@ -125,9 +125,11 @@ def test_training(small_data, tmp_path):
     assert section["gamma"] == 0.5 and section["steps"] == 2000
     walk_of_stops(folder, launch)
     assert len(list(folder.glob("seen.*[0-9]"))) == 2
-    (standing,) = status.standing(folder / "stopped" / "demo")
+    (standing,) = status.standing(folder / "stopped" / "demo" / "fold1_seed0")
     assert (standing.name, standing.state, standing.step) == ("focal", "done", LONG)
-    results = json.loads((folder / "straight" / "demo" / "results.json").read_text())
+    results = json.loads(
+        (folder / "straight" / "demo" / "fold1_seed0" / "results.json").read_text()
+    )
     focal = results["trainings"]["focal"]
     assert focal["fingerprint"]["settings"]["stage"]["gamma"] == 1
     assert len(focal["scores"]["published"]["f1"]) == 12
@@ -152,7 +154,9 @@ def test_data_set(tmp_path):
         return command("data.dataset=squares", settings=settings, runs_dir=runs, data_dir=data)
 
     walk_of_stops(folder, launch)
-    results = json.loads((folder / "straight" / "demo" / "results.json").read_text())
+    results = json.loads(
+        (folder / "straight" / "demo" / "fold1_seed0" / "results.json").read_text()
+    )
     baseline = results["trainings"]["baseline"]
     assert baseline["scores"]["aus"] == [1, 4, 12] and baseline["data"] == ["squares[train]"]
 
@@ -161,7 +165,7 @@ def test_metric(small_data, tmp_path):
     folder, runs = written(tmp_path, "worst_person.py"), tmp_path / "runs"
     launch = command("worst_person", settings=NANO, runs_dir=runs, data_dir=small_data)
     _, told = ended(started(folder, launch))
-    results = json.loads((runs / "demo" / "results.json").read_text())
+    results = json.loads((runs / "demo" / "fold1_seed0" / "results.json").read_text())
     scores = results["trainings"]["baseline"]["scores"]
     worst = min(f1_of_people(small_data, runs).values())
     assert scores["published"]["worst_person"] == round(100 * worst, 4) > 0

@@ -38,7 +38,7 @@ def ran(small_data, tmp_path_factory):
     loaded = configs.load("demo", settings)
     pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(runs), name="sk")
     pipeline.run()
-    results = json.loads((runs / "sk" / "results.json").read_text())
+    results = json.loads((runs / "sk" / "fold1_seed0" / "results.json").read_text())
     (folder,) = (runs / "exports" / "baseline").iterdir()
     return results["trainings"]["baseline"]["scores"], pipeline.job("baseline").stage, folder
 

@@ -75,10 +75,10 @@ def results(runs, training):
         name: info["report"][name]
         for name in ("steps", "loss_start", "loss_end", "skipped", "trained", "totals", "state")
     }
-    (metrics,) = (runs / "demo" / training).glob("*/metrics.jsonl")
+    (metrics,) = (runs / "demo" / "fold1_seed0" / training).glob("*/metrics.jsonl")
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     rows = [{k: v for k, v in row.items() if k not in WALL_CLOCK} for row in rows]
-    scores = json.loads((runs / "demo" / "results.json").read_text())
+    scores = json.loads((runs / "demo" / "fold1_seed0" / "results.json").read_text())
     return info["content"], report, rows, scores["trainings"][training]["scores"]
 
 

@@ -1,0 +1,106 @@
+"""The folder of a run, ``RUNS/<name>/fold<k>_seed<s>/``, and the results in it that earlier commands made."""
+
+import json
+import logging
+import os
+import pathlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+from experiments.config import ConfigError, ExperimentConfig
+from experiments.trainings import METHODS, TRAININGS
+
+RESULTS = "results.json"
+#: Names that RUNS has for something else.
+_TAKEN = ("exports",)
+_NAME = re.compile(r"\w[\w.+=@,-]*")
+_LONGEST = 100
+log = logging.getLogger("piapdf")
+
+
+def run_folder(runs: pathlib.Path, name: str, config: ExperimentConfig) -> pathlib.Path:
+    """Returns the folder of a run; folds and seeds have one each.
+
+    Raises:
+        ConfigError: for a name that is not one folder's, or that RUNS has for something else.
+    """
+    if name.casefold() in _TAKEN:
+        raise ConfigError(f"--name={name!r} is where {runs} holds the exports: take another name")
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
+        raise ConfigError(
+            f"--name={name!r} must be the name of one folder below --runs_dir: a letter, digit or _,"
+            f" then at most {_LONGEST - 1} of these and of . + = @ , -"
+        )
+    return runs / name / f"fold{config.fold}_seed{config.seed}"
+
+
+def write(path: pathlib.Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def with_earlier(
+    results: dict[str, Any],
+    folder: pathlib.Path,
+    digest: Callable[[str], str | None],
+    methods: tuple[str, ...],
+) -> dict[str, Any]:
+    """Adds what earlier commands scored of the same configuration, and puts aside what would be lost.
+
+    Args:
+        results: of this command.
+        folder: of the run.
+        digest: of a training as this configuration names its export now; None where it names none.
+        methods: of the configuration, in the order of its rows.
+
+    Returns:
+        The results, with the trainings of the file in the folder that this command has not scored and whose
+        exports are those of this configuration. Where that file holds others, it gets another name first.
+    """
+    path, ours = folder / RESULTS, results["trainings"]
+    if not path.is_file():
+        return results
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        theirs = {name: (told["digest"], told) for name, told in earlier["trainings"].items()}
+        rows, picture = list(earlier["rows"]), earlier.get("picture")
+        same_truth = earlier.get("truth", "") == results["truth"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        _put_aside(path, "it cannot be read as results")
+        return results
+    kept = {
+        name: told
+        for name, (made, told) in theirs.items()
+        if name in TRAININGS and name not in ours and same_truth and made == digest(name)
+    }
+    lost = [
+        name
+        for name, (made, _) in theirs.items()
+        if name not in kept and (name not in ours or ours[name]["digest"] != made)
+    ]
+    if lost:
+        _put_aside(path, f"its {lost[0]} is of other settings, data or sources")
+    together = kept | ours
+    made = {name: together[name] for name in TRAININGS if name in together}
+    order = dict.fromkeys((*methods, *METHODS))
+    scored = [row for row in order if row in (*rows, *results["rows"]) and METHODS[row][-1] in made]
+    shown = ("pi1", "pi2")
+    drawn = all(
+        name in made and theirs.get(name, ("",))[0] == made[name]["digest"] for name in shown
+    )
+    # One of this command, or the reason why there is none, stands before an older one.
+    older = {"picture": picture} if picture and drawn and "gaps" not in results else {}
+    return older | results | {"trainings": made, "rows": scored}
+
+
+def _put_aside(path: pathlib.Path, why: str) -> None:
+    """Gives results another name, so that those of another configuration do not replace them."""
+    numbers = range(1, 1 + len(list(path.parent.iterdir())))
+    free = (path.with_name(f"results.{number}.json") for number in numbers)
+    aside = next(name for name in free if not name.exists())
+    path.rename(aside)
+    log.warning("%s is now %s: %s", path, aside.name, why)
