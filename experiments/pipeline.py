@@ -20,6 +20,7 @@ from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets
 from experiments.job import Job
+from experiments.model_json import model_files
 from experiments.process import config_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax.data.prefetch import ReaderDied, auto_workers, prefetch
@@ -212,7 +213,9 @@ class Pipeline:
         # A stage of a plugin may have networks of its own, and the file of weights is not asked for.
         info["weights"] = self.catalog.model.pretrained if hasattr(job.stage, "model") else "none"
         info["fingerprint"] = self.fingerprint(name)
-        path = exports.write_export(self.runs, name, digest, job.stage.export(fitted.state), info)
+        exported = job.stage.export(fitted.state)
+        files = model_files(self.catalog, job, exported, self.mesh)
+        path = exports.write_export(self.runs, name, digest, exported, info, files)
         hosts.first("checkpoints", lambda: _forget(folder))
         return path
 

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -150,6 +150,7 @@ def write_export(
     digest: str,
     exported: Exported,
     info: dict[str, Any],
+    files: Mapping[str, str] | None = None,
 ) -> pathlib.Path:
     """Writes an export whole or not at all; where another run was first, its export is taken.
 
@@ -159,6 +160,7 @@ def write_export(
         digest: of what decided its numbers.
         exported: parts by name.
         info: what ``export.json`` says beside names and digests.
+        files: names and texts of files to lie beside it.
 
     Returns:
         The folder of the export.
@@ -182,7 +184,8 @@ def write_export(
                 checkpointer.save(temporary / "parts", parts)
             if primary():
                 text = json.dumps({**known, **info}, indent=1)
-                (temporary / "export.json").write_text(text, encoding="utf-8")
+                for file, told in {**(files or {}), "export.json": text}.items():
+                    (temporary / file).write_text(told, encoding="utf-8")
                 sync_tree(temporary)
                 _clear_away(temporary, folder)
                 _rename_first(temporary, folder)
