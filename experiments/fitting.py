@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from experiments import scoring
 from experiments.catalog import Catalog
 from experiments.job import Job
+from experiments.model_json import model_files
 from experiments.trainings import TRAININGS
 from piapdf_jax.data.prefetch import auto_workers, prefetch
 from piapdf_jax.data.streams import Stream
@@ -100,7 +101,8 @@ class Fitting:
         info["weights"] = self.catalog.model.pretrained if hasattr(job.stage, "model") else "none"
         info["fingerprint"] = fingerprint
         exported = job.stage.export(fitted.state)
-        exports.write_export(self.catalog.runs, name, digest, exported, info, check=check)
+        files = model_files(self.catalog, job, exported, self.mesh)
+        exports.write_export(self.catalog.runs, name, digest, exported, info, files, check=check)
         check()
         hosts.first("checkpoints", lambda: _forget(folder))
 

@@ -56,7 +56,14 @@ def unpack_maps(packed: jax.Array, count: int) -> jax.Array:
 
     Returns:
         [B, S, S, K] float32 of 0 and 1.
+
+    Raises:
+        ValueError: for an array of another shape or dtype, such as records' own [B, S, S, 1].
     """
+    if packed.ndim != 3 or packed.dtype != jnp.uint16 or not 1 <= count <= 16:
+        raise ValueError(
+            f"expected uint16 [B, S, S] and 1 to 16 maps, got {packed.dtype} {packed.shape}, {count}"
+        )
     bits = jnp.right_shift(packed[..., None], jnp.arange(count, dtype=packed.dtype))
     return (bits & 1).astype(jnp.float32)
 

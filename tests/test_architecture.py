@@ -29,6 +29,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.folds": ("piapdf_jax.action_units",),
     "piapdf_jax.records": ("piapdf_jax.action_units",),
     "piapdf_jax.tfds_files": (),
+    "piapdf_jax.model_json": (),
+    "piapdf_jax.load": (
+        "piapdf_jax.model_json",
+        "piapdf_jax.records",
+        "piapdf_jax.batch",
+        "piapdf_jax.losses",
+        "piapdf_jax.models.*",
+        "piapdf_jax.stages.*",
+        "piapdf_jax.runtime.exports",
+    ),
     "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
     "piapdf_jax.metrics": ("piapdf_jax.action_units",),
     "piapdf_jax.faces": ("piapdf_jax.records",),
@@ -94,7 +104,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "data_builders.*": JAX,
     **{
         f"piapdf_jax.{name}": JAX
-        for name in ("action_units", "folds", "records", "pi_maps", "tfds_files")
+        for name in ("action_units", "folds", "records", "pi_maps", "tfds_files", "model_json")
     },
     "piapdf_jax.faces": JAX,
     "piapdf_jax.metrics": JAX,

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from piapdf_jax.batch import Batch, FeedbackBatch, unit_images, unpack_maps
 from piapdf_jax.records import pack_planes
@@ -13,6 +14,20 @@ def test_packed_maps_are_the_planes():
     unpacked = unpack_maps(packed, 12)
     assert unpacked.dtype == jnp.float32
     np.testing.assert_array_equal(unpacked, maps)
+
+
+@pytest.mark.parametrize(
+    ("packed", "count"),
+    [
+        (np.zeros((2, 4, 4, 1), np.uint16), 12),
+        (np.zeros((4, 4), np.uint16), 12),
+        (np.zeros((2, 4, 4), np.uint8), 12),
+        (np.zeros((2, 4, 4), np.uint16), 17),
+    ],
+)
+def test_what_are_no_packed_maps_of_a_batch_is_refused(packed, count):
+    with pytest.raises(ValueError, match=r"expected uint16 \[B, S, S\] and 1 to 16 maps, got"):
+        unpack_maps(jnp.asarray(packed), count)
 
 
 def test_only_bytes_become_numbers():

@@ -7,6 +7,7 @@ only after ``piapdf_jax.tfds_files`` has looked at what TFDS would import and op
 import functools
 import hashlib
 import json
+import operator
 import pathlib
 from typing import Any, NamedTuple
 
@@ -75,8 +76,7 @@ class Records:
         self.folder, self.split = pathlib.Path(folder), split
         self._source: Any = None
         self._shards: list[tuple[int, str]] = []
-        if not len(self):
-            raise NoRecords(f"split {split!r} of {folder} holds no record")
+        self._open()
 
     def __getstate__(self) -> dict[str, Any]:
         # Readers hold open files, which no worker process can inherit by pickling.
@@ -98,18 +98,20 @@ class Records:
                 raise ValueError(
                     f"{self.folder} has no split {unknown[0]!r}; it has {sorted(builder.info.splits)}"
                 )
+            self._shards = _shard_ends(builder, self.split)
+            if not self._shards:
+                raise NoRecords(f"split {self.split!r} of {self.folder} holds no record")
             try:
                 self._source = builder.as_data_source(self.split, decoders=skip)
             except Exception as error:
-                self._name_broken_shard(builder, error)
+                self._name_broken_shard(error)
                 raise
-            self._shards = _shard_ends(builder, self.split)
         return self._source
 
-    def _name_broken_shard(self, builder: Any, error: Exception) -> None:
+    def _name_broken_shard(self, error: Exception) -> None:
         from array_record.python import array_record_module
 
-        for _, name in _shard_ends(builder, self.split):
+        for _, name in self._shards:
             try:
                 reader: Any = array_record_module.ArrayRecordReader
                 reader(str(self.folder / name)).close()
@@ -120,9 +122,10 @@ class Records:
         return len(self._open())
 
     def __getitem__(self, row: int) -> dict[str, Any]:
+        row = range(len(self))[operator.index(row)]
         try:
-            record = self._open()[int(row)]
-        except (CorruptShard, IndexError):
+            record = self._open()[row]
+        except CorruptShard:
             raise
         except Exception as error:
             raise CorruptShard(_corrupt(self.folder / self._shard_of(row), error)) from error

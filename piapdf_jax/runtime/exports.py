@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -113,6 +113,7 @@ def write_export(
     digest: str,
     exported: Exported,
     info: dict[str, Any],
+    files: Mapping[str, str] | None = None,
     *,
     check: Callable[[], None] = lambda: None,
 ) -> pathlib.Path:
@@ -126,6 +127,7 @@ def write_export(
         digest: of what decided its numbers.
         exported: parts by name.
         info: what ``export.json`` says beside names and digests.
+        files: names and texts of files to lie beside it.
         check: called on every host before it gets its name; raises where it may not.
 
     Returns:
@@ -153,7 +155,8 @@ def write_export(
             check()
             if primary():
                 text = json.dumps({**known, **info}, indent=1)
-                (temporary / "export.json").write_text(text, encoding="utf-8")
+                for file, told in {**(files or {}), "export.json": text}.items():
+                    (temporary / file).write_text(told, encoding="utf-8")
                 sync_tree(temporary)
                 _clear_away(temporary, folder)
                 _rename_first(temporary, folder)

@@ -1,0 +1,66 @@
+"""Terms of what exports are made of: software, data sets, landmarks, weights to start from."""
+
+import importlib.metadata
+
+from piapdf_jax.faces import PREDICTOR_LICENCE
+from piapdf_jax.model_json import Licence
+
+#: By builder. What their owners say, in short: the words that bind stand at the source.
+_DATA = {
+    "bp4d": (
+        "from Binghamton University on signing an agreement; nobody may pass the data on",
+        "https://www.cs.binghamton.edu/~lijun/Research/3DFE/3DFE_Analysis.html",
+    ),
+    "disfa": (
+        "from the University of Denver on signing an agreement; nobody may pass the data on",
+        "http://mohammadmahoor.com/disfa/",
+    ),
+    "afew_va": (
+        "from Imperial College London, for research",
+        "https://ibug.doc.ic.ac.uk/resources/afew-va-database/",
+    ),
+    "casia_webface": (
+        "for research; no longer given out by its makers",
+        "https://arxiv.org/abs/1411.7923",
+    ),
+    "lfw_pairs": ("none given", "http://vis-www.cs.umass.edu/lfw/"),
+    "synthetic_faces": (
+        "none needed: drawn by piapdf_jax from no assets",
+        "data_builders/synthetic_faces",
+    ),
+}
+#: Builders whose pictures were cropped, and whose maps were drawn, by landmarks that dlib found.
+_LANDMARKS = ("bp4d", "disfa", "casia_webface", "lfw_pairs")
+_PUBLISHED = {
+    "imagenet": ("Apache-2.0 (Keras Applications)", "https://github.com/keras-team/keras"),
+    "imagenet-timm": ("Apache-2.0 (timm)", "https://github.com/huggingface/pytorch-image-models"),
+    "imagenet-torchvision": ("BSD-3-Clause (torchvision)", "https://github.com/pytorch/vision"),
+}
+_IMAGENET = "; learned from ImageNet, whose pictures are for non-commercial research"
+
+
+def licences(datasets: list[str], weights: str) -> tuple[Licence, ...]:
+    """Returns the terms of what an export is made of, as far as they are known.
+
+    Args:
+        datasets: names of data sets.
+        weights: ``model.pretrained``: ``none``, a published name or a file.
+    """
+    found = [Licence("software piapdf_jax", _own(), "https://pypi.org/project/piapdf-jax")]
+    for name in dict.fromkeys(datasets):
+        unknown = ("not known: a plugin's builder made it", "")
+        found.append(Licence(f"data set {name}", *_DATA.get(name.partition("/")[0], unknown)))
+    if any(name.partition("/")[0] in _LANDMARKS for name in datasets):
+        source = "https://github.com/davisking/dlib-models"
+        found.append(Licence("landmarks", PREDICTOR_LICENCE, source))
+    if weights in _PUBLISHED:
+        terms, source = _PUBLISHED[weights]
+        found.append(Licence(f"weights {weights}", terms + _IMAGENET, source))
+    elif weights != "none":
+        found.append(Licence("weights", "not known: a file of the user's", ""))
+    return tuple(found)
+
+
+def _own() -> str:
+    told = importlib.metadata.metadata("piapdf_jax")
+    return told.get("License-Expression") or told.get("License") or "none stated"

@@ -1,0 +1,183 @@
+"""What an export with a head of action units says of itself, collected at the end of its training."""
+
+import dataclasses
+import logging
+import pathlib
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+
+from experiments import report
+from experiments.catalog import Catalog
+from experiments.job import Job
+from experiments.licences import licences
+from piapdf_jax import faces
+from piapdf_jax.action_units import UNKNOWN, record_columns
+from piapdf_jax.data.evaluation import evaluation_batches
+from piapdf_jax.model_json import FILE_NAME, Data, Model, to_json
+from piapdf_jax.models.config import part_settings
+from piapdf_jax.records import IMAGE_SIZE
+from piapdf_jax.runtime.evaluate import evaluate
+from piapdf_jax.stages.base import Exported
+
+#: At most so many frames, evenly spaced over those of the training, are scored for the cuts.
+MAX_FRAMES = 50_000
+log = logging.getLogger("piapdf")
+
+
+def model_files(catalog: Catalog, job: Job, exported: Exported, mesh: Mesh) -> dict[str, str]:
+    """Scores the training frames of an export with a head of action units, and describes it.
+
+    One pass of ``predict`` over at most ``MAX_FRAMES`` frames, not augmented; every host takes part.
+
+    Args:
+        catalog: every training of the configuration.
+        job: the training.
+        exported: its parts.
+        mesh: devices.
+
+    Returns:
+        {``model.json``: text}; {} for an export without a head of action units.
+    """
+    if "head" not in exported or not job.training.feed.labels:
+        return {}
+    records = job.slices.train.records()
+    labels = records.table()["labels"][:, record_columns(job.units)]
+    rows = chosen_rows(len(labels))
+    log.info("%s: scores of %d training frames, for the cuts", job.training.title, len(rows))
+    reading = dataclasses.replace(job.reading(training=False, devices=mesh.size), maps=())
+    batches: Any = evaluation_batches(_Rows(records, rows), reading)  # pyright: ignore
+    scores = evaluate(job.stage.predict, exported, batches, mesh=mesh).au_probs
+    if scores is None:
+        return {}
+    rates = dict(zip(job.units, base_rates(labels), strict=True))
+    cuts, no_cut = {}, {}
+    for au, column in zip(job.units, scores.T, strict=True):
+        cuts[au], reason = matching_cut(column, rates[au])
+        no_cut |= {au: reason} if reason else {}
+    frames = {"labeled": len(labels), "scored": len(rows)}
+    model = describe(catalog, job, exported)
+    return {
+        FILE_NAME: to_json(
+            model._replace(base_rates=rates, cuts=cuts, no_cut=no_cut, frames=frames)
+        )
+    }
+
+
+def describe(catalog: Catalog, job: Job, exported: Exported) -> Model:
+    """Returns all that needs no frames; rates, cuts and counts are left empty."""
+    jobs = [catalog.job(name) for name in sorted(catalog.rests_on(job.name))]
+    data = [part for other in jobs for part in _data(other)]
+    names = [part.name for part in data]
+    parts, networks = _networks(job, exported)
+    # What chooses data that are only scored on decides nothing of an export.
+    stand_ins = {
+        key: told
+        for key, told in report.stand_ins(job.config, jobs).items()
+        if told.partition(" for ")[0] in names
+    }
+    return Model(
+        training=job.name,
+        title=job.training.title,
+        digest=catalog.digest(job.name),
+        units=job.units,
+        image_size=job.config.data.image_size,
+        mean=tuple(networks["mean"]) if networks else None,
+        std=tuple(networks["std"]) if networks else None,
+        parts=parts,
+        model=networks,
+        crop={"size": IMAGE_SIZE, "box_scale": faces.BOX_SCALE, "box_lift": faces.BOX_LIFT},
+        base_rates={},
+        cuts={},
+        no_cut={},
+        frames={},
+        data=tuple(data),
+        stand_ins=stand_ins,
+        licences=licences(names, job.config.model.pretrained if networks else "none"),
+    )
+
+
+def _networks(job: Job, exported: Exported) -> tuple[tuple[str, ...], dict[str, Any] | None]:
+    """Parts that make the scores, and the settings of their networks; None for a plugin's own networks."""
+    if not type(job.stage).__module__.startswith("piapdf_jax."):
+        return tuple(sorted(exported)), None
+    parts = tuple(name for name in ("generator", "encoder", "head") if name in exported)
+    settings = part_settings(job.model, parts)
+    mean, std = job.model.normalization
+    return parts, settings | {"mean": mean, "std": std}
+
+
+def _data(job: Job) -> list[Data]:
+    """What one training reads; its labels are those of its own slice."""
+    found = []
+    for part in (job.slices.train, *(pool for pool, _ in job.slices.pools)):
+        people = job.datasets.describe(part.dataset).people_of(part.split)
+        people = (people & set(part.only) if part.only else people) - set(part.without)
+        labeled = job.training.feed.labels and part is job.slices.train
+        version = pathlib.Path(part.folder).name
+        found.append(Data(job.name, part.dataset, version, part.split, len(people), labeled))
+    return found
+
+
+def chosen_rows(count: int) -> np.ndarray:
+    """Returns up to ``MAX_FRAMES`` rows of ``count``, evenly spaced, in order."""
+    wanted = min(count, MAX_FRAMES)
+    return np.arange(wanted) * count // wanted
+
+
+class _Rows:
+    """Some records of others, in their order."""
+
+    def __init__(self, records: Any, rows: np.ndarray) -> None:
+        self._records, self._rows = records, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return self._records[self._rows[row]]
+
+    def shard_of(self, row: int) -> pathlib.Path:
+        return self._records.shard_of(self._rows[row])
+
+
+def base_rates(labels: np.ndarray) -> list[float | None]:
+    """Computes the share of present among the known labels of each unit.
+
+    Args:
+        labels: [N, C], 1 present, 0 absent, -1 unknown.
+
+    Returns:
+        C shares, None for a unit of which no label is known.
+    """
+    known, present = (labels != UNKNOWN).sum(0), (labels == 1).sum(0)
+    return [int(p) / int(k) if k else None for p, k in zip(present, known, strict=True)]
+
+
+def matching_cut(scores: np.ndarray, rate: float | None) -> tuple[float | None, str]:
+    """Finds the cut at which the share of scores that reach it is a base rate, or nearest to it.
+
+    Args:
+        scores: [N] float32 in [0, 1].
+        rate: wanted share.
+
+    Returns:
+        The cut, half way between two scores that occur (the lowest score, where all are to reach
+        it), of two as near the lower one; or None and the reason.
+    """
+    if rate is None:
+        return None, "no label of it is known in the training frames"
+    if rate == 0:
+        return None, "no training frame shows it"
+    if not np.isfinite(scores).all():
+        return None, "its scores are not all finite"
+    values, counts = np.unique(scores.astype(np.float32), return_counts=True)
+    reached = counts[::-1].cumsum()[::-1]
+    place = int(np.argmin(np.abs(reached - rate * len(scores))))
+    if place == 0:
+        return float(values[0]), ""
+    low, high = (float(value) for value in values[place - 1 : place + 1])
+    middle = float(np.float32((low + high) / 2))
+    # Between neighbours among the floats there is none.
+    return (middle if middle > low else high), ""

@@ -1,0 +1,93 @@
+"""An export by itself: its parts and its ``model.json`` to probabilities of action units, nothing else of a run."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from piapdf_jax.batch import unit_images
+from piapdf_jax.losses import LossWeights
+from piapdf_jax.model_json import Model, ModelError, read_model
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.stages.base import OptimizerConfig, Stage
+from piapdf_jax.stages.pi2_refine import PI2Refine
+from piapdf_jax.stages.piap import PIAPStage
+
+Probabilities = Callable[[np.ndarray], np.ndarray]
+
+
+def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
+    """Loads an export with a head of action units.
+
+    Args:
+        path: folder of the export.
+
+    Returns:
+        What its ``model.json`` says, and a function of crops [B, 256, 256, 3] uint8 RGB (see
+        ``faces.crop``) that gives probabilities [B, C] float32, column c being ``units[c]``. Each
+        number of crops B is compiled once.
+
+    Raises:
+        FileNotFoundError: where there is no export, or it has no ``model.json``.
+        ExportError: where its parts cannot be read.
+        ModelError: for a ``model.json`` of another version, of another export, or of networks that
+            are a plugin's own.
+    """
+    # Orbax, which the rest of the core does without.
+    from piapdf_jax.runtime.exports import read_export
+
+    folder = pathlib.Path(path)
+    model = read_model(folder)
+    exported, info = read_export(folder)
+    if info.get("digest") != model.digest or not set(model.parts) <= set(exported):
+        raise ModelError(
+            f"{folder} holds the model.json of another export: it is of {model.digest} with"
+            f" {', '.join(model.parts)}, the export of {info.get('digest')} with {', '.join(exported)}"
+        )
+    stage = _stage(folder, model)
+    parts: Any = {name: exported[name] for name in model.parts}
+
+    def probabilities(crops: np.ndarray) -> np.ndarray:
+        images = unit_images(jnp.asarray(_sized(crops, model)))
+        return np.asarray(stage.predict(parts, images).au_probs)
+
+    return model, probabilities
+
+
+def _stage(folder: pathlib.Path, model: Model) -> Stage:
+    """Whose ``predict`` makes the scores; what a training would need of it beside the sizes is left at anything."""
+    if model.model is None:
+        raise ModelError(
+            f"{folder}: training {model.training!r} has networks of its own, a plugin's: its stage"
+            " alone can run them"
+        )
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in model.model.items()}
+    try:
+        config = ModelConfig(**settings)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{folder}: model in model.json is no configuration ({error})") from error
+    sizes = {"image_size": model.image_size, "num_aus": len(model.units), "num_maps": 0}
+    if "generator" in model.parts:
+        return PI2Refine(config, OptimizerConfig(steps=1), **sizes)
+    return PIAPStage(config, OptimizerConfig(steps=1), LossWeights(), **sizes)
+
+
+def _sized(crops: np.ndarray, model: Model) -> np.ndarray:
+    """Crops as the networks take them; made smaller as frames of a training are."""
+    crops, size = np.asarray(crops), model.image_size
+    sides = {int(model.crop["size"]), size}
+    if (
+        crops.dtype != np.uint8
+        or crops.ndim != 4
+        or crops.shape[1:] not in {(s, s, 3) for s in sides}
+    ):
+        wanted = " or ".join(f"[B, {side}, {side}, 3]" for side in sorted(sides, reverse=True))
+        raise ValueError(f"expected uint8 RGB crops {wanted}, got {crops.dtype} {crops.shape}")
+    if crops.shape[1] == size or not len(crops):
+        return crops
+    import cv2
+
+    return np.stack([cv2.resize(c, (size, size), interpolation=cv2.INTER_AREA) for c in crops])

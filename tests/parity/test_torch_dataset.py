@@ -1,0 +1,47 @@
+"""A built set in PyTorch, read by processes of its own; counted again with NumPy."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+pytestmark = pytest.mark.parity
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "examples" / "torch_dataset.py"
+#: BP4D's units and their bits in a record, written down by hand.
+UNITS = {1: 0, 2: 1, 4: 2, 6: 3, 7: 4, 10: 6, 12: 7, 14: 8, 15: 9, 17: 10, 23: 11, 24: 12}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_example_counts_what_is_there(small_data, workers):
+    folder = small_data / "synthetic_faces" / "small_bp4d" / "1.0.0"
+    command = [sys.executable, str(SOURCE), str(folder), "--split=part1[:70]"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*command, f"--workers={workers}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    plain = list(tfds.builder_from_directory(folder).as_data_source("part1[:70]"))
+    labels = np.stack([record["labels"] for record in plain])
+    maps = np.stack([record["pi_maps"][..., 0] for record in plain])
+    expected = [
+        f"AU{au}: present in {(labels[:, bit] == 1).sum()} of {(labels[:, bit] >= 0).sum()}"
+        f" known frames, {(maps >> bit & 1).sum()} pixels of maps"
+        for au, bit in UNITS.items()
+    ]
+    assert done.stdout.splitlines() == expected
+
+
+def test_the_dataset_has_five_lines():
+    text = SOURCE.read_text(encoding="utf-8")
+    lines = text[text.index("class Faces") : text.index("def main")].strip().splitlines()
+    assert len(lines) == 5
