@@ -108,12 +108,8 @@ def loss_weights(job: Job) -> LossWeights:
 
 
 def _start(job: Job) -> str | None:
-    fresh = getattr(job.section, "start", "trained")
-    if fresh not in ("trained", "fresh"):
-        raise ConfigError(
-            f"{job.training.section}.start must be 'trained' or 'fresh', not {fresh!r}"
-        )
-    return job.training.start if fresh == "trained" else None
+    fresh = getattr(job.section, "start", "trained") == "fresh"
+    return None if fresh else job.training.start
 
 
 def _binarise(job: Job, weights: LossWeights) -> bool:
