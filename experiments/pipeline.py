@@ -15,7 +15,7 @@ import numpy as np
 
 from data_builders.disk import TargetError
 from data_builders.prepare import UsageError, prepare
-from experiments import pictures, report, scoring
+from experiments import checks, pictures, report, scoring
 from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets
@@ -23,7 +23,7 @@ from experiments.job import Job
 from experiments.process import config_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax.data.prefetch import ReaderDied, auto_workers, prefetch
-from piapdf_jax.data.source import CorruptShard, MissingDataset
+from piapdf_jax.data.source import CorruptShard, MissingDataset, NoRecords
 from piapdf_jax.data.streams import Stream
 from piapdf_jax.keys import named_key
 from piapdf_jax.models.weight_files import WeightsError
@@ -37,6 +37,7 @@ USER_ERRORS = (
     ConfigError,
     WeightsError,
     MissingDataset,
+    NoRecords,
     CorruptShard,
     DiskError,
     NotFinite,
@@ -159,10 +160,13 @@ class Pipeline:
 
     def _check(self, wanted: list[str]) -> None:
         """Finds what is missing before hours go into the first training."""
+        checks.before_data(map(self.job, wanted), self.mesh.size, self.runs / "exports")
         for name in wanted:
             job, digest = self.job(name), self.digest(name)
             self._truth(job)
+            checks.records(job)
             if exports.find_export(self.runs, name, digest) is None:
+                checks.divide([job], self.mesh.size)
                 for other in job.depends_on:
                     if other not in wanted:
                         self.exported(other)

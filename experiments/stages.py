@@ -37,6 +37,12 @@ def pi2(job: Job) -> Stage:
 def identity(job: Job) -> Stage:
     """Returns Encoder P, with a class for every person of the training set."""
     section, table = job.section, job.slices.train.records().table()
+    people = len(set(table.get("identity", ())))
+    if people < 2:
+        raise ConfigError(
+            f"{job.training.section}.dataset={job.dataset} has {people} people to tell apart, not"
+            " at least 2"
+        )
     return IdentityStage(
         job.model,
         section.optimizer_config(),

@@ -20,6 +20,10 @@ class MissingDataset(FileNotFoundError):
     """A data set is not where it should be; the message names the command that builds it."""
 
 
+class NoRecords(ValueError):
+    """A split holds no record, or none of the people that are wanted."""
+
+
 class CorruptShard(ValueError):
     """A shard cannot be read; the message names the file."""
 
@@ -71,8 +75,7 @@ class Records:
         self.folder, self.split = pathlib.Path(folder), split
         self._source: Any = None
         self._shards: list[tuple[int, str]] = []
-        if not len(self):
-            raise ValueError(f"split {split!r} of {folder} holds no record")
+        self._open()
 
     def __getstate__(self) -> dict[str, Any]:
         # Readers hold open files, which no worker process can inherit by pickling.
@@ -94,18 +97,20 @@ class Records:
                 raise ValueError(
                     f"{self.folder} has no split {unknown[0]!r}; it has {sorted(builder.info.splits)}"
                 )
+            self._shards = _shard_ends(builder, self.split)
+            if not any(end for end, _ in self._shards):
+                raise NoRecords(f"split {self.split!r} of {self.folder} holds no record")
             try:
                 self._source = builder.as_data_source(self.split, decoders=skip)
             except Exception as error:
-                self._name_broken_shard(builder, error)
+                self._name_broken_shard(error)
                 raise
-            self._shards = _shard_ends(builder, self.split)
         return self._source
 
-    def _name_broken_shard(self, builder: Any, error: Exception) -> None:
+    def _name_broken_shard(self, error: Exception) -> None:
         from array_record.python import array_record_module
 
-        for _, name in _shard_ends(builder, self.split):
+        for _, name in self._shards:
             try:
                 reader: Any = array_record_module.ArrayRecordReader
                 reader(str(self.folder / name)).close()
@@ -150,7 +155,7 @@ class SomePeople:
         without: subjects that go.
 
     Raises:
-        ValueError: where nobody is left.
+        NoRecords: where nobody is left.
     """
 
     def __init__(self, records: Records, *, only: tuple[str, ...], without: tuple[str, ...]):
@@ -159,7 +164,9 @@ class SomePeople:
         stays = np.isin(subjects, only) if only else np.ones(len(subjects), bool)
         self._rows = np.flatnonzero(stays & ~np.isin(subjects, without))
         if not len(self._rows):
-            raise ValueError(f"split {records.split!r} of {records.folder} has no record of {only}")
+            raise NoRecords(
+                f"split {records.split!r} of {records.folder} has no record of the people wanted"
+            )
 
     def __len__(self) -> int:
         return len(self._rows)
