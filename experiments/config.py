@@ -1,13 +1,11 @@
 """Typed configurations: sections as frozen dataclasses, a registry of names, and ``--set a.b=v``."""
 
-import ast
 import dataclasses
 import difflib
 import importlib
-import math
 import os
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Annotated, Any
 
 from experiments.sections import (
     AUSection,
@@ -21,11 +19,13 @@ from experiments.sections import (
     RunSection,
     TrainSection,
 )
+from experiments.values import coerce
+from piapdf_jax import ranges
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.layers import CONVENTIONS
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.models.weight_files import PUBLISHED
+from piapdf_jax.ranges import Range, Seed
 
 #: The paper's networks as its experiments start them.
 FULL_SIZE = dataclasses.replace(MODELS["b1"], pretrained="imagenet")
@@ -40,9 +40,9 @@ class ExperimentConfig:
     """One experiment: a fold, the rows of table 3 to train, and every section they read."""
 
     name: str
-    fold: int
+    fold: Annotated[int, Range(1, 3)]
     methods: tuple[str, ...] = ("piapdf",)
-    seed: int = 0
+    seed: Seed = 0
     data: DataSection = DataSection()
     model: ModelConfig = FULL_SIZE
     pi: PISection = PISection()
@@ -61,6 +61,8 @@ class ExperimentConfig:
     run: RunSection = RunSection()
     #: Sections of trainings that plugins have registered, by name; their keys are top-level ones.
     plugins: tuple[tuple[str, TrainSection], ...] = ()
+    #: Keys that ``--set`` gave; what follows from it that they were given is no setting.
+    given: frozenset[str] = dataclasses.field(default=frozenset(), compare=False)
 
     def _check_units(self) -> None:
         """Refuses action units that no record holds, and those named twice."""
@@ -74,17 +76,32 @@ class ExperimentConfig:
         if not self.pi.units:
             raise ConfigError("pi.units must name the units of the PI maps")
 
-    def _check_numbers(self) -> None:
-        """Refuses numbers that would only fail hours later."""
-        lowest = {"seed": 0, "eval.validation_subjects": 0, "eval.validate_every": 1}
-        lowest |= {"eval.batch_size": 1, "data.image_size": 1, "run.log_every": 1}
-        for key, value in keys(self).items():
-            least = 1 if key.endswith((".steps", ".batch_size")) else lowest.get(key)
-            least = 0 if key.endswith(".seed") else least
-            if least is not None and value < least:
-                raise ConfigError(f"{key}={value} must be at least {least}")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{key}={value} must be a finite number")
+    def _check_values(self) -> None:
+        """Refuses values that their fields do not allow, whatever the others are."""
+        try:
+            ranges.check(self)
+            for name, section in self.plugins:
+                ranges.check(section, f"{name}.")
+            self.df.check()
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def _check_trainings(self) -> None:
+        """Refuses sections whose values mean nothing together."""
+        from experiments.trainings import TRAININGS
+
+        for name in dict.fromkeys(training.section for training in TRAININGS.values()):
+            section = self.section(name)
+            try:
+                section.optimizer_config().build()
+                if isinstance(section, AUSection):
+                    section.weights()
+            except ValueError as error:
+                raise ConfigError(f"{name}: {error}") from error
+        if self.df.accumulate != 1:
+            raise ConfigError(
+                "df.accumulate must be 1: feedback is what one step of the student does"
+            )
 
     def sections(self) -> list[Any]:
         """Returns all sections, a plugin's too."""
@@ -103,10 +120,9 @@ class ExperimentConfig:
         Raises:
             ConfigError: naming the key.
         """
-        from experiments.trainings import METHODS, TRAININGS
+        from experiments.trainings import METHODS
 
-        if self.fold not in (1, 2, 3):
-            raise ConfigError(f"fold must be 1, 2 or 3, not {self.fold!r}")
+        self._check_values()
         for method in self.methods:
             if method not in METHODS:
                 raise ConfigError(_unknown("method", method, METHODS))
@@ -116,8 +132,6 @@ class ExperimentConfig:
                 f"methods={','.join(self.methods)} {wrong}: take some of {', '.join(METHODS)}"
             )
         model = self.model
-        if model.convention not in (None, *CONVENTIONS):
-            raise ConfigError(_unknown("model.convention", model.convention, CONVENTIONS))
         known = ("none", *PUBLISHED)
         if model.pretrained not in known and not os.path.isfile(
             os.path.expanduser(model.pretrained)
@@ -126,24 +140,8 @@ class ExperimentConfig:
                 f"model.pretrained={model.pretrained!r} is neither a file nor one of"
                 f" {', '.join(known)}"
             )
-        self._check_numbers()
         self._check_units()
-        if self.data.workers != "auto" and not self.data.workers.isdecimal():
-            raise ConfigError(
-                f"data.workers must be auto or a number of processes, not {self.data.workers!r}"
-            )
-        for name in dict.fromkeys(training.section for training in TRAININGS.values()):
-            section = self.section(name)
-            try:
-                section.optimizer_config().build()
-                if isinstance(section, AUSection):
-                    section.weights()
-            except ValueError as error:
-                raise ConfigError(f"{name}: {error}") from error
-        if self.df.accumulate != 1:
-            raise ConfigError(
-                "df.accumulate must be 1: feedback is what one step of the student does"
-            )
+        self._check_trainings()
 
 
 def _unknown(kind: str, name: str, known: Any) -> str:
@@ -178,6 +176,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> ExperimentCo
             near = difflib.get_close_matches(key, every, n=3, cutoff=0.0)
             raise ConfigError(f"unknown key {key!r}: nearest are {', '.join(near)}")
         config = _set(config, key.split("."), text.strip(), key)
+        config = dataclasses.replace(config, given=config.given | {key})
     config.check()
     return config
 
@@ -192,6 +191,7 @@ def _plugin_sections() -> tuple[tuple[str, TrainSection], ...]:
 def as_dict(config: ExperimentConfig) -> dict[str, Any]:
     """Returns a configuration as JSON holds it, sections of plugins beside the others."""
     told = dataclasses.asdict(config)
+    del told["given"]
     return told | dict(told.pop("plugins"))
 
 
@@ -199,6 +199,7 @@ def keys(section: Any, prefix: str = "") -> dict[str, Any]:
     """Every key of a configuration, sections included, in dotted form."""
     found: dict[str, Any] = {}
     inside = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}
+    inside.pop("given", None)
     for name, value in (inside | dict(inside.pop("plugins", ()))).items():
         name = prefix + name
         found[name] = value
@@ -226,33 +227,16 @@ def _set(section: Any, path: list[str], text: str, key: str) -> Any:
         return dataclasses.replace(section, model=model, data=data)
     if dataclasses.is_dataclass(old):
         raise _is_section(key, old)
+    hint = ranges.hints(section)[name]
+    value = coerce(text, hint)
+    if told := ranges.complaint(key, value, hint, text=text):
+        raise ConfigError(told)
     try:
-        value = _coerce(text, get_type_hints(type(section))[name])
         return dataclasses.replace(section, **{name: value})
-    except (ValueError, TypeError, SyntaxError) as error:
-        raise ConfigError(f"cannot set {key}={text!r}: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"cannot set {key}={text}: {error}") from error
 
 
 def _is_section(key: str, section: Any) -> ConfigError:
     inside = ", ".join(f"{key}.{field.name}" for field in dataclasses.fields(section))
     return ConfigError(f"{key!r} is a section; set one of {inside}")
-
-
-def _coerce(text: str, annotation: Any) -> Any:
-    if annotation is str:
-        return text
-    if annotation is bool:
-        if text.lower() not in ("true", "false"):
-            raise ValueError("expected true or false")
-        return text.lower() == "true"
-    if annotation in (int, float):
-        return annotation(text)
-    if str(annotation).startswith("tuple[str"):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if str(annotation).startswith("tuple[int, ...]") and not text.startswith(("(", "[")):
-        words = [word.strip() for word in text.split(",") if word.strip()]
-        if not all(word.isdecimal() for word in words):
-            raise ValueError("expected whole numbers, such as 1,12")
-        return tuple(map(int, words))
-    value = ast.literal_eval(text)
-    return tuple(value) if isinstance(value, list) else value

@@ -1,5 +1,6 @@
 """Where batches come from: which records a training reads, and the stream that makes batches of them."""
 
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -56,7 +57,8 @@ def _with_pools(job: Job) -> Slices:
     data, name, slices = job.datasets, job.dataset, _coded(job)
     other, share = job.config.disfa.dataset, job.section.disfa_fraction
     found = []
-    if share and _lies_beside(job, other):
+    folder = disfa_folder(job)
+    if folder and _shows_others(job, folder):
         found.append((other, data.part(other, test=False).there, share))
     found.append((name, data.uncoded_splits(name), 1.0))
     pools = ((_if_anybody(data, pool, splits), part) for pool, splits, part in found)
@@ -71,13 +73,29 @@ def _if_anybody(data: DataSets, name: str, splits: Sequence[str]) -> DataSlice |
         return None
 
 
-def _lies_beside(job: Job, other: str) -> bool:
-    """Whether a data set is there and shows other people than the AU data set."""
+def disfa_folder(job: Job) -> pathlib.Path | None:
+    """Returns the folder of DISFA where a training takes frames of it; None where it takes none.
+
+    Raises:
+        ConfigError: where ``--set`` asks for frames of a data set that is not there. Without it
+            they are taken where they lie.
+    """
+    share, key = job.section.disfa_fraction, f"{job.training.section}.disfa_fraction"
+    if not share:
+        return None
     try:
-        told = source.describe(source.dataset_folder(job.datasets.data_dir, other))
-    except source.MissingDataset:
-        return False  # DISFA frames are asked for only where they are
-    own = job.datasets.describe(job.dataset)
+        return source.dataset_folder(job.datasets.data_dir, job.config.disfa.dataset)
+    except source.MissingDataset as missing:
+        if job.config.given & {key, "disfa.dataset"}:
+            raise ConfigError(
+                f"{key}={share} asks for frames of DISFA, {key}=0 for none: {missing}"
+            ) from missing
+        return None
+
+
+def _shows_others(job: Job, folder: pathlib.Path) -> bool:
+    """Whether a data set shows other people than the AU data set."""
+    told, own = source.describe(folder), job.datasets.describe(job.dataset)
     return (told.builder, told.kind) != (own.builder, own.kind)
 
 
@@ -91,8 +109,12 @@ def _identities(job: Job, reading: Reading) -> Stream:
 
 def _feedback(job: Job, reading: Reading) -> Stream:
     pools = tuple((part.records(), share) for part, share in job.slices.pools)
-    train = job.slices.train.records()
-    return FeedbackStream(train, pools, job.section.relabel_fraction, reading)
+    section, train = job.section, job.slices.train.records()
+    try:
+        return FeedbackStream(train, pools, section.relabel_fraction, reading)
+    except ValueError as error:
+        key = f"{job.training.section}.batch_size={section.batch_size}"
+        raise ConfigError(f"{key}: {job.slices.train} has {error}") from error
 
 
 #: Coded frames with labels.

@@ -12,7 +12,6 @@ from experiments.fold_parts import listed
 from experiments.job import Job
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.data import source
-from piapdf_jax.runtime.mesh import check_divides
 
 Table = dict[str, np.ndarray]
 
@@ -29,12 +28,8 @@ class Lacks:
         self._tables: dict[DataSlice, Table] = {}
         self._labels: dict[tuple[DataSlice, tuple[int, ...]], np.ndarray] = {}
 
-    def check(self, job: Job, *, devices: int = 1) -> None:
+    def check(self, job: Job) -> None:
         """Refuses data that a training cannot learn from, and batches that cannot be made of them.
-
-        Args:
-            job: a training.
-            devices: over which each batch is split.
 
         Raises:
             ConfigError: naming data set, split and what is missing.
@@ -56,7 +51,6 @@ class Lacks:
                         f" {part} holds none"
                     )
         try:
-            check_divides(job.section.batch_size, devices)
             job.stream().frames(0)
         except source.CorruptShard:
             raise

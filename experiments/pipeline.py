@@ -10,7 +10,7 @@ from typing import Any
 
 from data_builders.disk import TargetError
 from data_builders.prepare import UsageError, prepare
-from experiments import gaps, lacks, pictures, report, run_folder, scoring
+from experiments import checks, gaps, lacks, pictures, report, run_folder, scoring
 from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets
@@ -31,6 +31,7 @@ USER_ERRORS = (
     ConfigError,
     WeightsError,
     MissingDataset,
+    NoRecords,
     CorruptShard,
     NoRecords,
     DiskError,
@@ -181,16 +182,19 @@ class Pipeline:
     def _check(self, wanted: list[str]) -> None:
         """Finds what is missing before hours go into the first training, and tells what a fold lacks."""
         to_train, look = [], lacks.Lacks(self._truth)
+        checks.before_data(map(self.job, wanted), self.mesh.size, self.runs / "exports")
         for name in wanted:
             job, digest = self.job(name), self.digest(name)
             self._truth(job)
+            checks.records(job)
             if exports.find_export(self.runs, name, digest) is None:
                 to_train.append(job)
                 for other in job.depends_on:
                     if other not in wanted:
                         self.exported(other)
+        checks.divide(to_train, self.mesh.size)
         for job in to_train:
-            look.check(job, devices=self.mesh.size)
+            look.check(job)
         for line in look.lines([self.job(name) for name in wanted], to_train):
             if hosts.primary():
                 log.warning("%s", line)

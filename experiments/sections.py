@@ -1,12 +1,20 @@
 """Sections of a configuration, as frozen dataclasses."""
 
 import dataclasses
+import math
+from typing import Annotated
 
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
 from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.losses import LossWeights
-from piapdf_jax.stages.base import RUNTIME_ONLY, OptimizerConfig
-from piapdf_jax.stages.feedback_options import FeedbackOptions
+from piapdf_jax.ranges import Chance, Choice, Count, Range, Seed, Share
+from piapdf_jax.stages.base import OPTIMIZERS, RUNTIME_ONLY, Decay, Norm, OptimizerConfig, Rate
+from piapdf_jax.stages.feedback_options import COMPILE, FeedbackOptions
+
+#: Images that are read, and lie on the devices, at a time.
+_Batch = Annotated[int, Range(1, 2**16)]
+#: FACS numbers; which of them records hold, ``action_units`` knows.
+_Units = tuple[Annotated[int, Range(1, 99)], ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -16,15 +24,15 @@ class TrainSection:
     ``accumulate`` batches make one update.
     """
 
-    steps: int
-    batch_size: int = 32
-    accumulate: int = 1
-    learning_rate: float = 1e-3
-    warmup: float = 0.05
-    weight_decay: float = 1e-4
-    clip_norm: float = 1.0
-    optimizer: str = "adamw"
-    momentum: float = 0.9
+    steps: Count
+    batch_size: _Batch = 32
+    accumulate: Count = 1
+    learning_rate: Rate = 1e-3
+    warmup: Share = 0.05
+    weight_decay: Decay = 1e-4
+    clip_norm: Norm = 1.0
+    optimizer: Annotated[str, Choice(*OPTIMIZERS)] = "adamw"
+    momentum: Chance = 0.9
 
     def optimizer_config(self) -> OptimizerConfig:
         """The same as the stages take it."""
@@ -45,7 +53,7 @@ class PI1Section(TrainSection):
     """PI stage 1, shared by all folds and seeds."""
 
     dataset: str = "afew_va"
-    seed: int = 0
+    seed: Seed = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,19 +62,19 @@ class IdentitySection(TrainSection):
 
     dataset: str = "casia_webface"
     pairs: str = "lfw_pairs"
-    seed: int = 0
+    seed: Seed = 0
     arcface: bool = True
-    margin: float = 0.3
-    scale: float = 16.0
+    margin: Annotated[float, Range(0, math.pi / 2)] = 0.3
+    scale: Annotated[float, Range(0, 1000, low_open=True)] = 16.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AUSection(TrainSection):
     """A training under L_PIAP: the weights of L_AU, L_PI and L_AP, which sum to 1."""
 
-    au: float = 1.0
-    pi: float = 0.0
-    ap: float = 0.0
+    au: Share = 1.0
+    pi: Share = 0.0
+    ap: Share = 0.0
 
     def weights(self) -> LossWeights:
         """The weights as the losses take them."""
@@ -78,28 +86,48 @@ class DISFASection(AUSection):
     """Fine-tuning to DISFA, and the action units that the new head tells."""
 
     dataset: str = "disfa"
-    units: tuple[int, ...] = DISFA_AUS
+    units: _Units = DISFA_AUS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PISection:
     """PI maps: their action units; how they are compared: targets cut at 0.5, weight of their inside, Dice term."""
 
-    units: tuple[int, ...] = BP4D_AUS
+    units: _Units = BP4D_AUS
     binarise: bool = False
-    positive_weight: float = 1.0
-    dice: float = 0.0
+    positive_weight: Annotated[float, Range(0, 1000, low_open=True)] = 1.0
+    dice: Annotated[float, Range(0, 1000)] = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeedbackSection(TrainSection, FeedbackOptions):
     """Discrete feedback (section 3.3); serves ``df`` and ``piapdf``."""
 
-    start: str = "trained"
-    relabel_fraction: float = 0.1
-    disfa_fraction: float = 0.25
-    student_learning_rate: float = 1e-3
-    compile: str = dataclasses.field(default="auto", metadata=RUNTIME_ONLY)
+    start: Annotated[str, Choice("trained", "fresh")] = "trained"
+    relabel_fraction: Share = 0.1
+    disfa_fraction: Share = 0.25
+    student_learning_rate: Rate = 1e-3
+    compile: Annotated[str, Choice(*COMPILE)] = dataclasses.field(
+        default="auto", metadata=RUNTIME_ONLY
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """A number of processes, as text, or ``auto``.
+
+    Attributes:
+        most: at a time.
+    """
+
+    most: int
+
+    def wrong(self, value: str) -> str:
+        """Returns what is allowed for another text, "" for nothing wrong."""
+        number = value.isascii() and value.isdecimal() and len(value) <= len(str(self.most))
+        if value == "auto" or (number and int(value) <= self.most):
+            return ""
+        return f"must be auto or a number of processes, at least 0 and at most {self.most}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,9 +139,10 @@ class DataSection:
     """
 
     dataset: str = "bp4d"
-    units: tuple[int, ...] = ()
-    image_size: int = 256
-    workers: str = "auto"
+    units: _Units = ()
+    # Records hold pictures of 256 px; PI maps of fewer than 16 show nothing of a face.
+    image_size: Annotated[int, Range(16, 256)] = 256
+    workers: Annotated[str, Processes(1024)] = "auto"
     augment: AugmentConfig = AugmentConfig()
 
 
@@ -125,16 +154,16 @@ class EvalSection:
     ``validate_every`` steps; the state that scores best is exported. With none it is the last one.
     """
 
-    batch_size: int = 64
+    batch_size: _Batch = 64
     truth: str = ""
-    validation_subjects: int = 0
-    validate_every: int = 1000
+    validation_subjects: Annotated[int, Range(0, 2**31 - 1)] = 0
+    validate_every: Count = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSection:
     """What only says how a run goes: intervals of logging and saving, how many steps may be skipped."""
 
-    log_every: int = 50
-    checkpoint_every: int = 1000
-    max_skipped: int = 20
+    log_every: Count = 50
+    checkpoint_every: Annotated[int, Range(0, 2**31 - 1)] = 1000
+    max_skipped: Annotated[int, Range(0, 2**31 - 1)] = 20

@@ -36,6 +36,12 @@ def pi2(job: Job) -> Stage:
 def identity(job: Job) -> Stage:
     """Returns Encoder P, with a class for every person of the training set."""
     section, table = job.section, job.slices.train.records().table()
+    people = len(set(table.get("identity", ())))
+    if people < 2:
+        raise ConfigError(
+            f"{job.training.section}.dataset={job.dataset} has {people} people to tell apart, not"
+            " at least 2"
+        )
     return IdentityStage(
         job.model,
         section.optimizer_config(),
@@ -107,12 +113,8 @@ def loss_weights(job: Job) -> LossWeights:
 
 
 def _start(job: Job) -> str | None:
-    fresh = getattr(job.section, "start", "trained")
-    if fresh not in ("trained", "fresh"):
-        raise ConfigError(
-            f"{job.training.section}.start must be 'trained' or 'fresh', not {fresh!r}"
-        )
-    return job.training.start if fresh == "trained" else None
+    fresh = getattr(job.section, "start", "trained") == "fresh"
+    return None if fresh else job.training.start
 
 
 def _pi_loss(job: Job) -> dict[str, float]:

@@ -39,12 +39,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.stages.*",
         "piapdf_jax.runtime.exports",
     ),
+    "piapdf_jax.ranges": (),
     "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
     "piapdf_jax.metrics": ("piapdf_jax.action_units",),
     "piapdf_jax.faces": ("piapdf_jax.records",),
     "piapdf_jax.losses": ("piapdf_jax.batch",),
-    "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch"),
-    "piapdf_jax.stages.base": ("piapdf_jax.batch", "piapdf_jax.keys"),
+    "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
+    "piapdf_jax.stages.base": ("piapdf_jax.batch", "piapdf_jax.keys", "piapdf_jax.ranges"),
     # no stage imports another: they meet through exports
     "piapdf_jax.stages.*": (
         "piapdf_jax.models.*",
@@ -54,6 +55,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.batch",
         "piapdf_jax.keys",
         "piapdf_jax.action_units",
+        "piapdf_jax.ranges",
         "piapdf_jax.stages.base",
         "piapdf_jax.stages.feedback_options",
     ),
@@ -66,6 +68,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.action_units",
         "piapdf_jax.batch",
         "piapdf_jax.keys",
+        "piapdf_jax.ranges",
     ),
     "piapdf_jax.runtime.*": (
         "piapdf_jax.runtime.*",
@@ -104,7 +107,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "data_builders.*": JAX,
     **{
         f"piapdf_jax.{name}": JAX
-        for name in ("action_units", "folds", "records", "pi_maps", "tfds_files", "model_json")
+        for name in "action_units folds records pi_maps ranges tfds_files model_json".split()
     },
     "piapdf_jax.faces": JAX,
     "piapdf_jax.metrics": JAX,

@@ -6,10 +6,12 @@ either side of the face.
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 
 from piapdf_jax.pi_maps import MIRROR
+from piapdf_jax.ranges import Chance, Range, Share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +28,13 @@ class AugmentConfig:
         saturation: relative change about the gray image.
     """
 
-    flip: float = 0.5
-    rotation: float = 8.0
-    scale: float = 0.08
-    shift: float = 0.06
-    brightness: float = 0.15
-    contrast: float = 0.25
-    saturation: float = 0.25
+    flip: Share = 0.5
+    rotation: Annotated[float, Range(0, 180)] = 8.0
+    scale: Chance = 0.08
+    shift: Share = 0.06
+    brightness: Share = 0.15
+    contrast: Share = 0.25
+    saturation: Share = 0.25
 
 
 def similarity(rng: np.random.Generator, config: AugmentConfig, size: int) -> np.ndarray:

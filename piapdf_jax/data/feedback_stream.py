@@ -19,6 +19,9 @@ class FeedbackStream:
         pools: sources of unlabeled frames with their shares of x_u; shares sum to at most 1.
         relabel_fraction: share of x_u that are coded frames with their labels withheld.
         reading: how.
+
+    Raises:
+        ValueError: where the labeled frames are too few to withhold the labels of some.
     """
 
     coded: Records
@@ -26,18 +29,28 @@ class FeedbackStream:
     relabel_fraction: float
     reading: Reading
 
+    def __post_init__(self) -> None:
+        size, batch_size = len(self.coded), self.reading.batch_size
+        if self._recycled and size < 2 * batch_size:
+            advice = " or set df.relabel_fraction=0" if self.pools else ""
+            raise ValueError(
+                f"{size} labeled frames, too few to withhold the labels of {self._recycled} beside a"
+                f" batch of {batch_size}: lower the batch size to {max(1, size // 2)}{advice}"
+            )
+
+    @property
+    def _recycled(self) -> int:
+        """How many frames of x_u are coded ones; all where there are no others."""
+        size = self.reading.batch_size
+        return round(self.relabel_fraction * size) if self.pools else size
+
     def rows(self, step: int) -> tuple[np.ndarray, list[tuple[Records, int, bool]]]:
         """Labeled rows of a step, and the places of its unlabeled frames."""
         r = self.reading
         size = len(self.coded)
         batches = size // r.batch_size
         labeled = epoch_rows(size, r.batch_size, r.seed, step)
-        recycled = round(self.relabel_fraction * r.batch_size) if self.pools else r.batch_size
-        if recycled and batches < 2:
-            raise ValueError(
-                f"{size} labeled frames are too few to withhold some from a batch of {r.batch_size}:"
-                " lower the batch size or set df.relabel_fraction=0"
-            )
+        recycled = self._recycled
         places: list[tuple[Records, int, bool]] = []
         if recycled:
             again = epoch_rows(size, r.batch_size, r.seed, step, ahead=max(1, batches // 2))

@@ -21,12 +21,12 @@ class MissingDataset(FileNotFoundError):
     """A data set is not where it should be; the message names the command that builds it."""
 
 
+class NoRecords(ValueError):
+    """A split holds no record, or none of the people that are wanted."""
+
+
 class CorruptShard(ValueError):
     """A shard cannot be read; the message names the file."""
-
-
-class NoRecords(ValueError):
-    """There is no record to read; the message names split and people."""
 
 
 def dataset_folder(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:
@@ -99,7 +99,7 @@ class Records:
                     f"{self.folder} has no split {unknown[0]!r}; it has {sorted(builder.info.splits)}"
                 )
             self._shards = _shard_ends(builder, self.split)
-            if not self._shards:
+            if not any(end for end, _ in self._shards):
                 raise NoRecords(f"split {self.split!r} of {self.folder} holds no record")
             try:
                 self._source = builder.as_data_source(self.split, decoders=skip)

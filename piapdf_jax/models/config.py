@@ -2,14 +2,23 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from piapdf_jax.models.layers import CONVENTIONS
+from piapdf_jax.ranges import Chance, Choice, Length, Range
 
 COMPUTE_DTYPES = ("float32", "bfloat16")
 #: Of red, green and blue in [0, 1], over ImageNet.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+#: Of EfficientNet, whose largest has 2.0 and 3.1.
+_Coefficient = Annotated[float, Range(0, 8, low_open=True)]
+_Channels = Annotated[int, Range(1, 8192)]
+#: By level; eight halve 256 px to one.
+_Widths = Annotated[tuple[_Channels, ...], Length(1, 9)]
+_Stride = Annotated[int, Range(1, 32)]
+_Mean = Annotated[float, Range(0, 1)]
+_Deviation = Annotated[float, Range(1e-3, 1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,24 +56,24 @@ class ModelConfig:
 
     pretrained: str = "none"
     pretrained_sha256: str = ""
-    width: float = 1.0
-    depth: float = 1.1
-    rows: int = 7
-    features: int | None = None
-    encoder_size: int = 224
-    dropout: float = 0.2
-    stochastic_depth: float = 0.2
-    convention: str | None = None
-    bn_momentum: float | None = None
-    unet_widths: tuple[int, ...] = (32, 64, 128, 256, 512)
-    unet_blocks: int = 2
-    unet_stem_stride: int = 1
-    decoder_widths: tuple[int, ...] = (256, 128, 64, 32, 16)
-    decoder_stride: int = 1
-    pi_prior: float = 0.05
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
-    compute_dtype: str = "float32"
+    width: _Coefficient = 1.0
+    depth: _Coefficient = 1.1
+    rows: Annotated[int, Range(1, 7)] = 7
+    features: _Channels | None = None
+    encoder_size: Annotated[int, Range(16, 1024)] = 224
+    dropout: Chance = 0.2
+    stochastic_depth: Chance = 0.2
+    convention: Annotated[str, Choice(*CONVENTIONS)] | None = None
+    bn_momentum: Chance | None = None
+    unet_widths: _Widths = (32, 64, 128, 256, 512)
+    unet_blocks: Annotated[int, Range(1, 16)] = 2
+    unet_stem_stride: _Stride = 1
+    decoder_widths: _Widths = (256, 128, 64, 32, 16)
+    decoder_stride: _Stride = 1
+    pi_prior: Annotated[float, Range(0, 1, low_open=True, high_open=True)] = 0.05
+    mean: tuple[_Mean, _Mean, _Mean] | None = None
+    std: tuple[_Deviation, _Deviation, _Deviation] | None = None
+    compute_dtype: Annotated[str, Choice(*COMPUTE_DTYPES)] = "float32"
 
     def __post_init__(self) -> None:
         if self.compute_dtype not in COMPUTE_DTYPES:

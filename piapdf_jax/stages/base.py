@@ -1,16 +1,23 @@
 """The contract of a stage: the few functions that the training loop, the evaluation and the exports call."""
 
 import dataclasses
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from piapdf_jax.ranges import Chance, Choice, Count, Range, Share
+
 #: Parts by name (``generator``, ``encoder``, ``head``, ``decoder``), each (parameters, batch statistics).
 Exported = dict[str, tuple[Any, Any]]
 #: Metadata of a field that says how a training runs and changes none of its numbers: no digest holds it.
 RUNTIME_ONLY = {"runtime_only": True}
+OPTIMIZERS = ("adamw", "sgd")
+#: A smaller one moves no weight of float32: it trains nothing.
+Rate = Annotated[float, Range(1e-12, 100)]
+Decay = Annotated[float, Range(0, 100)]
+Norm = Annotated[float, Range(0, 1e6)]
 
 
 class StageState(NamedTuple):
@@ -102,15 +109,15 @@ class OptimizerConfig:
             hold or divide at once; batch statistics stay those of each step.
     """
 
-    steps: int
-    learning_rate: float
-    warmup: float = 0.05
-    weight_decay: float = 1e-4
-    clip_norm: float = 1.0
-    kind: str = "adamw"
-    momentum: float = 0.9
-    eps_root: float = 0.0
-    accumulate: int = 1
+    steps: Count
+    learning_rate: Rate
+    warmup: Share = 0.05
+    weight_decay: Decay = 1e-4
+    clip_norm: Norm = 1.0
+    kind: Annotated[str, Choice(*OPTIMIZERS)] = "adamw"
+    momentum: Chance = 0.9
+    eps_root: Annotated[float, Range(0, 1)] = 0.0
+    accumulate: Count = 1
 
     def schedule(self) -> optax.Schedule:
         """Update -> learning rate; never 0, so that no step is wasted."""
@@ -139,7 +146,7 @@ class OptimizerConfig:
             raise ValueError(
                 f"{self.steps} steps do not divide into updates of accumulate={self.accumulate} steps"
             )
-        if self.kind not in ("adamw", "sgd"):
+        if self.kind not in OPTIMIZERS:
             raise ValueError(f"optimizer kind must be 'adamw' or 'sgd', not {self.kind!r}")
         clip = [optax.clip_by_global_norm(self.clip_norm)] if self.clip_norm else []
         adam = optax.scale_by_adam(eps_root=self.eps_root)

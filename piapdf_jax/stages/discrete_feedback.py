@@ -27,7 +27,7 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import init_part, network_apply
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
 from piapdf_jax.stages.base import RUNTIME_ONLY, Exported, OptimizerConfig, Scores
-from piapdf_jax.stages.feedback_options import FeedbackOptions
+from piapdf_jax.stages.feedback_options import COMPILE, FeedbackOptions
 
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.
@@ -88,8 +88,8 @@ class FeedbackStage:
         return ("encoder", "head", *(("generator", "decoder") if self.weights.pi else ()))
 
     def __post_init__(self) -> None:
-        if self.compile not in (ways := ("auto", "whole", "parts")):
-            raise ValueError(f"df.compile={self.compile!r} is not one of {', '.join(ways)}")
+        if self.compile not in COMPILE:
+            raise ValueError(f"df.compile={self.compile!r} is not one of {', '.join(COMPILE)}")
         _make_step(self)
 
     def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[FeedbackState, Exported]:

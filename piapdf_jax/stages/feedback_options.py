@@ -1,11 +1,11 @@
 """What of discrete feedback can be set: the values of ``df.*``, and the functions that they choose."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
+from typing import Annotated, Any
 
 from piapdf_jax import feedback_variants as variants
+from piapdf_jax import ranges
 from piapdf_jax.feedback import (
     Gate,
     LabelRule,
@@ -14,37 +14,37 @@ from piapdf_jax.feedback import (
     student_slope,
     threshold,
 )
+from piapdf_jax.ranges import Choice, Range, Share
 
 _SLOPES = {"grad": grad_slope, "jvp": variants.jvp_slope, "vjp": variants.vjp_slope}
 _LABELS = {"threshold": threshold, "sample": variants.sample, "soft": variants.soft}
+#: How the step is compiled, see ``discrete_feedback.FeedbackStage``.
+COMPILE = ("auto", "whole", "parts")
+#: What c is for one sign of the feedback, whose own sign is the researcher's.
+_Coefficient = Annotated[float, Range(-1000, 1000)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeedbackOptions:
     """How feedback is measured and handed back; each value chooses a function, see docs/feedback.md."""
 
-    variant: str = "discrete"
-    estimator: str = "grad"
-    direction: str = "gradient"
-    labels: str = "threshold"
-    teacher_term: str = "full"
-    positive: float = 1.0
-    negative: float = -0.1
-    drop_rate: float = 0.05
-    drop_on: str = "all"
-    feedback_weight: float = 1.0
+    variant: Annotated[str, Choice("discrete", "continuous", "exact", "none", "constant")] = (
+        "discrete"
+    )
+    estimator: Annotated[str, Choice(*_SLOPES, "difference")] = "grad"
+    direction: Annotated[str, Choice("gradient", "update")] = "gradient"
+    labels: Annotated[str, Choice(*_LABELS)] = "threshold"
+    teacher_term: Annotated[str, Choice("full", "score")] = "full"
+    positive: _Coefficient = 1.0
+    negative: _Coefficient = -0.1
+    drop_rate: Share = 0.05
+    drop_on: Annotated[str, Choice("all", "positive")] = "all"
+    # The exact gradient wants multiples of 1 / learning rate.
+    feedback_weight: Annotated[float, Range(-1e7, 1e7)] = 1.0
 
     def check(self) -> None:
-        """Raises ValueError for what is unknown, or means nothing together."""
-        _choose("variant", self.variant, ("discrete", "continuous", "exact", "none", "constant"))
-        _choose("estimator", self.estimator, (*_SLOPES, "difference"))
-        _choose("direction", self.direction, ("gradient", "update"))
-        _choose("labels", self.labels, _LABELS)
-        _choose("teacher_term", self.teacher_term, ("full", "score"))
-        _choose("drop_on", self.drop_on, ("all", "positive"))
-        for name in ("positive", "negative", "feedback_weight"):
-            if not math.isfinite(value := getattr(self, name)):
-                raise ValueError(f"df.{name}={value} must be finite")
+        """Raises ValueError for what is unknown or out of its range, or means nothing together."""
+        ranges.check(self, "df.")
         if self.estimator == "difference" and self.direction == "update":
             raise ValueError("df.estimator=difference compares two students: it has no direction")
         other = (self.estimator, self.direction, self.teacher_term) != ("grad", "gradient", "full")
@@ -53,6 +53,11 @@ class FeedbackOptions:
                 "df.variant=exact takes the gradient through soft labels, student and optimizer itself:"
                 " df.labels, df.estimator, df.direction and df.teacher_term mean nothing there"
             )
+        try:
+            self.label_rule().check(self.measure(lambda step: 1.0), self.gate())
+        except ValueError as error:
+            told = f"df.labels={self.labels} with df.variant={self.variant}"
+            raise ValueError(f"{told}: {error}") from error
 
     def label_rule(self) -> LabelRule:
         """Returns the rule of ``labels``; the exact gradient differentiates soft ones, and no others."""
@@ -84,8 +89,3 @@ class FeedbackOptions:
             return variants.continuous_gate()
         constants = {"exact": 1.0, "none": 0.0, "constant": self.positive}
         return variants.constant_gate(constants[self.variant])
-
-
-def _choose(name: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"df.{name}={value!r} is not one of {', '.join(choices)}")

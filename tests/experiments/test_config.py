@@ -86,7 +86,7 @@ def test_methods_are_a_list():
         ("demo", ["df=3"], "section"),
         ("demo", ["df.steps=many"], "df.steps"),
         ("demo", ["pi.binarise=perhaps"], "true or false"),
-        ("demo", ["fold=4"], "1, 2 or 3"),
+        ("demo", ["fold=4"], "fold=4 must be at least 1 and at most 3"),
         ("demo", ["piap.au=0.9"], "sum"),
         ("demo", ["eval.validation_subjects=-1"], "eval.validation_subjects=-1 must be at least 0"),
         ("demo", ["eval.validate_every=0"], "eval.validate_every=0 must be at least 1"),
@@ -100,8 +100,8 @@ def test_methods_are_a_list():
         ("demo", ["data.units=one"], "whole numbers, such as 1,12"),
         ("demo", ["data.units=3"], "records hold no AU"),
         ("demo", ["disfa.units=99"], "disfa.units: records hold no AU"),
-        ("demo", ["data.workers=auto4"], "data.workers must be auto or a number"),
-        ("demo", ["data.workers=-1"], "data.workers must be auto or a number"),
+        ("demo", ["data.workers=auto4"], "data.workers=auto4 must be auto or a number"),
+        ("demo", ["data.workers=-1"], "data.workers=-1 must be auto or a number"),
     ],
 )
 def test_mistakes_name_what_was_meant(name, settings, told):

@@ -171,9 +171,9 @@ def test_metrics_tell_of_each_action_unit(inputs):
         ({"labels": "argmax"}, "df.labels='argmax' is not one of threshold"),
         ({"teacher_term": "all"}, "df.teacher_term='all' is not one of"),
         ({"drop_on": "negative"}, "df.drop_on='negative' is not one of"),
-        ({"positive": float("nan")}, "df.positive=nan must be finite"),
-        ({"feedback_weight": float("inf")}, "df.feedback_weight=inf must be finite"),
-        ({"drop_rate": 1.5}, "not a probability"),
+        ({"positive": float("nan")}, "df.positive=nan must be a finite number, at least -1000"),
+        ({"feedback_weight": float("inf")}, "df.feedback_weight=inf must be a finite number"),
+        ({"drop_rate": 1.5}, "df.drop_rate=1.5 must be at least 0 and at most 1"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, reason):
