@@ -107,6 +107,8 @@ def number_times(
     Raises:
         FilmError: as ``picture_numbers``.
     """
+    if not len(times):
+        return []
     if len(times) > 1 and not times.any():
         raise FilmError(f"{path}, frame 1: the film holds no times of its frames; {_ADVICE}")
     times = _in_time(times, rate)
