@@ -3,9 +3,16 @@
 Copies are merged, so that this is found by video. Label rows count from 1 unless there is a row 0.
 """
 
+import pathlib
+import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
+from data_builders import folders
+from data_builders.report import Report
+
+#: Name of a numbered picture.
+PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 _Video = TypeVar("_Video", bound=Hashable)
 #: Why the label rows of a video are left out.
 UNDECIDED = "video whose label rows fit pictures that count from 0 and from 1"
@@ -31,15 +38,15 @@ def find_countings(
 ) -> dict[_Video, Counting | None]:
     """Finds from which number the pictures of each video count.
 
-    A video shows it by its first picture and by the label rows that find none. One that fits both ways, because its
-    first pictures are missing, counts as the other videos of the participant do, or else as all others.
+    A video shows it by its first picture and by the label rows that find none. One that could be either, because
+    pictures are missing, counts as the other videos of the participant do, or else as all others.
 
     Args:
         videos: numbers by video.
         person: participant of a video.
 
     Returns:
-        By video; None where the others do not agree.
+        By video; None where the others do not agree and nothing makes one of them likelier.
     """
     shown = {video: _shown_first(numbers) for video, numbers in videos.items()}
     everywhere = {first for first in shown.values() if first is not None}
@@ -51,8 +58,10 @@ def find_countings(
     for video, first in shown.items():
         if first is None:
             first = _only(of_person.get(person(video)) or everywhere or {_FIRST})
-        rows_first = 0 if 0 in videos[video].rows else 1
-        found[video] = None if first is None else Counting(first, first - rows_first)
+        if first is None:
+            first = _likely_first(videos[video])
+        offset = (first or 0) - _rows_first(videos[video])
+        found[video] = None if first is None else Counting(first, offset)
     return found
 
 
@@ -61,27 +70,61 @@ def _only(values: set[int]) -> int | None:
 
 
 def _shown_first(numbers: Numbers) -> int | None:
-    """0 or 1, by which of them leaves less to explain; None where both leave as much."""
+    """0 or 1 where a video by itself shows it; None where it could be either."""
     if not numbers.pictures:
         return _FIRST
-    from_0, from_1 = (_unexplained(numbers, first) for first in (0, 1))
-    return None if from_0 == from_1 else int(from_1 < from_0)
+    low = min(numbers.pictures)
+    if low == 0:
+        return 0
+    from_0, from_1 = _lost(numbers)
+    if low > 1:  # the first pictures are missing either way: only rows that all find theirs tell
+        return None if bool(from_0) == bool(from_1) else int(not from_1)
+    fewer = not from_1 or len(from_1) < len(from_0)
+    return _likely_first(numbers) if fewer else None
 
 
-def _unexplained(numbers: Numbers, first: int) -> tuple[int, bool]:
-    """What is wrong with a video if its pictures count from ``first``: faults, and whether rows find no picture.
+def _likely_first(numbers: Numbers) -> int | None:
+    """1 for pictures from 1 on, unless counting from 1 explains a missing first picture by missing others."""
+    low, high = min(numbers.pictures), max(numbers.pictures)
+    lost = _lost(numbers)
+    between = [sum(low < number < high for number in missing) for missing in lost]
+    at_end = [any(number > high for number in missing) for missing in lost]
+    return 1 if low == 1 and between[1] <= between[0] and at_end[1] <= at_end[0] else None
 
-    However many pictures are missing at one end, that is one fault.
+
+def _lost(numbers: Numbers) -> tuple[set[int], set[int]]:
+    """Pictures that label rows do not find, if pictures count from 0 and if they count from 1."""
+    wanted = {row - _rows_first(numbers) for row in numbers.rows}
+    return wanted - set(numbers.pictures), {n + 1 for n in wanted} - set(numbers.pictures)
+
+
+def _rows_first(numbers: Numbers) -> int:
+    return 0 if 0 in numbers.rows else 1
+
+
+def list_pictures(
+    folder: pathlib.Path, report: Report, *, named_by: int
+) -> dict[int, pathlib.Path]:
+    """Returns the numbered pictures of a folder by number.
+
+    Args:
+        folder: of a video.
+        report: gets second pictures of a number and other files.
+        named_by: how many names at the end of a path say which file it is.
     """
-    pictures, rows_first = set(numbers.pictures), 0 if 0 in numbers.rows else 1
-    low, high = min(pictures), max(pictures)
-    wanted = {row + first - rows_first for row in numbers.rows}
-    lost = wanted - pictures
-    at_start = low > first or any(number < low for number in lost)
-    at_end = any(number > high for number in lost)
-    between = sum(low < number < high for number in lost)
-    strays = sum(number < first for number in pictures)
-    return at_start + at_end + between + strays, bool(lost)
+    numbered: dict[int, pathlib.Path] = {}
+    for path in sorted(folder.iterdir()):
+        if folders.is_left_behind(path.name) and path.is_dir():
+            continue
+        match = PICTURE.fullmatch(path.name)
+        case = "/".join(path.parts[-named_by:])
+        if match is None:
+            report.add("file that is no numbered picture", case)
+        elif int(match[1]) in numbered:
+            report.add("second picture of a frame", case)
+        else:
+            numbered[int(match[1])] = path
+    return numbered
 
 
 def counted(starts: Iterable[tuple[str, str, int]], *, what: str) -> dict[str, int]:

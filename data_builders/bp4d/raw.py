@@ -7,12 +7,11 @@ count from 1; where copies are merged, in some videos only.
 
 import csv
 import dataclasses
-import os
 import pathlib
 import re
 
 from data_builders import folders
-from data_builders.numbering import UNDECIDED, Counting, Numbers, find_countings
+from data_builders.numbering import UNDECIDED, Counting, Numbers, find_countings, list_pictures
 from data_builders.report import Report
 from data_builders.videos import Frame
 from piapdf_jax.action_units import BP4D_AUS, UNKNOWN
@@ -24,7 +23,6 @@ PICTURE_FOLDERS = ("2D+3D", "Sequences(2D+3D)", "BP4D-training")
 CELLS = {"0": 0, "1": 1, "9": UNKNOWN}
 
 _SUBJECT = re.compile(r"[FM]\d{3}")
-_PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 _LABELS = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
 
 
@@ -163,18 +161,7 @@ def _video(
 
 
 def _pictures(folder: pathlib.Path, report: Report) -> dict[int, pathlib.Path]:
-    numbered: dict[int, pathlib.Path] = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if folders.is_left_behind(entry.name) and entry.is_dir():
-            continue
-        match = _PICTURE.fullmatch(entry.name)
-        case = "/".join(pathlib.Path(entry.path).parts[-3:])
-        if match is None:
-            report.add("file that is no numbered picture", case)
-        elif int(match[1]) in numbered:
-            report.add("second picture of a frame", case)
-        else:
-            numbered[int(match[1])] = pathlib.Path(entry.path)
+    numbered = list_pictures(folder, report, named_by=3)
     if not numbered:
         report.add("video folder without pictures", "/".join(folder.parts[-2:]))
     return numbered

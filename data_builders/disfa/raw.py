@@ -11,7 +11,14 @@ import re
 from collections.abc import Collection
 
 from data_builders import folders
-from data_builders.numbering import UNDECIDED, Counting, Numbers, find_countings
+from data_builders.numbering import (
+    PICTURE,
+    UNDECIDED,
+    Counting,
+    Numbers,
+    find_countings,
+    list_pictures,
+)
 from data_builders.report import Report
 from data_builders.videos import Frame
 from piapdf_jax import video
@@ -21,7 +28,6 @@ from piapdf_jax.folds import DISFA_SUBJECTS
 _SUBJECT = re.compile(r"SN\d{3}")
 _LABELS = re.compile(r"(SN\d{3})_au(\d+)\.txt", re.IGNORECASE)
 _FILM = re.compile(r"left_?video_?(SN\d{3})_comp\.(avi|mp4)", re.IGNORECASE)
-_PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +84,7 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
             what = "second label file of a unit"
         elif match := _FILM.fullmatch(path.name):
             kept, what = films.setdefault(match[1].upper(), path), "second film of a participant"
-        elif _SUBJECT.fullmatch(path.parent.name) and _PICTURE.fullmatch(path.name):
+        elif _SUBJECT.fullmatch(path.parent.name) and PICTURE.fullmatch(path.name):
             path = path.parent
             kept = pictures.setdefault(path.name, path)
             what = "second folder of pictures of a participant"
@@ -168,7 +174,7 @@ def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: Report) ->
         ValueError: as ``read_intensities``.
     """
     listed = {
-        subject: _pictures(subject, folders[subject], report)
+        subject: list_pictures(folders[subject], report, named_by=2)
         for subject in tree.labels
         if subject in folders
     }
@@ -207,19 +213,6 @@ def _film_counting(film: pathlib.Path, numbers: Collection[int], rows: Collectio
         offsets.append(min(numbers) - 1)
     offset = max(offsets, key=lambda offset: sum(row + offset in numbers for row in rows))
     return Counting(1 + offset, offset)
-
-
-def _pictures(subject: str, folder: pathlib.Path, report: Report) -> dict[int, pathlib.Path]:
-    numbered: dict[int, pathlib.Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _PICTURE.fullmatch(path.name)
-        if match is None:
-            report.add("file that is no numbered picture", f"{subject}/{path.name}")
-        elif int(match[1]) in numbered:
-            report.add("second picture of a frame", f"{subject}/{path.name}")
-        else:
-            numbered[int(match[1])] = path
-    return numbered
 
 
 def _labels(row: dict[int, int] | None) -> dict[int, int] | None:
