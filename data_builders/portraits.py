@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import base, schema, units
+from data_builders import base, folders, schema, units
 from data_builders import landmarks as finder
 from data_builders.report import Report
 from piapdf_jax import faces
@@ -44,7 +44,7 @@ def read_people(root: pathlib.Path, report: Report) -> list[Person]:
         People in order of their names.
     """
     people = []
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+    for folder in folders.subfolders(root):
         paths = sorted(str(path) for path in folder.iterdir() if _PICTURE.fullmatch(path.name))
         if paths:
             numbers = tuple(range(1, len(paths) + 1))
@@ -100,18 +100,3 @@ def make(person: Person) -> units.Made:
         )
         examples.append((f"{person.name}_{number:05d}", example))
     return units.Made(examples)
-
-
-def picture_root(manual: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path:
-    """The folder of the people's folders: the first of ``names`` that is there, else the given one.
-
-    Raises:
-        FileNotFoundError: where it holds no folder.
-    """
-    root = next((manual / name for name in names if (manual / name).is_dir()), manual)
-    if not any(path.is_dir() for path in root.iterdir()):
-        raise FileNotFoundError(
-            f"{root} holds no folder of a person; expected {' or '.join(names)} below {manual},"
-            " or the people's folders themselves"
-        )
-    return root

@@ -21,7 +21,7 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from data_builders import disk, units
+from data_builders import disk, folders, units
 from data_builders.progress import track, watch
 from data_builders.registry import (
     BUILDERS,
@@ -198,8 +198,7 @@ def _manual_folder(
         )
     folder = pathlib.Path(manual_dir).expanduser().absolute()
     if not folder.is_dir() or not any(folder.iterdir()):
-        state = "is empty" if folder.is_dir() else "does not exist"
-        raise FileNotFoundError(f"--manual_dir {folder} {state}. {where}")
+        raise FileNotFoundError(f"--manual_dir {folder} {folders.state(folder)}. {where}")
     return folder
 
 

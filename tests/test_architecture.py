@@ -43,6 +43,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
     "piapdf_jax.metrics": ("piapdf_jax.action_units",),
     "piapdf_jax.faces": ("piapdf_jax.records",),
+    "piapdf_jax.video": (),
     "piapdf_jax.losses": ("piapdf_jax.batch",),
     "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
     "piapdf_jax.stages.base": ("piapdf_jax.batch", "piapdf_jax.keys", "piapdf_jax.ranges"),
@@ -97,6 +98,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.records",
         "piapdf_jax.pi_maps",
         "piapdf_jax.faces",
+        "piapdf_jax.video",
         "piapdf_jax.tfds_files",
     ),
 }
@@ -110,6 +112,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
         for name in "action_units folds records pi_maps ranges tfds_files model_json".split()
     },
     "piapdf_jax.faces": JAX,
+    "piapdf_jax.video": JAX,
     "piapdf_jax.metrics": JAX,
     "piapdf_jax.losses": ("flax", *HEAVY),
     "piapdf_jax.feedback": ("flax", *HEAVY),
@@ -250,7 +253,7 @@ def in_a_process_of_its_own(code: str) -> str:
 
 def test_what_builders_need_leaves_jax_out() -> None:
     modules = ["piapdf_jax", "data_builders.schema", "data_builders.prepare"]
-    modules += [f"piapdf_jax.{name}" for name in ("faces", "records", "folds", "pi_maps")]
+    modules += [f"piapdf_jax.{name}" for name in ("faces", "video", "records", "folds", "pi_maps")]
     code = f"""
 import importlib, sys
 for name in {modules}:

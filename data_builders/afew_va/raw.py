@@ -1,15 +1,14 @@
 """Reads the layout in which AFEW-VA is distributed: a folder a clip, pictures and one JSON file in it."""
 
 import json
-import os
 import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from data_builders import folders
 from data_builders.report import Report
 
-_DEPTH = 3  # the twelve archives may be unpacked into one folder or into one each
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
@@ -27,7 +26,8 @@ def read_clips(root: pathlib.Path, report: Report) -> list[Clip]:
     """Every clip below a folder.
 
     Args:
-        root: holds ``001/001.json`` and its pictures, at most three folders down.
+        root: holds ``001/001.json`` and its pictures, at most five folders down, for each of the twelve archives may
+            be unpacked into a folder of its own.
         report: gets frames without 68 landmarks or without a picture, pictures without landmarks, second ones.
 
     Returns:
@@ -38,9 +38,9 @@ def read_clips(root: pathlib.Path, report: Report) -> list[Clip]:
         ValueError: for a JSON file that is not as distributed, naming it, and for a clip that is there twice.
     """
     files: dict[str, pathlib.Path] = {}
-    for folder in _below(root, _DEPTH):
+    for folder in folders.below(root):
         path = folder / f"{folder.name}.json"
-        names = {entry.name for entry in os.scandir(folder) if entry.is_file()}
+        names = {file.name for file in folders.files(folder, 0)}
         if path.name not in names:
             if any(pathlib.Path(name).suffix.lower() in _SUFFIXES for name in names):
                 report.add("clip without its JSON file", str(folder.relative_to(root)))
@@ -49,16 +49,11 @@ def read_clips(root: pathlib.Path, report: Report) -> list[Clip]:
         else:
             files[path.stem] = path
     if not files:
-        raise FileNotFoundError(f"no clip below {root}; expected 001/001.json and its pictures")
+        raise FileNotFoundError(
+            f"no clip below {root}; expected 001/001.json and its pictures{folders.packed(root)}"
+        )
     clips = [_read_clip(files[name], report) for name in sorted(files)]
     return [clip for clip in clips if clip.numbers]
-
-
-def _below(folder: pathlib.Path, depth: int) -> list[pathlib.Path]:
-    if depth == 0:
-        return []
-    near = sorted(pathlib.Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
-    return [path for child in near for path in (child, *_below(child, depth - 1))]
 
 
 def _read_clip(path: pathlib.Path, report: Report) -> Clip:

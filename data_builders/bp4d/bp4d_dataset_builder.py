@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, schema
+from data_builders import base, numbering, schema
 from data_builders import landmarks as finder
 from data_builders import videos as shared
 from data_builders.bp4d import raw
@@ -22,7 +22,7 @@ class Builder(base.RecordBuilder):
     """Builds BP4D from its distributed files, by participant part, coded and uncoded frames apart.
 
     Attributes:
-        frame_offset: picture number minus label row number, None finds it out.
+        frame_offset: picture number minus label row number, of all videos; None finds it out for each.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -66,6 +66,9 @@ def _metadata(
         "read": {
             "participants": len({video.subject for video in videos}),
             "videos": len(videos),
+            **numbering.counted(
+                ((video.subject, video.task, video.first) for video in videos), what="videos"
+            ),
             "pictures": sum(len(video.frames) for video in videos),
             "label rows": len(coded),
             "label cells unknown (9)": sum(list(row.values()).count(-1) for row in coded),

@@ -2,16 +2,16 @@
 
 Two things about the distribution are traps. Cells with 9 mean that nobody could code the unit:
 unknown, never absent. And in some copies the pictures are numbered from 0 while the label rows
-count from 1.
+count from 1; where copies are merged, in some videos only.
 """
 
 import csv
 import dataclasses
-import os
 import pathlib
 import re
-from collections.abc import Iterable
 
+from data_builders import folders
+from data_builders.numbering import UNDECIDED, Counting, Numbers, find_countings, list_pictures
 from data_builders.report import Report
 from data_builders.videos import Frame
 from piapdf_jax.action_units import BP4D_AUS, UNKNOWN
@@ -23,22 +23,22 @@ PICTURE_FOLDERS = ("2D+3D", "Sequences(2D+3D)", "BP4D-training")
 CELLS = {"0": 0, "1": 1, "9": UNKNOWN}
 
 _SUBJECT = re.compile(r"[FM]\d{3}")
-_PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 _LABELS = re.compile(r"([FM]\d{3})_(T\d+)\.csv", re.IGNORECASE)
-_DEPTH = 3  # how far below the given folder pictures and labels are looked for
 
 
 @dataclasses.dataclass(frozen=True)
 class Video:
     """The frames of one participant in one task, by number.
 
-    ``offset`` is added to a label row's number to get the picture's; ``digits`` is the length to
-    which picture names are padded with zeros, 0 where they are not.
+    ``first`` is the number from which its pictures count, ``offset`` is added to a label row's number
+    to get the picture's; ``digits`` is the length to which picture names are padded with zeros, 0 where
+    they are not.
     """
 
     subject: str
     task: str
     frames: tuple[Frame, ...]
+    first: int
     offset: int
     digits: int
 
@@ -51,8 +51,7 @@ def read_videos(
     Args:
         root: the folder that was given, on top of the distribution.
         report: counts what does not fit.
-        frame_offset: picture number minus label row number: 0 or -1; None finds it out (-1 where
-            pictures are numbered from 0).
+        frame_offset: picture number minus label row number, of all videos; None finds it out for each.
 
     Returns:
         Videos by subject and task; a video without label rows has uncoded frames only.
@@ -63,39 +62,25 @@ def read_videos(
     """
     pictures = _picture_folder(root)
     files = _label_files(root, pictures, report)
-    folders = _video_folders(pictures, report)
-    listed = {video: _pictures(folder, report) for video, folder in folders.items()}
+    videos_in = _video_folders(pictures, report)
+    listed = {video: _pictures(folder, report) for video, folder in videos_in.items()}
     rows = {video: read_labels(path, report) for video, path in sorted(files.items())}
     for video in sorted(set(rows) - set(listed)):
         report.add("label row without its picture", f"{'_'.join(video)}.csv", len(rows[video]))
-    zero_based = any(0 in numbered for numbered in listed.values())
+    numbers = {v: Numbers(numbered, rows.get(v, {})) for v, numbered in listed.items()}
+    countings = find_countings(numbers, person=lambda video: video[0])
     videos = []
     for video, numbered in listed.items():
         if video not in rows:
             report.add("video without a label file", "/".join(video))
-        labels = rows.get(video, {})
-        offset = frame_offset
-        if offset is None:
-            offset = find_offset(numbered, labels, zero_based=zero_based)
-        videos.append(_video(video, numbered, labels, offset, report))
+        labels, counting = rows.get(video, {}), countings[video]
+        if frame_offset is not None:
+            counting = Counting(1 + frame_offset, frame_offset)
+        if counting is None:
+            report.add(UNDECIDED, "/".join(video))
+            labels, counting = {}, Counting(1, 0)
+        videos.append(_video(video, numbered, labels, counting, report))
     return videos
-
-
-def find_offset(pictures: Iterable[int], rows: Iterable[int], *, zero_based: bool) -> int:
-    """Picture number minus label row number of one video.
-
-    Args:
-        pictures: numbers of the picture files.
-        rows: numbers of the label rows.
-        zero_based: whether some video of the tree has a picture 0.
-
-    Returns:
-        0, or -1 where the tree counts pictures from 0, unless more rows find a picture with 0.
-    """
-    numbers, wanted = set(pictures), list(rows)
-    if not zero_based:
-        return 0
-    return max((-1, 0), key=lambda offset: sum(row + offset in numbers for row in wanted))
 
 
 def read_labels(path: pathlib.Path, report: Report) -> dict[int, dict[int, int]]:
@@ -159,9 +144,10 @@ def _video(
     video: tuple[str, str],
     numbered: dict[int, pathlib.Path],
     rows: dict[int, dict[int, int]],
-    offset: int,
+    counting: Counting,
     report: Report,
 ) -> Video:
+    offset = counting.offset
     lost = [row for row in rows if row + offset not in numbered]
     report.add("label row without its picture", f"{'/'.join(video)} row {min(lost, default=0)}",
                len(lost))  # fmt: skip
@@ -171,51 +157,43 @@ def _video(
     )
     stems = [path.stem for path in numbered.values()]
     padded = {len(stem) for stem in stems if stem[0] == "0" and stem != "0"}
-    return Video(*video, frames, offset, min(padded, default=0))
+    return Video(*video, frames, *counting, min(padded, default=0))
 
 
 def _pictures(folder: pathlib.Path, report: Report) -> dict[int, pathlib.Path]:
-    numbered: dict[int, pathlib.Path] = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        match = _PICTURE.fullmatch(entry.name)
-        case = "/".join(pathlib.Path(entry.path).parts[-3:])
-        if match is None:
-            report.add("file that is no numbered picture", case)
-        elif int(match[1]) in numbered:
-            report.add("second picture of a frame", case)
-        else:
-            numbered[int(match[1])] = pathlib.Path(entry.path)
+    numbered = list_pictures(folder, report, named_by=3)
     if not numbered:
         report.add("video folder without pictures", "/".join(folder.parts[-2:]))
     return numbered
 
 
 def _video_folders(pictures: pathlib.Path, report: Report) -> dict[tuple[str, str], pathlib.Path]:
-    folders = {}
-    for subject in _folders(pictures):
+    found = {}
+    for subject in folders.subfolders(pictures):
         if _SUBJECT.fullmatch(subject.name) is None:
             continue
         if subject.name not in BP4D_SUBJECTS:
             report.add("unknown participant", subject.name)
             continue
-        for task in _folders(subject):
+        for task in folders.subfolders(subject):
             if task.name in BP4D_TASKS:
-                folders[subject.name, task.name] = task
+                found[subject.name, task.name] = task
             else:
                 report.add("unknown task", f"{subject.name}/{task.name}")
-    return folders
+    return found
 
 
 def _picture_folder(root: pathlib.Path) -> pathlib.Path:
     """The folder that holds the participants' folders; the top and the known names come first."""
     found = [
         folder
-        for folder in (root, *_below(root, _DEPTH - 1))
-        if any(entry.name in BP4D_SUBJECTS for entry in _folders(folder))
+        for folder in (root, *_below(root))
+        if any(entry.name in BP4D_SUBJECTS for entry in folders.subfolders(folder))
     ]
     if not found:
         raise FileNotFoundError(
             f"no folder F001 ... M018 in {root}: expected 2D+3D/F001/T1/0001.jpg below it"
+            f"{folders.packed(root)}"
         )
     known = [folder for folder in found if folder.name in PICTURE_FOLDERS]
     return root if root in found else (known or found)[0]
@@ -226,14 +204,15 @@ def _label_files(
 ) -> dict[tuple[str, str], pathlib.Path]:
     """AU_OCC files by participant and task: those below a folder AU_OCC, else wherever they lie."""
     found: dict[tuple[str, str], list[pathlib.Path]] = {}
-    for folder in (root, *_below(root, _DEPTH)):
+    for folder in (root, *_below(root)):
         for path in sorted(folder.glob("*.[cC][sS][vV]")):
             if match := _LABELS.fullmatch(path.name):
                 found.setdefault((match[1].upper(), match[2].upper()), []).append(path)
     if not found:
+        packed = folders.packed_among(p for f in (root, *_below(root)) for p in folders.files(f, 0))
         raise FileNotFoundError(
             f"no label file such as AUCoding/AU_OCC/F001_T1.csv below {root}"
-            f" (the pictures are in {pictures})"
+            f" (the pictures are in {pictures}){packed}"
         )
     for paths in found.values():
         paths.sort(key=lambda path: "AU_OCC" not in path.parts)
@@ -242,13 +221,8 @@ def _label_files(
     return {video: paths[0] for video, paths in found.items()}
 
 
-def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(pathlib.Path(entry.path) for entry in os.scandir(folder) if entry.is_dir())
-
-
-def _below(folder: pathlib.Path, depth: int) -> list[pathlib.Path]:
+def _below(folder: pathlib.Path, depth: int = folders.DEPTH) -> list[pathlib.Path]:
     """Folders below one, participants' own left out: they hold hundreds of thousands of files."""
-    if depth == 0:
-        return []
-    near = [path for path in _folders(folder) if _SUBJECT.fullmatch(path.name) is None]
+    near = folders.subfolders(folder) if depth else []
+    near = [path for path in near if _SUBJECT.fullmatch(path.name) is None]
     return near + [path for child in near for path in _below(child, depth - 1)]

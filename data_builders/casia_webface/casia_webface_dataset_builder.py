@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import base, portraits, schema
+from data_builders import base, folders, portraits, schema
 from data_builders import landmarks as finder
 from data_builders.report import Report
 
 #: Names of people to leave out, one a line, beside the folders: for example those of LFW.
 EXCLUDED = "exclude.txt"
+_FOLDERS = ("CASIA-WebFace", "CASIA-maxpy-clean")
 _REASONS = {
     finder.NO_FACE: "no face found",
     finder.UNREADABLE: "picture that cannot be read",
@@ -39,8 +40,11 @@ class Builder(base.RecordBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         manual, report = pathlib.Path(dl_manager.manual_dir), Report()
-        people = portraits.read_people(portraits.picture_root(manual, ("CASIA-WebFace",)), report)
-        excluded = _excluded(manual / EXCLUDED)
+        root = folders.people_folder(manual, _FOLDERS)
+        if root.name.lower().startswith("lfw"):
+            raise ValueError(f"{root} holds LFW, on which Encoder P is verified, not CASIA-WebFace")
+        people = portraits.read_people(root, report)
+        excluded = _excluded(folders.beside(EXCLUDED, root, manual))
         for name in sorted(excluded - {person.name for person in people}):
             report.add(f"name in {EXCLUDED} that nobody has", name)
         kept = [person for person in people if person.name not in excluded]

@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, schema
+from data_builders import base, numbering, schema
 from data_builders import landmarks as finder
 from data_builders import videos as shared
 from data_builders.disfa import raw
@@ -49,6 +49,10 @@ class Builder(base.RecordBuilder):
             read={
                 "participants": len(videos),
                 "of them from films": len(pictures) - len(tree.pictures),
+                **numbering.counted(
+                    ((v.subject, "", v.first) for v in videos if v.subject in tree.pictures),
+                    what="participants",
+                ),
                 "pictures": sum(len(video.frames) for video in videos),
                 "coded frames": coded,
                 "landmarks detected": placed.origins[finder.FOUND],
@@ -78,6 +82,6 @@ class Builder(base.RecordBuilder):
 
 
 def _key(subject: str, film: pathlib.Path) -> str:
-    """Name of the frames of a film; another film of the same person has another one."""
+    """Name of the frames of a film; another film of the same person, or another way to number, has another one."""
     state = film.stat()
-    return f"{subject}-{state.st_size}-{state.st_mtime_ns}"
+    return f"{subject}-by-time-{state.st_size}-{state.st_mtime_ns}"

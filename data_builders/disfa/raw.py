@@ -1,39 +1,46 @@
 """Reads the layout in which DISFA is distributed: intensity files a unit, films of the left camera or pictures.
 
-Label files count frames from 1, films from 0. Extracted pictures count from 0 in most copies, and from 1 in some: a
-picture 0 of anybody gives that away, so that one who lacks it is not read a frame too late.
+Label files count frames from 1, films from 0, by the time at which a frame is shown. Extracted pictures count from 0 in
+most copies, and from 1 in some.
 """
 
 import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection
 
-from data_builders.bp4d.raw import find_offset
+from data_builders import folders
+from data_builders.numbering import (
+    PICTURE,
+    UNDECIDED,
+    Counting,
+    Numbers,
+    find_countings,
+    list_pictures,
+)
 from data_builders.report import Report
 from data_builders.videos import Frame
+from piapdf_jax import video
 from piapdf_jax.action_units import DISFA_AUS, DISFA_POSITIVE_INTENSITY, RECORD_AUS, UNKNOWN
 from piapdf_jax.folds import DISFA_SUBJECTS
 
 _SUBJECT = re.compile(r"SN\d{3}")
 _LABELS = re.compile(r"(SN\d{3})_au(\d+)\.txt", re.IGNORECASE)
 _FILM = re.compile(r"left_?video_?(SN\d{3})_comp\.(avi|mp4)", re.IGNORECASE)
-_PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
-_DEPTH = 3
-#: What stands behind the first length of an MP4 or QuickTime file.
-_MP4 = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
 
 
 @dataclasses.dataclass(frozen=True)
 class Video:
     """The frames of one participant, counted from 1 as the labels do; DISFA has one film each, so no task.
 
-    ``offset`` is added to a label row's number to get the picture's.
+    ``first`` is the number from which its pictures count, ``offset`` is added to a label row's number to get the
+    picture's.
     """
 
     subject: str
     frames: tuple[Frame, ...]
+    first: int = 1
     offset: int = 0
     task: str = ""
 
@@ -54,7 +61,7 @@ class Tree:
 
 
 def find_files(root: pathlib.Path, report: Report) -> Tree:
-    """Finds the files of a tree, at most three folders down.
+    """Finds the files of a tree, at most five folders down.
 
     Args:
         root: the folder that was given, on top of the distribution.
@@ -70,14 +77,14 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
     films: dict[str, pathlib.Path] = {}
     pictures: dict[str, pathlib.Path] = {}
     twice: dict[pathlib.Path, str] = {}
-    for path in _below(root, _DEPTH):
+    for path in folders.files(root):
         kept, what = path, ""
         if match := _LABELS.fullmatch(path.name):
             kept = labels.setdefault(match[1].upper(), {}).setdefault(int(match[2]), path)
             what = "second label file of a unit"
         elif match := _FILM.fullmatch(path.name):
             kept, what = films.setdefault(match[1].upper(), path), "second film of a participant"
-        elif _SUBJECT.fullmatch(path.parent.name) and _PICTURE.fullmatch(path.name):
+        elif _SUBJECT.fullmatch(path.parent.name) and PICTURE.fullmatch(path.name):
             path = path.parent
             kept = pictures.setdefault(path.name, path)
             what = "second folder of pictures of a participant"
@@ -88,12 +95,13 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
     if not labels:
         raise FileNotFoundError(
             f"no label file below {root}: expected ActionUnit_Labels/SN001/SN001_au1.txt"
+            f"{folders.packed(root)}"
         )
     seen = films.keys() | pictures.keys()
     if not seen:
         raise FileNotFoundError(
             f"no film or picture below {root}: expected Videos_LeftCamera/LeftVideoSN001_comp.avi"
-            " or Images/SN001/0.jpg"
+            f" or Images/SN001/0.jpg{folders.packed(root)}"
         )
     for subject in sorted(labels.keys() | seen):
         if subject not in DISFA_SUBJECTS:
@@ -108,14 +116,6 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
         {s: films[s] for s in kept if s in films and s not in pictures},
         {subject: pictures[subject] for subject in kept if subject in pictures},
     )
-
-
-def _below(root: pathlib.Path, depth: int) -> Iterator[pathlib.Path]:
-    for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
-        if entry.is_file():
-            yield pathlib.Path(entry.path)
-        elif depth and entry.is_dir():
-            yield from _below(pathlib.Path(entry.path), depth - 1)
 
 
 def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]]:
@@ -174,37 +174,45 @@ def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: Report) ->
         ValueError: as ``read_intensities``.
     """
     listed = {
-        subject: _pictures(subject, folders[subject], report)
+        subject: list_pictures(folders[subject], report, named_by=2)
         for subject in tree.labels
         if subject in folders
     }
-    from_0 = any(0 in listed[subject] for subject in tree.pictures)
+    rows = {subject: read_intensities(tree.labels[subject]) for subject in listed}
+    countings = find_countings(
+        {s: Numbers(listed[s], rows[s]) for s in listed if s not in tree.films}, person=str
+    )
+    for subject in listed.keys() & tree.films.keys():
+        film = tree.films[subject]
+        countings[subject] = _film_counting(film, listed[subject], rows[subject])
     videos = []
     for subject, numbered in listed.items():
-        rows = read_intensities(tree.labels[subject])
-        offset = find_offset(numbered, rows, zero_based=from_0 or subject in tree.films)
-        lost = [row for row in rows if row + offset not in numbered]
+        told, counting = rows[subject], countings[subject]
+        if counting is None:
+            report.add(UNDECIDED, subject)
+            told, counting = {}, Counting(1, 0)
+        lost = [row for row in told if row + counting.offset not in numbered]
         case = f"{subject} row {min(lost, default=0)}"
         report.add("label row without its picture", case, len(lost))
         frames = []
         for number, path in sorted(numbered.items()):
-            row = rows.get(number - offset)
-            frames.append(Frame(number - offset, str(path), _labels(row), row))
-        videos.append(Video(subject, tuple(frames), offset))
+            row = told.get(number - counting.offset)
+            frames.append(Frame(number - counting.offset, str(path), _labels(row), row))
+        videos.append(Video(subject, tuple(frames), *counting))
     return videos
 
 
-def _pictures(subject: str, folder: pathlib.Path, report: Report) -> dict[int, pathlib.Path]:
-    numbered: dict[int, pathlib.Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _PICTURE.fullmatch(path.name)
-        if match is None:
-            report.add("file that is no numbered picture", f"{subject}/{path.name}")
-        elif int(match[1]) in numbered:
-            report.add("second picture of a frame", f"{subject}/{path.name}")
-        else:
-            numbered[int(match[1])] = path
-    return numbered
+def _film_counting(film: pathlib.Path, numbers: Collection[int], rows: Collection[int]) -> Counting:
+    """Label row 1 is what a film shows at 0 seconds.
+
+    Where it shows nothing at first, as an edit list can say, frames may be missing, or it may only be late beside a
+    sound; then row 1 is its first picture, and more rows find theirs.
+    """
+    offsets = [-1]
+    if numbers and video.start_delay(film):
+        offsets.append(min(numbers) - 1)
+    offset = max(offsets, key=lambda offset: sum(row + offset in numbers for row in rows))
+    return Counting(1 + offset, offset)
 
 
 def _labels(row: dict[int, int] | None) -> dict[int, int] | None:
@@ -215,7 +223,7 @@ def _labels(row: dict[int, int] | None) -> dict[int, int] | None:
 
 
 def extract(film: pathlib.Path, folder: pathlib.Path) -> int | None:
-    """Writes the frames of a film as JPEG files 0.jpg, 1.jpg, ..., unless they are there already.
+    """Writes the frames of a film as JPEG files named by their numbers from 0, unless they are there already.
 
     Args:
         film: a video that OpenCV reads.
@@ -223,39 +231,28 @@ def extract(film: pathlib.Path, folder: pathlib.Path) -> int | None:
 
     Returns:
         How many frames there are; None for a film that cannot be read.
+
+    Raises:
+        FilmError: for a film whose times number no frames.
     """
     import cv2
 
     if folder.is_dir():
         return sum(1 for _ in folder.iterdir())
-    if not _is_film(film):
-        return None
-    reader = cv2.VideoCapture(str(film))
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
     count = 0
-    while True:
-        there, image = reader.read()
-        if not there:
-            break
-        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 97])
+    for number, image in video.numbered_pictures(film):
+        part.mkdir(parents=True, exist_ok=True)
+        # Not cv2.imwrite: on some systems it fails on a path with letters beyond ASCII, without a word.
+        done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
         if not done:
-            raise ValueError(f"OpenCV could not encode frame {count} of {film}")
-        (part / f"{count}.jpg").write_bytes(data.tobytes())
+            raise ValueError(f"OpenCV could not encode frame {number} of {film}")
+        (part / f"{number}.jpg").write_bytes(data.tobytes())
         count += 1
-    reader.release()
     if not count:
-        part.rmdir()
         return None
     part.replace(folder)
     return count
-
-
-def _is_film(path: pathlib.Path) -> bool:
-    """Whether a file is an AVI or MP4 film; OpenCV would open the files that a play list names."""
-    with path.open("rb") as file:
-        first = file.read(12)
-    return (first[:4], first[8:]) == (b"RIFF", b"AVI ") or first[4:8] in _MP4
 
 
 def extract_all(jobs: tuple[pathlib.Path, pathlib.Path]) -> int | None:

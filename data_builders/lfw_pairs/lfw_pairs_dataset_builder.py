@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import base, portraits, schema
+from data_builders import base, folders, portraits, schema
 from data_builders import landmarks as finder
 from data_builders.lfw_pairs import raw
 from data_builders.report import Report
@@ -39,13 +39,14 @@ class Builder(base.RecordBuilder):
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         manual, report = pathlib.Path(dl_manager.manual_dir), Report()
-        root = portraits.picture_root(manual, _FOLDERS)
-        lists = [path for path in (manual / "pairs.txt", root / "pairs.txt") if path.is_file()]
-        pairs = raw.read_pairs(lists[0] if lists else manual / "pairs.txt")
+        root = folders.people_folder(manual, _FOLDERS)
+        path = folders.beside("pairs.txt", root, manual)
+        pairs = raw.read_pairs(path)
         people = [_numbered(person, report) for person in portraits.read_people(root, report)]
+        raw.check_pairs(path, pairs, {person.name: person.numbers for person in people}, root)
         found = list(portraits.find_faces(people, self))
         placed = _placed(found, report)
-        _check(pairs, placed)
+        _check_read(path, pairs, placed)
         pictures = sum(len(person.paths) for person in placed)
         self.expected_examples = {"test": pictures}
         assert self.info.metadata is not None
@@ -100,12 +101,11 @@ def _placed(
     return placed
 
 
-def _check(pairs: list[raw.Pair], people: list[portraits.Person]) -> None:
-    there = {(person.name, number) for person in people for number in person.numbers}
-    for pair in pairs:
-        for place in ((pair.first, pair.first_number), (pair.second, pair.second_number)):
-            if place not in there:
-                raise ValueError(
-                    f"pairs.txt names picture {place[1]} of {place[0]}, which is not there or"
-                    " cannot be read"
-                )
+def _check_read(path: pathlib.Path, pairs: list[raw.Pair], people: list[portraits.Person]) -> None:
+    read = {(person.name, number) for person in people for number in person.numbers}
+    for line, name, number in raw.named(pairs):
+        if (name, number) not in read:
+            raise ValueError(
+                f"{path}, line {line}: pairs.txt names picture {number} of {name}, whose file cannot"
+                " be read: copy it again from the distribution"
+            )

@@ -85,6 +85,7 @@ def test_metadata_tell_what_was_read(built):
     assert metadata["read"] == {
         "participants": 3,
         "videos": 6,
+        "videos whose pictures count from 1": 6,
         "pictures": 36,
         "label rows": 18,
         "label cells unknown (9)": 6 * nines,
@@ -205,13 +206,6 @@ def test_pictures_numbered_from_0_and_padded_names(tmp_path, name, digits):
     assert not report.counts
     shifted = raw.read_videos(tmp_path, report, frame_offset=0)
     assert shifted[1].offset == 0 and report.counts == {"label row without its picture": 1}
-
-
-def test_offset_is_the_one_under_which_label_rows_find_pictures():
-    assert raw.find_offset(range(5, 9), range(5, 9), zero_based=False) == 0
-    assert raw.find_offset(range(0, 9), range(1, 10), zero_based=True) == -1
-    assert raw.find_offset(range(3, 9), range(4, 8), zero_based=True) == -1
-    assert raw.find_offset(range(0, 9), range(0, 9), zero_based=True) == 0
 
 
 @pytest.mark.parametrize("order", [range(41), [0, *reversed(range(1, 41))], [0, *BP4D_AUS]])
