@@ -31,7 +31,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.tfds_files": (),
     "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
     "piapdf_jax.metrics": ("piapdf_jax.action_units",),
-    "piapdf_jax.faces": ("piapdf_jax.records",),
+    "piapdf_jax.pictures": (),
+    "piapdf_jax.faces": ("piapdf_jax.records", "piapdf_jax.pictures"),
     "piapdf_jax.losses": ("piapdf_jax.batch",),
     "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch"),
     "piapdf_jax.stages.base": ("piapdf_jax.batch", "piapdf_jax.keys"),
@@ -84,6 +85,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.records",
         "piapdf_jax.pi_maps",
         "piapdf_jax.faces",
+        "piapdf_jax.pictures",
         "piapdf_jax.tfds_files",
     ),
 }
@@ -94,7 +96,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "data_builders.*": JAX,
     **{
         f"piapdf_jax.{name}": JAX
-        for name in ("action_units", "folds", "records", "pi_maps", "tfds_files")
+        for name in ("action_units", "folds", "records", "pi_maps", "pictures", "tfds_files")
     },
     "piapdf_jax.faces": JAX,
     "piapdf_jax.metrics": JAX,
@@ -237,7 +239,9 @@ def in_a_process_of_its_own(code: str) -> str:
 
 def test_what_builders_need_leaves_jax_out() -> None:
     modules = ["piapdf_jax", "data_builders.schema", "data_builders.prepare"]
-    modules += [f"piapdf_jax.{name}" for name in ("faces", "records", "folds", "pi_maps")]
+    modules += [
+        f"piapdf_jax.{name}" for name in ("faces", "pictures", "records", "folds", "pi_maps")
+    ]
     code = f"""
 import importlib, sys
 for name in {modules}:
@@ -254,6 +258,7 @@ BLOCKED = (
     "array_record",
     "orbax",
     "cv2",
+    "simplejpeg",
     "dlib",
     "tensorboardX",
     "torch",
