@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import disk
-from piapdf_jax.faces import LandmarkDetector, read_image
+from data_builders import crops, disk
+from piapdf_jax import pictures
+from piapdf_jax.faces import LandmarkDetector
 
 #: How a frame came to its landmarks.
-FOUND, BORROWED, NO_FACE, UNREADABLE = range(4)
+FOUND, BORROWED, NO_FACE, UNREADABLE, UNKNOWN_RANGE = range(5)
+#: Why a picture was not searched.
+REFUSED = {UNREADABLE: crops.UNREADABLE, UNKNOWN_RANGE: crops.UNKNOWN_RANGE}
 #: Frames further away than this lend no landmarks (half a second at 25 frames a second).
 REACH = 12
 
@@ -46,8 +49,9 @@ def find_landmarks(video: VideoFiles) -> VideoLandmarks:
     """Landmarks of every frame of a video.
 
     A frame whose file has the name, size and time of change of the cached one is not searched
-    again. Where no face is found, the nearest frames before and after it lend theirs, by linear
-    interpolation over the frame number; so does a single neighbour at the ends.
+    again, unless pictures are read in another way since. Where no face is found, the nearest frames
+    before and after it lend theirs, by linear interpolation over the frame number; so does a single
+    neighbour at the ends.
 
     Args:
         video: files and cache.
@@ -110,17 +114,17 @@ def _detector(factory: Callable[[], LandmarkDetector]) -> LandmarkDetector:
 
 def _search(path: str, detector: LandmarkDetector) -> tuple[np.ndarray, int]:
     nothing = np.full((68, 2), np.nan, np.float32)
-    try:
-        image = read_image(path)
-    except ValueError:
-        return nothing, UNREADABLE
+    image = crops.read(path)
+    if isinstance(image, str):
+        return nothing, UNREADABLE if image == crops.UNREADABLE else UNKNOWN_RANGE
     points = detector(image)
     return (nothing, NO_FACE) if points is None else (points, FOUND)
 
 
 def _key(path: str) -> str:
     state = os.stat(path)
-    return f"{os.path.basename(path)}:{state.st_size}:{state.st_mtime_ns}"
+    # Another reader may refuse what this one took, and what it finds must not outlive it.
+    return f"{os.path.basename(path)}:{state.st_size}:{state.st_mtime_ns}:{pictures.digest()}"
 
 
 def _read_cache(path: pathlib.Path) -> dict[str, tuple[np.ndarray, int]]:

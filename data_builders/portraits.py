@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import base, folders, schema, units
+from data_builders import base, crops, folders, schema, units
 from data_builders import landmarks as finder
 from data_builders.report import Report
-from piapdf_jax import faces
 
 _PICTURE = re.compile(r"[^.].*\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
@@ -90,13 +89,15 @@ def short(path: str) -> str:
 
 
 def make(person: Person) -> units.Made:
-    """The records of a person; runs in a worker process."""
+    """Records and faults of a person; runs in a worker process."""
     assert person.landmarks is not None
-    examples = []
+    examples, faults = [], []
     for path, number, points in zip(person.paths, person.numbers, person.landmarks, strict=True):
-        image, _ = faces.crop(faces.read_image(path), points)
+        found = crops.cut(path, points, short(path), faults)
+        if found is None:
+            continue
         example = schema.identity_example(
-            image=image, name=person.name, identity=person.identity, number=number
+            image=found[0], name=person.name, identity=person.identity, number=number
         )
         examples.append((f"{person.name}_{number:05d}", example))
-    return units.Made(examples)
+    return units.Made(examples, faults)

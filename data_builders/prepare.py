@@ -263,7 +263,7 @@ def _guarded(arguments: list[str]) -> int:
         return _main(arguments)
     except UsageError as error:
         code, text = 2, str(error)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         code, text = 1, str(error)
     except KeyboardInterrupt:
         code, text = 130, "stopped; the same command goes on from here"

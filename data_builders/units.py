@@ -18,7 +18,7 @@ import numpy as np
 from data_builders import disk
 
 #: Modules of the core that records depend on, beside everything in this package.
-_CORE = ("action_units", "folds", "records", "pi_maps", "faces")
+_CORE = ("action_units", "folds", "records", "pi_maps", "pictures", "faces")
 
 
 class Made(NamedTuple):
@@ -78,14 +78,16 @@ def recipe() -> str:
     """Digest of the sources that make records, and of the libraries whose results they hold.
 
     Returns:
-        Name of a folder for ``Kept`` that other sources or another OpenCV do not share.
+        Name of a folder for ``Kept`` that other sources or another decoder do not share.
     """
     import cv2
+    import simplejpeg
 
     package = pathlib.Path(__file__).parent
     core = package.parent / "piapdf_jax"
     sources = sorted(package.rglob("*.py")) + [core / f"{name}.py" for name in _CORE]
-    state = hashlib.sha256(f"OpenCV {cv2.__version__}, NumPy {np.__version__}".encode())
+    versions = f"OpenCV {cv2.__version__}, simplejpeg {simplejpeg.__version__}"
+    state = hashlib.sha256(f"{versions}, NumPy {np.__version__}".encode())
     for path in sources:
         state.update(f"\n{path.relative_to(package.parent)}\n".encode() + path.read_bytes())
     return state.hexdigest()[:16]

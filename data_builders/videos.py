@@ -8,17 +8,17 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from data_builders import base, schema, units
+from data_builders import base, crops, schema, units
 from data_builders import landmarks as finder
 from data_builders.report import Report
-from piapdf_jax import faces, folds
+from piapdf_jax import folds
 from piapdf_jax.action_units import UNKNOWN
 
 _BLOCK = 32  # frames that one process turns into records at a time
 
 _LEFT_OUT = {
     finder.NO_FACE: "no face found, none in the neighbouring frames",
-    finder.UNREADABLE: "picture that cannot be read",
+    **finder.REFUSED,
 }
 
 
@@ -114,7 +114,7 @@ def place(
         origins.update(found.origin.tolist())
         for frame, origin in zip(video.frames, found.origin, strict=True):
             if origin in _LEFT_OUT:
-                report.add(_LEFT_OUT[origin], "/".join(pathlib.Path(frame.path).parts[-3:]))
+                report.add(_LEFT_OUT[origin], _short(frame.path))
         part = folds.part_of(video.subject, parts)
         for coded in (True, False):
             splits[folds.part_split(part, coded=coded)] += _blocks(video, found, coded=coded)
@@ -154,11 +154,14 @@ def _blocks(video: Video, found: finder.VideoLandmarks, *, coded: bool) -> Itera
 
 
 def make(block: Block) -> units.Made:
-    """The records of a block; runs in a worker process."""
-    examples = []
+    """Records and faults of a block; runs in a worker process."""
+    examples, faults = [], []
     who = "_".join(filter(None, (block.subject, block.task)))
     for frame, points in zip(block.frames, block.landmarks, strict=True):
-        image, moved = faces.crop(faces.read_image(frame.path), points)
+        found = crops.cut(frame.path, points, _short(frame.path), faults)
+        if found is None:
+            continue
+        image, moved = found
         example = schema.au_example(
             image=image,
             landmarks=moved,
@@ -170,4 +173,9 @@ def make(block: Block) -> units.Made:
             coded=frame.labels is not None,
         )
         examples.append((f"{who}_{frame.number:05d}", example))
-    return units.Made(examples)
+    return units.Made(examples, faults)
+
+
+def _short(path: str) -> str:
+    """Participant, task and file of a picture, for reports."""
+    return "/".join(pathlib.Path(path).parts[-3:])

@@ -1,4 +1,4 @@
-"""Faces in pictures: 68 landmarks, and the one crop that builders and inference share.
+"""Faces in pictures: read, searched for 68 landmarks, and cut out in the one way that builders and inference share.
 
 dlib and OpenCV are imported inside the functions that use them; JAX never is.
 """
@@ -9,10 +9,12 @@ import importlib.util
 import logging
 import os
 import pathlib
+import stat
 from typing import Protocol
 
 import numpy as np
 
+from piapdf_jax import pictures
 from piapdf_jax.records import IMAGE_SIZE
 
 #: Names a file with dlib's 68-point predictor.
@@ -29,8 +31,12 @@ BOX_SCALE = 3.1
 #: How far the centre of the crop lies above the centre of those points, in the same units.
 BOX_LIFT = 0.08
 
+#: Landmarks whose extent across is less than this share of their extent along lie on a line.
+_FLAT = 0.01
 #: Longer side of the picture that the detector searches first, pixels.
 _SEARCH_SIZE = 640
+#: Longest file that is taken for a picture; phones append films to theirs.
+_MAX_BYTES = 2**30
 
 
 class LandmarkDetector(Protocol):
@@ -91,6 +97,8 @@ class DlibDetector:
     def _best_box(self, image: np.ndarray, shrink: float, *, upsample: int = 0):
         import cv2
 
+        if min(image.shape[:2]) * shrink < 1:  # nothing would be left of the narrow side
+            return None
         small = image
         if shrink < 1:
             small = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
@@ -152,27 +160,26 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads a picture file, whatever characters its path holds.
 
     Args:
-        path: JPEG, PNG or another format that OpenCV reads.
+        path: a JPEG, PNG or BMP, whatever its name ends with.
 
     Returns:
-        [H, W, 3] uint8 RGB, as stored: orientation marks of cameras are not followed.
+        [H, W, 3] uint8 RGB, as ``pictures.decode``.
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: for a file that is no picture, or that is cut off.
+        ValueError: for what is no file, has more than a gigabyte, or is refused by ``pictures.decode``.
+        MemoryError: where there is no room for the picture.
     """
-    import cv2
-
-    data = pathlib.Path(path).read_bytes()
-    # OpenCV decodes a cut-off JPEG without complaint and fills what is missing with grey.
-    cut_off = data[:2] == b"\xff\xd8" and b"\xff\xd9" not in data[-1024:]
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    image = None
-    if data and not cut_off:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    if image is None:
-        raise ValueError(f"{path} is no readable picture ({len(data)} bytes, empty or cut off)")
-    return image
+    path = pathlib.Path(path)
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise ValueError(f"{path} cannot be read as a picture: it is no file")
+    if state.st_size > _MAX_BYTES:
+        raise ValueError(f"{path} cannot be read as a picture: it has {state.st_size:,} bytes")
+    try:
+        return pictures.decode(path.read_bytes(), str(path))
+    except MemoryError as error:
+        raise MemoryError(f"{path}: not enough memory for this picture") from error
 
 
 def crop_matrix(landmarks: np.ndarray, *, size: int = IMAGE_SIZE) -> np.ndarray:
@@ -194,9 +201,7 @@ def crop_matrix(landmarks: np.ndarray, *, size: int = IMAGE_SIZE) -> np.ndarray:
         ValueError: for landmarks of another shape, that are not finite, or whose eyes fall into one
             point.
     """
-    points = np.asarray(landmarks, np.float64)
-    if points.shape != (68, 2) or not np.isfinite(points).all():
-        raise ValueError(f"expected 68 finite landmarks [68, 2], got shape {points.shape}")
+    points = _finite(landmarks)
     left, right = points[36:42].mean(0), points[42:48].mean(0)
     length = np.linalg.norm(right - left)
     if length == 0:
@@ -227,13 +232,21 @@ def crop(
         landmarks [68, 2] float32 in pixels of the crop.
 
     Raises:
-        ValueError: as ``crop_matrix``.
+        ValueError: as ``crop_matrix``; for landmarks on one line or within a pixel, all of them outside the
+            picture, or one further outside than its sides are long; for a picture that would be less than a
+            pixel wide or high in the crop, or has a side beyond ``pictures.MAX_SIDE``.
     """
     import cv2
 
+    sides = image.shape[:2]
+    _check_place(_finite(landmarks), sides)
     matrix = crop_matrix(landmarks, size=size)
     moved = transform(landmarks, matrix)
     scale = float(np.hypot(*matrix[:, 0]))
+    if scale * BOX_SCALE > size or scale * min(sides) < 1 or max(sides) > pictures.MAX_SIDE:
+        raise ValueError(
+            f"no face can be cut out of {sides[1]:,} x {sides[0]:,} pixels at {scale:.3g} times that size"
+        )
     if scale < 0.75:
         # Bilinear sampling alone skips pixels: average to nearly the final scale first.
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -245,6 +258,26 @@ def crop(
         image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return warped, moved.astype(np.float32)
+
+
+def _finite(landmarks: np.ndarray) -> np.ndarray:
+    points = np.asarray(landmarks, np.float64)
+    if points.shape != (68, 2) or not np.isfinite(points).all():
+        raise ValueError(f"expected 68 finite landmarks [68, 2], got shape {points.shape}")
+    return points
+
+
+def _check_place(points: np.ndarray, sides: tuple[int, ...]) -> None:
+    """Refuses what would make a record of a smudge or of the picture's border alone."""
+    corner = np.array(sides[::-1])
+    where = f"a picture of {corner[0]:,} x {corner[1]:,} pixels"
+    if ((points < -corner) | (points > 2 * corner)).any():
+        raise ValueError(f"a landmark lies further outside {where} than that is long")
+    if not ((points > -0.5) & (points < corner - 0.5)).all(1).any():
+        raise ValueError(f"all landmarks lie outside {where}")
+    along, across = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    if across < _FLAT * along:
+        raise ValueError(f"all landmarks lie on one line of {where}")
 
 
 def transform(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -42,7 +42,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.ranges": (),
     "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
     "piapdf_jax.metrics": ("piapdf_jax.action_units",),
-    "piapdf_jax.faces": ("piapdf_jax.records",),
+    "piapdf_jax.pictures": (),
+    "piapdf_jax.faces": ("piapdf_jax.records", "piapdf_jax.pictures"),
     "piapdf_jax.video": (),
     "piapdf_jax.losses": ("piapdf_jax.batch",),
     "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
@@ -99,6 +100,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.pi_maps",
         "piapdf_jax.faces",
         "piapdf_jax.video",
+        "piapdf_jax.pictures",
         "piapdf_jax.tfds_files",
     ),
 }
@@ -109,7 +111,10 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "data_builders.*": JAX,
     **{
         f"piapdf_jax.{name}": JAX
-        for name in "action_units folds records pi_maps ranges tfds_files model_json".split()
+        for name in (
+            *("action_units", "folds", "records", "pi_maps", "pictures", "ranges", "tfds_files"),
+            "model_json",
+        )
     },
     "piapdf_jax.faces": JAX,
     "piapdf_jax.video": JAX,
@@ -253,7 +258,8 @@ def in_a_process_of_its_own(code: str) -> str:
 
 def test_what_builders_need_leaves_jax_out() -> None:
     modules = ["piapdf_jax", "data_builders.schema", "data_builders.prepare"]
-    modules += [f"piapdf_jax.{name}" for name in ("faces", "video", "records", "folds", "pi_maps")]
+    core = ("faces", "pictures", "video", "records", "folds", "pi_maps")
+    modules += [f"piapdf_jax.{name}" for name in core]
     code = f"""
 import importlib, sys
 for name in {modules}:
@@ -270,6 +276,7 @@ BLOCKED = (
     "array_record",
     "orbax",
     "cv2",
+    "simplejpeg",
     "dlib",
     "tensorboardX",
     "torch",

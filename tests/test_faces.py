@@ -86,6 +86,59 @@ def test_landmarks_that_are_none(broken):
         faces.crop_matrix(broken)
 
 
+def lying(**changes):
+    """The mean face, 190 pixels wide, with some landmarks elsewhere."""
+    points = mean_face()
+    for number, place in changes.items():
+        points[int(number[1:])] = place
+    return points
+
+
+NO_FACES = {
+    "not a number": lying(p7=(np.nan, 3)),
+    "without end": lying(p7=(np.inf, 3)),
+    "all in a point": np.full((68, 2), 30.0),
+    "within a pixel": 100 + mean_face() / 1000,
+    "level line": mean_face() * [1, 0] + [0, 50],
+    "oblique line": np.linspace(10, 90, 68)[:, None] * [1, 2],
+    "left of it": mean_face() - [400, 0],
+    "below it": mean_face() + [0, 300],
+    "an eye far away": lying(p36=(-100_000, 90)),
+    "a chin far away": lying(p8=(90, 901)),
+    "beyond numbers": lying(p36=(1e200, 90)),
+}
+
+
+@pytest.mark.parametrize("fault", NO_FACES)
+def test_landmarks_that_no_face_has_cut_out_nothing(fault):
+    image = np.zeros((300, 300, 3), np.uint8)
+    assert faces.crop(image, mean_face())[0].shape == (256, 256, 3)
+    with pytest.raises(ValueError, match="landmark|no face can be cut out"):
+        faces.crop(image, NO_FACES[fault])
+
+
+def test_a_face_that_the_border_cuts_is_cut_out():
+    image = np.full((300, 300, 3), 77, np.uint8)
+    for shift in ([-150, 0], [200, 0], [0, -120], [0, 200]):
+        cropped, moved = faces.crop(image, mean_face() + shift)
+        assert (cropped == 77).all() and np.isfinite(moved).all()
+
+
+@pytest.mark.parametrize("sides", [(1, 2000), (2000, 1), (1, 1), (2, 30_000), (300, 32_767)])
+def test_pictures_that_are_thin_or_very_long_show_no_face(sides):
+    height, width = sides
+    face = (mean_face() - mean_face().min(0)) / np.ptp(mean_face(), axis=0)
+    for extent in ((height, width), (3 * height, min(height, width)), (200, 200)):
+        with pytest.raises(ValueError, match=f"{width:,} x {height:,}"):
+            faces.crop(np.zeros((*sides, 3), np.uint8), face * extent[::-1])
+
+
+def test_dlib_finds_nothing_in_a_thin_picture():
+    detector = faces.DlibDetector()
+    for sides in ((1, 2000), (2000, 1), (1, 1), (3, 2000)):
+        assert detector(np.full((*sides, 3), 128, np.uint8)) is None
+
+
 def test_pictures_with_any_path_are_read(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     path = tmp_path / "Gesichter äöü 顔" / "bild é.png"

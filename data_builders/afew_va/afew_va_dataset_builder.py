@@ -8,10 +8,9 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, schema, units
+from data_builders import base, crops, schema, units
 from data_builders.afew_va import raw
 from data_builders.report import Report
-from piapdf_jax import faces
 
 #: Every so many actors, in the order of their names, one belongs to the split ``test``.
 _TEST_EVERY = 5
@@ -79,16 +78,10 @@ def make(clip: raw.Clip) -> units.Made:
     examples, faults = [], []
     for number, path, points in zip(clip.numbers, clip.paths, clip.landmarks, strict=True):
         case = f"{clip.name}/{pathlib.Path(path).name}"
-        try:
-            picture = faces.read_image(path)
-        except ValueError:
-            faults.append(("picture that cannot be read", case))
+        found = crops.cut(path, points, case, faults)
+        if found is None:
             continue
-        try:
-            image, moved = faces.crop(picture, points)
-        except ValueError:
-            faults.append(("landmarks that are no face", case))
-            continue
+        image, moved = found
         example = schema.au_example(
             image=image, landmarks=moved, labels={},
             subject=clip.actor, task=clip.name, frame=number, coded=False,

@@ -52,10 +52,13 @@ class Builder(base.RecordBuilder):
         assert self.info.metadata is not None
         self.info.metadata.update(_metadata(videos, placed.origins, report))
         self.describe(action_units=shared.coded_units(videos), people=placed.people())
-        return {split: self._generate_examples(blocks) for split, blocks in placed.splits.items()}
+        return {
+            split: self._generate_examples(blocks, report)
+            for split, blocks in placed.splits.items()
+        }
 
-    def _generate_examples(self, blocks: list[shared.Block]) -> Any:
-        return self.records(shared.make, blocks)
+    def _generate_examples(self, blocks: list[shared.Block], report: Report) -> Any:
+        return self.records(shared.make, blocks, report)
 
 
 def _metadata(

@@ -18,7 +18,7 @@ EXCLUDED = "exclude.txt"
 _FOLDERS = ("CASIA-WebFace", "CASIA-maxpy-clean")
 _REASONS = {
     finder.NO_FACE: "no face found",
-    finder.UNREADABLE: "picture that cannot be read",
+    **finder.REFUSED,
 }
 
 
@@ -64,10 +64,10 @@ class Builder(base.RecordBuilder):
             skipped=report.as_dict(),
         )
         self.describe(action_units=(), people={"train": [person.name for person in known]})
-        return {"train": self._generate_examples(known)}
+        return {"train": self._generate_examples(known, report)}
 
-    def _generate_examples(self, people: list[portraits.Person]) -> Any:
-        return self.records(portraits.make, people)
+    def _generate_examples(self, people: list[portraits.Person], report: Report) -> Any:
+        return self.records(portraits.make, people, report)
 
     def _known(self, people: list[portraits.Person], report: Report) -> list[portraits.Person]:
         """People with a face in some picture, their ids contiguous; the rest is reported."""

@@ -62,10 +62,13 @@ class Builder(base.RecordBuilder):
             frame_offset=dict(collections.Counter(str(video.offset) for video in videos)),
         )
         self.describe(action_units=shared.coded_units(videos), people=placed.people())
-        return {split: self._generate_examples(blocks) for split, blocks in placed.splits.items()}
+        return {
+            split: self._generate_examples(blocks, report)
+            for split, blocks in placed.splits.items()
+        }
 
-    def _generate_examples(self, blocks: list[shared.Block]) -> Any:
-        return self.records(shared.make, blocks)
+    def _generate_examples(self, blocks: list[shared.Block], report: Report) -> Any:
+        return self.records(shared.make, blocks, report)
 
     def _extracted(self, films: dict[str, pathlib.Path], report: Report) -> dict[str, pathlib.Path]:
         """Folders of the films' frames, kept beside the cached landmarks until they are deleted."""

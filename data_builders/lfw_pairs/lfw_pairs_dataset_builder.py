@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import base, folders, portraits, schema
+from data_builders import base, crops, folders, portraits, schema, units
 from data_builders import landmarks as finder
 from data_builders.lfw_pairs import raw
 from data_builders.report import Report
@@ -57,7 +57,8 @@ class Builder(base.RecordBuilder):
                 "pictures": pictures,
                 "pictures without a face found, cropped where the median face lies": sum(
                     int((marks.origin == finder.NO_FACE).sum()) for _, marks in found
-                ),
+                )
+                - report.counts[crops.NO_FACE],
                 "pairs": len(pairs),
                 "blocks": len({pair.block for pair in pairs}),
             },
@@ -67,7 +68,7 @@ class Builder(base.RecordBuilder):
         return {"test": self._generate_examples(placed)}
 
     def _generate_examples(self, people: list[portraits.Person]) -> Any:
-        return self.records(portraits.make, people)
+        return self.records(make, people)
 
 
 def _numbered(person: portraits.Person, report: Report) -> portraits.Person:
@@ -85,20 +86,42 @@ def _numbered(person: portraits.Person, report: Report) -> portraits.Person:
 def _placed(
     found: list[tuple[portraits.Person, finder.VideoLandmarks]], report: Report
 ) -> list[portraits.Person]:
-    """Everybody with landmarks for every picture that can be read."""
+    """Everybody with landmarks for every picture that a face can be cut out of."""
     sure = [marks.landmarks[marks.origin == finder.FOUND] for _, marks in found]
     if not sum(map(len, sure)):
         raise ValueError("no face was found in any picture")
     usual = np.median(np.concatenate(sure), axis=0)
     placed = []
     for person, marks in found:
-        for path, origin in zip(person.paths, marks.origin, strict=True):
-            if origin == finder.UNREADABLE:
-                report.add("picture that cannot be read", portraits.short(path))
-        rows = np.flatnonzero(marks.origin != finder.UNREADABLE)
-        points = np.where(np.isfinite(marks.landmarks[rows]), marks.landmarks[rows], usual)
-        placed.append(portraits.chosen(person, rows, points.astype(np.float32)))
+        points = np.where(np.isfinite(marks.landmarks), marks.landmarks, usual).astype(np.float32)
+        pictures = zip(person.paths, marks.origin.tolist(), points, strict=True)
+        rows = np.flatnonzero([_fits(*picture, report) for picture in pictures])
+        placed.append(portraits.chosen(person, rows, points[rows]))
     return placed
+
+
+def _fits(path: str, origin: int, points: np.ndarray, report: Report) -> bool:
+    """Whether a face can be cut out; the median face does not fit every picture."""
+    faults = []
+    if origin in finder.REFUSED:
+        faults.append((finder.REFUSED[origin], portraits.short(path)))
+    elif origin == finder.NO_FACE:
+        crops.cut(path, points, portraits.short(path), faults)
+    for reason, case in faults:
+        report.add(reason, case)
+    return not faults
+
+
+def make(person: portraits.Person) -> units.Made:
+    """The records of a person; runs in a worker process.
+
+    Raises:
+        ValueError: for a picture that has become unreadable, as pairs may name it.
+    """
+    made = portraits.make(person)
+    if made.faults:
+        raise ValueError(f"{made.faults[0][1]}: {made.faults[0][0]}, since this build began")
+    return made
 
 
 def _check_read(path: pathlib.Path, pairs: list[raw.Pair], people: list[portraits.Person]) -> None:

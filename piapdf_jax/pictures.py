@@ -1,0 +1,154 @@
+"""Encoded pictures to arrays: what is damaged, too large or of an unknown range is refused, never guessed.
+
+OpenCV and simplejpeg are imported inside the functions that use them; JAX never is.
+"""
+
+import functools
+import hashlib
+import pathlib
+import struct
+import zlib
+
+import numpy as np
+
+#: Most pixels of a picture (400 MB of RGB), and its longest side: OpenCV's warps take no longer one.
+MAX_PIXELS = 2**27
+MAX_SIDE = 2**15 - 2
+
+_JPEG, _PNG, _BMP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM"
+_FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG's markers SOF0 ... SOF15
+_BARE = {0x01, *range(0xD0, 0xD8)}  # JPEG's markers without a length
+
+
+class UnknownRangeError(ValueError):
+    """Says that a picture has 16 bits a value and may use fewer."""
+
+
+def decode(data: bytes, name: str) -> np.ndarray:
+    """Decodes a JPEG, PNG or BMP.
+
+    A JPEG is refused where libjpeg warns: some of its pixels are made up, and OpenCV does not tell. Bytes
+    behind the end of a picture are ignored. Of 16-bit values the upper 8 bits are taken; a picture that leaves
+    the highest bit unused is refused, for it may hold 10, 12 or 14 bits and would come out near black.
+    Transparency is ignored, and of several pictures in a file the first is taken.
+
+    Args:
+        data: content of a picture file.
+        name: what messages call it.
+
+    Returns:
+        [H, W, 3] uint8 RGB, as stored: orientation marks of cameras are not followed.
+
+    Raises:
+        UnknownRangeError: for a 16-bit picture whose values are all below 32,768.
+        ValueError: for other content that is not wholly such a picture, or a picture beyond ``MAX_PIXELS`` or
+            ``MAX_SIDE``, which is found before any pixel is decoded.
+        MemoryError: where there is no room for the picture.
+    """
+    import cv2
+
+    try:
+        return _decoded(data)
+    except (ValueError, MemoryError, cv2.error) as error:
+        kind = ValueError
+        if isinstance(error, UnknownRangeError):
+            kind = UnknownRangeError
+        elif isinstance(error, MemoryError) or getattr(error, "code", None) == cv2.Error.StsNoMem:
+            kind = MemoryError
+        reason = " ".join(str(error).split()) or "not enough memory"
+        raise kind(f"{name} cannot be read as a picture: {reason}") from error
+
+
+@functools.lru_cache(maxsize=1)
+def digest() -> str:
+    """Returns a digest of what says which pictures are read and how: this module and the decoder of JPEGs."""
+    import simplejpeg
+
+    source = pathlib.Path(__file__).read_bytes()
+    return hashlib.sha256(source + simplejpeg.__version__.encode()).hexdigest()[:12]
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    height, width = _size(data)
+    image = _jpeg(data) if data.startswith(_JPEG) else _opencv(data)
+    if image is None or image.shape[:2] != (height, width):
+        raise ValueError(f"its {len(data):,} bytes are damaged or cut off")
+    if image.dtype == np.uint16:
+        if image.max() < 2**15:
+            raise UnknownRangeError(
+                f"it has 16 bits a value but none above {image.max():,}, which may be near black or"
+                " white: scale the values to 0 ... 65,535, or store 8 bits"
+            )
+        image = (image >> 8).astype(np.uint8)
+    return image
+
+
+def _jpeg(data: bytes) -> np.ndarray:
+    import simplejpeg
+
+    return simplejpeg.decode_jpeg(data, strict=True)
+
+
+def _opencv(data: bytes) -> np.ndarray | None:
+    import cv2
+
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    """Height and width by the header alone."""
+    known = {_JPEG: _jpeg_size, _PNG: _png_size, _BMP: _bmp_size}
+    start = next((start for start in known if data.startswith(start)), None)
+    if start is None:
+        told = f"it begins with {data[:12]!r}, which no JPEG, PNG or BMP does"
+        raise ValueError(told if data else "it is empty")
+    try:
+        height, width = known[start](data)
+    except (IndexError, struct.error) as error:
+        raise ValueError("its header is cut off") from error
+    if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE or min(height, width) < 1:
+        raise ValueError(
+            f"its header says {width:,} x {height:,} pixels; read are up to {MAX_PIXELS:,} in all"
+            f" and {MAX_SIDE:,} a side"
+        )
+    return height, width
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    place = 2
+    while data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker in _FRAME_HEADERS:
+            return struct.unpack_from(">HH", data, place + 5)
+        if marker == 0xFF:  # fill bytes before a marker
+            place += 1
+        elif marker in _BARE:
+            place += 2
+        else:
+            place += 2 + struct.unpack_from(">H", data, place + 2)[0]
+    raise ValueError("its header is damaged")
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    _check_chunks(data)
+    width, height = struct.unpack_from(">II", data, 16)
+    return height, width
+
+
+def _check_chunks(data: bytes) -> None:
+    """Refuses a PNG with a damaged chunk: OpenCV makes room for whatever length a chunk claims."""
+    place, kind = len(_PNG), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, place)
+        (checksum,) = struct.unpack_from(">I", data, place + 8 + length)
+        found = zlib.crc32(memoryview(data)[place + 4 : place + 8 + length])
+        if kind[:1].isupper() and found != checksum:  # the others hold no pixels
+            raise ValueError(f"its chunk {kind.decode('ascii', 'replace')} is damaged")
+        place += 12 + length
+
+
+def _bmp_size(data: bytes) -> tuple[int, int]:
+    (header,) = struct.unpack_from("<I", data, 14)
+    width, height = struct.unpack_from("<HH" if header == 12 else "<ii", data, 18)
+    return abs(height), width  # rows from top to bottom have a negative height
