@@ -22,6 +22,7 @@ from experiments.datasets import DataSets
 from experiments.job import Job
 from experiments.process import config_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
+from piapdf_jax import paths
 from piapdf_jax.data.prefetch import ReaderDied, auto_workers, prefetch
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.data.streams import Stream
@@ -44,6 +45,7 @@ USER_ERRORS = (
     ReaderDied,
     FileNotFoundError,
     PermissionError,
+    paths.PathError,
 )
 log = logging.getLogger("piapdf")
 
@@ -261,10 +263,7 @@ class Pipeline:
         """The table of true labels: named by the configuration, or that of a synthetic data set."""
         dataset = job.slices.test.dataset
         if self.config.eval.truth and dataset == self.config.data.dataset:
-            path = pathlib.Path(self.config.eval.truth)
-            if not path.exists():
-                raise FileNotFoundError(f"eval.truth={path} is not there")
-            return path
+            return paths.local_file(self.config.eval.truth, "eval.truth")
         if dataset.startswith("synthetic_faces/"):
             from data_builders.synthetic_faces import truth_path
 

@@ -22,6 +22,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.pi_maps",
     ),
     "piapdf_jax.action_units": (),
+    "piapdf_jax.paths": (),
+    "piapdf_jax.commands": (),
+    "piapdf_jax.command_line": ("piapdf_jax.paths",),
     "piapdf_jax.batch": (),
     "piapdf_jax.keys": (),
     "piapdf_jax.feedback": (),
@@ -31,9 +34,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.tfds_files": (),
     "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
     "piapdf_jax.metrics": ("piapdf_jax.action_units",),
-    "piapdf_jax.faces": ("piapdf_jax.records",),
+    "piapdf_jax.faces": ("piapdf_jax.records", "piapdf_jax.paths", "piapdf_jax.commands"),
     "piapdf_jax.losses": ("piapdf_jax.batch",),
     "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch"),
+    # a file that the user names, and what reads it
+    "piapdf_jax.models.weight_files": ("piapdf_jax.paths", "piapdf_jax.commands"),
     "piapdf_jax.stages.base": ("piapdf_jax.batch", "piapdf_jax.keys"),
     # no stage imports another: they meet through exports
     "piapdf_jax.stages.*": (
@@ -49,6 +54,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.data.*": (
         "piapdf_jax.data.*",
+        "piapdf_jax.paths",
+        "piapdf_jax.commands",
         "piapdf_jax.records",
         "piapdf_jax.tfds_files",
         "piapdf_jax.folds",
@@ -59,6 +66,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.runtime.*": (
         "piapdf_jax.runtime.*",
+        "piapdf_jax.paths",
+        "piapdf_jax.commands",
         "piapdf_jax.stages.base",
         "piapdf_jax.batch",
         "piapdf_jax.keys",
@@ -79,6 +88,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "data_builders.*": (
         "data_builders.*",
+        "piapdf_jax.paths",
+        "piapdf_jax.commands",
+        "piapdf_jax.command_line",
         "piapdf_jax.action_units",
         "piapdf_jax.folds",
         "piapdf_jax.records",
@@ -94,7 +106,10 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "data_builders.*": JAX,
     **{
         f"piapdf_jax.{name}": JAX
-        for name in ("action_units", "folds", "records", "pi_maps", "tfds_files")
+        for name in (
+            *("action_units", "folds", "records", "pi_maps", "tfds_files"),
+            *("paths", "commands", "command_line"),
+        )
     },
     "piapdf_jax.faces": JAX,
     "piapdf_jax.metrics": JAX,
