@@ -6,7 +6,6 @@ Pictures are drawn faces in two sizes. CPU time is this process's, so that other
 the wall time beside it says how much there was.
 """
 
-import argparse
 import pathlib
 import statistics
 import sys
@@ -20,12 +19,13 @@ import numpy as np
 import rich.console
 import rich.table
 import tensorflow_datasets as tfds
+from absl import flags
 
 from data_builders import prepare, schema, units, videos
 from data_builders.synthetic_faces import population
 from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
-from piapdf_jax import faces
+from piapdf_jax import command_line, faces
 
 BP4D_FRAMES = 380_000
 #: Height and width of the pictures: cut out already, and as BP4D has them.
@@ -145,15 +145,12 @@ def measure(frames: int, repeats: int) -> list[Rate]:
     return rates
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=64)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
+    del argv
     table = rich.table.Table("step", "picture", "CPU ms", "wall ms", "frames/s a core",
                              f"{BP4D_FRAMES:,} frames, core hours")  # fmt: skip
-    for rate in measure(options.frames, options.repeats):
+    for rate in measure(flags.FLAGS.frames, flags.FLAGS.repeats):
         hours = BP4D_FRAMES * rate.cpu / 3600
         table.add_row(rate.step, rate.size, f"{1e3 * rate.cpu:.2f}", f"{1e3 * rate.wall:.2f}",
                       f"{1 / rate.cpu:.0f}", f"{hours:.2f}")  # fmt: skip
@@ -161,4 +158,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    flags.DEFINE_integer("frames", 64, "Pictures of a block.", lower_bound=1)
+    flags.DEFINE_integer("repeats", 5, "Runs, of which the median is printed.", lower_bound=1)
+    command_line.run(main)

@@ -3,20 +3,20 @@
 python -m benchmarks.compare b1 unet decoder piap
 """
 
+import importlib.util
 import json
-import sys
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
+from absl import app
 
 from benchmarks.cases import COMPARED, Case, arrays, sizes
 from benchmarks.jax_side import WEIGHTS, batch_of, model_of
-from benchmarks.torch_side import Task, tensors
+from piapdf_jax import command_line, commands
 from piapdf_jax.batch import Targets
 from piapdf_jax.losses import pi_loss, piap_loss
 from piapdf_jax.models.config import ModelConfig
@@ -25,6 +25,11 @@ from piapdf_jax.models.generator import generator_apply
 from piapdf_jax.models.piap import network_apply
 from piapdf_jax.models.prediction import frozen_targets
 from piapdf_jax.models.pretrained import carry, encoder_config
+
+if TYPE_CHECKING:  # PyTorch is imported where it is used: help is given without it
+    import torch
+
+    from benchmarks.torch_side import Task
 
 #: Largest error in float32: of outputs, norm of the difference over the norm; of gradients, the same
 #: over all parameters together.
@@ -36,8 +41,10 @@ LOOSER = {"piap": {"gradients": 1e-3}}
 _LEAVES = {"weight": "kernel", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 
 
-def randomize(task: Task, batch: dict[str, torch.Tensor]) -> None:
+def randomize(task: "Task", batch: "dict[str, torch.Tensor]") -> None:
     """Draws every normalisation, around the statistics of a batch so that activations do not vanish."""
+    import torch
+
     norms = [m for m in task.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -124,8 +131,10 @@ def ours(case: Case, model: ModelConfig, parts: Any, found: dict[str, np.ndarray
     return logits, {"params": gradients, "features": reached}
 
 
-def theirs(task: Task, model: ModelConfig, batch: dict[str, torch.Tensor], dtype: Any) -> Any:
+def theirs(task: "Task", model: ModelConfig, batch: "dict[str, torch.Tensor]", dtype: Any) -> Any:
     """The same of PyTorch's, in our layout."""
+    import torch
+
     batch["features"].requires_grad_()
     task.eval()
     with torch.no_grad():
@@ -158,6 +167,10 @@ def error(a: Any, b: Any) -> float:
 
 def compare(case: Case, dtype: Any = np.float32) -> dict[str, float]:
     """Errors of a case: of the outputs in eval mode, and of the gradients of its loss."""
+    import torch
+
+    from benchmarks.torch_side import Task, tensors
+
     torch.manual_seed(0)
     told = sizes(case)
     model, space = model_of(told), SimpleNamespace(**told)
@@ -173,8 +186,13 @@ def compare(case: Case, dtype: Any = np.float32) -> dict[str, float]:
     return {name: error(a, b) for name, a, b in zip(BOUNDS, mine, peers, strict=True)}
 
 
-def main(networks: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Prints the errors of each network as JSON; SystemExit at one that is beyond its bound."""
+    networks = arguments[1:]
+    if not networks or not COMPARED.keys() >= set(networks):
+        raise app.UsageError(f"give networks out of {', '.join(COMPARED)}")
+    if importlib.util.find_spec("torch") is None:
+        raise app.UsageError(f"PyTorch is not installed: {commands.install('parity')}")
     for network in networks:
         errors = compare(COMPARED[network])
         print(json.dumps({"network": network, **errors}), flush=True)
@@ -185,4 +203,4 @@ def main(networks: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    command_line.run(main, arguments=len(COMPARED))

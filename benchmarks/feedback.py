@@ -6,7 +6,6 @@ python -m benchmarks.feedback --model=tiny --side=96 --batch=32
 
 import contextlib
 import json
-import pathlib
 import statistics
 import sys
 from typing import Any
@@ -15,6 +14,7 @@ from absl import app, flags
 
 from benchmarks.cases import Case
 from benchmarks.worker import Worker
+from piapdf_jax import command_line, paths
 
 #: Our ways, ``supervised`` being one step on the labeled images alone.
 WAYS = ("supervised", "grad", "jvp", "vjp", "difference", "exact", "whole", "targets")
@@ -88,17 +88,19 @@ def table(rows: dict[str, dict[str, Any]]) -> str:
 
 def main(argv: list[str]) -> None:
     """Measures and prints."""
-    unknown = [way for way in (*argv[1:], *_WAYS.value) if way not in (*WAYS, *FORMS)]
+    del argv
+    unknown = [way for way in _WAYS.value if way not in (*WAYS, *FORMS)]
     if unknown:
         known = ", ".join((*WAYS, *FORMS))
-        raise SystemExit(f"error: unknown way {unknown[0]!r}; there are {known}")
+        raise app.UsageError(f"unknown way {unknown[0]!r}; there are {known}")
+    path = paths.target_file(_JSON.value, "--json") if _JSON.value else None
     size = _MODEL.value, _SIDE.value, _BATCH.value
     rows = measure({way: case_of(way, *size) for way in _WAYS.value}, _ROUNDS.value, _BLOCK.value)
     print("{}, {} px, {} labeled and as many unlabeled images\n".format(*size))
     print(table(rows))
-    if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if path:
+        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -1,6 +1,6 @@
 """Cold first steps of the stages at full size: seconds and peak memory, each in a process of its own.
 
-python -m benchmarks.first_step STAGE
+python -m benchmarks.first_step STAGE [0]      0: without the memory settings of the package
 """
 
 import json
@@ -10,8 +10,11 @@ import sys
 import time
 from typing import Any
 
+from absl import app
+
 from benchmarks.cases import AUS
 from benchmarks.worker import peak
+from piapdf_jax import command_line
 from piapdf_jax.runtime import allocator
 
 SIDE, BATCH = 256, 8
@@ -109,9 +112,18 @@ def run(stages: list[str], *, settings: bool) -> list[dict[str, Any]]:
     return results
 
 
-if __name__ == "__main__":
-    if sys.argv[2] == "1" and allocator.cpu_alone():
+def main(arguments: list[str]) -> None:
+    """Times one stage in this process and prints what was found as JSON."""
+    name = arguments[1] if len(arguments) > 1 else ""
+    settings = arguments[2] if len(arguments) > 2 else "1"
+    if name not in STAGES or settings not in ("0", "1"):
+        raise app.UsageError(f"give a stage out of {', '.join(STAGES)}, and 0 or 1")
+    if settings == "1" and allocator.cpu_alone():
         allocator.keep_freed_memory()
     from piapdf_jax.models.presets import MODELS
 
-    print(json.dumps(time_steps(sys.argv[1], MODELS["b1"])))
+    print(json.dumps(time_steps(name, MODELS["b1"])))
+
+
+if __name__ == "__main__":
+    command_line.run(main, arguments=2)

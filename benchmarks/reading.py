@@ -22,6 +22,7 @@ from absl import app, flags, logging
 from rich.console import Console
 from rich.table import Table
 
+from piapdf_jax import command_line
 from piapdf_jax.action_units import BP4D_AUS
 from piapdf_jax.data import evaluation, prefetch, source, streams
 from piapdf_jax.data.augment import AugmentConfig
@@ -220,8 +221,12 @@ def main(_: list[str]) -> None:
     if FLAGS.data_dir:
         if not FLAGS.dataset:
             raise app.UsageError("--data_dir needs --dataset, such as --dataset=bp4d")
-        folder = source.dataset_folder(FLAGS.data_dir, FLAGS.dataset)
-        report(source.Records(folder, FLAGS.split), None)
+        try:
+            folder = source.dataset_folder(FLAGS.data_dir, FLAGS.dataset)
+            faces = source.Records(folder, FLAGS.split)
+        except (OSError, ValueError) as error:
+            raise app.UsageError(str(error)) from error
+        report(faces, None)
         return
     with tempfile.TemporaryDirectory() as made:
         draw_faces(made)
@@ -233,4 +238,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -7,7 +7,6 @@ JAX_PLATFORMS=cpu JAX_NUM_CPU_DEVICES=8 python -m benchmarks.scaling --check=nan
 
 import dataclasses
 import json
-import pathlib
 from typing import Any
 
 from absl import app, flags
@@ -15,6 +14,7 @@ from absl import app, flags
 from benchmarks.machine import Machine
 from benchmarks.scaling_tables import AUS, CHECKED_IMAGES, MEASURED, check, check_table, report
 from benchmarks.step_cost import Sizes
+from piapdf_jax import command_line, paths
 from piapdf_jax.models.presets import MODELS
 
 _MODEL = flags.DEFINE_string("model", "b1", "a preset of models/config.py")
@@ -35,8 +35,7 @@ for _field in dataclasses.fields(Machine):
 
 def main(argv: list[str]) -> None:
     """Prints the tables, or the comparison."""
-    if len(argv) > 1:
-        raise app.UsageError(f"unknown argument {argv[1]!r}")
+    del argv
     name = _CHECK.value or _MODEL.value
     if name not in MODELS:
         raise app.UsageError(f"unknown model {name!r}; there are {', '.join(MODELS)}")
@@ -47,11 +46,12 @@ def main(argv: list[str]) -> None:
         machine = Machine(**given)
         print("\n\n".join(report(machine, sizes, _IMAGES.value)))
         return
+    path = paths.target_file(_JSON.value, "--json") if _JSON.value else None
     told = check(sizes, CHECKED_IMAGES, estimator=_ESTIMATOR.value, whole=_WHOLE.value)
     print(check_table(told))
-    if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if path:
+        path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

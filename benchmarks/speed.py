@@ -8,9 +8,9 @@ python -m benchmarks.speed --gpu               images a second on one GPU
 """
 
 import contextlib
+import importlib.util
 import json
 import os
-import pathlib
 import platform
 import subprocess
 import sys
@@ -23,6 +23,7 @@ from benchmarks import first_step, gpu
 from benchmarks.cases import CASES, COMPARED, Case, threads
 from benchmarks.table import summary, table
 from benchmarks.worker import Worker
+from piapdf_jax import command_line, commands, paths
 
 _CASES = flags.DEFINE_list("cases", [], "names of cases, comma separated (default: all)")
 _FORMS = flags.DEFINE_list("forms", ["contiguous", "channels_last"], "of PyTorch; '' for none")
@@ -134,9 +135,15 @@ def profile(cases: list[Case]) -> dict[str, Any]:
 def main(argv: list[str]) -> None:
     """Measures what the flags ask for."""
     known, began = {case.name: case for case in CASES}, time.monotonic()
-    unknown = [name for name in (*argv[1:], *_CASES.value) if name not in known]
+    del argv
+    unknown = [name for name in _CASES.value if name not in known]
     if unknown:
-        raise SystemExit(f"error: unknown case {unknown[0]!r}; there are {', '.join(known)}")
+        raise app.UsageError(f"unknown case {unknown[0]!r}; there are {', '.join(known)}")
+    if not _PROFILE.value and not _FIRST.value and any(_FORMS.value) and not _has_torch():
+        raise app.UsageError(
+            f"PyTorch is not installed: {commands.install('parity')}, or give --forms= without it"
+        )
+    path = paths.target_file(_JSON.value, "--json") if _JSON.value else None
     cases = [known[name] for name in _CASES.value] or list(CASES)
     if _GPU.value:
         side, batch = map(int, _GPU_CASE.value)
@@ -146,9 +153,13 @@ def main(argv: list[str]) -> None:
     else:
         result = (profile if _PROFILE.value else run_all)(cases)
     print(f"\n{time.monotonic() - began:.0f} s in all")
-    if _JSON.value:
-        pathlib.Path(_JSON.value).write_text(json.dumps(result, indent=1))
+    if path:
+        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
+
+
+def _has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -5,6 +5,7 @@ python -m benchmarks.unet
 
 import jax
 
+from piapdf_jax import command_line
 from piapdf_jax.models.costs import multiply_adds, parameter_count
 from piapdf_jax.models.dw_unet import DWUNet, UNet
 from piapdf_jax.models.presets import MODELS
@@ -44,8 +45,9 @@ def rows() -> list[tuple[str, int, int, float]]:
     return found
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
     """Prints the table."""
+    del argv
     print("| 3x3 layer | separable | full | ratio | 1/9 + 1/C_out |")
     print("| --- | --- | --- | --- | --- |")
     for name, ours, plain, theory in rows():
@@ -61,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

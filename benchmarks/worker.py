@@ -12,7 +12,10 @@ import sys
 import time
 from typing import Any
 
+from absl import app
+
 from benchmarks.cases import Case, sizes
+from piapdf_jax import command_line
 from piapdf_jax.runtime import allocator
 
 
@@ -117,5 +120,12 @@ def serve(side: str, settings: bool) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 
+def main(arguments: list[str]) -> None:
+    """Serves the side that is named."""
+    if len(arguments) != 3 or arguments[2] not in ("0", "1"):
+        raise app.UsageError("give a side, and 1 or 0 for its memory settings")
+    serve(arguments[1], arguments[2] == "1")
+
+
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2] == "1")
+    command_line.run(main, arguments=2)

@@ -13,13 +13,12 @@ import importlib.util
 import io
 import os
 import pathlib
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from data_builders import disk, folders, units
 from data_builders.progress import track, watch
@@ -29,15 +28,12 @@ from data_builders.registry import (
     can_make,
     import_plugins,
     register_dataset,
+    words_of,
 )
+from piapdf_jax import command_line, commands, paths
 from piapdf_jax.tfds_files import checked_folder
 
 __all__ = ["BUILDERS", "UsageError", "can_make", "prepare", "register_dataset"]
-
-
-def default_data_dir() -> pathlib.Path:
-    """``TFDS_DATA_DIR``, or ``~/tensorflow_datasets`` where that is not set."""
-    return pathlib.Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def prepare(
@@ -67,11 +63,12 @@ def prepare(
 
     Raises:
         UsageError: for a name that no builder has, or where Beam is asked for and missing.
+        PathError: for a directory that cannot be one on this machine, or cannot be written to.
         FileNotFoundError: where the original files are not there; the message says where they go.
         ValueError: for original files that cannot be read as that data set, or a link out of them.
         TargetError: where ``data_dir`` is full or cannot be written to.
     """
-    root = pathlib.Path(data_dir).expanduser().absolute()
+    root = paths.local_folder(data_dir, "--data_dir")
     with disk.explained(root), _quiet():
         builder = _builder(name, root)
     folder = pathlib.Path(builder.data_dir)
@@ -90,7 +87,11 @@ def prepare(
     builder.beam_options, builder.kept_in = beam_options, str(kept)
     _count_examples(builder)
     if beam_options is not None and importlib.util.find_spec("apache_beam") is None:
-        raise UsageError("Apache Beam is not installed: pip install 'piapdf_jax[beam]'")
+        raise UsageError(
+            f"Apache Beam is not installed: {commands.install('beam')} (in an environment of its"
+            " own: it needs older releases of what others use)"
+        )
+    paths.target_folder(root, "--data_dir")
     lock = root / ".cache" / "locks" / f"{full_name.replace('/', '-')}.lock"
     waiting = f"{name}: another process builds it in {root}; waiting for that"
     with disk.explained(root), disk.alone(lock, waiting=waiting) as alone:
@@ -196,7 +197,7 @@ def _manual_folder(
         raise FileNotFoundError(
             f"{name} needs --manual_dir, the folder of the original files. {where}"
         )
-    folder = pathlib.Path(manual_dir).expanduser().absolute()
+    folder = paths.local_path(manual_dir, "--manual_dir")
     if not folder.is_dir() or not any(folder.iterdir()):
         raise FileNotFoundError(f"--manual_dir {folder} {folders.state(folder)}. {where}")
     return folder
@@ -242,10 +243,10 @@ def _main(arguments: list[str]) -> int:
     start, given = time.monotonic(), flags.FLAGS.beam_options
     folder = prepare(
         arguments[1],
-        data_dir=flags.FLAGS.data_dir or default_data_dir(),
+        data_dir=paths.data_dir(flags.FLAGS.data_dir),
         manual_dir=flags.FLAGS.manual_dir,
         workers=flags.FLAGS.workers,
-        beam_options=None if given is None else shlex.split(given),
+        beam_options=None if given is None else words_of(given),
         follow_links=flags.FLAGS.follow_links,
     )
     import tensorflow_datasets as tfds
@@ -258,10 +259,10 @@ def _main(arguments: list[str]) -> int:
 
 
 def _guarded(arguments: list[str]) -> int:
-    """Runs the command; an error of the user is one line."""
+    """Runs the command; an error is one line, with exit code 2 where the command names what is not there."""
     try:
         return _main(arguments)
-    except UsageError as error:
+    except (UsageError, paths.PathError, FileNotFoundError) as error:
         code, text = 2, str(error)
     except (ValueError, OSError, MemoryError) as error:
         code, text = 1, str(error)
@@ -271,23 +272,17 @@ def _guarded(arguments: list[str]) -> int:
     return code
 
 
-def _parse(arguments: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(arguments)
-    except flags.Error as error:
-        print(f"prepare: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-
-
 def main() -> None:
     """Entry point of ``python -m data_builders.prepare``."""
-    flags.DEFINE_string("data_dir", None, "Directory of data sets (default: TFDS_DATA_DIR).")
+    flags.DEFINE_string(
+        "data_dir", None, f"Directory of data sets (default: {paths.DATA_VARIABLE})."
+    )
     flags.DEFINE_string("manual_dir", None, "Folder of the original files.")
     flags.DEFINE_string("beam_options", None, "Builds on Apache Beam, with its flags (or '').")
     flags.DEFINE_multi_string("plugin", [], "Module that registers data sets, repeatable.")
     flags.DEFINE_bool("follow_links", False, "Reads what links lead to outside --manual_dir.")
     flags.DEFINE_integer("workers", None, "Processes (default: one a core).", lower_bound=1)
-    app.run(_guarded, flags_parser=_parse)
+    command_line.run(_guarded, arguments=1, speaker="prepare")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Builders by the name of their data set, those of this package and those of plugins; loads neither TFDS nor JAX."""
 
 import importlib
+import shlex
 from collections.abc import Iterable
 
 BUILDERS = {
@@ -70,3 +71,11 @@ def import_plugins(modules: Iterable[str]) -> None:
             ) from error
         except ValueError as error:
             raise UsageError(f"--plugin={module}: {error}") from error
+
+
+def words_of(options: str) -> list[str]:
+    """Returns the words of ``--beam_options``, split as a shell does; UsageError for an open quote."""
+    try:
+        return shlex.split(options)
+    except ValueError as error:
+        raise UsageError(f"--beam_options={options}: {error}") from error

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
-from data_builders.prepare import BUILDERS, UsageError, default_data_dir, track
-from piapdf_jax import folds
+from data_builders.prepare import BUILDERS, UsageError, track
+from piapdf_jax import command_line, commands, folds, paths
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.tfds_files import checked_folder
 
@@ -62,13 +62,14 @@ def validate(name: str, data_dir: str | os.PathLike[str]) -> list[Line]:
     Raises:
         UsageError: for a name without published counts.
         FileNotFoundError: where the data set has not been built.
+        PathError: for a directory that cannot be one on this machine.
         ValueError: where a shard cannot be read.
     """
     if name not in NAMES:
         raise UsageError(f"no published counts of {name!r}; there are those of {', '.join(NAMES)}")
     import tensorflow_datasets as tfds
 
-    folder = _folder(name, pathlib.Path(data_dir).expanduser())
+    folder = _folder(name, paths.local_folder(data_dir, "--data_dir"))
     builder: Any = tfds.builder_from_directory(checked_folder(folder))
     metadata = builder.info.metadata or {}
     if name in COUNTS:
@@ -84,10 +85,11 @@ def _folder(name: str, data_dir: pathlib.Path) -> pathlib.Path:
     made = importlib.import_module(BUILDERS[name]).Builder(data_dir=data_dir)
     folder = pathlib.Path(made.data_dir)
     if not (folder / "dataset_info.json").is_file():
-        raise FileNotFoundError(
-            f"{folder} is not there: build it with python -m data_builders.prepare {name}"
-            f" --data_dir={data_dir} --manual_dir=FOLDER_OF_THE_ORIGINAL_FILES"
+        originals = "--manual_dir=FOLDER_OF_THE_ORIGINAL_FILES"
+        command = commands.python(
+            "data_builders.prepare", name, f"--data_dir={data_dir}", originals
         )
+        raise FileNotFoundError(f"{folder} is not there: build it with {command}")
     return folder
 
 
@@ -279,27 +281,17 @@ def _main(arguments: list[str]) -> int:
         if len(arguments) != 2:
             raise UsageError(f"give one data set; known: {', '.join(NAMES)}")
         name = arguments[1]
-        return int(show(name, validate(name, flags.FLAGS.data_dir or default_data_dir())) > 0)
+        return int(show(name, validate(name, paths.data_dir(flags.FLAGS.data_dir))) > 0)
     except (ValueError, OSError) as error:
-        return _complain(error)
-
-
-def _parse(arguments: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(arguments)
-    except flags.Error as error:
-        sys.exit(_complain(error))
-
-
-def _complain(error: Exception) -> int:
-    print(f"validate: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
+        return command_line.complain(error, "validate")
 
 
 def main() -> None:
     """Entry point of ``python -m data_builders.validate``."""
-    flags.DEFINE_string("data_dir", None, "Directory of data sets (default: TFDS_DATA_DIR).")
-    app.run(_main, flags_parser=_parse)
+    flags.DEFINE_string(
+        "data_dir", None, f"Directory of data sets (default: {paths.DATA_VARIABLE})."
+    )
+    command_line.run(_main, arguments=1, speaker="validate")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 python examples/two_moons.py [picture.png]
 """
 
-import sys
+import argparse
+import os
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,7 @@ def main(path, steps=2000, seeds=10):
     try:
         import matplotlib
     except ModuleNotFoundError:
-        raise SystemExit("error: figures need matplotlib: pip install -e '.[plots]'") from None
+        raise SystemExit("error: figures need matplotlib: pip install matplotlib") from None
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -84,4 +85,9 @@ def main(path, steps=2000, seeds=10):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "two_moons.png")
+    parser = argparse.ArgumentParser(description=__doc__, usage=argparse.SUPPRESS)
+    parser.add_argument("picture", nargs="?", default="two_moons.png", help="file to draw")
+    path = os.path.expanduser(parser.parse_args().picture)
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        parser.error(f"{path} does not lie in a folder that is there")
+    main(path)

@@ -107,11 +107,8 @@ class DataSets:
         module = BUILDERS[dataset.split("/")[0]]
         if module.startswith("data_builders."):
             return missing
-        return source.MissingDataset(
-            f"data set {dataset!r} is not in {self.data_dir}: build it with `python -m"
-            f" data_builders.prepare --plugin={module} {dataset} --data_dir={self.data_dir}"
-            " --manual_dir=FOLDER_OF_THE_ORIGINAL_FILES`"
-        )
+        root = pathlib.Path(self.data_dir, dataset)
+        return source.missing_dataset(root, dataset, self.data_dir, f"--plugin={module}")
 
     def describe(self, dataset: str) -> source.Description:
         """Returns what a data set says of itself."""

@@ -8,6 +8,8 @@ import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike
 
+from piapdf_jax import command_line, commands
+
 START, END = "<!-- feedback study: written by experiments.feedback_study -->", "<!-- end -->"
 _ROUNDS = {
     "tuned": "Learning rate and weight as each variant chose them",
@@ -181,12 +183,12 @@ def pyplot() -> Any:
     """Module matplotlib.pyplot, drawing without a screen.
 
     Raises:
-        SystemExit: matplotlib is missing; one line that says how to install it.
+        SystemExit: matplotlib is missing; one line has said how to install it.
     """
     try:
         import matplotlib
     except ModuleNotFoundError:
-        raise SystemExit("error: figures need matplotlib: pip install -e '.[plots]'") from None
+        command_line.fail(f"figures need matplotlib: {commands.install('plots')}")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

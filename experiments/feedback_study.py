@@ -14,18 +14,17 @@ import itertools
 import json
 import math
 import os
-import pathlib
-import sys
 import time
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from absl import app, flags, logging
+from absl import flags, logging
 
 from experiments import feedback_report as report
 from experiments.feedback_problem import Problem
 from experiments.feedback_training import VARIANTS, Lengths, Runs, train
+from piapdf_jax import command_line, paths
 
 _OUT = flags.DEFINE_string("out", "docs", "folder of numbers, page and pictures")
 _QUICK = flags.DEFINE_bool("quick", False, "seconds instead of minutes; the numbers mean nothing")
@@ -170,9 +169,8 @@ def _matched(study: Study, tuned: dict[str, Any], told: Any) -> tuple[dict[str, 
 
 def main(argv: list[str]) -> None:
     """Runs the study, or reads its numbers, and writes them, the table and the figure."""
-    if len(argv) > 1:
-        _fail(f"unexpected argument {argv[1]!r}")
-    out = pathlib.Path(_OUT.value)
+    del argv
+    out = paths.target_folder(_OUT.value, "--out")
     numbers, page = out / "feedback_study.json", out / "feedback.md"
     logging.set_verbosity(logging.WARNING)  # JAX tells of platforms that are not there
     try:
@@ -189,13 +187,8 @@ def main(argv: list[str]) -> None:
             report.insert(page, text)
         report.figure(results, out / "pictures" / "feedback_study.png")
     except (OSError, ValueError) as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+        command_line.fail(error)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command_line.run(main)

@@ -4,19 +4,20 @@ python -m experiments.piapdf --config=demo
 python -m experiments.piapdf --config=bp4d_fold1 --set model=tiny --stages=pi1,pi2
 """
 
-import os
 import signal
 import sys
 from typing import Any
 
-from absl import app, flags
+from absl import flags
 
-_CONFIG = flags.DEFINE_string("config", "demo", "name of a configuration")
+from piapdf_jax import command_line, commands, paths
+
+_CONFIG = flags.DEFINE_string("config", "", "name of a configuration; left out, they are listed")
 _SET = flags.DEFINE_multi_string("set", [], "key=value, repeatable, applied in order")
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
-    os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"),
-    "where prepared data sets lie",
+    None,
+    f"where prepared data sets lie (default: {paths.DATA_VARIABLE}, else ~/tensorflow_datasets)",
 )
 _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "where runs and exports are written")
 _NAME = flags.DEFINE_string("name", "", "name of the run folder (default: the configuration's)")
@@ -36,15 +37,14 @@ _DISTRIBUTED = flags.DEFINE_bool(
 _COORDINATOR = flags.DEFINE_string(
     "coordinator", "", "several hosts by hand: ADDRESS:PORT of host 0"
 )
-_HOSTS = flags.DEFINE_integer("hosts", 1, "with --coordinator: how many hosts", 1)
-_HOST = flags.DEFINE_integer("host", 0, "with --coordinator: which this one is, from 0", 0)
+_HOSTS = flags.DEFINE_integer("hosts", None, "with --coordinator: how many hosts")
+_HOST = flags.DEFINE_integer("host", None, "with --coordinator: which this one is, from 0")
 _PRINT_CONFIG = flags.DEFINE_bool("print_config", False, "print the resolved configuration, stop")
 
 
 def main(argv: list[str]) -> None:
     """Runs what the flags ask for; a user's mistake is one line on stderr and exit code 2."""
-    if len(argv) > 1:
-        _fail(f"unexpected argument {argv[1]!r}; settings are given as --set key=value")
+    del argv
     # While a training steps, its loop saves first; anywhere else nothing is lost by stopping at once.
     signal.signal(signal.SIGTERM, _interrupt)
     # JAX loads here, not above: spawned reader processes import this file again.
@@ -56,26 +56,15 @@ def main(argv: list[str]) -> None:
 
     try:
         plugins.load(_PLUGIN.value)
+        if not _CONFIG.value:
+            _tell_usage(configs.configs())
         config = configs.load(_CONFIG.value, _SET.value)
         if _PRINT_CONFIG.value:
             print(process.config_json(config))
             return
-        process.setup(config)
-        if _DISTRIBUTED.value or _COORDINATOR.value:
-            hosts.start(coordinator=_COORDINATOR.value, hosts=_HOSTS.value, host=_HOST.value)
-        process.silence_other_hosts()
-        pipeline.Pipeline(
-            config,
-            data_dir=os.path.expanduser(_DATA_DIR.value),
-            runs_dir=_RUNS_DIR.value,
-            name=_NAME.value or config.name,
-            stages=tuple(_STAGES.value),
-            profile=_PROFILE.value,
-            accept_stale=tuple(_ACCEPT_STALE.value),
-            plugins=tuple(_PLUGIN.value),
-        ).run()
-    except pipeline.USER_ERRORS as error:
-        _fail(" ".join(str(error).split()))
+        _run(config)
+    except (*pipeline.USER_ERRORS, hosts.HostsError) as error:
+        command_line.fail(error)
     except LockLost as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(3)
@@ -93,26 +82,51 @@ def main(argv: list[str]) -> None:
         sys.exit(128 + signal.SIGINT)
 
 
+def _run(config: Any) -> None:
+    """Trains and scores what the flags ask for of a configuration."""
+    from experiments import pipeline, process
+    from piapdf_jax.runtime import hosts
+
+    data_dir = paths.data_dir(_DATA_DIR.value)
+    runs_dir = paths.target_folder(_RUNS_DIR.value, "--runs_dir")
+    if config.eval.truth:
+        paths.local_file(config.eval.truth, "eval.truth")
+    by_hand = {"coordinator": _COORDINATOR.value, "hosts": _HOSTS.value, "host": _HOST.value}
+    several = hosts.wanted(**by_hand, automatic=_DISTRIBUTED.value)
+    process.setup(config)
+    if several:
+        hosts.start(**by_hand)
+    process.silence_other_hosts()
+    pipeline.Pipeline(
+        config,
+        data_dir=str(data_dir),
+        runs_dir=str(runs_dir),
+        name=_NAME.value or config.name,
+        stages=tuple(_STAGES.value),
+        profile=_PROFILE.value,
+        accept_stale=tuple(_ACCEPT_STALE.value),
+        plugins=tuple(_PLUGIN.value),
+    ).run()
+
+
+def _tell_usage(names: Any) -> None:
+    """Says what to type, where no configuration is named; there is none to begin with by default."""
+    command = commands.python("experiments.piapdf", "--config=NAME")
+    print(
+        f"usage: {command} [--set KEY=VALUE] [--data_dir=FOLDER] [--runs_dir=FOLDER]",
+        file=sys.stderr,
+    )
+    print(f"names: {', '.join(names)}; all flags: --help", file=sys.stderr)
+    sys.exit(2)
+
+
 def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
-def _parse(argv: list[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        _fail(" ".join(str(error).split()))
-        raise
-
-
 def run() -> None:
     """Entry point of ``python -m experiments.piapdf``."""
-    app.run(main, flags_parser=_parse)
+    command_line.run(main)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from experiments.fitting import Fitting
 from experiments.job import Job
 from experiments.process import config_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
+from piapdf_jax import paths
 from piapdf_jax.data.prefetch import ReaderDied
 from piapdf_jax.data.source import CorruptShard, MissingDataset, NoRecords
 from piapdf_jax.models.weight_files import WeightsError
@@ -42,6 +43,7 @@ USER_ERRORS = (
     ReaderDied,
     FileNotFoundError,
     PermissionError,
+    paths.PathError,
 )
 log = logging.getLogger("piapdf")
 
@@ -231,10 +233,7 @@ class Pipeline:
             return None
         dataset = job.slices.test.dataset
         if self.config.eval.truth and dataset == self.config.data.dataset:
-            path = pathlib.Path(self.config.eval.truth)
-            if not path.exists():
-                raise FileNotFoundError(f"eval.truth={path} is not there")
-            return path
+            return paths.local_file(self.config.eval.truth, "eval.truth")
         if dataset.startswith("synthetic_faces/"):
             from data_builders.synthetic_faces import truth_path
 

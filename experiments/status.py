@@ -1,4 +1,9 @@
-"""Where a run stands, from the files of its folder: ``python -m experiments.status runs/demo/fold1_seed0``."""
+"""Where runs stand, from the files of their folders.
+
+python -m experiments.status runs                      all runs of a folder
+python -m experiments.status runs/demo                 the folds and seeds of one name
+python -m experiments.status runs/demo/fold1_seed0     the trainings of one run
+"""
 
 import dataclasses
 import json
@@ -7,11 +12,14 @@ import sys
 import time
 from typing import Any
 
+from absl import app
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from experiments.trainings import METHODS, TRAININGS, ordered
+from piapdf_jax import command_line, commands, paths
 from piapdf_jax.runtime.writers import read_jsonl
 
 
@@ -147,21 +155,74 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
 
 
-def main(arguments: list[str]) -> int:
-    """Prints the table; exit code 2 for what is no run."""
-    if len(arguments) != 1:
-        print("usage: python -m experiments.status RUN_FOLDER", file=sys.stderr)
-        return 2
+def runs_in(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Folders of runs: the folder itself, or those at most two below it, by name.
+
+    Args:
+        folder: of a run, of a run's folds and seeds, or RUNS.
+
+    Raises:
+        FileNotFoundError: where there is none.
+    """
+    if (folder / "config.json").is_file():
+        return [folder]
+    found = [path.parent for depth in (1, 2) for path in folder.glob("*/" * depth + "config.json")]
+    if not found:
+        raise FileNotFoundError(
+            f"{folder} is no run: it has no config.json, nor has a folder in it"
+            if folder.is_dir()
+            else f"{folder} is not there"
+        )
+    return sorted(found)
+
+
+def overview(runs: list[pathlib.Path], folder: pathlib.Path) -> Table:
+    """One line a run, as a table for a terminal."""
+    made = Table(
+        "run", "configuration", "done", "under way", box=SIMPLE_HEAD, title=escape(str(folder))
+    )
+    for name in ("last line", "time left"):
+        made.add_column(name, justify="right")
+    for run in runs:
+        name = escape(str(run.relative_to(folder)))
+        try:
+            config = json.loads((run / "config.json").read_text("utf-8"))["name"]
+            made.add_row(name, escape(str(config)), *_summary(standing(run)))
+        except (OSError, ValueError, LookupError, TypeError):
+            made.add_row(name, "cannot be read")
+    return made
+
+
+def _summary(found: list[Standing]) -> list[str]:
+    names = dict.fromkeys(one.name for one in found)
+    done = {one.name for one in found if one.state.startswith("done")}
+    going = [one for one in found if one.state == "under way" and one.name not in done]
+    last = min(going, key=lambda one: float("inf") if one.age is None else one.age, default=None)
+    told = f"{len(done)} of {len(names)}"
+    if last is None:
+        return [told, "", "", ""]
+    return [told, f"{last.name} {last.step}/{last.steps}", _ago(last.age), _span(last.left)]
+
+
+def main(arguments: list[str]) -> None:
+    """Prints a table of runs, and of the trainings where there is one run; exit code 2 for none."""
+    if len(arguments) != 2:
+        example = commands.python("experiments.status", "runs")
+        raise app.UsageError(f"give the folder of a run, or of several: {example}")
+    folder = paths.local_folder(arguments[1], "folder")
     try:
-        found = standing(pathlib.Path(arguments[0]))
-    except FileNotFoundError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    # Off a terminal, lines may be as long as they are.
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width).print(table(found, arguments[0]))
-    return 0
+        runs = runs_in(folder)
+        # Off a terminal, lines may be as long as they are.
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        if runs != [folder]:
+            console.print(overview(runs, folder))
+        if len(runs) == 1:
+            console.print(table(standing(runs[0]), escape(str(runs[0]))))
+    except OSError as error:
+        raise app.UsageError(str(error)) from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise app.UsageError(f"{folder} cannot be read as a run ({error!r})") from error
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command_line.run(main, arguments=1)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from piapdf_jax import pictures
+from piapdf_jax import commands, paths, pictures
 from piapdf_jax.records import IMAGE_SIZE
 
 #: Names a file with dlib's 68-point predictor.
@@ -75,7 +75,7 @@ class DlibDetector:
             import dlib
         except ImportError as error:
             raise FileNotFoundError(
-                "dlib is not installed: pip install 'piapdf_jax[landmarks]'"
+                f"dlib is not installed: {commands.install('landmarks')}"
             ) from error
         self._rectangle = dlib.rectangle
         self._detect = dlib.get_frontal_face_detector()
@@ -125,12 +125,12 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
         ValueError: for a file with another checksum.
     """
     named = path or os.environ.get(PREDICTOR_VARIABLE)
-    found = pathlib.Path(named).expanduser() if named else _installed_predictor()
+    found = paths.local_path(named, PREDICTOR_VARIABLE) if named else _installed_predictor()
     if found is None or not found.is_file():
         missing = f"{found} is not there" if found else "no 68-point landmark predictor found"
         raise FileNotFoundError(
-            f"{missing}: pip install 'piapdf_jax[landmarks]', or put the path of {PREDICTOR_FILE}"
-            f" into {PREDICTOR_VARIABLE} ({PREDICTOR_LICENCE})"
+            f"{missing}: {commands.install('landmarks')}, or put the path of {PREDICTOR_FILE} into"
+            f" {PREDICTOR_VARIABLE} ({PREDICTOR_LICENCE})"
         )
     state = found.stat()
     digest = _sha256(found, state.st_size, state.st_mtime_ns)

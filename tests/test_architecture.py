@@ -22,6 +22,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.pi_maps",
     ),
     "piapdf_jax.action_units": (),
+    "piapdf_jax.paths": (),
+    "piapdf_jax.commands": (),
+    "piapdf_jax.command_line": ("piapdf_jax.paths",),
     "piapdf_jax.batch": (),
     "piapdf_jax.keys": (),
     "piapdf_jax.feedback": (),
@@ -43,10 +46,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
     "piapdf_jax.metrics": ("piapdf_jax.action_units",),
     "piapdf_jax.pictures": (),
-    "piapdf_jax.faces": ("piapdf_jax.records", "piapdf_jax.pictures"),
+    "piapdf_jax.faces": (
+        *("piapdf_jax.records", "piapdf_jax.pictures"),
+        *("piapdf_jax.paths", "piapdf_jax.commands"),
+    ),
     "piapdf_jax.video": (),
     "piapdf_jax.losses": ("piapdf_jax.batch",),
     "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
+    # a file that the user names, and what reads it
+    "piapdf_jax.models.weight_files": ("piapdf_jax.paths", "piapdf_jax.commands"),
     "piapdf_jax.stages.base": ("piapdf_jax.batch", "piapdf_jax.keys", "piapdf_jax.ranges"),
     # no stage imports another: they meet through exports
     "piapdf_jax.stages.*": (
@@ -63,6 +71,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.data.*": (
         "piapdf_jax.data.*",
+        "piapdf_jax.paths",
+        "piapdf_jax.commands",
         "piapdf_jax.records",
         "piapdf_jax.tfds_files",
         "piapdf_jax.folds",
@@ -74,6 +84,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.runtime.*": (
         "piapdf_jax.runtime.*",
+        "piapdf_jax.paths",
+        "piapdf_jax.commands",
         "piapdf_jax.stages.base",
         "piapdf_jax.batch",
         "piapdf_jax.keys",
@@ -94,6 +106,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "data_builders.*": (
         "data_builders.*",
+        "piapdf_jax.paths",
+        "piapdf_jax.commands",
+        "piapdf_jax.command_line",
         "piapdf_jax.action_units",
         "piapdf_jax.folds",
         "piapdf_jax.records",
@@ -114,6 +129,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
         for name in (
             *("action_units", "folds", "records", "pi_maps", "pictures", "ranges", "tfds_files"),
             "model_json",
+            *("paths", "commands", "command_line"),
         )
     },
     "piapdf_jax.faces": JAX,

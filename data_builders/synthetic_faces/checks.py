@@ -17,7 +17,7 @@ from data_builders.synthetic_faces import population, probes, truth
 from data_builders.synthetic_faces import synthetic_faces_dataset_builder as builder
 from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
-from piapdf_jax import faces, folds
+from piapdf_jax import command_line, commands, faces, folds, paths
 from piapdf_jax.action_units import BP4D_AUS, record_columns
 from piapdf_jax.tfds_files import checked_folder
 
@@ -127,10 +127,9 @@ def ridge(data_dir: pathlib.Path) -> tuple[float, float, float, float]:
 def _folder(data_dir: pathlib.Path) -> pathlib.Path:
     folder = data_dir / "synthetic_faces" / "bp4d" / truth.VERSION
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} is not there: python -m data_builders.prepare synthetic_faces/bp4d"
-            f" --data_dir={data_dir}"
-        )
+        arguments = "synthetic_faces/bp4d", f"--data_dir={data_dir}"
+        command = commands.python("data_builders.prepare", *arguments)
+        raise app.UsageError(f"{folder} is not there: {command}")
     return folder
 
 
@@ -190,11 +189,14 @@ def _report(data_dir: pathlib.Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _main(_: list[str]) -> None:
-    data_dir = pathlib.Path(flags.FLAGS.data_dir).expanduser()
+    data_dir = paths.data_dir(flags.FLAGS.data_dir)
+    _folder(data_dir)  # missing after minutes would be a pity
     for what, number, target in _report(data_dir):
         print(f"{what:44s} {number:>12s}   target {target}", flush=True)
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("data_dir", None, "Directory of data sets.", required=True)
-    app.run(_main)
+    flags.DEFINE_string(
+        "data_dir", None, f"Directory of data sets (default: {paths.DATA_VARIABLE})."
+    )
+    command_line.run(_main)

@@ -4,7 +4,7 @@ python -m data_builders.synthetic_faces.contact_sheet docs/pictures/synthetic_fa
 """
 
 import dataclasses
-import pathlib
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from absl import app
 from data_builders.synthetic_faces import population
 from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
+from piapdf_jax import command_line, paths
 from piapdf_jax.action_units import RECORD_AUS
 
 _PEOPLE = ("F001", "M001", "F004", "M003", "F012", "M008")
@@ -57,15 +58,16 @@ def _band(names: list[str], cell: int) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def write(arguments: list[str], sheet: np.ndarray) -> None:
+def write(arguments: list[str], draw: Callable[[], np.ndarray]) -> None:
     """Writes a sheet [H, W, 3] uint8 RGB as the PNG file that a command line names."""
     if len(arguments) != 2:
         raise app.UsageError("give the file to write")
+    path, sheet = paths.target_file(arguments[1], "file"), draw()
     done, data = cv2.imencode(".png", sheet[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
         raise ValueError("OpenCV could not encode the sheet")
-    pathlib.Path(arguments[1]).write_bytes(data.tobytes())
+    path.write_bytes(data.tobytes())
 
 
 if __name__ == "__main__":
-    app.run(lambda arguments: write(arguments, contact_sheet()))
+    command_line.run(lambda arguments: write(arguments, contact_sheet), arguments=1)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from absl import app
 
 from data_builders.synthetic_faces.raw_layouts import write_raw
+from piapdf_jax import command_line, paths
 
 _SIZE = 128  # pixels: smaller ones cost dlib some faces
 
@@ -98,11 +99,12 @@ def _cut_rows(drawn: pathlib.Path, tree: Tree) -> None:
 def _main(arguments: list[str]) -> None:
     if len(arguments) != 2:
         raise app.UsageError("give the folder of the builders")
+    folder = paths.target_folder(arguments[1], "folder")
     for name in TREES:
-        root = write_dummy_data(name, pathlib.Path(arguments[1], name, "dummy_data"))
+        root = write_dummy_data(name, folder / name / "dummy_data")
         size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
         print(f"{root}: {size / 1024:.0f} KiB")
 
 
 if __name__ == "__main__":
-    app.run(_main)
+    command_line.run(_main, arguments=1)

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from absl import app
 
 from data_builders.synthetic_faces import anatomy, contact_sheet, population
 from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
-from piapdf_jax import faces
+from piapdf_jax import command_line, faces
 from piapdf_jax.action_units import ACTION_UNITS
 from piapdf_jax.pi_maps import polygon_vertices, predefined_pi_maps
 
@@ -85,4 +84,4 @@ def _cell(image: np.ndarray, title: str, cell: int) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    app.run(lambda arguments: contact_sheet.write(arguments, pi_map_sheet()))
+    command_line.run(lambda arguments: contact_sheet.write(arguments, pi_map_sheet), arguments=1)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_builders.synthetic_faces import population
+from piapdf_jax.paths import local_path
 
 VERSION = "1.0.0"
 
@@ -25,7 +26,7 @@ def truth_path(
         A ``truth.npz`` with arrays ``subject``, ``task``, ``frame`` [N], ``label_aus`` [A] (AU numbers) and
         ``clean`` [N, A] int8 (0 or 1; for DISFA intensities 0..5), coded frames only.
     """
-    root = pathlib.Path(data_dir).expanduser() / "synthetic_faces" / "truth"
+    root = local_path(data_dir, "--data_dir") / "synthetic_faces" / "truth"
     return root / config / version / "truth.npz"
 
 

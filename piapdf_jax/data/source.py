@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from piapdf_jax import commands, paths
 from piapdf_jax.records import AU_FEATURES, IDENTITY_FEATURES
 from piapdf_jax.tfds_files import checked_folder
 
@@ -42,17 +43,31 @@ def dataset_folder(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:
     Raises:
         MissingDataset: with the command that builds it.
     """
-    root = pathlib.Path(data_dir).expanduser() / name
+    root = paths.local_folder(data_dir, "--data_dir") / name
     versions = [path.parent for path in root.glob("*.*.*/dataset_info.json")]
     if versions:
         return max(versions, key=lambda path: [int(number) for number in path.name.split(".")])
-    builder = name.split("/")[0]
-    manual = "" if builder == "synthetic_faces" else " --manual_dir=FOLDER_OF_THE_ORIGINAL_FILES"
-    raise MissingDataset(
-        f"data set {name!r} is not in {root}: build it with"
-        f" `python -m data_builders.prepare {name} --data_dir={data_dir}{manual}`"
-        f" (where the original files go: data_builders/{builder}/README.md)"
-    )
+    raise missing_dataset(root, name, data_dir)
+
+
+def missing_dataset(
+    root: pathlib.Path, name: str, data_dir: str | pathlib.Path, *flags: str
+) -> MissingDataset:
+    """Returns the error that names the command which builds a data set.
+
+    Args:
+        root: where it was looked for.
+        name: of the data set.
+        data_dir: directory of data sets.
+        flags: others that the command needs.
+    """
+    arguments = [*flags, name, f"--data_dir={data_dir}"]
+    where = ""
+    if name.partition("/")[0] != "synthetic_faces":
+        arguments.append("--manual_dir=FOLDER_OF_THE_ORIGINAL_FILES")
+        where = " (without --manual_dir it says where the original files go)"
+    command = commands.python("data_builders.prepare", *arguments)
+    return MissingDataset(f"data set {name!r} is not in {root}: build it with `{command}`{where}")
 
 
 def _builder(folder: pathlib.Path) -> Any:

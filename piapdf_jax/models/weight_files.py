@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from piapdf_jax import commands, paths
+
+_CACHE_VARIABLE = "PIAPDF_WEIGHTS_DIR"
+
 
 class WeightsError(ValueError):
     """A file of weights is missing or is not what it should be; the message says what to do."""
@@ -66,10 +70,20 @@ _SUFFIXES = {
 
 
 def cache_folder() -> pathlib.Path:
-    """Where downloads are kept: ``PIAPDF_WEIGHTS_DIR``, else ``~/.cache/piapdf_jax/weights``."""
-    return pathlib.Path(
-        os.environ.get("PIAPDF_WEIGHTS_DIR") or "~/.cache/piapdf_jax/weights"
-    ).expanduser()
+    """Where downloads are kept: ``PIAPDF_WEIGHTS_DIR``, else below ``~/.cache/piapdf_jax``.
+
+    Raises:
+        WeightsError: for what is no folder on this machine, or where no home directory is known.
+    """
+    named = os.environ.get(_CACHE_VARIABLE)
+    try:
+        return (
+            paths.target_folder(named, _CACHE_VARIABLE) if named else paths.cache_folder("weights")
+        )
+    except paths.NoHome as error:
+        raise WeightsError(f"{error}: name a folder in {_CACHE_VARIABLE}") from error
+    except paths.PathError as error:
+        raise WeightsError(str(error)) from error
 
 
 def locate(name: str) -> pathlib.Path:
@@ -85,7 +99,10 @@ def locate(name: str) -> pathlib.Path:
         WeightsError: when there is no such file, it cannot be downloaded, or it is another one.
     """
     if name not in PUBLISHED:
-        path = pathlib.Path(name).expanduser()
+        try:
+            path = paths.local_path(name, "file")
+        except paths.PathError as error:
+            raise WeightsError(str(error)) from error
         if not path.is_file():
             raise WeightsError(
                 f"{name!r} is neither a file nor one of none, {', '.join(PUBLISHED)}"
@@ -197,8 +214,9 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        extra = "torch" if name == "torch" else "'piapdf_jax[weights]'"
-        raise WeightsError(f"weights in this form need {name}: pip install {extra}") from error
+        torch = commands.python("pip", "install", "torch")
+        command = torch if name == "torch" else commands.install("weights")
+        raise WeightsError(f"weights in this form need {name}: {command}") from error
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -10,11 +10,12 @@ from typing import Any
 
 import jax
 
+from piapdf_jax import paths
+
 log = logging.getLogger("piapdf.compile_cache")
 
 #: Names another folder; JAX reads it too.
 VARIABLE = "JAX_COMPILATION_CACHE_DIR"
-_DEFAULT = "~/.cache/piapdf_jax/xla"
 _UNREADABLE = re.compile(r"Error reading persistent compilation cache entry for '([^']+)'")
 
 
@@ -32,19 +33,19 @@ def enable(folder: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
 
     Args:
         folder: of the entries; None takes ``JAX_COMPILATION_CACHE_DIR``, else
-            ``~/.cache/piapdf_jax/xla``. Made, for this user alone, where it is not there. An
-            address such as ``gs://bucket/xla`` is taken as it is: its owner decides who writes.
+            ``piapdf_jax/xla`` in ``XDG_CACHE_HOME`` or ``~/.cache``. Made, for this user alone,
+            where it is not there. An address such as ``gs://bucket/xla`` is taken as it is: its
+            owner decides who writes.
 
     Returns:
         The folder; None for an address, and where a warning says why nothing is kept.
     """
-    chosen = os.fspath(folder or os.environ.get(VARIABLE) or _DEFAULT)
-    path = None if "://" in chosen else pathlib.Path(chosen).expanduser().absolute()
-    reason = path and _distrust(path)
+    chosen = os.fspath(folder or os.environ.get(VARIABLE) or "")
+    path, reason = (None, None) if "://" in chosen else _folder(chosen)
     if reason:
         log.warning(
             "compiled functions are not kept in %s: %s; name a folder of your own in %s",
-            *(path, reason, VARIABLE),
+            *(path or chosen or "~/.cache", reason, VARIABLE),
         )
         # JAX has read the variable by itself.
         jax.config.update("jax_compilation_cache_dir", None)
@@ -55,6 +56,15 @@ def enable(folder: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
     if path:
         _watch(path)
     return path
+
+
+def _folder(chosen: str) -> tuple[pathlib.Path | None, str | None]:
+    """The folder that is meant, and why it is not used."""
+    try:
+        path = paths.local_path(chosen, VARIABLE) if chosen else paths.cache_folder("xla")
+    except paths.PathError as error:
+        return None, str(error)
+    return path, _distrust(path)
 
 
 def _distrust(path: pathlib.Path) -> str | None:

@@ -1,8 +1,13 @@
 """Several hosts, one process each: how they meet, who writes, and what is said when one is gone."""
 
+import contextlib
 import os
+import re
+import socket
 import sys
-from collections.abc import Callable
+import threading
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import jax
@@ -11,6 +16,9 @@ from jax.experimental import multihost_utils
 
 # A host that has not been heard of for so long is gone; JAX's own 100 s leave devices idle for longer.
 _HEARTBEAT_SECONDS = 30
+#: Hosts are not started at the same moment, so one waits so long for the others.
+_MEETING_SECONDS = 300
+_ADDRESS = re.compile(r"(?P<name>[^\s:/\[\]]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 _PEERS = ("gloo", "connection", "socket", "distributed service", "heartbeat", "coordination")
 
 
@@ -18,22 +26,124 @@ class HostLost(RuntimeError):
     """Another host stopped or cannot be reached, so no step can be done together."""
 
 
-def start(*, coordinator: str = "", hosts: int = 0, host: int = -1) -> None:
+class HostsError(ValueError):
+    """Several hosts are asked for in a way that cannot be; the message names the flag."""
+
+
+def wanted(*, coordinator: str, hosts: int | None, host: int | None, automatic: bool) -> bool:
+    """Returns whether a command line asks for several hosts.
+
+    Args:
+        coordinator: value of ``--coordinator``, "" where it is not given.
+        hosts: value of ``--hosts``.
+        host: value of ``--host``.
+        automatic: whether ``--distributed`` is given.
+
+    Raises:
+        HostsError: for flags that do not go together, and numbers that cannot be.
+    """
+    if coordinator and automatic:
+        raise HostsError(
+            "--coordinator names the hosts by hand, --distributed finds them: give one"
+        )
+    if coordinator:
+        _check_by_hand(coordinator, hosts, host)
+    elif hosts is not None or host is not None:
+        flag = "--hosts" if hosts is not None else "--host"
+        raise HostsError(f"{flag} goes with --coordinator=ADDRESS:PORT, which is not given")
+    return bool(coordinator or automatic)
+
+
+def _check_by_hand(coordinator: str, hosts: int | None, host: int | None) -> None:
+    found = _ADDRESS.fullmatch(coordinator)
+    if found is None or not 0 < int(found["port"]) < 2**16:
+        raise HostsError(
+            f"--coordinator={coordinator} must be ADDRESS:PORT of host 0, such as 10.0.0.1:8476 or"
+            " [fd00::1]:8476, with a port of 1 to 65535"
+        )
+    if hosts is None or hosts < 1:
+        given = "is not given" if hosts is None else f"is {hosts}"
+        raise HostsError(f"--hosts {given}: with --coordinator it says how many hosts there are")
+    if host is None or not 0 <= host < hosts:
+        given = "is not given" if host is None else f"is {host}"
+        raise HostsError(
+            f"--host {given}: with --hosts={hosts} each host says its own, 0 to {hosts - 1}"
+        )
+
+
+def start(*, coordinator: str = "", hosts: int | None = None, host: int | None = None) -> None:
     """Joins the other hosts; before JAX starts its devices.
+
+    Where they do not meet within five minutes, this prints one line and ends the process with exit
+    code 3, because JAX would end it with a trace of its own.
 
     Args:
         coordinator: ``ADDRESS:PORT`` of host 0; "" takes all three from Slurm, a TPU pod,
             Kubernetes or Open MPI, as ``jax.distributed`` finds them.
         hosts: how many there are.
         host: which this is, from 0.
+
+    Raises:
+        HostsError: where no such cluster is found, or nothing can listen at the port of host 0.
     """
     by_hand = {"coordinator_address": coordinator, "num_processes": hosts, "process_id": host}
-    jax.distributed.initialize(
-        **(by_hand if coordinator else {}),
-        heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
-        # A host that ends with an error of its own waits so long for the others, who wait for it.
-        shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
-    )
+    if coordinator:
+        _check_by_hand(coordinator, hosts, host)
+        if host == 0:
+            _check_port(int(coordinator.rpartition(":")[2]))
+    with warnings.catch_warnings(record=True) as told, _patience(coordinator):
+        try:
+            jax.distributed.initialize(
+                **(by_hand if coordinator else {}),
+                initialization_timeout=2 * _MEETING_SECONDS,
+                heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
+                # A host that ends with an error of its own waits so long for the others, who wait for it.
+                shutdown_timeout_seconds=_HEARTBEAT_SECONDS,
+            )
+        # Each kind of cluster raises what it likes about what it lacks.
+        except (ValueError, LookupError, OSError, ImportError) as error:
+            if coordinator:
+                raise
+            reasons = [_line(error), *(_line(warning.message) for warning in told)]
+            raise HostsError(
+                "--distributed finds no cluster here; Slurm, TPU pods, Kubernetes and Open MPI were"
+                f" tried ({'; '.join(reasons)}). Name the hosts by hand: --coordinator=ADDRESS:PORT"
+                " --hosts=N --host=K"
+            ) from error
+
+
+def _check_port(port: int) -> None:
+    """Refuses a port that is taken: JAX would end the process without a word."""
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise HostsError(
+            f"--coordinator: host 0 cannot listen at port {port} ({os.strerror(error.errno or 0)}); take another one"
+            " on all hosts"
+        ) from error
+
+
+@contextlib.contextmanager
+def _patience(coordinator: str) -> Iterator[None]:
+    """Ends the process where what is done within takes longer than hosts need to meet."""
+
+    def give_up() -> None:
+        place = f" at --coordinator={coordinator}" if coordinator else ""
+        print(
+            f"error: the hosts have not met{place} within {_MEETING_SECONDS} s: look whether all of"
+            " them run, name the same address and number of hosts, each another --host, and reach"
+            " that port",
+            file=sys.stderr,
+        )
+        leave(3)
+
+    timer = threading.Timer(_MEETING_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def primary() -> bool:
@@ -92,5 +202,5 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _line(error: BaseException) -> str:
+def _line(error: object) -> str:
     return " ".join(str(error).split())[:300]

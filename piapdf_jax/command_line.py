@@ -1,0 +1,52 @@
+"""How every program of this repository starts: its flags, its help, and its user's mistakes in one line."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from absl import app, flags
+
+from piapdf_jax.paths import PathError
+
+
+def run(main: Callable[[list[str]], Any], *, arguments: int = 0, speaker: str = "error") -> None:
+    """Parses the flags and runs a program; ``--help`` and ``-h`` print its docstring and flags.
+
+    Exit codes: what the main function returns, 0 after help, 2 with one line on standard error for a
+    flag or argument that there is not, ``app.UsageError`` and ``PathError``.
+
+    Args:
+        main: takes the program's name and its arguments, flags removed.
+        arguments: how many it takes at most.
+        speaker: begins the line of a mistake.
+    """
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            left = flags.FLAGS(argv)
+        except SystemExit:  # absl has printed the help, and would end with 1
+            sys.exit(0)
+        except flags.Error as error:
+            fail(error, speaker)
+        if len(left) > 1 + arguments:
+            fail(f"unexpected argument {left[1 + arguments]!r}; see --help", speaker)
+        return left
+
+    def guarded(argv: list[str]) -> Any:
+        try:
+            return main(argv)
+        except (app.UsageError, PathError) as error:
+            fail(error, speaker)
+
+    app.run(guarded, flags_parser=parse)
+
+
+def fail(error: object, speaker: str = "error") -> NoReturn:
+    """Ends the process with ``complain``."""
+    sys.exit(complain(error, speaker))
+
+
+def complain(error: object, speaker: str = "error") -> int:
+    """Prints a user's mistake as one line on standard error; returns its exit code, 2."""
+    print(f"{speaker}: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
