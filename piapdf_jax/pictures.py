@@ -6,8 +6,10 @@ OpenCV and simplejpeg are imported inside the functions that use them; JAX never
 import functools
 import hashlib
 import pathlib
+import re
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,6 +20,10 @@ MAX_SIDE = 2**15 - 2
 _JPEG, _PNG, _BMP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM"
 _FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG's markers SOF0 ... SOF15
 _BARE = {0x01, *range(0xD0, 0xD8)}  # JPEG's markers without a length
+_SEQUENTIAL, _TABLES, _SCAN, _END = (0xC0, 0xC1), 0xC4, 0xDA, 0xD9
+_NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_AC = 0x10  # class of the Huffman tables of a block's coefficients behind the first
+_HOLE = bytes(64)  # longer than a block of one repeated short code
 
 
 class UnknownRangeError(ValueError):
@@ -27,7 +33,8 @@ class UnknownRangeError(ValueError):
 def decode(data: bytes, name: str) -> np.ndarray:
     """Decodes a JPEG, PNG or BMP.
 
-    A JPEG is refused where libjpeg warns: some of its pixels are made up, and OpenCV does not tell. Bytes
+    A JPEG is refused where libjpeg warns: some of its pixels are made up, and OpenCV does not tell. So is
+    one with a hole of zeros in its data, of which libjpeg does not always warn. Bytes
     behind the end of a picture are ignored. Of 16-bit values the upper 8 bits are taken; a picture that leaves
     the highest bit unused is refused, for it may hold 10, 12 or 14 bits and would come out near black.
     Transparency is ignored, and of several pictures in a file the first is taken.
@@ -57,6 +64,8 @@ def decode(data: bytes, name: str) -> np.ndarray:
             kind = MemoryError
         reason = " ".join(str(error).split()) or "not enough memory"
         raise kind(f"{name} cannot be read as a picture: {reason}") from error
+    except (IndexError, struct.error) as error:
+        raise ValueError(f"{name} cannot be read as a picture: its header is cut off") from error
 
 
 @functools.lru_cache(maxsize=1)
@@ -69,9 +78,9 @@ def digest() -> str:
 
 
 def _decoded(data: bytes) -> np.ndarray:
-    height, width = _size(data)
+    _check_size(data)
     image = _jpeg(data) if data.startswith(_JPEG) else _opencv(data)
-    if image is None or image.shape[:2] != (height, width):
+    if image is None:
         raise ValueError(f"its {len(data):,} bytes are damaged or cut off")
     if image.dtype == np.uint16:
         if image.max() < 2**15:
@@ -86,7 +95,10 @@ def _decoded(data: bytes) -> np.ndarray:
 def _jpeg(data: bytes) -> np.ndarray:
     import simplejpeg
 
-    return simplejpeg.decode_jpeg(data, strict=True)
+    image = simplejpeg.decode_jpeg(data, strict=True)
+    if _HOLE in data:
+        _check_holes(data)
+    return image
 
 
 def _opencv(data: bytes) -> np.ndarray | None:
@@ -96,38 +108,66 @@ def _opencv(data: bytes) -> np.ndarray | None:
     return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
 
 
-def _size(data: bytes) -> tuple[int, int]:
-    """Height and width by the header alone."""
+def _check_size(data: bytes) -> None:
+    """Refuses by the header alone what is no picture or too large a one."""
     known = {_JPEG: _jpeg_size, _PNG: _png_size, _BMP: _bmp_size}
     start = next((start for start in known if data.startswith(start)), None)
     if start is None:
         told = f"it begins with {data[:12]!r}, which no JPEG, PNG or BMP does"
         raise ValueError(told if data else "it is empty")
-    try:
-        height, width = known[start](data)
-    except (IndexError, struct.error) as error:
-        raise ValueError("its header is cut off") from error
+    height, width = known[start](data)
     if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE or min(height, width) < 1:
         raise ValueError(
             f"its header says {width:,} x {height:,} pixels; read are up to {MAX_PIXELS:,} in all"
             f" and {MAX_SIDE:,} a side"
         )
-    return height, width
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    place = 2
-    while data[place] == 0xFF:
-        marker = data[place + 1]
+    for marker, start, _ in _segments(data):
         if marker in _FRAME_HEADERS:
-            return struct.unpack_from(">HH", data, place + 5)
+            return struct.unpack_from(">HH", data, start + 1)
+    raise ValueError("its header is damaged")
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of the segments of a JPEG; that of a scan holds its data too."""
+    place = 2
+    while data[place] == 0xFF and data[place + 1] != _END:
+        marker = data[place + 1]
         if marker == 0xFF:  # fill bytes before a marker
             place += 1
         elif marker in _BARE:
             place += 2
         else:
-            place += 2 + struct.unpack_from(">H", data, place + 2)[0]
-    raise ValueError("its header is damaged")
+            start, place = place + 4, place + 2 + struct.unpack_from(">H", data, place + 2)[0]
+            if marker == _SCAN:
+                behind = _NEXT_MARKER.search(data, place)
+                place = behind.start() if behind else len(data)
+            yield marker, start, place
+
+
+def _check_holes(data: bytes) -> None:
+    """Refuses a JPEG with zeros in its scan that no encoder writes, as disks and downloads leave them.
+
+    libjpeg takes zeros for codes and warns only where the picture then ends elsewhere. Where the code of zeros alone
+    stands for a coefficient, as in the standard tables, so many fill whole blocks with it. Where it ends a block, they
+    are an even surface. Scans that are not sequential are left to libjpeg.
+    """
+    frame, first_codes = 0, {}
+    for marker, start, end in _segments(data):
+        if marker in _FRAME_HEADERS:
+            frame = marker
+        while marker == _TABLES and start < end:
+            count = sum(data[start + 1 : start + 17])
+            first_codes[data[start]] = data[start + 17]
+            start += 17 + count
+        if marker == _SCAN and frame in _SEQUENTIAL:
+            tables = [data[start + 2 + 2 * k] for k in range(data[start])]
+            if any(first_codes.get(_AC | table & 15) for table in tables):
+                behind = start + 4 + 2 * data[start]
+                if data.find(_HOLE, behind, end) >= 0:
+                    raise ValueError(f"{len(_HOLE)} zeros in a row stand in its compressed data")
 
 
 def _png_size(data: bytes) -> tuple[int, int]:

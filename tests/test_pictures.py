@@ -1,5 +1,6 @@
 """What is read as a picture, what is refused, and that OpenCV by itself would not have told."""
 
+import contextlib
 import os
 import struct
 import zlib
@@ -68,6 +69,34 @@ def test_a_jpeg_damaged_in_the_middle_is_refused(kind, tmp_path):
     # Zeros behind it are not the end either.
     refused(tmp_path, whole[: len(whole) // 2] + bytes(5000))
     np.testing.assert_array_equal(read(tmp_path, whole), by_opencv(whole))
+
+
+@pytest.mark.parametrize("kind", ["sequential", "4:1:1"])
+def test_a_hole_that_libjpeg_does_not_tell_is_refused(kind, tmp_path):
+    """Where zeros hold as many blocks as what they replace, the picture ends where it should."""
+    whole = encoded(".jpg", drawn(600, 800), JPEGS[kind])
+    untold = 0
+    for place in np.linspace(0.1, 0.8, 20):
+        for count in (70, 1500):
+            holed = zeroed(whole, count, place)
+            with contextlib.suppress(ValueError):
+                untold += simplejpeg.decode_jpeg(holed, strict=True) is not None
+            refused(tmp_path, holed)
+    assert untold >= 10
+
+
+def test_zeros_that_belong_to_a_jpeg_are_no_hole(tmp_path):
+    even = np.full((900, 900, 3), 128, np.uint8)
+    even[:100, :300] = drawn(100, 300)
+    optimal = encoded(".jpg", even, [cv2.IMWRITE_JPEG_OPTIMIZE, 1])
+    padded = optimal[:2] + segment(0xE5, bytes(3000)) + encoded(".jpg", drawn())[2:]
+    # A pattern that repeats: progressive scans hold the lower bits of its coefficients, here zeros, in a row.
+    waves = 128 + 100 * np.cos(np.pi * (np.arange(8)[:, None] + 0.5) / 8) * np.ones(8)
+    pattern = np.tile(waves.astype(np.uint8), (80, 80))
+    progressive = encoded(".jpg", pattern, JPEGS["progressive"])
+    for data in (optimal, padded, progressive):
+        assert bytes(64) in data
+        np.testing.assert_array_equal(read(tmp_path, data), by_opencv(data))
 
 
 def test_other_kinds_of_jpeg_have_the_pixels_of_opencv(tmp_path):
