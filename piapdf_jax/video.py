@@ -57,8 +57,10 @@ def numbered_pictures(path: pathlib.Path, *, first: int = 0) -> Iterator[tuple[i
     numbers = picture_numbers(path, first=first)
     if not numbers:
         return
-    pictures = _decoded(path, lambda reader: reader.retrieve()[1])
-    for number, picture in zip(numbers, pictures, strict=True):
+    pictures = _decoded(path, lambda reader: reader.retrieve())
+    for number, (there, picture) in zip(numbers, pictures, strict=True):
+        if not there:
+            raise FilmError(f"{path}: OpenCV does not show the frame of number {number}; {_ADVICE}")
         yield number, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
@@ -76,16 +78,11 @@ def picture_numbers(path: pathlib.Path, *, first: int = 0) -> list[int]:
         return []
     import cv2
 
-    rates: list[float] = []
-
-    def time(reader: Any) -> float:
-        rates.append(reader.get(cv2.CAP_PROP_FPS))
-        return reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
-
-    times = np.array(list(_decoded(path, time)))
-    return (
-        number_times(times, rates[0], path, start=start_delay(path), first=first) if rates else []
-    )
+    asked = (cv2.CAP_PROP_POS_MSEC, cv2.CAP_PROP_FPS)
+    said = np.array(list(_decoded(path, lambda reader: [reader.get(what) for what in asked])))
+    if not len(said):
+        return []
+    return number_times(said[:, 0] / 1000, said[0, 1], path, start=start_delay(path), first=first)
 
 
 def number_times(

@@ -79,7 +79,9 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
     twice: dict[pathlib.Path, str] = {}
     for path in folders.files(root):
         kept, what = path, ""
-        if match := _LABELS.fullmatch(path.name):
+        if folders.is_archive(path):
+            report.add(folders.ARCHIVE, str(path.relative_to(root)))
+        elif match := _LABELS.fullmatch(path.name):
             kept = labels.setdefault(match[1].upper(), {}).setdefault(int(match[2]), path)
             what = "second label file of a unit"
         elif match := _FILM.fullmatch(path.name):
@@ -242,7 +244,8 @@ def extract(film: pathlib.Path, folder: pathlib.Path) -> int | None:
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     count = 0
     for number, image in video.numbered_pictures(film):
-        part.mkdir(parents=True, exist_ok=True)
+        if not count:
+            part.mkdir(parents=True)
         # Not cv2.imwrite: on some systems it fails on a path with letters beyond ASCII, without a word.
         done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
         if not done:
