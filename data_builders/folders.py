@@ -67,8 +67,11 @@ def files(folder: pathlib.Path, depth: int = DEPTH) -> Iterator[pathlib.Path]:
 
 
 def is_archive(path: pathlib.Path) -> bool:
-    """Whether a file is named as an archive."""
-    return path.suffix.lower() in _ARCHIVES
+    """Whether a file is named as an archive, or as one of its volumes (``.7z.001``)."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    while suffixes and suffixes[-1][1:].isdigit():
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in _ARCHIVES
 
 
 def report_archives(root: pathlib.Path, report: Report, *, depth: int = 0) -> None:

@@ -38,7 +38,7 @@ class Video:
     subject: str
     task: str
     frames: tuple[Frame, ...]
-    first: int
+    first: int | None
     offset: int
     digits: int
 
@@ -84,7 +84,7 @@ def read_videos(
             counting = Counting(1 + frame_offset, frame_offset)
         if counting is None:
             report.add(UNDECIDED, "/".join(video))
-            labels, counting = {}, Counting(1, 0)
+            labels, counting = {}, Counting(None, 0)
         videos.append(_video(video, numbered, labels, counting, report))
     return videos
 

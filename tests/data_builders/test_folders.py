@@ -113,7 +113,7 @@ def test_lfw_is_not_taken_for_casia_webface(tmp_path):
     fails("casia_webface", manual, tmp_path / "data", "lfw-deepfunneled holds LFW")
 
 
-@pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tgz", "7z", "rar", "ZIP"])
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tgz", "7z.001", "rar", "ZIP"])
 @pytest.mark.parametrize("name", NAMES)
 def test_an_archive_given_as_the_folder(name, suffix, tmp_path):
     archive = tmp_path / f"files.{suffix}"
