@@ -6,6 +6,10 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
+from data_builders.report import Report
+
+#: Why an archive is counted that lies among files which are read.
+ARCHIVE = "archive, of which nothing is read"
 #: How far below the given folder the files of a data set are looked for.
 DEPTH = 5
 _ARCHIVES = {".zip", ".tar", ".tgz", ".gz", ".tbz2", ".bz2", ".txz", ".xz", ".7z", ".rar", ".zst"}
@@ -60,6 +64,21 @@ def files(folder: pathlib.Path, depth: int = DEPTH) -> Iterator[pathlib.Path]:
             yield pathlib.Path(entry.path)
         elif depth and entry.is_dir():
             yield from files(pathlib.Path(entry.path), depth - 1)
+
+
+def is_archive(path: pathlib.Path) -> bool:
+    """Whether a file is named as an archive, or as one of its volumes (``.7z.001``)."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    while suffixes and suffixes[-1][1:].isdigit():
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in _ARCHIVES
+
+
+def report_archives(root: pathlib.Path, report: Report, *, depth: int = 0) -> None:
+    """Counts the archives in a folder, so many folders down, for what is in them may be missing beside them."""
+    for path in files(root, depth):
+        if is_archive(path):
+            report.add(ARCHIVE, str(path.relative_to(root)))
 
 
 def people_folder(manual: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path:
@@ -125,10 +144,9 @@ def packed(folder: pathlib.Path) -> str:
 def packed_among(paths: Iterable[pathlib.Path]) -> str:
     """Returns what to do with the first file of some that is an archive, for the end of a message; "" for none."""
     for path in paths:
-        suffix = path.suffix.lower()
-        if suffix in _ARCHIVES:
+        if is_archive(path):
             return f"; {path} is packed: unpack it first"
-        if kind := _RECORDS.get(suffix):
+        if kind := _RECORDS.get(path.suffix.lower()):
             return f"; {path} is {kind}, not pictures: write them into a folder a person first"
     return ""
 

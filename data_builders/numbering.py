@@ -27,9 +27,9 @@ class Numbers(NamedTuple):
 
 
 class Counting(NamedTuple):
-    """From which number the pictures of a video count, and picture number minus label row number."""
+    """From which number the pictures of a video count (None: unknown), and picture number minus label row number."""
 
-    first: int
+    first: int | None
     offset: int
 
 
@@ -127,11 +127,11 @@ def list_pictures(
     return numbered
 
 
-def counted(starts: Iterable[tuple[str, str, int]], *, what: str) -> dict[str, int]:
+def counted(starts: Iterable[tuple[str, str, int | None]], *, what: str) -> dict[str, int]:
     """Says from which number pictures count, for the metadata of a build.
 
     Args:
-        starts: participant, task ("" where there is none) and first number of each video.
+        starts: participant, task ("" where there is none) and first number of each video, None where it is unknown.
         what: plural of what they are.
 
     Returns:
@@ -139,7 +139,8 @@ def counted(starts: Iterable[tuple[str, str, int]], *, what: str) -> dict[str, i
     """
     tasks: dict[int, dict[str, list[str]]] = {0: {}, 1: {}}
     for person, task, first in starts:
-        tasks.setdefault(first, {}).setdefault(person, []).append(task)
+        if first is not None:
+            tasks.setdefault(first, {}).setdefault(person, []).append(task)
     sizes = {first: sum(map(len, people.values())) for first, people in tasks.items()}
     found = [first for first in sorted(tasks) if sizes[first]]
     rarer = min(found, key=lambda first: sizes[first]) if len(found) > 1 else None

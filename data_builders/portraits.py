@@ -43,6 +43,7 @@ def read_people(root: pathlib.Path, report: Report) -> list[Person]:
         People in order of their names.
     """
     people = []
+    folders.report_archives(root, report)
     for folder in folders.subfolders(root):
         paths = sorted(str(path) for path in folder.iterdir() if _PICTURE.fullmatch(path.name))
         if paths:

@@ -22,8 +22,8 @@ import numpy as np
 _MP4 = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
 #: Frames in a row that do not decode, after which nothing more is expected; OpenCV says the same at the end.
 _TRIES = 100
-#: How far from whole numbers times are, in frames, under a rate that is theirs: cameras are not quite regular.
-_NEAR, _EXACT = 0.4, 0.25
+_LONGEST = 10**6  # seconds of a film
+_FASTEST = 10**4  # frames a second
 _NOTHING = memoryview(b"")
 _ADVICE = "convert the film to a constant frame rate"
 
@@ -57,8 +57,10 @@ def numbered_pictures(path: pathlib.Path, *, first: int = 0) -> Iterator[tuple[i
     numbers = picture_numbers(path, first=first)
     if not numbers:
         return
-    pictures = _decoded(path, lambda reader: reader.retrieve()[1])
-    for number, picture in zip(numbers, pictures, strict=True):
+    pictures = _decoded(path, lambda reader: reader.retrieve())
+    for number, (there, picture) in zip(numbers, pictures, strict=True):
+        if not there:
+            raise FilmError(f"{path}: OpenCV does not show the frame of number {number}; {_ADVICE}")
         yield number, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
@@ -76,16 +78,11 @@ def picture_numbers(path: pathlib.Path, *, first: int = 0) -> list[int]:
         return []
     import cv2
 
-    rates: list[float] = []
-
-    def time(reader: Any) -> float:
-        rates.append(reader.get(cv2.CAP_PROP_FPS))
-        return reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
-
-    times = np.array(list(_decoded(path, time)))
-    return (
-        number_times(times, rates[0], path, start=start_delay(path), first=first) if rates else []
-    )
+    asked = (cv2.CAP_PROP_POS_MSEC, cv2.CAP_PROP_FPS)
+    said = np.array(list(_decoded(path, lambda reader: [reader.get(what) for what in asked])))
+    if not len(said):
+        return []
+    return number_times(said[:, 0] / 1000, said[0, 1], path, start=start_delay(path), first=first)
 
 
 def number_times(
@@ -109,17 +106,8 @@ def number_times(
     """
     if not len(times):
         return []
-    if len(times) > 1 and not times.any():
-        raise FilmError(f"{path}, frame 1: the film holds no times of its frames; {_ADVICE}")
     times = _in_time(times, rate)
-    for frame, time in enumerate(times.tolist()):
-        if not math.isfinite(time) or time < 0:
-            raise FilmError(f"{path}, frame {frame}: {time} is no time; {_ADVICE}")
-        if frame and time < times[frame - 1]:
-            raise FilmError(
-                f"{path}, frame {frame}: shown at {time:.3f} s, which is before frame {frame - 1}"
-                f" ({times[frame - 1]:.3f} s); {_ADVICE}"
-            )
+    _check_times(times + start, path)
     rate = _frame_rate(times, rate)
     if not math.isfinite(rate):
         raise FilmError(f"{path}, frame 0: the film says no frame rate; {_ADVICE}")
@@ -129,11 +117,26 @@ def number_times(
     for frame, number in enumerate(numbers):
         if frame and number == numbers[frame - 1]:
             raise FilmError(
-                f"{path}, frame {frame}: shown at {times[frame]:.3f} s, which at {rate:.6g} frames"
-                f" a second is number {number}, as is frame {frame - 1}"
-                f" ({times[frame - 1]:.3f} s); {_ADVICE}"
+                f"{path}, frame {frame}: shown at {start + times[frame]:.3f} s, which at {rate:.6g}"
+                f" frames a second is number {number}, as is frame {frame - 1}"
+                f" ({start + times[frame - 1]:.3f} s); {_ADVICE}"
             )
     return numbers
+
+
+def _check_times(times: np.ndarray, path: pathlib.Path) -> None:
+    if len(times) > 1 and not times.any():
+        raise FilmError(f"{path}, frame 1: the film holds no times of its frames; {_ADVICE}")
+    before = 0.0
+    for frame, time in enumerate(times.tolist()):
+        if not 0 <= time <= _LONGEST:
+            raise FilmError(f"{path}, frame {frame}: {time} s is no time; {_ADVICE}")
+        if time < before:
+            raise FilmError(
+                f"{path}, frame {frame}: shown at {time:.3f} s, which is before frame {frame - 1}"
+                f" ({before:.3f} s); {_ADVICE}"
+            )
+        before = time
 
 
 def _decoded(path: pathlib.Path, take: Callable[[Any], Any]) -> Iterator[Any]:
@@ -168,31 +171,36 @@ def _in_time(times: np.ndarray, rate: float) -> np.ndarray:
 
 def _frame_rate(times: np.ndarray, stated: float) -> float:
     """The rate of the grid on which frames lie; NaN where none is said and none fits."""
-    known = math.isfinite(stated) and stated > 0
-    if len(times) < 3 or (known and _off_grid(times, stated) <= _NEAR):
-        return stated if known else math.nan
+    stated = stated if 0 < stated <= _FASTEST else math.nan
     # A mean may be replaced, for frames that were left out count in it; a rate that is said may not.
-    is_mean = known and abs(stated * (times[-1] - times[0]) - (len(times) - 1)) <= 2
-    if known and not is_mean:
+    if len(times) < 3 or abs(stated * (times[-1] - times[0]) - (len(times) - 1)) > 2:
         return stated
-    fitted = _grid_rate(times)
-    fits = math.isfinite(fitted) and _off_grid(times, fitted) <= _EXACT
-    return fitted if fits else stated if known else math.nan
+    grid = _grid_rate(times)
+    for near in (0.1, 0.25, 0.4):
+        for rate in (stated, grid):
+            if _off_grid(times, rate) <= near:
+                return rate
+    return stated
 
 
 def _grid_rate(times: np.ndarray) -> float:
-    """The rate under which intervals are whole numbers of frames, and a good part of them one."""
+    """The rate under which intervals are whole numbers of frames: half of them one, or two on the mean; else NaN.
+
+    A finer grid would fit one frame that is shown too early, and give all others numbers far apart.
+    """
     intervals = np.diff(times)
     intervals = intervals[intervals > 0]
     if not len(intervals):
         return math.nan
-    step = float(np.quantile(intervals, 0.25, method="lower"))
+    step = float(np.quantile(intervals, 0.125, method="lower"))
     single = intervals[np.rint(intervals / step) == 1]
     frames = np.rint(intervals / single.mean())
-    return float(frames.sum() / intervals.sum())
+    likely = (frames == 1).mean() >= 0.5 or frames.mean() <= 2
+    return float(frames.sum() / intervals.sum()) if likely else math.nan
 
 
 def _off_grid(times: np.ndarray, rate: float) -> float:
+    """How far some frame lies from the grid of a rate, in frames, up to 0.5; NaN for no rate."""
     places = (times - times[0]) * rate
     return float(np.abs(places - np.rint(places)).max())
 

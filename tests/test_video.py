@@ -24,8 +24,15 @@ def numbers(times, rate, **options):
         ([], 20, []),
         # milliseconds of 30000/1001 frames a second
         ([0, 0.033, 0.067, 0.100, 0.133, 0.167, 0.300], 30000 / 1001, [0, 1, 2, 3, 4, 5, 9]),
-        # 20 frames a second on the mean, though every second one is late by a third
-        ([0, 0.0667, 0.1, 0.1667, 0.2, 0.2667], 20, [0, 1, 2, 3, 4, 5]),
+        # 20 frames a second on the mean, by a camera that is early or late by up to a third of a frame
+        ([0, 0.066, 0.095, 0.16, 0.19, 0.256, 0.3], 20, [0, 1, 2, 3, 4, 5, 6]),
+        # most of a film is missing in one place
+        ([0, 0.05, 0.1, 0.15, 5, 5.05], 1.2, [0, 1, 2, 3, 100, 101]),
+        # few frames, whose mean of 15 or 16 a second is not far from either
+        ([0, 0.05, 0.15], 15, [0, 1, 3]),
+        ([0, 0.05, 0.15, 0.2], 16, [0, 1, 3, 4]),
+        # frames of a grid on which hardly any two are neighbours
+        (np.array([0, 2, 4, 6, 7, 9, 11, 14]) / 20, 10, [0, 2, 4, 6, 7, 9, 11, 14]),
         # the rate is the mean of a film that lacks every second frame of its end: 19 intervals in 30 frames
         ([*np.arange(9) / 20, *np.arange(10, 30, 2) / 20], 12.4, [*range(9), *range(10, 30, 2)]),
         # no rate, or none that can be: the grid tells
@@ -61,8 +68,10 @@ def test_four_minutes_of_dropped_frames_do_not_drift():
         ([0, 0.05, 0.1, 0.08], 20, "film.mp4, frame 3: shown at 0.080 s, which is before frame 2"),
         ([0, 0.05, 0.05, 0.1], 20, "film.mp4, frame 2: shown at 0.050 s, .* is number 1, as is frame 1"),
         ([0, 0.05, 0.06, 0.1, 0.15], 20, "film.mp4, frame 2: .* is number 1, as is frame 1"),
-        ([0, 0.05, np.nan], 20, "film.mp4, frame 2: nan is no time"),
-        ([-0.05, 0, 0.05], 20, "film.mp4, frame 0: -0.05 is no time"),
+        ([0, 0.05, np.nan], 20, "film.mp4, frame 2: nan s is no time"),
+        ([-0.05, 0, 0.05], 20, "film.mp4, frame 0: -0.05 s is no time"),
+        ([0, 0.05, 1e9], 20, "film.mp4, frame 2: 1000000000.0 s is no time"),
+        ([0, 0.05], 1e9, "film.mp4, frame 0: the film says no frame rate"),
         ([0, 0, 0], 20, "film.mp4, frame 1: the film holds no times"),
         ([0, 0.05], 0, "film.mp4, frame 0: the film says no frame rate"),
         ([0, 0.05], np.inf, "film.mp4, frame 0: the film says no frame rate"),

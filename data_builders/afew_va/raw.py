@@ -52,6 +52,7 @@ def read_clips(root: pathlib.Path, report: Report) -> list[Clip]:
         raise FileNotFoundError(
             f"no clip below {root}; expected 001/001.json and its pictures{folders.packed(root)}"
         )
+    folders.report_archives(root, report, depth=1)
     clips = [_read_clip(files[name], report) for name in sorted(files)]
     return [clip for clip in clips if clip.numbers]
 

@@ -38,7 +38,7 @@ class Video:
     subject: str
     task: str
     frames: tuple[Frame, ...]
-    first: int
+    first: int | None
     offset: int
     digits: int
 
@@ -62,7 +62,13 @@ def read_videos(
     """
     pictures = _picture_folder(root)
     files = _label_files(root, pictures, report)
+    folders.report_archives(pictures, report)
     videos_in = _video_folders(pictures, report)
+    if not videos_in:
+        raise FileNotFoundError(
+            f"no folder T1 ... T8 of a participant below {pictures}: expected"
+            f" F001/T1/0001.jpg{folders.packed(pictures)}"
+        )
     listed = {video: _pictures(folder, report) for video, folder in videos_in.items()}
     rows = {video: read_labels(path, report) for video, path in sorted(files.items())}
     for video in sorted(set(rows) - set(listed)):
@@ -78,7 +84,7 @@ def read_videos(
             counting = Counting(1 + frame_offset, frame_offset)
         if counting is None:
             report.add(UNDECIDED, "/".join(video))
-            labels, counting = {}, Counting(1, 0)
+            labels, counting = {}, Counting(None, 0)
         videos.append(_video(video, numbered, labels, counting, report))
     return videos
 

@@ -8,7 +8,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Set
 
 from data_builders import folders
 from data_builders.numbering import (
@@ -40,7 +40,7 @@ class Video:
 
     subject: str
     frames: tuple[Frame, ...]
-    first: int = 1
+    first: int | None = 1
     offset: int = 0
     task: str = ""
 
@@ -79,7 +79,9 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
     twice: dict[pathlib.Path, str] = {}
     for path in folders.files(root):
         kept, what = path, ""
-        if match := _LABELS.fullmatch(path.name):
+        if folders.is_archive(path):
+            report.add(folders.ARCHIVE, str(path.relative_to(root)))
+        elif match := _LABELS.fullmatch(path.name):
             kept = labels.setdefault(match[1].upper(), {}).setdefault(int(match[2]), path)
             what = "second label file of a unit"
         elif match := _FILM.fullmatch(path.name):
@@ -103,19 +105,24 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
             f"no film or picture below {root}: expected Videos_LeftCamera/LeftVideoSN001_comp.avi"
             f" or Images/SN001/0.jpg{folders.packed(root)}"
         )
-    for subject in sorted(labels.keys() | seen):
+    kept = _complete(labels.keys(), seen, report)
+    return Tree(
+        {subject: labels[subject] for subject in kept},
+        {s: films[s] for s in kept if s in films and s not in pictures},
+        {subject: pictures[subject] for subject in kept if subject in pictures},
+    )
+
+
+def _complete(labels: Set[str], seen: Set[str], report: Report) -> list[str]:
+    """Participants with both labels and something to see; the others are reported."""
+    for subject in sorted(labels | seen):
         if subject not in DISFA_SUBJECTS:
             report.add("unknown participant", subject)
         elif subject not in seen:
             report.add("participant without film or pictures", subject)
         elif subject not in labels:
             report.add("participant without labels", subject)
-    kept = [s for s in DISFA_SUBJECTS if s in labels and s in seen]
-    return Tree(
-        {subject: labels[subject] for subject in kept},
-        {s: films[s] for s in kept if s in films and s not in pictures},
-        {subject: pictures[subject] for subject in kept if subject in pictures},
-    )
+    return [s for s in DISFA_SUBJECTS if s in labels and s in seen]
 
 
 def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]]:
@@ -190,7 +197,7 @@ def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: Report) ->
         told, counting = rows[subject], countings[subject]
         if counting is None:
             report.add(UNDECIDED, subject)
-            told, counting = {}, Counting(1, 0)
+            told, counting = {}, Counting(None, 0)
         lost = [row for row in told if row + counting.offset not in numbered]
         case = f"{subject} row {min(lost, default=0)}"
         report.add("label row without its picture", case, len(lost))
@@ -242,7 +249,8 @@ def extract(film: pathlib.Path, folder: pathlib.Path) -> int | None:
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     count = 0
     for number, image in video.numbered_pictures(film):
-        part.mkdir(parents=True, exist_ok=True)
+        if not count:
+            part.mkdir(parents=True)
         # Not cv2.imwrite: on some systems it fails on a path with letters beyond ASCII, without a word.
         done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
         if not done:

@@ -113,7 +113,7 @@ def test_lfw_is_not_taken_for_casia_webface(tmp_path):
     fails("casia_webface", manual, tmp_path / "data", "lfw-deepfunneled holds LFW")
 
 
-@pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tgz", "7z", "rar", "ZIP"])
+@pytest.mark.parametrize("suffix", ["zip", "tar.gz", "tgz", "7z.001", "rar", "ZIP"])
 @pytest.mark.parametrize("name", NAMES)
 def test_an_archive_given_as_the_folder(name, suffix, tmp_path):
     archive = tmp_path / f"files.{suffix}"
@@ -226,3 +226,32 @@ def test_pictures_of_the_dummy_data_are_where_these_tests_think(tmp_path):
     for name in NAMES:
         assert (dummy(name, tmp_path / name) / PICTURE[name]).is_file()
     assert prepare.BUILDERS.keys() >= set(NAMES) and not Report().counts
+
+
+#: Where an archive may lie that was left packed while the others were unpacked.
+AMONG = {
+    "bp4d": "2D+3D/F005",
+    "disfa": "SN002",
+    "afew_va": "12",
+    "casia_webface": "0000099",
+    "lfw_pairs": "lfw/Z",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_archive_among_files_that_are_read_is_counted(name, whole, tmp_path):
+    manual = dummy(name, tmp_path / "manual")
+    (manual / f"{AMONG[name]}.zip").write_bytes(b"PK\3\4")
+    built = build(name, manual, tmp_path / "data")
+    assert total(built) == whole[name]
+    (case,) = skipped(built)["archive, of which nothing is read"]
+    assert f"{AMONG[name]}.zip".endswith(case) and len(skipped(built)) == 1
+
+
+def test_participants_whose_tasks_are_packed(tmp_path):
+    manual = dummy("bp4d", tmp_path / "manual")
+    for folder in sorted((manual / "2D+3D").iterdir()):
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "T1.zip").write_bytes(b"PK\3\4")
+    fails("bp4d", manual, tmp_path / "data", "no folder T1 ... T8", "F001/T1.zip is packed")

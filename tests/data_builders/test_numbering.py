@@ -93,7 +93,8 @@ def test_a_video_that_fits_both_ways_in_a_mixed_copy_loses_its_labels_and_is_cou
     write_video(tmp_path, "F001", "T1", 0)
     write_video(tmp_path, "M001", "T1", 1)
     write_video(tmp_path, "M002", "T1", 1, places=range(4, 21))
-    _, report = check(tmp_path, uncoded=("M002/T1",))
+    found, report = check(tmp_path, uncoded=("M002/T1",))
+    assert found == {"F001/T1": 0, "M001/T1": 1, "M002/T1": None}
     assert report.as_dict() == {numbering.UNDECIDED: {"count": 1, "examples": ["M002/T1"]}}
 
 
