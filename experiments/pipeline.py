@@ -23,7 +23,7 @@ from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.runtime import exports, hosts, loop, mesh
 from piapdf_jax.runtime.checkpoints import CheckpointError
-from piapdf_jax.runtime.disk import DiskError
+from piapdf_jax.runtime.disk import DiskError, naming_disk_errors, replacing
 from piapdf_jax.runtime.folders import FolderError, check_encoding, check_folder
 from piapdf_jax.runtime.skips import NotFinite
 
@@ -160,8 +160,8 @@ class Pipeline:
         """Writes a file of the run folder, on one host."""
         if hosts.primary():
             path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            with naming_disk_errors(path, len(text)), replacing(path) as part:
+                part.write_text(text, encoding="utf-8")
 
     def _check(self, wanted: list[str]) -> None:
         """Finds what is missing before hours go into the first training."""
