@@ -77,8 +77,7 @@ def main(argv: list[str]) -> None:
     except pipeline.USER_ERRORS as error:
         _fail(" ".join(str(error).split()))
     except LockLost as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(3)
+        _fail(str(error), 3)
     except RuntimeError as error:
         gone = hosts.lost(error)
         if gone is None:
@@ -97,9 +96,9 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, code: int = 2) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)
 
 
 def _parse(argv: list[str]) -> list[str]:
