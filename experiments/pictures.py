@@ -8,6 +8,7 @@ import numpy as np
 from piapdf_jax.batch import unit_images, unpack_maps
 from piapdf_jax.data.frames import Reading, load_frame
 from piapdf_jax.data.source import Records
+from piapdf_jax.runtime.disk import replacing
 from piapdf_jax.stages.base import Exported, Stage
 
 _CELL = 112
@@ -49,8 +50,9 @@ def pi_maps(
             ]
             lines.append(np.concatenate(cells, axis=1))
     picture = np.concatenate(lines, axis=0)
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"cannot write {path}")
+    with replacing(path) as part:
+        if not cv2.imwrite(str(part), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
+            raise OSError(f"cannot write {path}")
 
 
 def _different_people(records: Records, count: int) -> list[int]:

@@ -1,6 +1,7 @@
 """Runs the trainings of a configuration: skips what is exported, goes on where one stopped, scores, reports."""
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import logging
@@ -86,6 +87,7 @@ class Pipeline:
         check_folder(self.folder)
         check_encoding(data_dir, "--data_dir")
         self.datasets = DataSets(config, data_dir, self._prepare)
+        self.plugins = plugins
         self.catalog = Catalog(config, self.datasets, self.runs, accept_stale)
         self.job, self.fingerprint = self.catalog.job, self.catalog.fingerprint
         self.digest, self.exported = self.catalog.digest, self.catalog.exported
@@ -101,14 +103,18 @@ class Pipeline:
             profile_steps=profile,
             tensorboard=importlib.util.find_spec("tensorboardX") is not None,
         )
-        self.fitting = Fitting(
+
+    @functools.cached_property
+    def fitting(self) -> Fitting:
+        """What makes the exports."""
+        return Fitting(
             catalog=self.catalog,
             folder=self.folder,
             running=self.running,
             mesh=self.mesh,
             tools=self._tools,
             write=self._write,
-            plugins=plugins,
+            plugins=self.plugins,
         )
 
     def run(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import pathlib
 import re
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any
 
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.trainings import METHODS, TRAININGS
+from piapdf_jax.runtime.disk import naming_disk_errors, replacing
 
 RESULTS = "results.json"
 #: Names that RUNS has for something else.
@@ -37,10 +37,8 @@ def run_folder(runs: pathlib.Path, name: str, config: ExperimentConfig) -> pathl
 
 def write(path: pathlib.Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with naming_disk_errors(path, len(text)), replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def with_earlier(

@@ -9,6 +9,7 @@ import hashlib
 import json
 import operator
 import pathlib
+import secrets
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -252,7 +253,10 @@ def fingerprint(folder: pathlib.Path, *, cache: pathlib.Path | None = None) -> s
         sums[path.name] = known[key]
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        cache.write_text(json.dumps(known))
+        # Of two runs that write it one is read, whole; what the other knew is read from shards again.
+        part = cache.with_name(f"{cache.name}.{secrets.token_hex(4)}.part")
+        part.write_text(json.dumps(known))
+        part.replace(cache)
     info = hashlib.sha256((folder / "dataset_info.json").read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps([info, sums], sort_keys=True).encode()).hexdigest()[:16]
 

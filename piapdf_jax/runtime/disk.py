@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 
@@ -42,6 +43,28 @@ def naming_disk_errors(path: str | os.PathLike[str], nbytes: int, kept: str = ""
             f" ({free:,} bytes are free there){'; ' + kept if kept else ''};"
             " make room and start the same command again",
         ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Gives a file beside another to write to, which then takes its place at once.
+
+    So of two runs that write the same file one is read, and never half of one.
+
+    Args:
+        path: what is written; its folder is made.
+
+    Yields:
+        The file to write, with the same suffix.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def sync_tree(folder: pathlib.Path) -> None:

@@ -67,8 +67,13 @@ class Lock:
     def __enter__(self) -> "Lock":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        # What goes wrong in a run whose files another one has since written is that it has been replaced.
+        failed = kind is not None and issubclass(kind, Exception) and kind is not LockLost
+        replaced = failed and self._file is not None and not self._ours()
         self.release()
+        if replaced:
+            raise self._lost()
 
     def acquire(self, done: Callable[[], bool]) -> bool:
         """Waits until the lock is held or what it is for is there; says once for whom it waits.
@@ -95,11 +100,7 @@ class Lock:
             LockLost: where another run has it, or had it and is through.
         """
         if not told_by_first(lambda: int(self._ours())):
-            raise LockLost(
-                f"{self.training}: the lock {self.path} is no longer this run's, which was paused or"
-                f" silent for more than {self.silent:g} s: another run has taken the training over, and"
-                " this one has stopped without writing; the same command takes what the other makes"
-            )
+            raise self._lost()
 
     def release(self) -> None:
         """Gives it back, where it is still held."""
@@ -115,6 +116,14 @@ class Lock:
             if self._ours():
                 self.path.unlink()
         os.close(file)
+
+    def _lost(self) -> LockLost:
+        return LockLost(
+            f"{self.training}: the lock {self.path} is no longer this run's: another run has taken the"
+            f" training over when this one was paused or silent for more than {self.silent:g} s, or"
+            " somebody removed the file; this run has stopped without writing more, and the same command"
+            " takes what the other one makes"
+        )
 
     def _try(self, done: Callable[[], bool]) -> int:
         if done():

@@ -62,6 +62,16 @@ def test_torn_cache_is_made_anew(tmp_path):
     assert json.loads(cache.read_text())
 
 
+def test_a_run_that_reads_remembered_checksums_while_another_writes_reads_them_whole(tmp_path):
+    cache = tmp_path / "sums.json"
+    source.fingerprint(make(tmp_path / "a" / "1.0.0"), cache=cache)
+    with cache.open() as reading:
+        source.fingerprint(make(tmp_path / "b" / "1.0.0"), cache=cache)
+        assert len(json.loads(reading.read())) == 1
+    assert len(json.loads(cache.read_text())) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "sums.json"]
+
+
 @pytest.mark.parametrize(
     "text",
     ["{}", "[]", '{"action_units": 3, "people": {}}', '{"action_units": [], "people": []}', "x"],

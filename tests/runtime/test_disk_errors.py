@@ -2,6 +2,8 @@
 
 import errno
 import os
+import threading
+import time
 from contextlib import suppress
 
 import jax
@@ -10,7 +12,7 @@ import pytest
 from toy_stage import BATCH, ToyStream, lines, toy_fit
 
 from piapdf_jax.runtime.checkpoints import Checkpoints
-from piapdf_jax.runtime.disk import DiskError, naming_disk_errors
+from piapdf_jax.runtime.disk import DiskError, naming_disk_errors, replacing
 from piapdf_jax.runtime.exports import find_export, tree_digest, write_export
 
 # Orbax's writes of other arrays that were under way fail as well, after the one that is told.
@@ -123,3 +125,34 @@ def test_metrics_that_do_not_fit_name_their_file(tmp_path):
     with pytest.raises(DiskError, match=r"metrics.jsonl of \d+ bytes"):
         writer.write(1, {"loss": 0.5})
     writer.close()
+
+
+def test_of_two_that_write_a_file_one_is_read_and_whole(tmp_path):
+    path, size, ended = tmp_path / "new" / "results.json", 100_000, threading.Event()
+
+    def write(letter):
+        while not ended.is_set():
+            with replacing(path) as part:
+                assert part.suffix == ".json"
+                part.write_text(letter * size)
+
+    threads = [threading.Thread(target=write, args=(letter,)) for letter in "ab"]
+    for thread in threads:
+        thread.start()
+    while not path.exists():
+        time.sleep(0.01)
+    read = [path.read_text() for _ in range(200)]
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert {(len(text), len({*text})) for text in read} == {(size, 1)}
+    assert os.listdir(path.parent) == ["results.json"]
+
+
+def test_a_file_that_could_not_be_written_stays_as_it_was(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text("old")
+    with pytest.raises(OSError, match="full"), replacing(path) as part:
+        part.write_text("ne")
+        raise OSError("full")
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["results.json"]

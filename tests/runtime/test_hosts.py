@@ -10,7 +10,9 @@ import time
 
 import numpy as np
 import pytest
-from toy_stage import lines
+from toy_stage import CONFIG, lines
+
+from piapdf_jax.runtime import exports, lock
 
 PROGRAM = str(pathlib.Path(__file__).with_name("toy_stage.py"))
 STEPS = 17
@@ -72,8 +74,19 @@ def same(folder, alone):
         np.testing.assert_allclose(params(folder)[name], array, rtol=1e-5, atol=1e-6)
 
 
-def test_two_hosts_train_as_one_process_does(tmp_path, alone):
-    told = finish(pair(tmp_path))
+def test_two_hosts_wait_as_one_and_train_as_one_process_does(tmp_path, alone):
+    """While another run holds their training, the second host waits for what the first one sees."""
+    path = exports.lock_path(tmp_path, "toy", exports.digest_of(CONFIG))
+    with lock.Lock(path, training="toy", run="other", beat=1) as other:
+        assert other.acquire(lambda: False)
+        processes = pair(tmp_path)
+        waiting = next(line for line in processes[0].stdout if "waiting for process" in line)
+        assert f"{os.getpid()} on" in waiting and "run other" in waiting
+        time.sleep(1.5)
+        assert [process.poll() for process in processes] == [None, None]
+    told = finish(processes)
+    assert not any("takes over" in out or "found" in out for out in told)
+    assert not path.exists()
     digests = {line for out in told for line in out.splitlines() if line.startswith("digest")}
     assert len(digests) == 1, "the hosts ended with different parameters"
     same(tmp_path, alone)

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -227,6 +228,23 @@ def test_of_many_that_wait_for_a_dead_holder_one_has_it_at_a_time(path):
     assert os.listdir(path.parent) == []
 
 
+def test_an_error_over_files_that_another_run_has_taken_is_that_it_was_replaced(path):
+    error = FileNotFoundError("a checkpoint that another run has deleted")
+    with pytest.raises(FileNotFoundError), lock_of(path) as mine:
+        assert mine.acquire(never)
+        raise error
+    with pytest.raises(lock.LockLost, match="another run") as told, lock_of(path) as mine:
+        assert mine.acquire(never)
+        path.unlink()
+        raise error
+    assert told.value.__context__ is error
+    for unchanged in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(unchanged), lock_of(path) as mine:
+            assert mine.acquire(never)
+            path.unlink()
+            raise unchanged
+
+
 def test_a_lock_that_the_disk_refuses_is_told_in_one_line(path, monkeypatch):
     def full(file, text):
         raise OSError(28, "No space left on device")
@@ -273,15 +291,18 @@ def test_the_same_command_twice_and_the_first_paused_for_longer(tmp_path):
     """The second goes on from the first's checkpoint; the first then writes nothing more."""
     run = tmp_path / "run"
     first = toy(run, "--slow", 0.2, "--silent", SILENT)
-    wait_for((run / "checkpoints" / "5").is_dir)
+    wait_for((run / "metrics.jsonl").exists)
     second = toy(run, "--silent", SILENT)
-    time.sleep(0.5)
+    wait_for((run / "checkpoints" / "5").is_dir)
     first.send_signal(signal.SIGSTOP)
     out, _ = second.communicate(timeout=60)
     assert second.returncode == 0 and "this run takes over" in out and "found" not in out
+    shutil.rmtree(
+        run / "checkpoints"
+    )  # as the launcher does, before the first has looked at its own
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     first.send_signal(signal.SIGCONT)
     told, _ = first.communicate(timeout=60)
-    assert first.returncode == 77 and "another run has taken the training over" in told
+    assert first.returncode == 77 and "is no longer this run's" in told
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     assert lines(run) == straight(tmp_path)
