@@ -85,10 +85,7 @@ def _folder(name: str, data_dir: pathlib.Path) -> pathlib.Path:
     made = importlib.import_module(BUILDERS[name]).Builder(data_dir=data_dir)
     folder = pathlib.Path(made.data_dir)
     if not (folder / "dataset_info.json").is_file():
-        originals = "--manual_dir=FOLDER_OF_THE_ORIGINAL_FILES"
-        command = commands.python(
-            "data_builders.prepare", name, f"--data_dir={data_dir}", originals
-        )
+        command = commands.prepare(name, data_dir)
         raise FileNotFoundError(f"{folder} is not there: build it with {command}")
     return folder
 

@@ -107,8 +107,7 @@ class DataSets:
         module = BUILDERS[dataset.split("/")[0]]
         if module.startswith("data_builders."):
             return missing
-        root = pathlib.Path(self.data_dir, dataset)
-        return source.missing_dataset(root, dataset, self.data_dir, f"--plugin={module}")
+        return source.missing_dataset(dataset, self.data_dir, f"--plugin={module}")
 
     def describe(self, dataset: str) -> source.Description:
         """Returns what a data set says of itself."""

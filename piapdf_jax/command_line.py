@@ -23,7 +23,7 @@ def run(main: Callable[[list[str]], Any], *, arguments: int = 0, speaker: str = 
 
     def parse(argv: list[str]) -> list[str]:
         try:
-            left = flags.FLAGS(argv)
+            left = flags.FLAGS(["--help" if word == "-h" else word for word in argv])
         except SystemExit:  # absl has printed the help, and would end with 1
             sys.exit(0)
         except flags.Error as error:

@@ -27,6 +27,20 @@ def python(module: str, *arguments: str) -> str:
     return " ".join((_interpreter(), "-m", module, *map(shlex.quote, arguments)))
 
 
+def prepare(dataset: str, data_dir: str | os.PathLike[str], *flags: str) -> str:
+    """Returns the command that builds a data set; all but drawn faces need their original files.
+
+    Args:
+        dataset: its name.
+        data_dir: directory of data sets.
+        flags: others that it needs.
+    """
+    arguments = [*flags, dataset, f"--data_dir={data_dir}"]
+    if dataset.partition("/")[0] != "synthetic_faces":
+        arguments.append("--manual_dir=FOLDER_OF_THE_ORIGINAL_FILES")
+    return python("data_builders.prepare", *arguments)
+
+
 def install(extra: str) -> str:
     """Returns the command that installs what an extra of this package is made of.
 

@@ -23,7 +23,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.action_units": (),
     "piapdf_jax.paths": (),
-    "piapdf_jax.commands": (),
+    "piapdf_jax.commands": ("data_builders.prepare",),  # named in messages, never imported
     "piapdf_jax.command_line": ("piapdf_jax.paths",),
     "piapdf_jax.batch": (),
     "piapdf_jax.keys": (),

@@ -164,7 +164,7 @@ def test_broken_pictures_are_errors_that_name_the_file(tmp_path, kept):
 def test_missing_predictor_says_where_to_get_it(tmp_path, monkeypatch):
     monkeypatch.delenv(faces.PREDICTOR_VARIABLE, raising=False)
     monkeypatch.setattr(faces, "_installed_predictor", lambda: None)
-    with pytest.raises(FileNotFoundError, match=r"piapdf_jax\[landmarks\].*PIAPDF_LANDMARKS"):
+    with pytest.raises(FileNotFoundError, match=r"pip install .*dlib-bin.*PIAPDF_LANDMARKS"):
         faces.find_predictor()
     monkeypatch.setenv(faces.PREDICTOR_VARIABLE, str(tmp_path / "other.dat"))
     with pytest.raises(FileNotFoundError, match="other.dat is not there"):

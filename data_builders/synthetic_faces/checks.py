@@ -127,9 +127,8 @@ def ridge(data_dir: pathlib.Path) -> tuple[float, float, float, float]:
 def _folder(data_dir: pathlib.Path) -> pathlib.Path:
     folder = data_dir / "synthetic_faces" / "bp4d" / truth.VERSION
     if not folder.is_dir():
-        arguments = "synthetic_faces/bp4d", f"--data_dir={data_dir}"
-        command = commands.python("data_builders.prepare", *arguments)
-        raise app.UsageError(f"{folder} is not there: {command}")
+        command = commands.prepare("synthetic_faces/bp4d", data_dir)
+        raise FileNotFoundError(f"{folder} is not there: {command}")
     return folder
 
 
@@ -190,7 +189,10 @@ def _report(data_dir: pathlib.Path) -> Iterator[tuple[str, str, str]]:
 
 def _main(_: list[str]) -> None:
     data_dir = paths.data_dir(flags.FLAGS.data_dir)
-    _folder(data_dir)  # missing after minutes would be a pity
+    try:
+        _folder(data_dir)  # missing after minutes would be a pity
+    except FileNotFoundError as error:
+        raise app.UsageError(str(error)) from error
     for what, number, target in _report(data_dir):
         print(f"{what:44s} {number:>12s}   target {target}", flush=True)
 

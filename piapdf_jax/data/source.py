@@ -6,6 +6,7 @@ only after ``piapdf_jax.tfds_files`` has looked at what TFDS would import and op
 
 import functools
 import hashlib
+import importlib.util
 import json
 import operator
 import pathlib
@@ -48,27 +49,25 @@ def dataset_folder(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:
     versions = [path.parent for path in root.glob("*.*.*/dataset_info.json")]
     if versions:
         return max(versions, key=lambda path: [int(number) for number in path.name.split(".")])
-    raise missing_dataset(root, name, data_dir)
+    raise missing_dataset(name, data_dir)
 
 
-def missing_dataset(
-    root: pathlib.Path, name: str, data_dir: str | pathlib.Path, *flags: str
-) -> MissingDataset:
+def missing_dataset(name: str, data_dir: str | pathlib.Path, *flags: str) -> MissingDataset:
     """Returns the error that names the command which builds a data set.
 
     Args:
-        root: where it was looked for.
         name: of the data set.
         data_dir: directory of data sets.
         flags: others that the command needs.
     """
-    arguments = [*flags, name, f"--data_dir={data_dir}"]
-    where = ""
-    if name.partition("/")[0] != "synthetic_faces":
-        arguments.append("--manual_dir=FOLDER_OF_THE_ORIGINAL_FILES")
-        where = " (without --manual_dir it says where the original files go)"
-    command = commands.python("data_builders.prepare", *arguments)
-    return MissingDataset(f"data set {name!r} is not in {root}: build it with `{command}`{where}")
+    command = commands.prepare(name, data_dir, *flags)
+    told = f"data set {name!r} is not in {pathlib.Path(data_dir, name)}: build it with `{command}`"
+    builders = importlib.util.find_spec("data_builders")
+    for folder in (builders and builders.submodule_search_locations) or ():
+        page = pathlib.Path(folder, name.partition("/")[0], "README.md")
+        if "--manual_dir" in command and page.is_file():
+            told += f" (where the original files go: {page})"
+    return MissingDataset(told)
 
 
 def _builder(folder: pathlib.Path) -> Any:

@@ -31,7 +31,7 @@ class ProcessDetector(bp4d_tree.FrameDetector):
 
 @pytest.fixture(autouse=True)
 def _surroundings(monkeypatch, tmp_path):
-    assert importlib.util.find_spec("apache_beam"), "install piapdf_jax[beam]"
+    assert importlib.util.find_spec("apache_beam"), "make beam"
     assert importlib.util.find_spec("tensorflow") is None, "this is to work without it"
     here = pathlib.Path(__file__).parent
     monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{here.parent.parent}")

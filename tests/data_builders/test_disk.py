@@ -19,9 +19,9 @@ def clips(tmp_path_factory):
     return manual, interrupted.contents(folder)
 
 
-def one_line(done):
+def one_line(done, code=1):
     """What a command that failed has said last, after its progress; never a traceback."""
-    assert done.returncode == 1, done.stderr
+    assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     *before, last = done.stderr.splitlines()
     assert last.startswith("prepare: ")
@@ -76,8 +76,8 @@ def test_a_read_only_disk_is_named(clips, small_disk):
     manual, _ = clips
     data, remount = small_disk
     remount("ro")
-    line = one_line(interrupted.run(interrupted.command("afew_va", manual, data)))
-    assert f"--data_dir {data} cannot be written to (Read-only file system: {data}/" in line
+    line = one_line(interrupted.run(interrupted.command("afew_va", manual, data)), code=2)
+    assert f"--data_dir {data} cannot be written to (Read-only file system: {data})" in line
 
 
 def test_a_disk_that_becomes_read_only_under_the_build(clips, small_disk):
@@ -102,8 +102,8 @@ def test_a_file_in_the_place_of_the_target(clips, tmp_path, below):
     manual, _ = clips
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / below
-    line = one_line(interrupted.run(interrupted.command("afew_va", manual, target)))
-    assert f"--data_dir {target} cannot be written to (Not a directory: {target}" in line
+    line = one_line(interrupted.run(interrupted.command("afew_va", manual, target)), code=2)
+    assert f"--data_dir {target} cannot be a folder (Not a directory: {tmp_path}/file)" in line
 
 
 def test_a_finished_data_set_on_a_read_only_disk_is_taken(clips, small_disk):

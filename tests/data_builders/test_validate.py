@@ -209,7 +209,7 @@ def test_command_line(data, tmp_path):
         ([], "give one data set; known: bp4d, disfa, afew_va, casia_webface, lfw_pairs"),
         (["synthetic_faces"], "no published counts of 'synthetic_faces'"),
         (["bp4d", "--data_dri=x"], "data_dri"),
-        (["disfa"], "is not there: build it with python -m data_builders.prepare disfa"),
+        (["disfa"], "python -m data_builders.prepare disfa --data_dir="),
     ],
 )
 def test_errors_are_one_line_and_exit_with_2(tmp_path, arguments, said):
