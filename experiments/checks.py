@@ -7,7 +7,6 @@ from experiments.config import ConfigError
 from experiments.datasets import DataSlice
 from experiments.feeds import disfa_folder
 from experiments.job import Job
-from piapdf_jax.data import source
 from piapdf_jax.runtime.mesh import check_divides
 
 
@@ -61,8 +60,8 @@ def records(job: Job) -> None:
 
 
 def _check(part: DataSlice, *, maps: bool = False) -> None:
-    part.records()
-    if maps and "pi_maps" not in source.Records(part.folder, part.split)[0]:
+    records = part.records()
+    if maps and "pi_maps" not in records[0]:
         raise ConfigError(
             f"data set {part.dataset!r} has no PI maps, which are learned or scored here: its"
             " records are pictures of people alone"

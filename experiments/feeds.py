@@ -104,11 +104,13 @@ def _identities(job: Job, reading: Reading) -> Stream:
 def _feedback(job: Job, reading: Reading) -> Stream:
     pools = tuple((part.records(), share) for part, share in job.slices.pools)
     section, train = job.section, job.slices.train.records()
+    stream = FeedbackStream(train, pools, section.relabel_fraction, reading)
     try:
-        return FeedbackStream(train, pools, section.relabel_fraction, reading)
+        stream.check()
     except ValueError as error:
         key = f"{job.training.section}.batch_size={section.batch_size}"
-        raise ConfigError(f"{key}: {job.slices.train} has {error}") from error
+        raise ConfigError(f"{key}, {job.slices.train}: {error}") from error
+    return stream
 
 
 #: Coded frames with labels.
