@@ -37,8 +37,8 @@ USER_ERRORS = (
     ConfigError,
     WeightsError,
     MissingDataset,
-    NoRecords,
     CorruptShard,
+    NoRecords,
     DiskError,
     NotFinite,
     exports.ExportError,
@@ -164,9 +164,9 @@ class Pipeline:
         for name in wanted:
             job, digest = self.job(name), self.digest(name)
             self._truth(job)
-            checks.records(job)
             if exports.find_export(self.runs, name, digest) is None:
                 checks.divide([job], self.mesh.size)
+                checks.records(job)
                 for other in job.depends_on:
                     if other not in wanted:
                         self.exported(other)

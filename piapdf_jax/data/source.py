@@ -20,12 +20,12 @@ class MissingDataset(FileNotFoundError):
     """A data set is not where it should be; the message names the command that builds it."""
 
 
-class NoRecords(ValueError):
-    """A split holds no record, or none of the people that are wanted."""
-
-
 class CorruptShard(ValueError):
     """A shard cannot be read; the message names the file."""
+
+
+class NoRecords(ValueError):
+    """There is no record to read; the message names split and people."""
 
 
 def dataset_folder(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:
@@ -164,9 +164,8 @@ class SomePeople:
         stays = np.isin(subjects, only) if only else np.ones(len(subjects), bool)
         self._rows = np.flatnonzero(stays & ~np.isin(subjects, without))
         if not len(self._rows):
-            raise NoRecords(
-                f"split {records.split!r} of {records.folder} has no record of the people wanted"
-            )
+            whom = f"of {', '.join(only)}" if only else f"but of {', '.join(without)}"
+            raise NoRecords(f"split {records.split!r} of {records.folder} holds no record {whom}")
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -8,7 +8,7 @@ import pytest
 
 from experiments import config as configs
 from experiments.sections import TrainSection
-from experiments.trainings import TRAININGS, Training
+from experiments.trainings import TRAININGS, Training, register_training
 from piapdf_jax import ranges
 from piapdf_jax.models.layers import CONVENTIONS
 from piapdf_jax.ranges import Length, Range
@@ -161,6 +161,18 @@ def test_a_plugins_number_without_a_range_is_finite(plugin):
     assert refused("own.gamma=11") == "own.gamma=11 must be at least 0 and at most 10"
     assert configs.load("demo", ["own.maybe=3"]).section("own").maybe == 3
     assert configs.load("demo", ["own.maybe=3", "own.maybe=none"]).section("own").maybe is None
+
+
+def test_hints_of_a_plugin_that_cannot_be_read_are_told_where_it_registers():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Torn(TrainSection):
+        gamma: "Nowhere" = 1.0  # noqa: F821 # pyright: ignore[reportUndefinedVariable]
+
+    base = TRAININGS["baseline"]
+    made = dataclasses.replace(base, name="torn", section="torn", settings=Torn(steps=3))
+    with pytest.raises(ValueError, match="type hints of Torn cannot be read.*'Nowhere'"):
+        register_training(made)
+    assert "torn" not in TRAININGS
 
 
 @pytest.mark.parametrize("key", WORDS)
