@@ -15,6 +15,9 @@ OPEN = Annotated[float, Range(0, 1, low_open=True, high_open=True)]
 WORD = Annotated[str, Choice("a", "b")]
 PAIR = tuple[float, float]
 NAN = float("nan")
+#: Of another type than their fields, as a caller may give them.
+HALF: Any = 2.5
+LONG: Any = "z" * 99
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ class Outer:
     ("section", "told"),
     [
         (Outer(count=0), "x.count=0 must be at least 1 and at most 9"),
-        (Outer(count=2.5), "x.count=2.5 must be a whole number, at least 1 and at most 9"),
+        (Outer(count=HALF), "x.count=2.5 must be a whole number, at least 1 and at most 9"),
         (Outer(inner=Inner(share=1.0)), "x.inner.share=1.0 must be above 0 and below 1"),
         (Outer(inner=Inner(share=NAN)), "x.inner.share=nan must be a finite number, above 0 and below 1"),
         (Outer(inner=Inner(words=("a", "c"))), "x.inner.words=a,c each is not one of a, b"),
@@ -77,7 +80,7 @@ class Outer:
             Outer(sizes=(1, 0)),
             "x.sizes=1,0 must hold whole numbers, such as 1,12: each must be at least 1 and at most 9",
         ),
-        (Outer(maybe="z" * 99), f"x.maybe='{'z' * 59}... must be a number, at least -2.5"),
+        (Outer(maybe=LONG), f"x.maybe='{'z' * 59}... must be a number, at least -2.5"),
     ],
 )  # fmt: skip
 def test_one_line_names_key_value_and_range(section, told):

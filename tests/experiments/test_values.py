@@ -163,6 +163,13 @@ def test_a_plugins_number_without_a_range_is_finite(plugin):
     assert configs.load("demo", ["own.maybe=3", "own.maybe=none"]).section("own").maybe is None
 
 
+def test_what_a_plugin_starts_from_is_in_its_range(plugin, monkeypatch):
+    made = dataclasses.replace(TRAININGS["own"], settings=OwnSection(steps=0))
+    monkeypatch.setitem(TRAININGS, "own", made)
+    with pytest.raises(configs.ConfigError, match="own.steps=0 must be at least 1"):
+        configs.load("demo")
+
+
 def test_hints_of_a_plugin_that_cannot_be_read_are_told_where_it_registers():
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Torn(TrainSection):
