@@ -28,7 +28,7 @@ _WAYS = flags.DEFINE_list(
     "ways", [*WAYS, *FORMS], "which; contiguous and channels_last are PyTorch"
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "blocks of each way", lower_bound=1)
-_BLOCK = flags.DEFINE_float("block_s", 1.0, "seconds of a block, at least one step")
+_BLOCK = flags.DEFINE_float("block_s", 1.0, "seconds of a block, at least one step", lower_bound=0)
 _JSON = flags.DEFINE_string("json", "", "file for the numbers")
 
 

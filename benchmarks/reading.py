@@ -37,12 +37,12 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("dataset", None, "Data set with action units, such as bp4d.")
 flags.DEFINE_string("split", "part1", "Split expression of it.")
-flags.DEFINE_integer("image_size", 256, "Side of the images that are read.")
-flags.DEFINE_integer("batch_size", 32, "Images of a batch.")
-flags.DEFINE_integer("batches", 24, "Batches of a run.")
-flags.DEFINE_integer("runs", 5, "Runs, of which the median is printed.")
+flags.DEFINE_integer("image_size", 256, "Side of the images that are read.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 32, "Images of a batch.", lower_bound=1)
+flags.DEFINE_integer("batches", 24, "Batches of a run.", lower_bound=1)
+flags.DEFINE_integer("runs", 5, "Runs, of which the median is printed.", lower_bound=1)
 flags.DEFINE_integer(
-    "gpu_images_per_second", None, "Images a second of your device's training step."
+    "gpu_images_per_second", None, "Images a second of your device's training step.", lower_bound=1
 )
 
 ASSUMED_RATES = (250, 500, 1000, 2000)  # images a second of a device; nobody measured them

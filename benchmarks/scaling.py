@@ -28,9 +28,12 @@ _ESTIMATOR = flags.DEFINE_string("estimator", "grad", "of the feedback, with --c
 _JSON = flags.DEFINE_string("json", "", "file for the numbers of --check")
 for _field in dataclasses.fields(Machine):
     _default: Any = _field.default
-    _define: Any = flags.DEFINE_integer if _field.type in (int, "int") else flags.DEFINE_float
+    _is_whole = _field.type in (int, "int")
+    _define: Any = flags.DEFINE_integer if _is_whole else flags.DEFINE_float
+    # What is divided by is not 0.
+    _least = 1 if _is_whole else 0 if _field.name.endswith("_us") else 1e-9
     _whence = "measured on another machine" if _field.name in MEASURED else "assumed"
-    _define(_field.name, _default, f"{_whence}; see benchmarks/machine.py")
+    _define(_field.name, _default, f"{_whence}; see benchmarks/machine.py", _least)
 
 
 def main(argv: list[str]) -> None:

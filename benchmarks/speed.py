@@ -31,13 +31,15 @@ _COMPILE = flags.DEFINE_bool("compile", False, "torch.compile beside them; minut
 _SETTINGS = flags.DEFINE_bool("settings", True, "memory settings of the package, on both sides")
 _COMPARE = flags.DEFINE_bool("compare", True, "compare outputs and gradients first")
 _ROUNDS = flags.DEFINE_integer("rounds", 6, "blocks of each side", lower_bound=1)
-_BLOCK = flags.DEFINE_float("block_s", 0.7, "seconds of a block, at least one call")
+_BLOCK = flags.DEFINE_float("block_s", 0.7, "seconds of a block, at least one call", lower_bound=0)
 _PROFILE = flags.DEFINE_bool("profile", False, "our training step by operation instead")
 _FIRST = flags.DEFINE_bool("first_step", False, "cold first steps of the stages instead")
 _STAGES = flags.DEFINE_list("stages", list(first_step.STAGES), "those of --first_step")
 _GPU = flags.DEFINE_bool("gpu", False, "B1 training on one GPU instead, beside timm")
 _GPU_CASE = flags.DEFINE_list("gpu_case", ["224", "256"], "side and batch of --gpu")
-_PEAK = flags.DEFINE_float("peak_tflops", 989.0, "of the GPU in bfloat16, without sparsity")
+_PEAK = flags.DEFINE_float(
+    "peak_tflops", 989.0, "of the GPU in bfloat16, without sparsity", lower_bound=1
+)
 _JSON = flags.DEFINE_string("json", "", "file for the numbers")
 
 

@@ -4,10 +4,8 @@ import pathlib
 from collections.abc import Iterable
 
 from experiments.config import ConfigError
-from experiments.datasets import DataSlice
-from experiments.feeds import disfa_folder
+from experiments.feeds import folder_to_pool
 from experiments.job import Job
-from piapdf_jax.data import source
 from piapdf_jax.runtime.mesh import check_divides
 
 
@@ -24,8 +22,8 @@ def before_data(jobs: Iterable[Job], devices: int, exports: pathlib.Path) -> Non
     """
     jobs = list(jobs)
     for job in jobs:
-        if hasattr(job.section, "disfa_fraction"):
-            disfa_folder(job)
+        if getattr(job.section, "disfa_fraction", 0):
+            folder_to_pool(job, job.config.disfa.dataset)
     divide([job for job in jobs if not (exports / job.name).exists()], devices)
 
 
@@ -46,25 +44,18 @@ def divide(jobs: Iterable[Job], devices: int) -> None:
 
 
 def records(job: Job) -> None:
-    """Refuses splits without records, and records without the PI maps that a training or its scores read.
+    """Refuses parts without records, and records without the PI maps that a training learns.
 
     Raises:
         ConfigError: for records without maps, naming the data set.
         NoRecords: naming split and folder.
     """
-    slices, feed = job.slices, job.training.feed
-    _check(slices.train, maps=feed.maps)
-    if slices.test is not None:
-        _check(slices.test, maps=feed.maps or job.training.scores_maps)
-    for part in (slices.validation, *(pool for pool, _ in slices.pools)):
+    train, pools = job.slices.train, [pool for pool, _ in job.slices.pools]
+    for part in (job.slices.validation, *pools):
         if part is not None:
-            _check(part)
-
-
-def _check(part: DataSlice, *, maps: bool = False) -> None:
-    part.records()
-    if maps and "pi_maps" not in source.Records(part.folder, part.split)[0]:
+            part.records()
+    if "pi_maps" not in train.records()[0] and job.training.feed.maps:
         raise ConfigError(
-            f"data set {part.dataset!r} has no PI maps, which are learned or scored here: its"
-            " records are pictures of people alone"
+            f"data set {train.dataset!r} has no PI maps, which {job.name} learns: its records are"
+            " pictures of people alone"
         )

@@ -57,8 +57,7 @@ def _with_pools(job: Job) -> Slices:
     data, name, slices = job.datasets, job.dataset, _coded(job)
     other, share = job.config.disfa.dataset, job.section.disfa_fraction
     found = []
-    folder = disfa_folder(job)
-    if folder and _shows_others(job, folder):
+    if share and _lies_beside(job, other):
         found.append((other, data.part(other, test=False).there, share))
     found.append((name, data.uncoded_splits(name), 1.0))
     pools = ((_if_anybody(data, pool, splits), part) for pool, splits, part in found)
@@ -73,18 +72,19 @@ def _if_anybody(data: DataSets, name: str, splits: Sequence[str]) -> DataSlice |
         return None
 
 
-def disfa_folder(job: Job) -> pathlib.Path | None:
-    """Returns the folder of DISFA where a training takes frames of it; None where it takes none.
+def folder_to_pool(job: Job, other: str) -> pathlib.Path | None:
+    """Returns the folder of DISFA, whose frames a training takes where they lie; None where they do not.
+
+    Args:
+        job: the training.
+        other: name of DISFA, or of what stands in for it.
 
     Raises:
-        ConfigError: where ``--set`` asks for frames of a data set that is not there. Without it
-            they are taken where they lie.
+        ConfigError: where ``--set`` asks for frames that are not there.
     """
     share, key = job.section.disfa_fraction, f"{job.training.section}.disfa_fraction"
-    if not share:
-        return None
     try:
-        return source.dataset_folder(job.datasets.data_dir, job.config.disfa.dataset)
+        return source.dataset_folder(job.datasets.data_dir, other)
     except source.MissingDataset as missing:
         if job.config.given & {key, "disfa.dataset"}:
             raise ConfigError(
@@ -93,8 +93,11 @@ def disfa_folder(job: Job) -> pathlib.Path | None:
         return None
 
 
-def _shows_others(job: Job, folder: pathlib.Path) -> bool:
-    """Whether a data set shows other people than the AU data set."""
+def _lies_beside(job: Job, other: str) -> bool:
+    """Whether a data set is there and shows other people than the AU data set."""
+    folder = folder_to_pool(job, other)
+    if folder is None:
+        return False
     told, own = source.describe(folder), job.datasets.describe(job.dataset)
     return (told.builder, told.kind) != (own.builder, own.kind)
 
@@ -110,11 +113,13 @@ def _identities(job: Job, reading: Reading) -> Stream:
 def _feedback(job: Job, reading: Reading) -> Stream:
     pools = tuple((part.records(), share) for part, share in job.slices.pools)
     section, train = job.section, job.slices.train.records()
+    stream = FeedbackStream(train, pools, section.relabel_fraction, reading)
     try:
-        return FeedbackStream(train, pools, section.relabel_fraction, reading)
+        stream.check()
     except ValueError as error:
         key = f"{job.training.section}.batch_size={section.batch_size}"
-        raise ConfigError(f"{key}: {job.slices.train} has {error}") from error
+        raise ConfigError(f"{key}, {job.slices.train}: {error}") from error
+    return stream
 
 
 #: Coded frames with labels.

@@ -33,7 +33,6 @@ USER_ERRORS = (
     ConfigError,
     WeightsError,
     MissingDataset,
-    NoRecords,
     CorruptShard,
     NoRecords,
     DiskError,
@@ -194,9 +193,9 @@ class Pipeline:
         for name in wanted:
             job, digest = self.job(name), self.digest(name)
             self._truth(job)
-            checks.records(job)
             if exports.find_export(self.runs, name, digest) is None:
                 to_train.append(job)
+                checks.records(job)
                 for other in job.depends_on:
                     if other not in wanted:
                         self.exported(other)

@@ -12,6 +12,7 @@ from experiments.config import ExperimentConfig
 from experiments.feeds import FEEDBACK, FRAMES, LABELED, PORTRAITS, Feed
 from experiments.job import Job
 from experiments.sections import TrainSection
+from piapdf_jax import ranges
 from piapdf_jax.stages.base import Exported, Stage
 
 
@@ -93,8 +94,8 @@ def register_training(training: Training, *, after: tuple[str, ...] = ()) -> Non
         after: trainings that its method runs before it, in their order.
 
     Raises:
-        ValueError: for a name or a section that is taken, a section that is not there, or a training
-            in ``after`` that is unknown.
+        ValueError: for a name or a section that is taken, a section that is not there or whose type
+            hints cannot be read, or a training in ``after`` that is unknown.
     """
     unknown = [name for name in after if name not in TRAININGS]
     if training.name in TRAININGS or unknown:
@@ -113,6 +114,8 @@ def _check_section(training: Training) -> None:
             raise ValueError(f"a training's name and section are letters and _, not {spelled!r}")
     fields = {field.name: field.default for field in dataclasses.fields(ExperimentConfig)}
     plugins = [t.settings for t in TRAININGS.values() if t.section == section and t.settings]
+    if training.settings is not None:
+        ranges.hints(training.settings)
     if training.settings is not None and (section in fields or plugins):
         raise ValueError(f"there is a section {section!r} already")
     if training.settings is None and not plugins and section not in fields:

@@ -96,9 +96,16 @@ def wrong(value: Any, hint: Any) -> str:
 
 
 def hints(section: Any) -> dict[str, Any]:
-    """Returns the type hints of a dataclass by field, rules included."""
+    """Returns the type hints of a dataclass by field, rules included.
+
+    Raises:
+        ValueError: for a hint written as text that names what is not there.
+    """
     kind = section if isinstance(section, type) else type(section)
-    found = get_type_hints(kind, include_extras=True)
+    try:
+        found = get_type_hints(kind, include_extras=True)
+    except NameError as error:
+        raise ValueError(f"the type hints of {kind.__name__} cannot be read: {error}") from error
     return {field.name: found[field.name] for field in dataclasses.fields(kind)}
 
 

@@ -19,9 +19,6 @@ class FeedbackStream:
         pools: sources of unlabeled frames with their shares of x_u; shares sum to at most 1.
         relabel_fraction: share of x_u that are coded frames with their labels withheld.
         reading: how.
-
-    Raises:
-        ValueError: where the labeled frames are too few to withhold the labels of some.
     """
 
     coded: Records
@@ -29,13 +26,20 @@ class FeedbackStream:
     relabel_fraction: float
     reading: Reading
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuses labeled frames that are too few to withhold the labels of some.
+
+        Raises:
+            ValueError: naming how many there are, and what would do.
+        """
         size, batch_size = len(self.coded), self.reading.batch_size
         if self._recycled and size < 2 * batch_size:
-            advice = " or set df.relabel_fraction=0" if self.pools else ""
+            other = "or set df.relabel_fraction=0"
+            alone = "(df.relabel_fraction is 1 without other unlabeled frames)"
             raise ValueError(
-                f"{size} labeled frames, too few to withhold the labels of {self._recycled} beside a"
-                f" batch of {batch_size}: lower the batch size to {max(1, size // 2)}{advice}"
+                f"{size} labeled frames are too few to withhold the labels of {self._recycled} beside"
+                f" a batch of {batch_size}: lower the batch size to {max(1, size // 2)}"
+                f" {other if self.pools else alone}"
             )
 
     @property
@@ -46,6 +50,7 @@ class FeedbackStream:
 
     def rows(self, step: int) -> tuple[np.ndarray, list[tuple[Records, int, bool]]]:
         """Labeled rows of a step, and the places of its unlabeled frames."""
+        self.check()
         r = self.reading
         size = len(self.coded)
         batches = size // r.batch_size

@@ -24,12 +24,12 @@ class MissingDataset(FileNotFoundError):
     """A data set is not where it should be; the message names the command that builds it."""
 
 
-class NoRecords(ValueError):
-    """A split holds no record, or none of the people that are wanted."""
-
-
 class CorruptShard(ValueError):
     """A shard cannot be read; the message names the file."""
+
+
+class NoRecords(ValueError):
+    """There is no record to read; the message names split and people."""
 
 
 def dataset_folder(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:

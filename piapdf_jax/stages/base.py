@@ -14,8 +14,8 @@ Exported = dict[str, tuple[Any, Any]]
 #: Metadata of a field that says how a training runs and changes none of its numbers: no digest holds it.
 RUNTIME_ONLY = {"runtime_only": True}
 OPTIMIZERS = ("adamw", "sgd")
-#: A smaller one moves no weight of float32: it trains nothing.
-Rate = Annotated[float, Range(1e-12, 100)]
+#: A smaller one moves no weight of float32, which then is not trained; float32 holds no larger one.
+Rate = Annotated[float, Range(1e-12, 1e38)]
 Decay = Annotated[float, Range(0, 100)]
 Norm = Annotated[float, Range(0, 1e6)]
 

@@ -128,6 +128,10 @@ def test_every_method_ends_in_its_row_and_lists_what_it_takes():
             "python -m data_builders.prepare bp4d --data_dir=",
         ),
         (["--config=demo", "--stages=pi9"], "unknown stage 'pi9'"),
+        (
+            ["--config=demo", "--set=pi1.learning_rate=nan"],
+            "error: pi1.learning_rate=nan must be a finite number, at least 1e-12",
+        ),
         (["--config=demo", "--stages=disfa"], "--stages=disfa: no method of"),
     ],
 )
