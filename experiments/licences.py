@@ -46,7 +46,7 @@ def licences(datasets: list[str], weights: str) -> tuple[Licence, ...]:
         datasets: names of data sets.
         weights: ``model.pretrained``: ``none``, a published name or a file.
     """
-    found = [Licence("software piapdf_jax", _own(), "https://pypi.org/project/piapdf-jax")]
+    found = [Licence("software piapdf_jax", *_own())]
     for name in dict.fromkeys(datasets):
         unknown = ("not known: a plugin's builder made it", "")
         found.append(Licence(f"data set {name}", *_DATA.get(name.partition("/")[0], unknown)))
@@ -61,6 +61,7 @@ def licences(datasets: list[str], weights: str) -> tuple[Licence, ...]:
     return tuple(found)
 
 
-def _own() -> str:
+def _own() -> tuple[str, str]:
     told = importlib.metadata.metadata("piapdf_jax")
-    return told.get("License-Expression") or told.get("License") or "none stated"
+    terms = told.get("License-Expression") or told.get("License") or "none stated"
+    return terms, told.get("Home-page") or ""
