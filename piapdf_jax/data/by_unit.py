@@ -3,6 +3,7 @@
 Reads ArrayRecord shards by directory; neither TensorFlow nor JAX is loaded.
 """
 
+import copy
 import operator
 import os
 import pathlib
@@ -18,7 +19,7 @@ from piapdf_jax.records import ByUnit, by_unit
 class FramesByUnit(Sequence[ByUnit]):
     """Frames of one split, in the order of its records; a ``Dataset`` of PyTorch as it is.
 
-    It can be pickled: each reader process opens the shards for itself.
+    Each reader process opens the shards for itself, whether it is spawned or forked.
 
     Args:
         folder: of a built data set, such as ``DATA_DIR/bp4d/1.0.0``; holds ``dataset_info.json``.
@@ -37,7 +38,7 @@ class FramesByUnit(Sequence[ByUnit]):
     ) -> None:
         self.folder, self.units = _data_set(folder), tuple(units)
         record_columns(self.units)
-        self._records = Records(self.folder, split)
+        self._records, self._process = Records(self.folder, split), os.getpid()
         first = self._records[0]
         if "pi_maps" not in first:
             raise ValueError(
@@ -45,12 +46,18 @@ class FramesByUnit(Sequence[ByUnit]):
                 f" {', '.join(first)}"
             )
 
+    def _opened(self) -> Records:
+        """The records, opened anew in a process that has inherited them: it would share their files."""
+        if self._process != os.getpid():
+            self._records, self._process = copy.copy(self._records), os.getpid()
+        return self._records
+
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._opened())
 
     def __getitem__(self, row: int) -> ByUnit:  # pyright: ignore[reportIncompatibleMethodOverride]
         row = range(len(self))[operator.index(row)]
-        record = dict(self._records[row])
+        record = dict(self._opened()[row])
         for name in ("image", "pi_maps"):
             record[name] = _decoded(record[name], color=name == "image")
         try:

@@ -61,6 +61,12 @@ def test_another_process_opens_the_shards_for_itself(folder):
     frames = FramesByUnit(folder, "part1[:5]")
     again = pickle.loads(pickle.dumps(frames))
     np.testing.assert_array_equal(again[3].image, frames[3].image)
+    mine = frames._records
+    assert frames[0] and frames._records is mine
+    # As a forked process sees what it has inherited.
+    frames._process += 1
+    np.testing.assert_array_equal(frames[3].image, again[3].image)
+    assert frames._records is not mine
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,44 @@ def test_the_example_counts_what_is_there(small_data, workers):
     assert done.stdout.splitlines() == expected
 
 
+_LOADER = """
+import sys
+import torch
+from piapdf_jax.data.by_unit import FramesByUnit
+
+if __name__ == "__main__":
+    frames = FramesByUnit(sys.argv[1], "part1[:24]", units=(12, 26))
+    loader = torch.utils.data.DataLoader(
+        frames, batch_size=8, num_workers=2, multiprocessing_context=sys.argv[2]
+    )
+    frame, seen = frames[0], 0
+    for batch in loader:
+        assert batch.image.shape == (8, 256, 256, 3) and batch.image.dtype == torch.uint8
+        assert batch.maps[12].shape == (8, 256, 256) and batch.maps[12].dtype == torch.bool
+        assert batch.labels[26].tolist() == [-1] * 8 and len(batch.subject) == 8
+        for k in range(8):
+            assert (batch.image[k].numpy() == frames[seen + k].image).all()
+            assert (batch.maps[12][k].numpy() == frames[seen + k].maps[12]).all()
+        seen += 8
+    assert seen == 24
+"""
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_frames_are_a_dataset_as_they_are(small_data, tmp_path, start):
+    (tmp_path / "program.py").write_text(_LOADER)
+    folder = small_data / "synthetic_faces" / "small_bp4d" / "1.0.0"
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "program.py"), str(folder), start],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_dataset_has_five_lines():
     text = SOURCE.read_text(encoding="utf-8")
     lines = text[text.index("class Faces") : text.index("def main")].strip().splitlines()
