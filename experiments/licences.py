@@ -1,6 +1,7 @@
 """Terms of what exports are made of: software, data sets, landmarks, weights to start from."""
 
 import importlib.metadata
+from typing import Any
 
 from piapdf_jax.faces import PREDICTOR_LICENCE
 from piapdf_jax.model_json import Licence
@@ -62,6 +63,6 @@ def licences(datasets: list[str], weights: str) -> tuple[Licence, ...]:
 
 
 def _own() -> tuple[str, str]:
-    told = importlib.metadata.metadata("piapdf_jax")
+    told: Any = importlib.metadata.metadata("piapdf_jax")
     terms = told.get("License-Expression") or told.get("License") or "none stated"
     return terms, told.get("Home-page") or ""
