@@ -119,7 +119,7 @@ def test_what_is_no_such_file(text):
 def test_numbers_that_json_does_not_hold():
     for word in ("NaN", "Infinity", "-Infinity", "1e999"):
         text = to_json(MODEL).replace("0.625", word)
-        with pytest.raises(ModelError, match=r"is no number of JSON|cuts\.12 must be a number"):
+        with pytest.raises(ModelError, match=r"cuts\.12 must be a number"):
             from_json(text)
     for value in (math.nan, math.inf):
         with pytest.raises(ValueError, match="JSON"):
