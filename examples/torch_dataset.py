@@ -35,7 +35,7 @@ def main() -> None:
         faces,
         batch_size=32,
         num_workers=flags.workers,
-        # A forked process would share the open shards.
+        # Readers of shards have threads, which a fork does not take along.
         multiprocessing_context=multiprocessing.get_context("spawn") if flags.workers else None,
     )
     present, known, pixels = torch.zeros(3, len(BP4D_AUS), dtype=torch.int64)

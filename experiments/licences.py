@@ -1,6 +1,7 @@
 """Terms of what exports are made of: software, data sets, landmarks, weights to start from."""
 
 import importlib.metadata
+from typing import Any
 
 from piapdf_jax.faces import PREDICTOR_LICENCE
 from piapdf_jax.model_json import Licence
@@ -46,7 +47,7 @@ def licences(datasets: list[str], weights: str) -> tuple[Licence, ...]:
         datasets: names of data sets.
         weights: ``model.pretrained``: ``none``, a published name or a file.
     """
-    found = [Licence("software piapdf_jax", _own(), "https://pypi.org/project/piapdf-jax")]
+    found = [Licence("software piapdf_jax", *_own())]
     for name in dict.fromkeys(datasets):
         unknown = ("not known: a plugin's builder made it", "")
         found.append(Licence(f"data set {name}", *_DATA.get(name.partition("/")[0], unknown)))
@@ -61,6 +62,7 @@ def licences(datasets: list[str], weights: str) -> tuple[Licence, ...]:
     return tuple(found)
 
 
-def _own() -> str:
-    told = importlib.metadata.metadata("piapdf_jax")
-    return told.get("License-Expression") or told.get("License") or "none stated"
+def _own() -> tuple[str, str]:
+    told: Any = importlib.metadata.metadata("piapdf_jax")
+    terms = told.get("License-Expression") or told.get("License") or "none stated"
+    return terms, told.get("Home-page") or ""

@@ -71,6 +71,8 @@ def describe(catalog: Catalog, job: Job, exported: Exported) -> Model:
     data = [part for other in jobs for part in _data(other)]
     names = [part.name for part in data]
     parts, networks = _networks(job, exported)
+    # Networks that are a plugin's own start from no file of weights.
+    ours = any(hasattr(other.stage, "model") for other in jobs)
     # What chooses data that are only scored on decides nothing of an export.
     stand_ins = {
         key: told
@@ -94,7 +96,7 @@ def describe(catalog: Catalog, job: Job, exported: Exported) -> Model:
         frames={},
         data=tuple(data),
         stand_ins=stand_ins,
-        licences=licences(names, job.config.model.pretrained if networks else "none"),
+        licences=licences(names, job.config.model.pretrained if ours else "none"),
     )
 
 

@@ -64,15 +64,16 @@ def _stage(folder: pathlib.Path, model: Model) -> Stage:
             f"{folder}: training {model.training!r} has networks of its own, a plugin's: its stage"
             " alone can run them"
         )
-    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in model.model.items()}
+    settings: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in model.model.items()}
     try:
         config = ModelConfig(**settings)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder}: model in model.json is no configuration ({error})") from error
-    sizes = {"image_size": model.image_size, "num_aus": len(model.units), "num_maps": 0}
+    sizes: Any = {"image_size": model.image_size, "num_aus": len(model.units), "num_maps": 0}
+    optimizer = OptimizerConfig(steps=1, learning_rate=0.0)
     if "generator" in model.parts:
-        return PI2Refine(config, OptimizerConfig(steps=1), **sizes)
-    return PIAPStage(config, OptimizerConfig(steps=1), LossWeights(), **sizes)
+        return PI2Refine(config, optimizer, **sizes)
+    return PIAPStage(config, optimizer, LossWeights(), **sizes)
 
 
 def _sized(crops: np.ndarray, model: Model) -> np.ndarray:

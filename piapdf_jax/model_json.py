@@ -144,7 +144,7 @@ def from_json(text: str, name: str = FILE_NAME) -> Model:
         ModelError: in one line, naming the file and the key.
     """
     try:
-        told = json.loads(text, parse_constant=_no_number, object_pairs_hook=_once)
+        told = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{name} cannot be read as JSON ({error})") from error
     if not isinstance(told, dict) or "schema" not in told:
@@ -162,10 +162,6 @@ def from_json(text: str, name: str = FILE_NAME) -> Model:
 
 class _WrongError(ValueError):
     """A key that is missing, unknown or of another kind."""
-
-
-def _no_number(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Reads ArrayRecord shards by directory; neither TensorFlow nor JAX is loaded.
 """
 
+import json
 import operator
 import os
 import pathlib
@@ -14,11 +15,15 @@ from piapdf_jax.action_units import RECORD_AUS, record_columns
 from piapdf_jax.data.source import CorruptShard, MissingDataset, Records
 from piapdf_jax.records import ByUnit, by_unit
 
+#: The process that has read a record through this module; readers have threads, which no fork takes along.
+_reading_process: int | None = None
+
 
 class FramesByUnit(Sequence[ByUnit]):
     """Frames of one split, in the order of its records; a ``Dataset`` of PyTorch as it is.
 
-    It can be pickled: each reader process opens the shards for itself.
+    Reader processes open the shards for themselves. They may be spawned at any time, and forked
+    before this process has read a frame.
 
     Args:
         folder: of a built data set, such as ``DATA_DIR/bp4d/1.0.0``; holds ``dataset_info.json``.
@@ -38,11 +43,12 @@ class FramesByUnit(Sequence[ByUnit]):
         self.folder, self.units = _data_set(folder), tuple(units)
         record_columns(self.units)
         self._records = Records(self.folder, split)
-        first = self._records[0]
-        if "pi_maps" not in first:
+        told = json.loads((self.folder / "features.json").read_text(encoding="utf-8"))
+        features = told.get("featuresDict", {}).get("features", {})
+        if "pi_maps" not in features:
             raise ValueError(
                 f"{self.folder} holds faces without action units: its records have"
-                f" {', '.join(first)}"
+                f" {', '.join(features)}"
             )
 
     def __len__(self) -> int:
@@ -50,6 +56,7 @@ class FramesByUnit(Sequence[ByUnit]):
 
     def __getitem__(self, row: int) -> ByUnit:  # pyright: ignore[reportIncompatibleMethodOverride]
         row = range(len(self))[operator.index(row)]
+        _check_process()
         record = dict(self._records[row])
         for name in ("image", "pi_maps"):
             record[name] = _decoded(record[name], color=name == "image")
@@ -58,6 +65,16 @@ class FramesByUnit(Sequence[ByUnit]):
         except ValueError as error:
             shard = self._records.shard_of(row)
             raise CorruptShard(f"record {row} of shard {shard}: {error}") from error
+
+
+def _check_process() -> None:
+    global _reading_process
+    if _reading_process not in (None, os.getpid()):
+        raise RuntimeError(
+            "a forked process cannot read on: frames were read before it was forked. Spawn reader"
+            " processes: DataLoader(..., multiprocessing_context='spawn')"
+        )
+    _reading_process = os.getpid()
 
 
 def _data_set(folder: str | os.PathLike[str]) -> pathlib.Path:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from piapdf_jax.data import by_unit
 from piapdf_jax.data.by_unit import FramesByUnit
 from piapdf_jax.data.source import CorruptShard, MissingDataset, Records
 
@@ -61,6 +62,17 @@ def test_another_process_opens_the_shards_for_itself(folder):
     frames = FramesByUnit(folder, "part1[:5]")
     again = pickle.loads(pickle.dumps(frames))
     np.testing.assert_array_equal(again[3].image, frames[3].image)
+
+
+def test_a_process_forked_after_a_read_is_told_to_be_spawned(folder, monkeypatch):
+    frames = FramesByUnit(folder, "part1[:5]")
+    assert frames[0]
+    # As a forked process finds what it has inherited.
+    monkeypatch.setattr(by_unit, "_reading_process", os.getpid() + 1)
+    with pytest.raises(RuntimeError, match=r"multiprocessing_context='spawn'"):
+        frames[0]
+    monkeypatch.setattr(by_unit, "_reading_process", None)
+    assert frames[0]
 
 
 @pytest.mark.parametrize(

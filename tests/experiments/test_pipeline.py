@@ -3,19 +3,26 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import config as configs
 from experiments import status
 from experiments.pipeline import Pipeline
+from piapdf_jax.batch import unit_images
+from piapdf_jax.data.by_unit import FramesByUnit
+from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.source import CorruptShard, MissingDataset
+from piapdf_jax.load import load_export
+from piapdf_jax.model_json import ModelError, read_model
 from piapdf_jax.runtime import account
 from piapdf_jax.runtime.skips import NotFinite
 
@@ -87,6 +94,121 @@ def test_generator_gets_a_gradient(demo):
         .splitlines()
     )
     assert all(json.loads(line)["generator_gradient_norm"] > 0 for line in lines)
+
+
+def folder_of(demo, name):
+    results, runs = demo
+    return runs / "exports" / name / results["trainings"][name]["digest"]
+
+
+#: BP4D's units and their bits in a record, written down by hand.
+BITS = {1: 0, 2: 1, 4: 2, 6: 3, 7: 4, 10: 6, 12: 7, 14: 8, 15: 9, 17: 10, 23: 11, 24: 12}
+
+
+def test_exports_with_a_head_say_what_they_are(demo, small_data):
+    import tensorflow_datasets as tfds
+
+    folders = {name: folder_of(demo, name) for name in demo[0]["trainings"]}
+    described = {name for name, folder in folders.items() if (folder / "model.json").exists()}
+    assert described == set(folders) - {"pi1", "identity"}
+    data = small_data / "synthetic_faces" / "small_bp4d" / "1.0.0"
+    frames = list(tfds.builder_from_directory(data).as_data_source("part1+part2"))
+    labels = np.stack([frame["labels"] for frame in frames])[:, list(BITS.values())]
+    people = len({frame["subject"] for frame in frames})
+    rates = [(column == 1).sum() / (column >= 0).sum() for column in labels.T]
+    for name in described:
+        model = read_model(folders[name])
+        assert (model.training, model.digest) == (name, folders[name].name)
+        assert model.units == tuple(BITS) and model.image_size == 64
+        assert list(model.base_rates.values()) == pytest.approx(rates, rel=1e-12)
+        assert model.frames == {"labeled": len(labels), "scored": len(labels)}
+        assert model.crop == {"size": 256, "box_scale": 3.1, "box_lift": 0.08}
+        assert model.model["encoder_size"] == 32 and model.model["convention"] == "tensorflow"
+        assert model.mean == (0.5, 0.5, 0.5) and model.std == (0.25, 0.25, 0.25)
+        labeled = {part.training: part[1:5] for part in model.data if part.labeled}
+        assert labeled[name] == ("synthetic_faces/small_bp4d", "1.0.0", "part1+part2", people)
+    assert {part.training for part in model.data} <= {*folders}
+    model = read_model(folders["piapdf"])
+    assert {part.training for part in model.data} == {"pi1", "pi2", "identity", "piap", "piapdf"}
+    # LFW's pairs are scored on and not learned from.
+    assert set(model.stand_ins) == {"data.dataset", "pi1.dataset", "identity.dataset"}
+    assert read_model(folders["baseline"]).stand_ins.keys() == {"data.dataset"}
+
+
+@pytest.mark.parametrize("name", ["pi2", "baseline", "piapdf"])
+def test_an_export_is_used_by_itself(demo, small_data, name):
+    model, probabilities = load_export(folder_of(demo, name))
+    assert model.parts == (("generator",) if name == "pi2" else ()) + ("encoder", "head")
+    frames = FramesByUnit(small_data / "synthetic_faces" / "small_bp4d" / "1.0.0", "part1+part2")
+    crops = np.stack([frame.image for frame in frames])
+    probs = np.concatenate(
+        [probabilities(crops[start : start + 64]) for start in range(0, 256, 64)]
+    )
+    # The share of frames that reach a cut is the base rate, to half a frame, or half of equal scores.
+    for column, au in zip(probs.T, model.units, strict=True):
+        equal = np.unique(column, return_counts=True)[1].max()
+        off = np.mean(column >= model.cuts[au]) - model.base_rates[au]
+        # A last digit that another batch size gives may move one frame more.
+        assert abs(off) * len(crops) <= equal / 2 + 0.6, au
+    # Scores of a run: the same networks, read by its own streams.
+    loaded = configs.load("demo", NANO)
+    pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(demo[1]), name="again")
+    job = pipeline.job(name)
+    reading = job.reading(training=False)
+    batch = next(evaluation_batches(job.slices.test.records(), reading))
+    own = job.stage.predict(pipeline.exported(name), unit_images(jnp.asarray(batch.image)))
+    shown = FramesByUnit(small_data / "synthetic_faces" / "small_bp4d" / "1.0.0", "part3[:48]")
+    theirs = probabilities(np.stack([frame.image for frame in shown]))
+    np.testing.assert_allclose(theirs, own.au_probs, rtol=0, atol=2e-6)
+    np.testing.assert_array_equal(probabilities(np.asarray(batch.image)), theirs)
+    for wrong in (
+        crops[0],
+        crops[:1].astype(np.float32),
+        crops[:1, :100, :100],
+        crops[:1, ..., :1],
+    ):
+        with pytest.raises(
+            ValueError, match=r"uint8 RGB crops \[B, 256, 256, 3\] or \[B, 64, 64, 3\]"
+        ):
+            probabilities(wrong)
+
+
+def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
+    folder = shutil.copytree(folder_of(demo, "baseline"), tmp_path / "export")
+    told = json.loads((folder / "model.json").read_text())
+    own = {"model": None, "mean": None, "std": None}
+    for change, message in (
+        ({"digest": "0" * 16}, "holds the model.json of another export"),
+        ({"parts": ["generator", "encoder", "head"]}, "holds the model.json of another export"),
+        ({"schema": 2}, "is of schema 2; this version of piapdf_jax reads schema 1"),
+        (own, "training 'baseline' has networks of its own, a plugin's"),
+        ({"model": {**told["model"], "colour": 1}}, "model in model.json is no configuration"),
+    ):
+        (folder / "model.json").write_text(json.dumps({**told, **change}))
+        with pytest.raises(ModelError, match=message) as error:
+            load_export(folder)
+        assert str(folder) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(FileNotFoundError, match="every export with a head of action units has one"):
+        load_export(folder_of(demo, "identity"))
+
+
+def test_the_program_of_the_document_needs_no_launcher(demo):
+    root = pathlib.Path(__file__).parents[2]
+    text = (root / "docs" / "exports.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert program.count("\n") <= 12
+    code = program.replace("runs/exports/piapdf/0123456789abcdef", str(folder_of(demo, "piapdf")))
+    code += (
+        "import sys\nprint({'experiments', 'tensorflow_datasets', 'grain'} & set(sys.modules))\n"
+    )
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *lines, modules = done.stdout.splitlines()
+    assert modules == "set()"
+    assert [line.split()[0] for line in lines] == [f"AU{au}:" for au in BITS]
+    assert all(re.fullmatch(r"AU\d+: 0\.\d\d (present|absent)", line) for line in lines)
 
 
 def test_picture_shows_three_sources_for_three_faces(demo):
@@ -209,6 +331,11 @@ def test_disfa_goes_on_from_piap(demo, small_data):
     disfa = results["trainings"]["disfa"]
     assert disfa["consumed"]["piap"] == demo[0]["trainings"]["piap"]["digest"]
     assert disfa["scores"]["aus"] == [1, 2, 4, 6, 9, 12, 25, 26]
+    model = read_model(demo[1] / "exports" / "disfa" / disfa["digest"])
+    assert model.units == (1, 2, 4, 6, 9, 12, 25, 26) and model.parts == ("encoder", "head")
+    assert {"synthetic_faces/small_bp4d", "synthetic_faces/small_disfa"} <= {
+        part.name for part in model.data
+    }
     assert set(disfa["scores"]["true"]) == set(disfa["scores"]["published"])
 
 

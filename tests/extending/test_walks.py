@@ -24,6 +24,8 @@ from experiments.trainings import TRAININGS, register_training
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.source import MissingDataset
+from piapdf_jax.load import load_export
+from piapdf_jax.model_json import ModelError, read_model
 from piapdf_jax.runtime import exports
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -133,6 +135,13 @@ def test_training(small_data, tmp_path):
     focal = results["trainings"]["focal"]
     assert focal["fingerprint"]["settings"]["stage"]["gamma"] == 1
     assert len(focal["scores"]["published"]["f1"]) == 12
+    (folder_of_export,) = (folder / "straight").glob("exports/focal/*")
+    model = read_model(folder_of_export)
+    assert model.model is model.mean is None and model.parts == ("encoder", "head")
+    assert all(0 < cut < 1 for cut in model.cuts.values()) and len(model.cuts) == 12
+    assert "weights imagenet" not in {licence.of for licence in model.licences}
+    with pytest.raises(ModelError, match="training 'focal' has networks of its own"):
+        load_export(folder_of_export)
     assert focal["scores"]["parameters"] == 16 * 16 * 32 + 32 + 32 * 12 + 12
 
 

@@ -1,0 +1,89 @@
+"""Base rates and cuts against a few lines of NumPy on labels and scores made by hand; licences."""
+
+import numpy as np
+import pytest
+
+from experiments import licences, model_json
+from piapdf_jax.models.weight_files import PUBLISHED
+
+
+def test_base_rates_are_of_the_known_labels():
+    labels = np.array([[1, 0, -1, 1], [0, 0, -1, -1], [-1, 0, -1, 1], [1, -1, -1, 1]], np.int8)
+    assert model_json.base_rates(labels) == [2 / 3, 0.0, None, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("scores", "rate", "cut"),
+    [
+        ([0.5, 0.25, 0.75, 1.0], 0.5, 0.625),  # two of four reach it
+        ([0.5, 0.25, 0.75, 1.0], 0.25, 0.875),
+        ([0.5, 0.25, 0.75, 1.0], 1.0, 0.25),  # all: the lowest
+        ([0.5, 0.25, 0.75, 1.0], 0.3, 0.875),  # one of four is nearer than two
+        ([0.5, 0.25, 0.75, 1.0], 0.375, 0.625),  # as near: the lower
+        ([0.5, 0.25, 0.75, 1.0], 0.01, 0.875),  # shown, though by less than one of them
+        ([0.5, 0.5, 0.5, 1.0], 0.5, 0.75),  # equal scores stay together: 1 of 4, not 4 of 4
+        ([0.5, 0.5, 0.5, 1.0], 0.75, 0.5),
+        ([0.5, 0.5, 0.5, 0.5], 0.25, 0.5),
+    ],
+)
+def test_cuts_by_hand(scores, rate, cut):
+    assert model_json.matching_cut(np.array(scores, np.float32), rate) == (cut, "")
+
+
+def test_the_share_of_scores_is_the_base_rate():
+    rng = np.random.default_rng(3)
+    scores = rng.beta(2, 5, 5000).astype(np.float32)
+    assert len(np.unique(scores)) > 4900
+    for rate in (0.013, 0.2, 0.5, 0.97):
+        cut, _ = model_json.matching_cut(scores, rate)
+        assert abs(np.mean(scores >= cut) - rate) < 2 / 5000
+        assert cut == np.float32(cut) and np.abs(scores - cut).min() > 0
+
+
+def test_a_cut_between_neighbours_among_the_floats():
+    low = np.float32(0.3)
+    scores = np.array([low, np.nextafter(low, np.float32(1))])
+    cut, _ = model_json.matching_cut(scores, 0.5)
+    assert (scores >= cut).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("rate", "score", "reason"),
+    [
+        (None, 0.5, "no label of it is known"),
+        (0.0, 0.5, "no training frame shows it"),
+        (0.5, np.nan, "not all finite"),
+    ],
+)
+def test_units_without_a_cut(rate, score, reason):
+    cut, told = model_json.matching_cut(np.array([0.1, score], np.float32), rate)
+    assert cut is None and reason in told
+
+
+def test_scored_frames_are_evenly_spaced(monkeypatch):
+    assert model_json.chosen_rows(7).tolist() == list(range(7))
+    monkeypatch.setattr(model_json, "MAX_FRAMES", 4)
+    assert model_json.chosen_rows(8).tolist() == [0, 2, 4, 6]
+    assert model_json.chosen_rows(10).tolist() == [0, 2, 5, 7]
+    assert model_json.chosen_rows(4).tolist() == [0, 1, 2, 3]
+
+
+def terms(*arguments):
+    return {licence.of: licence for licence in licences.licences(*arguments)}
+
+
+def test_licences_are_of_all_that_it_is_made_of():
+    found = terms(["bp4d", "synthetic_faces/lfw", "bp4d", "mine"], "imagenet")
+    assert list(found) == [
+        "software piapdf_jax", "data set bp4d", "data set synthetic_faces/lfw", "data set mine",
+        "landmarks", "weights imagenet",
+    ]  # fmt: skip
+    assert "agreement" in found["data set bp4d"].terms
+    assert "300-W" in found["landmarks"].terms and "not known" in found["data set mine"].terms
+    assert "ImageNet" in found["weights imagenet"].terms
+    assert list(terms(["synthetic_faces/bp4d"], "none")) == [
+        "software piapdf_jax", "data set synthetic_faces/bp4d",
+    ]  # fmt: skip
+    private = terms(["disfa"], "/home/me/w.h5")["weights"]
+    assert "/home" not in "".join(private)
+    assert all(f"weights {name}" in terms(["bp4d"], name) for name in PUBLISHED)
