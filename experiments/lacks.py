@@ -58,7 +58,7 @@ class Lacks:
         try:
             check_divides(job.section.batch_size, devices)
             job.stream().frames(0)
-        except source.CorruptShard:
+        except (source.CorruptShard, source.NoRecords, ConfigError):
             raise
         except ValueError as error:
             raise ConfigError(f"{job.name} makes no batch of {train}: {error}") from error
