@@ -83,6 +83,6 @@ def _published(told: Description) -> dict[int, list[str]]:
 
 def listed(names: Iterable[object], most: int = _NAMED) -> str:
     """Returns names with commas, the first few of many and how many more there are."""
-    names = list(map(str, names))
-    more = f" and {len(names) - most} more" if len(names) > most + 1 else ""
-    return ", ".join(names[:most] if more else names) + more
+    texts = list(map(str, names))
+    more = f" and {len(texts) - most} more" if len(texts) > most + 1 else ""
+    return ", ".join(texts[:most] if more else texts) + more

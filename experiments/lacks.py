@@ -52,20 +52,15 @@ class Lacks:
                     )
         try:
             job.stream().frames(0)
-        except source.CorruptShard:
+        except (source.CorruptShard, source.NoRecords, ConfigError):
             raise
         except ValueError as error:
             raise ConfigError(f"{job.name} makes no batch of {train}: {error}") from error
 
-    def lines(self, to_score: Sequence[Job], to_train: Sequence[Job]) -> list[str]:
-        """Returns what the data of some trainings lack, one line each with their names.
-
-        Args:
-            to_score: trainings whose exports are scored.
-            to_train: those of them that have no export yet.
-        """
+    def lines(self, jobs: Sequence[Job]) -> list[str]:
+        """Returns what the data of some trainings lack, one line each with the trainings' names."""
         found: dict[str, list[str]] = {}
-        for jobs, look in ((to_train, self._to_train), (to_score, self._to_test)):
+        for look in (self._to_train, self._to_test):
             for job in jobs:
                 for line in look(job):
                     found.setdefault(line, []).append(job.name)

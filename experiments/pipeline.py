@@ -93,7 +93,8 @@ class Pipeline:
         self.stages = stages or ordered(config.methods)
         unasked = sorted(set(self.stages) - set(ordered(config.methods)))
         if unasked:
-            raise ConfigError(f"--stages={unasked[0]}: no method of {config.methods} trains that")
+            asked = ",".join(config.methods)
+            raise ConfigError(f"--stages={unasked[0]}: no method of methods={asked} trains that")
         self.mesh = mesh.data_mesh()
         self.running = loop.Running(
             log_every=config.run.log_every,
@@ -202,7 +203,7 @@ class Pipeline:
         checks.divide(to_train, self.mesh.size)
         for job in to_train:
             look.check(job)
-        for line in look.lines([self.job(name) for name in wanted], to_train):
+        for line in look.lines([self.job(name) for name in wanted]):
             if hosts.primary():
                 log.warning("%s", line)
 

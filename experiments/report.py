@@ -182,7 +182,7 @@ def _f1_table(results: dict[str, Any], against: str, rows: dict[str, Any]) -> Ta
     told = [scores[against] for scores in rows.values() if against in scores]
     units = next(iter(rows.values()))["aus"]
     table = _table(title, (*map(str, units), "mean"))
-    blank = dict.fromkeys(("f1", "always_yes"), [None] * len(units))
+    blank: dict[str, Any] = dict.fromkeys(("f1", "always_yes"), [None] * len(units))
     for name, found, key in (
         ("always yes", told[0] if told else blank, "always_yes"),
         *((_marked(m, results), rows[m].get(against, blank), "f1") for m in rows),

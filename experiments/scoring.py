@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from experiments import gaps
 from experiments.config import ConfigError
+from experiments.datasets import DataSlice
 from experiments.gaps import Gap, attempt, rounded
 from experiments.job import Job
 from piapdf_jax import metrics
@@ -65,6 +66,12 @@ class Tools:
     finished: Callable[[str], tuple[Stage, Exported]] | None = None
 
 
+def _test(job: Job) -> DataSlice:
+    """What an export is scored on; without it nobody asks for scores."""
+    assert job.slices.test is not None
+    return job.slices.test
+
+
 def _evaluate(job: Job, exported: Exported, tools: Tools) -> Evaluation:
     with _batches(job, tools.reading) as batches:
         return evaluate(job.stage.predict, exported, batches, mesh=tools.mesh)
@@ -73,7 +80,7 @@ def _evaluate(job: Job, exported: Exported, tools: Tools) -> Evaluation:
 @contextlib.contextmanager
 def _batches(job: Job, reading: Reading) -> Iterator[Iterator[Batch]]:
     """The test split once, with a bar of how far it is."""
-    records = job.slices.test.records()
+    records = _test(job).records()
     steps = math.ceil(len(records) / reading.batch_size)
     shown, size = jax.process_index() == 0, reading.batch_size
     with Progress(f"scores of {job.name}", 0, steps, size, shown=shown, greets=False) as progress:
@@ -138,8 +145,8 @@ def _change(old: jax.Array, new: jax.Array) -> jax.Array:
 
 def verification(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """Ten-fold pair verification by the cosine of identity vectors (LFW's protocol, view 2)."""
-    table = job.slices.test.records().table()
-    pairs = source.metadata(job.slices.test.folder)["pairs"]
+    test = _test(job)
+    table, pairs = test.records().table(), source.metadata(test.folder)["pairs"]
     blank = {"verification": None, "deviation": None, "pairs": len(pairs)}
     if lacking := gaps.pairs(pairs, table):
         return gaps.with_gaps(blank, {"verification": lacking})
@@ -255,7 +262,7 @@ def _of_plugin(name: str, arrays: tuple[np.ndarray, ...], lost: dict[str, str]) 
 
 def action_units(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """F1 and its companions per AU, against published and true labels, and the identity probe."""
-    result, table = _evaluate(job, exported, tools), job.slices.test.records().table()
+    result, table = _evaluate(job, exported, tools), _test(job).records().table()
     assert result.au_probs is not None and result.vector is not None
     aus, lost = tools.reading.aus, {}
     labels = {"published": table["labels"][:, record_columns(aus)]}

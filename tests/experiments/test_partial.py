@@ -234,11 +234,8 @@ def test_a_picture_that_cannot_be_drawn_is_a_gap(data, tmp_path, monkeypatch):
          " part3 to train on; it lacks F001, F002, F004, F006 and 23 more; it has part2,"
          " part3_uncoded"),
         # 16 labeled frames make one batch, and feedback takes two that are disjoint.
-        ("one", ["methods=df", "df.batch_size=16"], "df makes no batch of synthetic_faces/one[part1]:"
-         " 16 labeled frames are too few to withhold some from a batch of 16: lower the batch size or"
-         " set df.relabel_fraction=0"),
-        ("one", ["baseline.batch_size=7"], "baseline makes no batch of synthetic_faces/one[part1]: a"
-         " batch of 7 does not divide over 2 devices: take 6 or 8"),
+        ("one", ["methods=df", "df.batch_size=16"], "16 labeled frames are too few to withhold"),
+        ("one", ["baseline.batch_size=7"], "a batch of 7 does not divide over 2 devices: take 6 or 8"),
         ("one", ["eval.validation_subjects=1"], "eval.validation_subjects=1 leaves nobody of the 1"
          " people of synthetic_faces/one[part1] to train on"),
     ],
@@ -248,7 +245,7 @@ def test_data_that_cannot_be_trained_on_end_the_run_before_it_begins(
 ):
     with pytest.raises(configs.ConfigError) as error:
         a_pipeline(data, tmp_path, tree, *settings).run()
-    assert str(error.value) == told
+    assert told in str(error.value) and "\n" not in str(error.value)
     # Not even a folder of the run, which would look like one that stopped.
     assert not (tmp_path / "p").exists()
 
