@@ -99,6 +99,8 @@ class Checkpoints:
         try:
             stored = self._manager.item_metadata(written.step)["state"].tree
             reason = _differs(path, stored, written)
+        except MemoryError:
+            raise
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error!s:.200}".split())
         if reason:
