@@ -95,16 +95,18 @@ class Checkpoints:
         written, self._written = self._written, None
         if written is None or not primary():
             return
-        path = self.folder / str(self._newest)
+        path = self.folder / str(written.step)
         try:
-            stored = self._manager.item_metadata(self._newest)["state"].tree
+            stored = self._manager.item_metadata(written.step)["state"].tree
             reason = _differs(path, stored, written)
+        except MemoryError:
+            raise
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error!s:.200}".split())
         if reason:
             raise CheckpointError(
                 f"checkpoint {path} is not on disk as it was written ({reason});"
-                f" {self._whole(self._newest) or 'there is none before it'}: see to the disk, or give"
+                f" {self._whole(written.step) or 'there is none before it'}: see to the disk, or give"
                 " another --runs_dir, and start the same command again"
             )
 
@@ -157,7 +159,7 @@ class Checkpoints:
             if not self._manager.save(step, args=args):
                 path = self.folder / str(step)
                 raise OSError(f"checkpoint {path} was refused: a later one is there")
-        self._newest, self._written = step, _Written(_described(host), known["content"])
+        self._newest, self._written = step, _Written(step, _described(host), known["content"])
 
     def restore_latest(self, target: Any) -> Restored | None:
         """The newest state that can be read; one that cannot is named in a warning and put aside.
@@ -230,6 +232,7 @@ class Checkpoints:
 class _Written(NamedTuple):
     """What of a checkpoint must be found on disk: its arrays' names, shapes and types, its digest."""
 
+    step: int
     arrays: list[str]
     content: str
 

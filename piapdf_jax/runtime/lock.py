@@ -217,7 +217,9 @@ def _look(path: pathlib.Path) -> tuple[bytes, int] | None:
 
 def _remove(path: pathlib.Path, found: tuple[bytes, int]) -> None:
     """Removes the file of a holder that is gone, unless it has stirred or been replaced since."""
-    with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+    # Some file systems lock only what may be written; another user's file may only be read.
+    mode = "r+b" if os.access(path, os.W_OK) else "rb"
+    with contextlib.suppress(FileNotFoundError), path.open(mode) as file:
         # Of two runs that wait, the second sees here that the first has been quicker. Where a file
         # system has no locks, the moment between the last look and the removal is unguarded.
         with contextlib.suppress(OSError):
