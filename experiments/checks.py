@@ -15,7 +15,7 @@ def before_data(jobs: Iterable[Job], devices: int, exports: pathlib.Path) -> Non
     Args:
         jobs: the trainings that are wanted.
         devices: over which a batch is split.
-        exports: folder of all exports; a training that has none there is not spared.
+        exports: folder of all exports; a training without one there is to come.
 
     Raises:
         ConfigError: naming the key.

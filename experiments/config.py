@@ -61,7 +61,7 @@ class ExperimentConfig:
     run: RunSection = RunSection()
     #: Sections of trainings that plugins have registered, by name; their keys are top-level ones.
     plugins: tuple[tuple[str, TrainSection], ...] = ()
-    #: Keys that ``--set`` gave; what follows from it that they were given is no setting.
+    #: Keys that ``--set`` gave: no setting itself, but who names what is not there is told so.
     given: frozenset[str] = dataclasses.field(default=frozenset(), compare=False)
 
     def _check_units(self) -> None:

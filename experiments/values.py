@@ -44,7 +44,7 @@ def _read(text: str, base: Any) -> Any:
     if base is str:
         return text
     try:
-        return base(text) if base in (int, float) else _literal(text)
+        return base(text) if base in (int, float) else ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 
@@ -57,8 +57,3 @@ def _read_tuple(text: str, inside: tuple[Any, ...]) -> tuple[Any, ...]:
     # Of too many or too few words the number is what is wrong.
     hints = each if len(each) == len(words) else inside[:1] * len(words)
     return tuple(coerce(word, hint) for word, hint in zip(words, hints, strict=True))
-
-
-def _literal(text: str) -> Any:
-    value = ast.literal_eval(text)
-    return tuple(value) if isinstance(value, list) else value

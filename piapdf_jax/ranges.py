@@ -3,7 +3,7 @@
 Read from the type hints of a dataclass: ``int``, ``float``, ``bool``, ``str``, ``Literal``, tuples
 of these and ``None``, alone or in a union, with rules in ``Annotated``. A rule is any object with a
 method ``wrong(value)`` that returns what is wrong, "" for nothing. A number without a ``Range`` must
-be finite, and other hints allow everything.
+be finite; of another class a value must be an instance.
 """
 
 import dataclasses
@@ -166,12 +166,13 @@ def _wrong(value: Any, base: Any, rules: tuple[Any, ...]) -> str:
         return _wrong_number(value, base, rules)
     if get_origin(base) is tuple:
         return _wrong_tuple(value, get_args(base)) or _broken(value, rules)
-    if base is str and not isinstance(value, str):
-        return "must be text"
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     if get_origin(base) is Literal:
         rules = (Choice(*get_args(base)), *rules)
+    kind = get_origin(base) or base
+    if isinstance(kind, type) and kind is not Any and not isinstance(value, kind):
+        return f"must be {'text' if kind is str else f'of type {kind.__name__}'}"
     return _broken(value, rules)
 
 

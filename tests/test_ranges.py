@@ -42,7 +42,8 @@ LONG: Any = "z" * 99
         (PAIR, [(0.0, 1)], [(), (1.0,), (1.0, 2.0, 3.0), (1.0, NAN), None]),
         (Annotated[tuple[INT, ...], Length(1, 2)], [(1,), (1, 2)], [(), (1, 2, 3), (0,)]),
         (Any, [None, "x", [1], 3.0], [NAN, math.inf]),
-        (dict[str, int], [{}, {"a": 1}], [NAN]),
+        (dict[str, int], [{}, {"a": 1}], [NAN, "a", None]),
+        (list[int] | None, [[1], None], [(1,), "1"]),
         (Annotated[float, "a note", Range(0, 1)], [0.5], [2.0]),
     ],
 )

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 
 from experiments import config as configs
 from experiments.sections import TrainSection
 from experiments.trainings import TRAININGS, Training, register_training
+from experiments.values import coerce
 from piapdf_jax import ranges
 from piapdf_jax.models.layers import CONVENTIONS
 from piapdf_jax.ranges import Length, Range
@@ -259,6 +260,25 @@ def test_every_key_is_set_by_what_print_config_shows_of_it(name):
 def test_what_is_optional_or_many_is_settable(setting, value):
     found = configs.keys(configs.load("demo", [setting]))[setting.partition("=")[0]]
     assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "value"),
+    [
+        ("{'a': 1}", dict[str, int], {"a": 1}),
+        ("[1, 2]", list[int], [1, 2]),
+        ("torn", dict[str, int], "torn"),
+        ("(" * 999, dict[str, int], "(" * 999),
+        ("3", int | str, 3),
+        ("three", int | str, "three"),
+        ("none", str | None, None),
+        ("2", Literal["a", 2], 2),
+        ("1,b", tuple[int, str], (1, "b")),
+    ],
+)
+def test_text_is_read_by_the_type(text, hint, value):
+    read = coerce(text, hint)
+    assert read == value and type(read) is type(value)
 
 
 def test_what_was_given_is_no_setting():
