@@ -215,7 +215,7 @@ class Pipeline:
         info["fingerprint"] = self.fingerprint(name)
         exported = job.stage.export(fitted.state)
         files = model_files(self.catalog, job, exported, self.mesh)
-        path = exports.write_export(self.runs, name, digest, exported, info, files)
+        path = exports.write_export(self.runs, name, digest, exported, info, files=files)
         hosts.first("checkpoints", lambda: _forget(folder))
         return path
 

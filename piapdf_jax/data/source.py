@@ -72,7 +72,8 @@ class Records:
         self.folder, self.split = pathlib.Path(folder), split
         self._source: Any = None
         self._shards: list[tuple[int, str]] = []
-        self._open()
+        if not len(self):
+            raise ValueError(f"split {split!r} of {folder} holds no record")
 
     def __getstate__(self) -> dict[str, Any]:
         # Readers hold open files, which no worker process can inherit by pickling.
@@ -94,20 +95,18 @@ class Records:
                 raise ValueError(
                     f"{self.folder} has no split {unknown[0]!r}; it has {sorted(builder.info.splits)}"
                 )
-            self._shards = _shard_ends(builder, self.split)
-            if not self._shards:
-                raise ValueError(f"split {self.split!r} of {self.folder} holds no record")
             try:
                 self._source = builder.as_data_source(self.split, decoders=skip)
             except Exception as error:
-                self._name_broken_shard(error)
+                self._name_broken_shard(builder, error)
                 raise
+            self._shards = _shard_ends(builder, self.split)
         return self._source
 
-    def _name_broken_shard(self, error: Exception) -> None:
+    def _name_broken_shard(self, builder: Any, error: Exception) -> None:
         from array_record.python import array_record_module
 
-        for _, name in self._shards:
+        for _, name in _shard_ends(builder, self.split):
             try:
                 reader: Any = array_record_module.ArrayRecordReader
                 reader(str(self.folder / name)).close()
