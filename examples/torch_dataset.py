@@ -8,6 +8,7 @@ Needs torch beside ``piapdf_jax``; neither TensorFlow nor JAX is loaded.
 
 import argparse
 import multiprocessing
+import sys
 
 import numpy as np
 import torch
@@ -30,7 +31,11 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--workers", type=int, default=2)
     flags = parser.parse_args()
-    faces = Faces(flags.folder, flags.split, BP4D_AUS)
+    try:
+        faces = Faces(flags.folder, flags.split, BP4D_AUS)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
     loader = torch.utils.data.DataLoader(
         faces,
         batch_size=32,

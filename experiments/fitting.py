@@ -102,7 +102,9 @@ class Fitting:
         info["fingerprint"] = fingerprint
         exported = job.stage.export(fitted.state)
         files = model_files(self.catalog, job, exported, self.mesh)
-        exports.write_export(self.catalog.runs, name, digest, exported, info, files, check=check)
+        exports.write_export(
+            self.catalog.runs, name, digest, exported, info, files=files, check=check
+        )
         check()
         hosts.first("checkpoints", lambda: _forget(folder))
 

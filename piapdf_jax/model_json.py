@@ -101,7 +101,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         path: folder of an export, or the file.
 
     Raises:
-        FileNotFoundError: where there is none; exports without a head of action units have none.
+        FileNotFoundError: where there is none, as in exports without a head of action units.
         ModelError: for another version, and for a file that is not what it should be.
     """
     file = pathlib.Path(path)
@@ -109,7 +109,8 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         file = file / FILE_NAME
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file} is not there: every export with a head of action units has one"
+            f"{file} is not there: its training has no head of action units, or an older version of"
+            " piapdf_jax exported it"
         )
     try:
         text = file.read_text(encoding="utf-8")

@@ -58,7 +58,9 @@ def pack_planes(planes: np.ndarray) -> np.ndarray:
     if planes.ndim != 3 or not 1 <= planes.shape[-1] <= _BITS:
         raise ValueError(f"expected [H, W, K] with 1 <= K <= {_BITS}, got shape {planes.shape}")
     present = planes != 0
-    if planes.dtype != bool and not np.array_equal(planes, present):
+    # Of bytes the largest tells as much, in a tenth of the time.
+    unsigned = planes.dtype.kind in "bu"
+    if planes.max(initial=0) > 1 if unsigned else not np.array_equal(planes, present):
         raise ValueError(
             f"expected planes of 0 and 1, got {planes.dtype} with other values: binarise them first,"
             " such as `probabilities >= 0.5`; a packed image is none of planes"

@@ -130,7 +130,7 @@ def test_numbers_that_json_does_not_hold():
 
 def test_places_without_the_file(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"model\.json is not there: every export with a head"
+        FileNotFoundError, match=r"model\.json is not there: its training has no head"
     ):
         read_model(tmp_path)
     (tmp_path / "model.json").write_bytes(b"\xff\xfe")

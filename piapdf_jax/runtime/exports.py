@@ -113,8 +113,8 @@ def write_export(
     digest: str,
     exported: Exported,
     info: dict[str, Any],
-    files: Mapping[str, str] | None = None,
     *,
+    files: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> pathlib.Path:
     """Writes an export whole or not at all; where another run was first, its export is taken.

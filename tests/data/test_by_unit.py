@@ -82,7 +82,6 @@ def test_a_process_forked_after_a_read_is_told_to_be_spawned(folder, monkeypatch
         ("small_bp4d", "part1", MissingDataset, "; here it is .*small_bp4d/1.0.0$"),
         ("small_lfw/1.0.0", "test", ValueError, "faces without action units"),
         ("small_bp4d/1.0.0", "part9", ValueError, "has no split 'part9'; it has"),
-        ("small_bp4d/1.0.0", "part1[:0]", ValueError, r"part1\[:0\].* holds no record"),
     ],
 )
 def test_places_that_hold_no_such_frames(small_data, place, split, error, told):

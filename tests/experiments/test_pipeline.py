@@ -188,7 +188,7 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
         with pytest.raises(ModelError, match=message) as error:
             load_export(folder)
         assert str(folder) in str(error.value) and "\n" not in str(error.value)
-    with pytest.raises(FileNotFoundError, match="every export with a head of action units has one"):
+    with pytest.raises(FileNotFoundError, match="its training has no head of action units"):
         load_export(folder_of(demo, "identity"))
 
 

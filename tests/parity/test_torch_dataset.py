@@ -32,6 +32,10 @@ def test_the_example_counts_what_is_there(small_data):
         for au, bit in UNITS.items()
     ]
     assert done.stdout.splitlines() == expected
+    wrong = [*command[:2], str(folder.parent)]
+    done = subprocess.run(wrong, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: ") and f"here it is {folder}" in done.stderr
 
 
 _LOADER = """

@@ -44,8 +44,10 @@ def test_replicated_arrays_are_exported_whole(tmp_path):
 
 
 def test_files_beside_it_are_those_of_the_first_writer(tmp_path):
-    path = exports.write_export(tmp_path, "t", "a", parts(), {}, {"model.json": "{1: Zoë}"})
-    assert exports.write_export(tmp_path, "t", "a", parts(), {}, {"model.json": "other"}) == path
+    path = exports.write_export(tmp_path, "t", "a", parts(), {}, files={"model.json": "{1: Zoë}"})
+    assert (
+        exports.write_export(tmp_path, "t", "a", parts(), {}, files={"model.json": "other"}) == path
+    )
     assert (path / "model.json").read_text(encoding="utf-8") == "{1: Zoë}"
     assert {p.name for p in path.iterdir()} == {"parts", "export.json", "model.json"}
     exports.read_export(path)
