@@ -127,7 +127,7 @@ def _pi_targets(job: Job, weights: LossWeights) -> dict[str, Any]:
     return {"binarise": job.config.pi.binarise, **_pi_loss(job)} if weights.pi else {}
 
 
-def _sizes(job: Job, *, maps: bool = True) -> dict[str, int]:
+def _sizes(job: Job, *, maps: bool = True) -> dict[str, Any]:
     size, num_maps = job.config.data.image_size, len(job.maps) if maps else 0
     return {"image_size": size, "num_aus": len(job.units), "num_maps": num_maps}
 
