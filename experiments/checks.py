@@ -54,7 +54,7 @@ def records(job: Job) -> None:
     for part in (job.slices.validation, *pools):
         if part is not None:
             part.records()
-    if "pi_maps" not in train.records()[0] and job.training.feed.maps:
+    if job.training.feed.maps and "pi_maps" not in train.records()[0]:
         raise ConfigError(
             f"data set {train.dataset!r} has no PI maps, which {job.name} learns: its records are"
             " pictures of people alone"
