@@ -96,7 +96,7 @@ def test_data_are_of_all_that_it_rests_on_and_people_kept_apart_are_not_counted(
     small_data, tmp_path
 ):
     # Of four people who train fold 1 one is kept apart, as of DISFA's two, whose frames are unlabeled.
-    settings = ["model=nano", "data.dataset=synthetic_faces/small_bp4d", "methods=df"]
+    settings = ["model=nano", "data.dataset=synthetic_faces/small_bp4d", "methods=df,piapdf"]
     settings += ["eval.validation_subjects=1", "df.disfa_fraction=0.5"]
     settings += [
         "disfa.dataset=synthetic_faces/small_disfa",
@@ -121,7 +121,10 @@ def test_data_are_of_all_that_it_rests_on_and_people_kept_apart_are_not_counted(
     }
     assert model.parts == ("encoder", "head") and model.digest == pipeline.digest("df")
     assert model.model is not None and "unet_widths" not in model.model
-    for name in ("pi1", "identity"):
+    piap = model_json.describe(pipeline.catalog, pipeline.job("piap"), exported)
+    # Its encoder never learned from the pairs of pictures on which Encoder P is scored.
+    assert set(piap.stand_ins) == {"data.dataset", "pi1.dataset", "identity.dataset"}
+    for name in ("pi1", "identity", "df"):  # without a head
         job = pipeline.job(name)
         assert (
             model_json.model_files(pipeline.catalog, job, {"encoder": ({}, {})}, pipeline.mesh)
