@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -42,10 +43,13 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
     folder = pathlib.Path(path)
     model = read_model(folder)
     exported, info = read_export(folder)
-    if info.get("digest") != model.digest or not set(model.parts) <= set(exported):
+    columns = {leaf.shape[-1] for leaf in jax.tree.leaves(exported.get("head", ({}, {}))[0])}
+    told = (model.digest, {len(model.units)}, set(model.parts) & set(exported))
+    if told != (info.get("digest"), columns, set(model.parts)):
         raise ModelError(
             f"{folder} holds the model.json of another export: it is of {model.digest} with"
-            f" {', '.join(model.parts)}, the export of {info.get('digest')} with {', '.join(exported)}"
+            f" {', '.join(model.parts)} for {len(model.units)} units, the export of"
+            f" {info.get('digest')} with {', '.join(exported)} for {', '.join(map(str, sorted(columns)))}"
         )
     stage = _stage(folder, model)
     parts: Any = {name: exported[name] for name in model.parts}
@@ -70,7 +74,7 @@ def _stage(folder: pathlib.Path, model: Model) -> Stage:
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder}: model in model.json is no configuration ({error})") from error
     sizes: Any = {"image_size": model.image_size, "num_aus": len(model.units), "num_maps": 0}
-    optimizer = OptimizerConfig(steps=1, learning_rate=0.0)
+    optimizer = OptimizerConfig(steps=1, learning_rate=1e-3)
     if "generator" in model.parts:
         return PI2Refine(config, optimizer, **sizes)
     return PIAPStage(config, optimizer, LossWeights(), **sizes)

@@ -1,9 +1,12 @@
-"""Base rates and cuts against a few lines of NumPy on labels and scores made by hand; licences."""
+"""Base rates and cuts against a few lines of NumPy on labels and scores made by hand; data and licences."""
 
 import numpy as np
 import pytest
 
+from experiments import config as configs
 from experiments import licences, model_json
+from experiments.pipeline import Pipeline
+from piapdf_jax.model_json import Data
 from piapdf_jax.models.weight_files import PUBLISHED
 
 
@@ -87,3 +90,43 @@ def test_licences_are_of_all_that_it_is_made_of():
     private = terms(["disfa"], "/home/me/w.h5")["weights"]
     assert "/home" not in "".join(private)
     assert all(f"weights {name}" in terms(["bp4d"], name) for name in PUBLISHED)
+
+
+def test_data_are_of_all_that_it_rests_on_and_people_kept_apart_are_not_counted(
+    small_data, tmp_path
+):
+    # Of four people who train fold 1 one is kept apart, as of DISFA's two, whose frames are unlabeled.
+    settings = ["model=nano", "data.dataset=synthetic_faces/small_bp4d", "methods=df,piapdf"]
+    settings += ["eval.validation_subjects=1", "df.disfa_fraction=0.5"]
+    settings += [
+        "disfa.dataset=synthetic_faces/small_disfa",
+        "pi1.dataset=synthetic_faces/small_afew_va",
+    ]
+    settings += ["identity.dataset=synthetic_faces/small_webface"]
+    settings += ["identity.pairs=synthetic_faces/small_lfw"]
+    config = configs.load("demo", settings)
+    pipeline = Pipeline(config, data_dir=str(small_data), runs_dir=str(tmp_path), name="n")
+    exported = dict.fromkeys(("decoder", "encoder", "head"))
+    model = model_json.describe(pipeline.catalog, pipeline.job("df"), exported)
+    own, disfa = "synthetic_faces/small_bp4d", "synthetic_faces/small_disfa"
+    assert model.data == (
+        Data("baseline", own, "1.0.0", "part1+part2", 3, True),
+        Data("df", own, "1.0.0", "part1+part2", 3, True),
+        Data("df", disfa, "1.0.0", "part1+part2", 1, False),
+        Data("df", own, "1.0.0", "part1_uncoded+part2_uncoded", 3, False),
+    )
+    assert model.stand_ins == {
+        "data.dataset": f"{own} for bp4d",
+        "disfa.dataset": f"{disfa} for disfa",
+    }
+    assert model.parts == ("encoder", "head") and model.digest == pipeline.digest("df")
+    assert model.model is not None and "unet_widths" not in model.model
+    piap = model_json.describe(pipeline.catalog, pipeline.job("piap"), exported)
+    # Its encoder never learned from the pairs of pictures on which Encoder P is scored.
+    assert set(piap.stand_ins) == {"data.dataset", "pi1.dataset", "identity.dataset"}
+    for name in ("pi1", "identity", "df"):  # without a head
+        job = pipeline.job(name)
+        assert (
+            model_json.model_files(pipeline.catalog, job, {"encoder": ({}, {})}, pipeline.mesh)
+            == {}
+        )
