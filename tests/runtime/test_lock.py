@@ -11,8 +11,9 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
-from toy_stage import CONFIG, lines, toy_fit
+from toy_stage import BATCH, CONFIG, ToyStream, lines, toy_fit
 
 from piapdf_jax.runtime import exports, lock
 
@@ -253,6 +254,36 @@ def test_a_lock_that_the_disk_refuses_is_told_in_one_line(path, monkeypatch):
     with pytest.raises(OSError, match=r"\.d1\.lock of \d+ bytes could not be written"):
         lock_of(path).acquire(never)
     assert os.listdir(path.parent) == []
+
+
+@pytest.mark.parametrize(("batch", "steps"), [(8, [1, 3, 6]), (9, [1, 3, 6, 9])])
+def test_nothing_is_written_from_when_the_lock_is_lost(tmp_path, batch, steps):
+    """Before the line of step 9, and before the checkpoint of step 10."""
+    read = []
+
+    def stream(step):
+        for batch in ToyStream(step):
+            read.append(int(batch.row[0]) // BATCH)
+            yield batch
+
+    def check():
+        if batch in read:
+            raise lock.LockLost("lost")
+
+    with pytest.raises(lock.LockLost):
+        toy_fit(tmp_path, 17, stream=stream, check=check)
+    assert [row["step"] for row in lines(tmp_path)] == steps
+    assert os.listdir(tmp_path / "checkpoints") == ["5"]
+
+
+def test_no_export_is_named_once_the_lock_is_lost(tmp_path):
+    def check():
+        raise lock.LockLost("lost")
+
+    parts = {"head": ({"kernel": np.ones(3, np.float32)}, {})}
+    with pytest.raises(lock.LockLost):
+        exports.write_export(tmp_path, "toy", "d1", parts, {}, check=check)
+    assert os.listdir(tmp_path / "exports" / "toy") == []
 
 
 def toy(folder, *options):
