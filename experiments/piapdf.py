@@ -89,6 +89,9 @@ def _run(config: Any) -> None:
 
     data_dir = paths.data_dir(_DATA_DIR.value)
     runs_dir = paths.target_folder(_RUNS_DIR.value, "--runs_dir")
+    name = _NAME.value or config.name
+    for below in (name, "exports"):
+        paths.target_folder(runs_dir / below, "--runs_dir")
     if config.eval.truth:
         paths.local_file(config.eval.truth, "eval.truth")
     by_hand = {"coordinator": _COORDINATOR.value, "hosts": _HOSTS.value, "host": _HOST.value}
@@ -101,7 +104,7 @@ def _run(config: Any) -> None:
         config,
         data_dir=str(data_dir),
         runs_dir=str(runs_dir),
-        name=_NAME.value or config.name,
+        name=name,
         stages=tuple(_STAGES.value),
         profile=_PROFILE.value,
         accept_stale=tuple(_ACCEPT_STALE.value),

@@ -92,6 +92,12 @@ MISTAKES: list[tuple[str, tuple[str, ...], str]] = [
         "recorder.py/x cannot be written to (Not a dir",
     ),
     (LAUNCHER, (*DEMO, "--runs_dir=broken/x"), "broken is a link to nowhere, which is not there"),
+    (LAUNCHER, (*DEMO, "--runs_dir=taken"), "taken/demo cannot be written to (Not a directory: "),
+    (
+        LAUNCHER,
+        (*DEMO, "--runs_dir=taken", "--name=x"),
+        "taken/exports cannot be written to (Not a",
+    ),
     (LAUNCHER, (*DEMO, "--runs_dir=" + "x" * 300), "cannot be written to (File name too long: "),
     (LAUNCHER, (*DEMO, "--data_dir=recorder.py"), "cannot be a folder (Not a directory: "),
     (LAUNCHER, (*DEMO, "--set=eval.truth=none.npz"), "none.npz is not there"),
@@ -169,6 +175,9 @@ def here(tmp_path_factory) -> pathlib.Path:
     (folder / "recorder.py").write_text(f"import sys\n{RECORDER}")
     (folder / "broken").symlink_to("nowhere")
     (folder / "folder").mkdir()
+    (folder / "taken").mkdir()
+    for name in ("demo", "exports"):
+        (folder / "taken" / name).write_text("")
     return folder
 
 
@@ -243,7 +252,7 @@ def test_the_launcher_goes_where_the_user_said(started, here, name):
 
 def test_no_folder_was_made_that_nobody_named(started, here):
     made = {path.name for path in here.iterdir()}
-    named = {"recorder.py", "broken", "folder", "cache"}
+    named = {"recorder.py", "broken", "folder", "taken", "cache"}
     assert named <= made <= {*named, "__pycache__", "runs"}, made
 
 

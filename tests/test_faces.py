@@ -161,6 +161,17 @@ def test_broken_pictures_are_errors_that_name_the_file(tmp_path, kept):
         faces.read_image(tmp_path / "0002.jpg")
 
 
+def test_the_variable_of_the_predictor_is_a_path_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for named, error, said in (
+        ("~/no.dat", FileNotFoundError, f"^{tmp_path}/no.dat is not there"),
+        ("gs://b/x.dat", ValueError, "^PIAPDF_LANDMARKS=gs://b/x.dat is no path on this machine"),
+    ):
+        monkeypatch.setenv(faces.PREDICTOR_VARIABLE, named)
+        with pytest.raises(error, match=said):
+            faces.find_predictor()
+
+
 def test_missing_predictor_says_where_to_get_it(tmp_path, monkeypatch):
     monkeypatch.delenv(faces.PREDICTOR_VARIABLE, raising=False)
     monkeypatch.setattr(faces, "_installed_predictor", lambda: None)

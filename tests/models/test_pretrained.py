@@ -285,3 +285,46 @@ def test_none_fills_in_what_is_left_open():
     assert config.convention == "tensorflow" and config.pretrained_sha256 == ""
     assert config.mean == (0.485, 0.456, 0.406)
     assert EfficientNetConfig().convention == "tensorflow"
+
+
+@pytest.mark.parametrize(
+    ("home", "variable", "where"),
+    [
+        ("{here}/home", "", "home/.cache/piapdf_jax/weights"),
+        ("{here}/home", "~/w", "home/w"),
+        ("", "{here}/w", "w"),
+    ],
+)
+def test_downloads_lie_where_variables_say(tmp_path, monkeypatch, home, variable, where):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", home.format(here=tmp_path))
+    monkeypatch.setenv("PIAPDF_WEIGHTS_DIR", variable.format(here=tmp_path))
+    assert weight_files.cache_folder() == tmp_path / where
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("gs://b/w", "PIAPDF_WEIGHTS_DIR=gs://b/w is no path on this machine"),
+        ("~/w", "no home directory is known .* name a folder in PIAPDF_WEIGHTS_DIR"),
+        ("", "no home directory is known .* name a folder in PIAPDF_WEIGHTS_DIR"),
+    ],
+)
+def test_a_folder_of_downloads_that_cannot_be_is_told(monkeypatch, variable, said):
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("PIAPDF_WEIGHTS_DIR", variable)
+    with pytest.raises(WeightsError, match=said):
+        weight_files.locate("imagenet")
+
+
+def test_a_file_of_weights_is_looked_for_where_it_was_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    assert weight_files.locate("~/w.safetensors") == (tmp_path / "w.safetensors").resolve()
+    for name, said in {"gs://b/w": "no path on this", "~/no": "neither a file nor one"}.items():
+        with pytest.raises(WeightsError, match=said):
+            weight_files.locate(name)
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(WeightsError, match="no home directory is known"):
+        weight_files.locate("~/w.safetensors")

@@ -131,3 +131,46 @@ def test_an_address_is_taken_as_it_is(monkeypatch):
     monkeypatch.setattr(compile_cache.jax.config, "update", told.__setitem__)
     assert compile_cache.enable("gs://bucket/xla") is None
     assert told["jax_compilation_cache_dir"] == "gs://bucket/xla"
+
+
+@pytest.fixture
+def taken(monkeypatch):
+    """What JAX is told, by name; nothing is watched."""
+    told = {}
+    monkeypatch.setattr(compile_cache.jax.config, "update", told.__setitem__)
+    monkeypatch.setattr(compile_cache, "_watch", lambda path: None)
+    return told
+
+
+@pytest.mark.parametrize(
+    ("variables", "where"),
+    [
+        ({}, "home/.cache/piapdf_jax/xla"),
+        ({"XDG_CACHE_HOME": "{here}/caches"}, "caches/piapdf_jax/xla"),
+        ({"XDG_CACHE_HOME": "caches"}, "home/.cache/piapdf_jax/xla"),  # relative: to be ignored
+        ({compile_cache.VARIABLE: "~/xla"}, "home/xla"),
+        ({compile_cache.VARIABLE: ""}, "home/.cache/piapdf_jax/xla"),
+        ({compile_cache.VARIABLE: "xla"}, "xla"),
+    ],
+)
+def test_the_cache_lies_where_variables_say(tmp_path, monkeypatch, taken, variables, where):
+    monkeypatch.chdir(tmp_path)
+    for name in ("XDG_CACHE_HOME", compile_cache.VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(here=tmp_path))
+    assert compile_cache.enable() == tmp_path / where
+    assert taken["jax_compilation_cache_dir"] == str(tmp_path / where)
+    assert (tmp_path / where).is_dir() and not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("variable", ["", "~/xla"])
+def test_without_a_home_nothing_is_kept_and_the_run_goes_on(monkeypatch, taken, caplog, variable):
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv(compile_cache.VARIABLE, variable)
+    assert compile_cache.enable() is None
+    assert taken == {"jax_compilation_cache_dir": None}
+    (line,) = caplog.messages
+    assert "no home directory is known" in line and compile_cache.VARIABLE in line

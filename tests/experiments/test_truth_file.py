@@ -1,0 +1,31 @@
+"""The file of true labels that a configuration names."""
+
+import types
+
+import pytest
+
+from experiments import config as configs
+from experiments.pipeline import USER_ERRORS, Pipeline
+
+
+def truth(named):
+    loaded = configs.load("demo", [f"eval.truth={named}"])
+    test = types.SimpleNamespace(dataset=loaded.data.dataset)
+    job = types.SimpleNamespace(slices=types.SimpleNamespace(test=test))
+    return Pipeline._truth(types.SimpleNamespace(config=loaded), job)
+
+
+def test_it_lies_where_the_user_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
+    for named, where in {"~/t.npz": "home/t.npz", "t.npz": "t.npz"}.items():
+        (tmp_path / where).write_bytes(b"")
+        assert truth(named) == tmp_path / where
+
+
+@pytest.mark.parametrize("named", ["gs://b/t.npz", "~/none.npz", "."])
+def test_what_is_no_file_here_is_a_users_mistake(tmp_path, monkeypatch, named):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(USER_ERRORS, match="^eval.truth="):
+        truth(named)
