@@ -17,7 +17,7 @@ from data_builders.prepare import BUILDERS, can_make
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.fold_parts import FoldPart, part_of_fold
 from piapdf_jax import folds
-from piapdf_jax.data import source
+from piapdf_jax.data import description, source
 
 
 class Person(NamedTuple):
@@ -109,9 +109,9 @@ class DataSets:
             return missing
         return source.missing_dataset(dataset, self.data_dir, f"--plugin={module}")
 
-    def describe(self, dataset: str) -> source.Description:
+    def describe(self, dataset: str) -> description.Description:
         """Returns what a data set says of itself."""
-        return source.describe(self.folder(dataset))
+        return description.describe(self.folder(dataset))
 
     def units(self, dataset: str, wanted: tuple[int, ...], key: str) -> tuple[int, ...]:
         """Returns the action units to learn of a data set.

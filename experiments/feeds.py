@@ -7,7 +7,7 @@ from typing import NamedTuple
 from experiments.config import ConfigError
 from experiments.datasets import DataSets, DataSlice, Slices
 from experiments.job import Job
-from piapdf_jax.data import source
+from piapdf_jax.data import description, source
 from piapdf_jax.data.feedback_stream import FeedbackStream
 from piapdf_jax.data.frames import Reading
 from piapdf_jax.data.streams import IdentityStream, LabeledStream, Stream
@@ -46,7 +46,7 @@ def _coded_and_uncoded(job: Job) -> Slices:
 def _portraits(job: Job) -> Slices:
     train = job.datasets.to_train(job.dataset, "train", strangers=True)
     test = job.datasets.to_test(job.section.pairs, "test")
-    if "pairs" not in source.metadata(test.folder):
+    if "pairs" not in description.metadata(test.folder):
         key = f"{job.training.section}.pairs={job.section.pairs}"
         raise ConfigError(f"{key} names a data set without pairs of pictures to tell apart")
     return Slices(train, test)
@@ -98,7 +98,7 @@ def _lies_beside(job: Job, other: str) -> bool:
     folder = folder_to_pool(job, other)
     if folder is None:
         return False
-    told, own = source.describe(folder), job.datasets.describe(job.dataset)
+    told, own = description.describe(folder), job.datasets.describe(job.dataset)
     return (told.builder, told.kind) != (own.builder, own.kind)
 
 

@@ -18,7 +18,7 @@ import jax
 import piapdf_jax
 from experiments.job import Job
 from experiments.sections import TrainSection
-from piapdf_jax.data import source
+from piapdf_jax.data import description
 from piapdf_jax.models.config import part_settings
 from piapdf_jax.runtime.sources import source_digest
 
@@ -53,7 +53,7 @@ def fingerprint(job: Job, taken: dict[str, str], *, cache: pathlib.Path) -> dict
     slices = job.slices
     parts = [(slices.train, 1.0), *slices.pools]
     data = [
-        [part.dataset, part.split, source.fingerprint(part.folder, cache=cache), share]
+        [part.dataset, part.split, description.fingerprint(part.folder, cache=cache), share]
         + ([{"without": list(part.without)}] if part.without else [])
         for part, share in parts
     ]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from piapdf_jax import folds
-from piapdf_jax.data.source import Description
+from piapdf_jax.data.description import Description
 
 #: How many names a line gives.
 _NAMED = 4

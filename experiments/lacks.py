@@ -11,7 +11,7 @@ from experiments.datasets import DataSlice
 from experiments.fold_parts import listed
 from experiments.job import Job
 from piapdf_jax.action_units import UNKNOWN, record_columns
-from piapdf_jax.data import source
+from piapdf_jax.data import description, source
 
 Table = dict[str, np.ndarray]
 
@@ -82,7 +82,7 @@ class Lacks:
         if test is None:
             return [no_scores(job)]
         if hasattr(job.section, "pairs"):
-            listed_pairs = source.metadata(test.folder)["pairs"]
+            listed_pairs = description.metadata(test.folder)["pairs"]
             return _told(test, {"verification": gaps.pairs(listed_pairs, self._table(test))})
         part = job.datasets.part(job.dataset, test=True)
         found = [] if part.whole else [f"{test.dataset}: {part}"]

@@ -20,7 +20,7 @@ from experiments.job import Job
 from piapdf_jax import metrics
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_columns
 from piapdf_jax.batch import Batch
-from piapdf_jax.data import source
+from piapdf_jax.data import description
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.frames import Reading
 from piapdf_jax.runtime.evaluate import Evaluation, evaluate
@@ -146,7 +146,7 @@ def _change(old: jax.Array, new: jax.Array) -> jax.Array:
 def verification(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """Ten-fold pair verification by the cosine of identity vectors (LFW's protocol, view 2)."""
     test = _test(job)
-    table, pairs = test.records().table(), source.metadata(test.folder)["pairs"]
+    table, pairs = test.records().table(), description.metadata(test.folder)["pairs"]
     blank = {"verification": None, "deviation": None, "pairs": len(pairs)}
     if lacking := gaps.pairs(pairs, table):
         return gaps.with_gaps(blank, {"verification": lacking})

@@ -1,17 +1,14 @@
-"""Data sets on disk: where they lie, their records by row, their table of labels, their fingerprint.
+"""Data sets on disk: where they lie, their records by row, their table of labels.
 
 Data sets are read by directory through ``tfds.builder_from_directory``, never through a registry of names, and
 only after ``piapdf_jax.tfds_files`` has looked at what TFDS would import and open.
 """
 
 import functools
-import hashlib
 import importlib.util
-import json
 import operator
 import pathlib
-import secrets
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -224,90 +221,6 @@ def _shard_ends(builder: Any, split: str) -> list[tuple[int, str]]:
 def _corrupt(path: pathlib.Path, error: Any) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return f"shard {path} cannot be read ({reason}): delete its data set folder and build it again"
-
-
-def fingerprint(folder: pathlib.Path, *, cache: pathlib.Path | None = None) -> str:
-    """A hash of a data set's description and of the content of all its shards.
-
-    Args:
-        folder: what ``dataset_folder`` returned.
-        cache: JSON file that remembers a shard's checksum by path, size and time of change; None reads all again.
-
-    Returns:
-        16 hexadecimal digits.
-    """
-    known = {}
-    if cache is not None and cache.exists():
-        try:
-            known = json.loads(cache.read_text())
-        except ValueError:
-            known = {}  # a torn cache only costs reading the shards again
-    sums = {}
-    for path in sorted(p for p in folder.iterdir() if "array_record" in p.name):
-        stat = path.stat()
-        key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
-        if key not in known:
-            with path.open("rb") as file:
-                known[key] = hashlib.file_digest(file, "sha256").hexdigest()
-        sums[path.name] = known[key]
-    if cache is not None:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        # Of two runs that write it one is read, whole; what the other knew is read from shards again.
-        part = cache.with_name(f"{cache.name}.{secrets.token_hex(4)}.part")
-        part.write_text(json.dumps(known))
-        part.replace(cache)
-    info = hashlib.sha256((folder / "dataset_info.json").read_bytes()).hexdigest()
-    return hashlib.sha256(json.dumps([info, sums], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def metadata(folder: pathlib.Path) -> dict[str, Any]:
-    """The builder's metadata, such as LFW's pairs."""
-    path = folder / "metadata.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-class Description(NamedTuple):
-    """What a data set says of itself before a record is opened.
-
-    Attributes:
-        builder: name of its builder.
-        kind: group of people that several configs of the builder share, "" where it has one.
-        action_units: FACS numbers of its label columns, () for faces without labels.
-        people: everybody in a split, by split; without a record they may be, but no other is in one.
-    """
-
-    builder: str
-    kind: str
-    action_units: tuple[int, ...]
-    people: dict[str, tuple[str, ...]]
-
-    def people_of(self, split: str) -> set[str]:
-        """Returns everybody in the splits of an expression such as ``part1+part2``."""
-        names = [part.strip().partition("[")[0] for part in split.split("+")]
-        return {subject for name in names for subject in self.people.get(name, ())}
-
-
-def describe(folder: pathlib.Path) -> Description:
-    """Reads what a data set says of itself.
-
-    Args:
-        folder: what ``dataset_folder`` returned.
-
-    Raises:
-        MissingDataset: for one that was built before data sets said this; names what to do.
-    """
-    try:
-        told = metadata(folder)
-        name = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["name"]
-        people = {split: tuple(map(str, names)) for split, names in told["people"].items()}
-        units = tuple(map(int, told["action_units"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MissingDataset(
-            f"{folder / 'metadata.json'} does not name the data set's action units and people"
-            f" ({type(error).__name__}: {error}): an older version built it, or it is damaged;"
-            " delete the folder and build it again"
-        ) from error
-    return Description(str(name), str(told.get("kind", "")), units, people)
 
 
 def split_sizes(folder: pathlib.Path) -> dict[str, int]:

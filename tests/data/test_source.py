@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from piapdf_jax.data import source
+from piapdf_jax.data import description, source
 
 
 def make(folder, shard=b"records", info="{}"):
@@ -40,33 +40,33 @@ def test_unfinished_build_is_not_a_data_set(tmp_path):
 
 
 def test_fingerprint_is_of_content_and_not_of_place(tmp_path):
-    first = source.fingerprint(make(tmp_path / "a" / "1.0.0"))
-    assert source.fingerprint(make(tmp_path / "b" / "1.0.0")) == first
-    assert source.fingerprint(make(tmp_path / "c" / "1.0.0", shard=b"Records")) != first
-    assert source.fingerprint(make(tmp_path / "d" / "1.0.0", info='{"a": 1}')) != first
+    first = description.fingerprint(make(tmp_path / "a" / "1.0.0"))
+    assert description.fingerprint(make(tmp_path / "b" / "1.0.0")) == first
+    assert description.fingerprint(make(tmp_path / "c" / "1.0.0", shard=b"Records")) != first
+    assert description.fingerprint(make(tmp_path / "d" / "1.0.0", info='{"a": 1}')) != first
 
 
 def test_remembered_checksums_give_the_same_and_notice_a_change(tmp_path):
     folder, cache = make(tmp_path / "a" / "1.0.0"), tmp_path / "cache" / "sums.json"
-    first = source.fingerprint(folder, cache=cache)
-    assert source.fingerprint(folder, cache=cache) == first == source.fingerprint(folder)
+    first = description.fingerprint(folder, cache=cache)
+    assert description.fingerprint(folder, cache=cache) == first == description.fingerprint(folder)
     assert len(json.loads(cache.read_text())) == 1
     (folder / "set-part1.array_record-00000-of-00001").write_bytes(b"longer records")
-    assert source.fingerprint(folder, cache=cache) == source.fingerprint(folder) != first
+    assert description.fingerprint(folder, cache=cache) == description.fingerprint(folder) != first
 
 
 def test_torn_cache_is_made_anew(tmp_path):
     folder, cache = make(tmp_path / "a" / "1.0.0"), tmp_path / "sums.json"
     cache.write_text('{"torn')
-    assert source.fingerprint(folder, cache=cache) == source.fingerprint(folder)
+    assert description.fingerprint(folder, cache=cache) == description.fingerprint(folder)
     assert json.loads(cache.read_text())
 
 
 def test_a_run_that_reads_remembered_checksums_while_another_writes_reads_them_whole(tmp_path):
     cache = tmp_path / "sums.json"
-    source.fingerprint(make(tmp_path / "a" / "1.0.0"), cache=cache)
+    description.fingerprint(make(tmp_path / "a" / "1.0.0"), cache=cache)
     with cache.open() as reading:
-        source.fingerprint(make(tmp_path / "b" / "1.0.0"), cache=cache)
+        description.fingerprint(make(tmp_path / "b" / "1.0.0"), cache=cache)
         assert len(json.loads(reading.read())) == 1
     assert len(json.loads(cache.read_text())) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "sums.json"]
@@ -80,7 +80,7 @@ def test_a_data_set_that_says_nothing_of_itself_is_to_be_built_again(tmp_path, t
     (tmp_path / "dataset_info.json").write_text('{"name": "faces"}')
     (tmp_path / "metadata.json").write_text(text)
     with pytest.raises(source.MissingDataset, match="delete the folder and build it again"):
-        source.describe(tmp_path)
+        description.describe(tmp_path)
 
 
 def test_a_data_set_describes_itself(tmp_path):
@@ -88,7 +88,7 @@ def test_a_data_set_describes_itself(tmp_path):
     people = '{"part1": ["F1", "F2"], "part2": ["M1"], "part2_uncoded": ["M9"]}'
     told = f'{{"action_units": [1, 12], "people": {people}, "kind": "drawn"}}'
     (tmp_path / "metadata.json").write_text(told)
-    found = source.describe(tmp_path)
+    found = description.describe(tmp_path)
     assert (found.builder, found.kind, found.action_units) == ("faces", "drawn", (1, 12))
     assert found.people_of("part1+part2") == {"F1", "F2", "M1"}
     assert found.people_of("part2[:50%]") == {"M1"} and found.people_of("part3") == set()

@@ -14,7 +14,7 @@ import pytest
 from experiments import config as configs
 from experiments import fold_parts, lacks, trainings
 from experiments.pipeline import Pipeline
-from piapdf_jax.data.source import Description
+from piapdf_jax.data.description import Description
 
 NANO = ["model=nano", "data.image_size=64", "eval.batch_size=16", "methods=baseline"]
 NANO += ["baseline.steps=1", "baseline.batch_size=8", "disfa.dataset=synthetic_faces/nowhere"]
