@@ -83,7 +83,7 @@ class Pipeline:
                 known = ", ".join(TRAININGS)
                 raise ConfigError(f"unknown {flag} {unknown[0]!r}; there are {known}")
         self.config = config
-        self.runs = pathlib.Path(runs_dir).resolve()
+        self.runs = paths.target_folder(runs_dir, "--runs_dir").resolve()
         self.folder = self.runs / name
         self.datasets = DataSets(config, data_dir, self._prepare)
         self.plugins = plugins
