@@ -85,7 +85,11 @@ def main(path, steps=2000, seeds=10):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, usage=argparse.SUPPRESS)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        usage=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("picture", nargs="?", default="two_moons.png", help="file to draw")
     path = os.path.expanduser(parser.parse_args().picture)
     if not os.path.isdir(os.path.dirname(path) or "."):

@@ -81,7 +81,7 @@ class Pipeline:
                 known = ", ".join(TRAININGS)
                 raise ConfigError(f"unknown {flag} {unknown[0]!r}; there are {known}")
         self.config = config
-        self.runs = pathlib.Path(runs_dir).resolve()
+        self.runs = paths.target_folder(runs_dir, "--runs_dir").resolve()
         self.folder = run_folder.run_folder(self.runs, name, config)
         check_folder(self.folder)
         check_encoding(data_dir, "--data_dir")

@@ -18,7 +18,7 @@ _EXTRA = re.compile(r"\s*(?P<needed>[^;]+?)\s*;.*\bextra\s*==\s*['\"](?P<extra>[
 
 
 def python(module: str, *arguments: str) -> str:
-    """Returns the command that runs a module of ours with this interpreter.
+    """Returns the command that runs a module with this interpreter.
 
     Args:
         module: dotted name.

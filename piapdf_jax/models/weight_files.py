@@ -78,7 +78,7 @@ def cache_folder() -> pathlib.Path:
     named = os.environ.get(_CACHE_VARIABLE)
     try:
         return (
-            paths.target_folder(named, _CACHE_VARIABLE) if named else paths.cache_folder("weights")
+            paths.local_folder(named, _CACHE_VARIABLE) if named else paths.cache_folder("weights")
         )
     except paths.NoHome as error:
         raise WeightsError(f"{error}: name a folder in {_CACHE_VARIABLE}") from error
@@ -132,9 +132,9 @@ def _download(url: str, path: pathlib.Path) -> None:
     """Download to a path, going on where an earlier try stopped; its hash is the caller's to check."""
     pooch = _module("pooch")
     pooch.get_logger().setLevel("WARNING")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("ab") as file:
             # Of several processes that want the file, one downloads it and the others wait.
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -328,3 +328,19 @@ def test_a_file_of_weights_is_looked_for_where_it_was_named(tmp_path, monkeypatc
     monkeypatch.setenv("HOME", "")
     with pytest.raises(WeightsError, match="no home directory is known"):
         weight_files.locate("~/w.safetensors")
+
+
+def test_a_shared_folder_that_is_read_only_serves_what_lies_in_it(small_disk, monkeypatch):
+    where, remount = small_disk
+    (where / "w.h5").write_bytes(b"weights")
+    # echo -n weights | md5sum
+    known = weight_files.Published(
+        "http://127.0.0.1:9/w.h5", "md5:63f4f1e9b725370f459720575cd5f953"
+    )
+    monkeypatch.setitem(weight_files.PUBLISHED, "imagenet", known)
+    monkeypatch.setenv("PIAPDF_WEIGHTS_DIR", str(where))
+    remount("ro")
+    assert weight_files.locate("imagenet") == where / "w.h5"
+    monkeypatch.setenv("PIAPDF_WEIGHTS_DIR", str(where / "new"))
+    with pytest.raises(WeightsError, match="Read-only file system.*put that file at"):
+        weight_files.locate("imagenet")

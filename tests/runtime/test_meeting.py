@@ -75,6 +75,8 @@ def test_one_host_is_no_meeting():
         IndexError("list index out of range"),
         ImportError("kubernetes is not installed"),
         ConnectionError("no metadata server"),
+        RuntimeError("Kubernetes API Error: 403 - Forbidden"),
+        type("ConfigException", (Exception,), {})("Service host/port is not set."),
     ],
 )
 def test_a_cluster_that_is_not_there_is_one_line(monkeypatch, error):
@@ -89,13 +91,30 @@ def test_a_cluster_that_is_not_there_is_one_line(monkeypatch, error):
     assert str(error) in str(told.value) and "--coordinator=ADDRESS:PORT" in str(told.value)
 
 
-def test_a_fault_that_is_not_the_clusters_passes(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("jax.distributed.initialize() must be called before any JAX calls"),
+        jax.errors.JaxRuntimeError("UNAVAILABLE: failed to connect"),
+    ],
+)
+def test_a_fault_that_is_not_the_clusters_passes(monkeypatch, error):
     def initialize(**_):
-        raise RuntimeError("must be called before any JAX calls")
+        raise error
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
-    with pytest.raises(RuntimeError, match="before any JAX calls"):
+    with pytest.raises(type(error)) as told:
         hosts.start()
+    assert told.value is error
+
+
+def test_hosts_by_hand_blame_no_cluster(monkeypatch):
+    def initialize(**_):
+        raise ValueError("odd")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(ValueError, match="^odd$"):
+        hosts.start(coordinator="localhost:1", hosts=2, host=1)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])

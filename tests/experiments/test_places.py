@@ -1,4 +1,4 @@
-"""The file of true labels that a configuration names."""
+"""Places that a run is given: its folder, and the file of true labels."""
 
 import types
 
@@ -15,7 +15,16 @@ def truth(named):
     return Pipeline._truth(types.SimpleNamespace(config=loaded), job)
 
 
-def test_it_lies_where_the_user_said(tmp_path, monkeypatch):
+def test_the_folder_of_runs_is_the_one_that_was_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    loaded = configs.load("demo")
+    made = Pipeline(loaded, data_dir="~/d", runs_dir="~/r", name="x")
+    assert made.runs == tmp_path / "r"
+    with pytest.raises(USER_ERRORS, match="^--runs_dir=gs://b/r is no path on this machine"):
+        Pipeline(loaded, data_dir="~/d", runs_dir="gs://b/r", name="x")
+
+
+def test_the_truth_lies_where_the_user_said(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "home").mkdir()
