@@ -174,8 +174,8 @@ class Lock:
         who = "process {process} on {host}, run {run}, since {since}".format_map(holder)
         gone = self._watch.gone(found, holder)
         if gone:
-            log.warning("%s: %s, %s; this run takes over", self.training, who, gone)
-            _remove(self.path, found)
+            if _remove(self.path, found):
+                log.warning("%s: %s, %s; this run takes over", self.training, who, gone)
             return
         now = time.monotonic()
         if self._said is None or self._said[0] != found[0] or now - self._said[1] > _SAID_AGAIN:
@@ -215,7 +215,7 @@ def _look(path: pathlib.Path) -> tuple[bytes, int] | None:
         return None
 
 
-def _remove(path: pathlib.Path, found: tuple[bytes, int]) -> None:
+def _remove(path: pathlib.Path, found: tuple[bytes, int]) -> bool:
     """Removes the file of a holder that is gone, unless it has stirred or been replaced since."""
     # Some file systems lock only what may be written; another user's file may only be read.
     mode = "r+b" if os.access(path, os.W_OK) else "rb"
@@ -226,6 +226,8 @@ def _remove(path: pathlib.Path, found: tuple[bytes, int]) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
         if _look(path) == found:
             path.unlink()
+            return True
+    return False
 
 
 def _beat(file: int, every: float, ended: threading.Event) -> None:
@@ -277,8 +279,9 @@ def _started(number: int) -> str:
         fields = pathlib.Path(f"/proc/{number}/stat").read_bytes().rpartition(b")")[2].split()
         return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
     except OSError:
+        # In the same words whatever language and time zone each run has.
+        plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
         command = ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(number)]
-        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split(
-            None, 1
-        )
-        return "" if not told or told[0].startswith("Z") else told[1].strip()
+        told = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
+        state, _, began = told.stdout.strip().partition(" ")
+        return "" if state.startswith("Z") else began.strip()

@@ -163,6 +163,22 @@ def test_a_number_that_another_process_has_now_is_no_holder(path):
     assert seconds_until_held(path, silent=60.0) < 1
 
 
+def test_where_there_is_no_proc_another_program_tells_when_a_process_began(monkeypatch):
+    def missing(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(lock.pathlib.Path, "read_bytes", missing)
+    began = lock._started(os.getpid())
+    assert began.endswith(time.strftime("%Y", time.gmtime()))
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    assert lock._started(os.getpid()) == began and lock._alive(os.getpid(), began)
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    assert lock._started(ended.pid) == ""  # it has ended, and nobody has asked how
+    ended.wait()
+    assert lock._started(ended.pid) == ""
+
+
 def test_of_another_machine_only_the_heartbeat_is_known_whatever_its_clock_says(path):
     told(path, machine="another", process=2**22 + 1)
     os.utime(path, (0, 0))

@@ -25,8 +25,8 @@ REFUSED = {
     "n" * 300: os.strerror(errno.ENAMETOOLONG),
     "/".join(["n" * 200] * 25): os.strerror(errno.ENAMETOOLONG),
 }
-TAKEN = ["a b", " a ", "ü漢\U0001f600", "]", "{a,b}", "%20", "a#b", "a\nb", "~a", "$a", "a:b", "s3"]
-TAKEN += ["'", '"', "a|b", "n" * 200, "a&b;c", "-x", "@!(+)=,<>^`"]
+TAKEN = [" a b ", "ü漢\U0001f600", "]", "{a,b}", "%20", "a#b", "a\nb", "a:b", "s3", "n" * 200]
+TAKEN += ["-~$'\"|&;@!(+)=,<>^`"]
 
 
 @pytest.mark.parametrize("name", REFUSED)
