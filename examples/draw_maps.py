@@ -58,7 +58,11 @@ def _cell(image: np.ndarray, title: str, text: str, color: tuple[int, int, int])
 
 def main() -> None:
     """Reads the flags, and writes the picture; a mistake is one line and exit code 2."""
-    parser = argparse.ArgumentParser(description="draws the PI maps of one frame over its face")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        usage=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder", help="of one version, such as DATA_DIR/bp4d/1.0.0")
     parser.add_argument("--split", default="train")
     parser.add_argument(

@@ -26,7 +26,11 @@ class Faces(FramesByUnit, torch.utils.data.Dataset):  # noqa: D101
 
 def main() -> None:
     """Reads a split once, and counts."""
-    parser = argparse.ArgumentParser(description="counts the labels of a data set with PyTorch")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        usage=argparse.SUPPRESS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder", help="of one version, such as DATA_DIR/bp4d/1.0.0")
     parser.add_argument("--split", default="train")
     parser.add_argument("--workers", type=int, default=2)
@@ -44,20 +48,14 @@ def main() -> None:
         multiprocessing_context=multiprocessing.get_context("spawn") if flags.workers else None,
     )
     present, known, pixels = torch.zeros(3, len(BP4D_AUS), dtype=torch.int64)
-    for (
-        _,
-        labels,
-        maps,
-    ) in loader:  # [B, 256, 256, 3] uint8; [B, 12]; [B, 12, 256, 256] bool
+    # [B, 256, 256, 3] uint8, [B, 12], [B, 12, 256, 256] bool
+    for _, labels, maps in loader:
         present += (labels == 1).sum(0)
         known += (labels >= 0).sum(0)
         pixels += maps.sum((0, 2, 3))
     for au, *counts in zip(BP4D_AUS, present, known, pixels, strict=True):
-        print(
-            "AU{}: present in {} of {} known frames, {} pixels of maps".format(
-                au, *map(int, counts)
-            )
-        )
+        told = "AU{}: present in {} of {} known frames, {} pixels of maps"
+        print(told.format(au, *map(int, counts)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import importlib
-import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -20,7 +19,7 @@ from experiments.sections import (
     TrainSection,
 )
 from experiments.values import coerce
-from piapdf_jax import ranges
+from piapdf_jax import paths, ranges
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.presets import MODELS
@@ -133,13 +132,14 @@ class ExperimentConfig:
             )
         model = self.model
         known = ("none", *PUBLISHED)
-        if model.pretrained not in known and not os.path.isfile(
-            os.path.expanduser(model.pretrained)
-        ):
-            raise ConfigError(
-                f"model.pretrained={model.pretrained!r} is neither a file nor one of"
-                f" {', '.join(known)}"
-            )
+        if model.pretrained not in known:
+            try:
+                paths.local_file(model.pretrained, "model.pretrained")
+            except (FileNotFoundError, paths.PathError) as error:
+                raise ConfigError(
+                    f"model.pretrained={model.pretrained!r} is neither a file nor one of"
+                    f" {', '.join(known)}: {error}"
+                ) from error
         self._check_units()
         self._check_trainings()
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from piapdf_jax import paths
 from piapdf_jax.action_units import RECORD_AUS, record_columns
 from piapdf_jax.data.source import CorruptShard, MissingDataset, Records
 from piapdf_jax.records import ByUnit, by_unit
@@ -78,7 +79,7 @@ def _check_process() -> None:
 
 
 def _data_set(folder: str | os.PathLike[str]) -> pathlib.Path:
-    path = pathlib.Path(folder).expanduser()
+    path = paths.local_folder(folder, "folder")
     missing = [
         name for name in ("dataset_info.json", "features.json") if not (path / name).is_file()
     ]
