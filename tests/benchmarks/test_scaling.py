@@ -11,7 +11,6 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
-from absl import flags
 
 from benchmarks.arithmetic import operations
 from benchmarks.collectives import Collective, array_bytes, collectives
@@ -272,14 +271,3 @@ def test_the_page_shows_what_the_command_prints():
     page = (ROOT / "docs" / "scaling.md").read_text()
     for table in report(Machine(), Sizes(MODELS["b1"], 256, AUS, AUS), 32):
         assert table in page
-
-
-@pytest.mark.parametrize(
-    ("flag", "wrong"),
-    [("tflops", "0"), ("utilization", "-1"), ("devices_per_host", "0"), ("hop_us", "-1")],
-)
-def test_a_machine_has_no_number_that_it_could_not_divide_by(flag, wrong):
-    from benchmarks import scaling
-
-    with pytest.raises(flags.IllegalFlagValueError, match=f"--{flag}={wrong}"):
-        scaling.flags.FLAGS[flag].parse(wrong)

@@ -102,8 +102,8 @@ def test_a_build_that_stops_half_way_leaves_nothing_that_reads_as_whole(
 ):
     examples = Builder._generate_examples
 
-    def broken(self, blocks):
-        yield next(examples(self, blocks))
+    def broken(self, *args):
+        yield next(examples(self, *args))
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Builder, "_generate_examples", broken)

@@ -34,7 +34,7 @@ def run(self):
 pipeline.Pipeline.run = run
 data, *folders = sys.argv[1:]
 for runs in folders:
-    sys.argv = ["piapdf", f"--data_dir={data}", f"--runs_dir={runs}"]
+    sys.argv = ["piapdf", "--config=demo", f"--data_dir={data}", f"--runs_dir={runs}"]
     try:
         piapdf.run()
     except SystemExit as ended:
@@ -57,6 +57,7 @@ def test_what_would_lose_work_ends_the_command_with_one_line(tmp_path):
 def test_a_name_in_the_way_to_the_run_counts_as_well(tmp_path):
     with pytest.raises(FolderError, match="is a pattern"):
         pipeline(tmp_path, "runs*")
+    (tmp_path / "a?").mkdir()
     (tmp_path / "plain").symlink_to(tmp_path / "a?")
     with pytest.raises(FolderError, match="is a pattern"):
         pipeline(tmp_path, "plain")

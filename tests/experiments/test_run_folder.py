@@ -1,6 +1,7 @@
 """The folder of a run: whose it is, and what of its results later commands leave there."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -167,7 +168,7 @@ def test_files_of_a_run_are_whole_or_not_there(tmp_path, monkeypatch):
     path = tmp_path / "new" / "results.json"
     run_folder.write(path, "before")
     monkeypatch.setattr(
-        run_folder.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed"))
+        pathlib.Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed"))
     )
     with pytest.raises(OSError, match="killed"):
         run_folder.write(path, "after")
