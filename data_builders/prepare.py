@@ -259,12 +259,12 @@ def _main(arguments: list[str]) -> int:
 
 
 def _guarded(arguments: list[str]) -> int:
-    """Runs the command; an error is one line, with exit code 2 where the command names what is not there."""
+    """Runs the command; an error is one line, with exit code 2 where the user can mend it by other words or files."""
     try:
         return _main(arguments)
-    except (UsageError, paths.PathError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError) as error:
         code, text = 2, str(error)
-    except (ValueError, OSError, MemoryError) as error:
+    except (OSError, MemoryError) as error:
         code, text = 1, str(error)
     except KeyboardInterrupt:
         code, text = 130, "stopped; the same command goes on from here"

@@ -5,12 +5,12 @@ python examples/draw_maps.py /tmp/faces/synthetic_faces/bp4d/1.0.0 --split=part1
 """
 
 import argparse
-import pathlib
 import sys
 
 import cv2
 import numpy as np
 
+from piapdf_jax import paths
 from piapdf_jax.action_units import ACTION_UNITS, RECORD_AUS
 from piapdf_jax.data.by_unit import FramesByUnit
 from piapdf_jax.records import ByUnit
@@ -73,10 +73,13 @@ def main() -> None:
     flags = parser.parse_args()
     try:
         units = tuple(int(unit) for unit in flags.units.split(","))
-        frame = FramesByUnit(flags.folder, flags.split, units)[flags.row]
-        data = cv2.imencode(".png", cv2.cvtColor(draw(frame), cv2.COLOR_RGB2BGR))[1]
-        pathlib.Path(flags.out).write_bytes(data.tobytes())
-    except (OSError, ValueError, IndexError) as error:
+        out = paths.target_file(flags.out, "--out")
+        frames = FramesByUnit(flags.folder, flags.split, units)
+        if not -len(frames) <= flags.row < len(frames):
+            raise ValueError(f"--row={flags.row}: {flags.split} has {len(frames)} frames")
+        data = cv2.imencode(".png", cv2.cvtColor(draw(frames[flags.row]), cv2.COLOR_RGB2BGR))[1]
+        out.write_bytes(data.tobytes())
+    except (OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
     print(flags.out)

@@ -35,6 +35,8 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--workers", type=int, default=2)
     flags = parser.parse_args()
+    if flags.workers < 0:
+        parser.error(f"--workers={flags.workers} must be at least 0")
     try:
         faces = Faces(flags.folder, flags.split, BP4D_AUS)
     except (OSError, ValueError) as error:

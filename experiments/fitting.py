@@ -62,7 +62,7 @@ class Fitting:
                 self._fit(catalog.job(name), digest, alone.check)
             else:
                 log.info("%s: export %s is there, not trained again", title, digest)
-        told = json.loads((path / "export.json").read_text("utf-8"))
+        told = exports.read_info(path)
         stale = {"stale": catalog.stale[name]} if name in catalog.stale else {}
         self.write(f"{name}/{digest}/export.json", json.dumps(told | stale, indent=1))
         return catalog.read(name, path)

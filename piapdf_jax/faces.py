@@ -127,7 +127,8 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
     named = path or os.environ.get(PREDICTOR_VARIABLE)
     found = paths.local_path(named, PREDICTOR_VARIABLE) if named else _installed_predictor()
     if found is None or not found.is_file():
-        missing = f"{found} is not there" if found else "no 68-point landmark predictor found"
+        lacks = "is no file" if found and found.exists() else "is not there"
+        missing = f"{found} {lacks}" if found else "no 68-point landmark predictor found"
         raise FileNotFoundError(
             f"{missing}: {commands.install('landmarks')}, or put the path of {PREDICTOR_FILE} into"
             f" {PREDICTOR_VARIABLE} ({PREDICTOR_LICENCE})"

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from piapdf_jax import paths, ranges
 from piapdf_jax.batch import unit_images
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.model_json import Model, ModelError, read_model
@@ -40,7 +41,7 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
     # Orbax, which the rest of the core does without.
     from piapdf_jax.runtime.exports import read_export
 
-    folder = pathlib.Path(path)
+    folder = paths.local_path(path, "export")
     model = read_model(folder)
     exported, info = read_export(folder)
     columns = {leaf.shape[-1] for leaf in jax.tree.leaves(exported.get("head", ({}, {}))[0])}
@@ -53,6 +54,14 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
         )
     stage = _stage(folder, model)
     parts: Any = {name: exported[name] for name in model.parts}
+    images = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
+    try:
+        jax.eval_shape(stage.predict, parts, images)
+    except Exception as error:  # Flax and JAX have many, for sizes that do not fit
+        told = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"{folder}: its parts do not fit the model in model.json ({told})"
+        ) from error
 
     def probabilities(crops: np.ndarray) -> np.ndarray:
         images = unit_images(jnp.asarray(_sized(crops, model)))
@@ -71,6 +80,7 @@ def _stage(folder: pathlib.Path, model: Model) -> Stage:
     settings: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in model.model.items()}
     try:
         config = ModelConfig(**settings)
+        ranges.check(config)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder}: model in model.json is no configuration ({error})") from error
     sizes: Any = {"image_size": model.image_size, "num_aus": len(model.units), "num_maps": 0}

@@ -6,10 +6,11 @@ version that it knows and refuses any other.
 
 import json
 import os
-import pathlib
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from piapdf_jax import paths
 
 #: Version of the format. It grows by 1 with every change of a key or of its meaning.
 SCHEMA = 1
@@ -104,7 +105,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         FileNotFoundError: where there is none, as in exports without a head of action units.
         ModelError: for another version, and for a file that is not what it should be.
     """
-    file = pathlib.Path(path)
+    file = paths.local_path(path, "export")
     if file.is_dir():
         file = file / FILE_NAME
     if not file.is_file():

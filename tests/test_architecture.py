@@ -27,8 +27,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.command_line": ("piapdf_jax.paths",),
     "piapdf_jax.batch": (),
     "piapdf_jax.keys": (),
-    "piapdf_jax.model_json": (),
+    "piapdf_jax.model_json": ("piapdf_jax.paths",),
     "piapdf_jax.load": (
+        "piapdf_jax.paths",
+        "piapdf_jax.ranges",
         "piapdf_jax.model_json",
         "piapdf_jax.batch",
         "piapdf_jax.losses",

@@ -128,11 +128,17 @@ def test_numbers_that_json_does_not_hold():
         to_json(MODEL._replace(cuts={12: 2.0, 1: None, 26: None}))
 
 
-def test_places_without_the_file(tmp_path):
+def test_places_without_the_file(tmp_path, monkeypatch):
     with pytest.raises(
         FileNotFoundError, match=r"model\.json is not there: its training has no head"
     ):
         read_model(tmp_path)
+    for address in ("gs://bucket/export", "gs:/bucket/export"):
+        with pytest.raises(ValueError, match=f"export={address} is no path on this machine"):
+            read_model(address)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model.json").write_text(to_json(MODEL))
+    assert read_model("~/model.json") == read_model("~") == MODEL
     (tmp_path / "model.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ModelError, match=r"model\.json is no text"):
         read_model(tmp_path)

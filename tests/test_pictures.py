@@ -222,8 +222,16 @@ def test_16_bits_of_which_only_some_are_used_are_refused(bits, channels, tmp_pat
     image[..., 3:] = 65_535  # transparency says nothing of the range
     data = encoded(".png", image)
     assert by_opencv(data).max() == 2 ** (bits - 8) - 1  # 15 of 255 for 12 bits
-    error = refused(tmp_path, data, f"16 bits a value but none above {2**bits - 1:,}")
+    error = refused(tmp_path, data, f"16 bits a value but hardly one above {2**bits - 1:,}")
     assert isinstance(error, pictures.UnknownRangeError)
+
+
+def test_a_broken_pixel_does_not_stand_for_the_range(tmp_path):
+    image = np.random.default_rng(0).integers(0, 4096, (100, 100, 3), dtype=np.uint16)
+    image[7, 8] = 65_535
+    refused(tmp_path, encoded(".png", image), "16 bits a value but hardly one above 4,09")
+    image[:20, :20] = 65_535
+    assert read(tmp_path, encoded(".png", image)).max() == 255
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

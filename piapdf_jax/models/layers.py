@@ -37,12 +37,14 @@ class Convention(NamedTuple):
     unbiased: bool
 
 
-#: ``tensorflow``: the published TensorFlow networks, also in Keras. ``pytorch``: torchvision's own.
+#: ``tensorflow``: the published TensorFlow networks, also in Keras. ``pytorch``: torchvision's own up
+#: to B4, and timm's; ``torchvision_large``: torchvision's B5 to B7, whose BatchNorm is TensorFlow's.
 #: ``tensorflow_ported``: the former as PyTorch libraries run them (efficientnet-pytorch, timm's
 #: ``tf_`` networks, these with a momentum of 0.9), which differs by PyTorch's running variance.
 CONVENTIONS = {
     "tensorflow": Convention("SAME", 1e-3, 0.99, unbiased=False),
     "pytorch": Convention("SYMMETRIC", 1e-5, 0.9, unbiased=True),
+    "torchvision_large": Convention("SYMMETRIC", 1e-3, 0.99, unbiased=True),
     "tensorflow_ported": Convention("SAME", 1e-3, 0.99, unbiased=True),
 }
 

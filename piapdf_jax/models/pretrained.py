@@ -182,7 +182,7 @@ def load(path: pathlib.Path, config: EfficientNetConfig) -> Loaded:
     arrays, digest = read_arrays(path), file_hash(path)
     try:
         source = source_of(arrays)
-        known = origin(path, digest, source, arrays)
+        known = origin(path, digest, source, arrays, config)
         return Loaded(carry(arrays, source, config), source, known, digest)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from piapdf_jax.models.config import IMAGENET_STD, ModelConfig
+from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNetConfig
 from piapdf_jax.models.weight_files import PUBLISHED, WeightsError
 from piapdf_jax.models.weight_names import SOURCES
 
 log = logging.getLogger("piapdf.pretrained")
 
-#: timm's architectures by name; both have the same names of arrays.
-_ARCHITECTURES = {
-    re.compile(r"tf_efficientnet_b[0-8](_\w+)?"): "tensorflow_ported",
-    re.compile(r"efficientnet_b[0-8]"): "pytorch",
-}
+#: What a description calls an EfficientNet; timm's with and without tf_ have the same names of arrays.
+_ARCHITECTURE = re.compile(r"(tf_)?efficientnet[_-](b\d)(?(1)(?:_\w+)?)")
+#: torchvision makes these with TensorFlow's BatchNorm, and the smaller ones with PyTorch's.
+_TORCHVISION_LARGE = ("b5", "b6", "b7")
 #: Libraries with networks that were trained on images in [-1, 1], under the same names.
 _OTHER_NORMALIZATIONS = ("timm", "efficientnet_pytorch")
 #: A description is a few kilobytes.
@@ -42,7 +42,11 @@ class Origin(NamedTuple):
 
 
 def origin(
-    path: pathlib.Path, digest: str, source_name: str, arrays: Mapping[str, np.ndarray]
+    path: pathlib.Path,
+    digest: str,
+    source_name: str,
+    arrays: Mapping[str, np.ndarray],
+    config: EfficientNetConfig,
 ) -> Origin:
     """Finds out what network a file is of, from itself, its hash, and ``config.json`` beside it.
 
@@ -51,16 +55,24 @@ def origin(
         digest: its SHA-256.
         source_name: the library whose names it has, a key of ``weight_names.SOURCES``.
         arrays: its arrays by name.
+        config: the network that it should fit.
 
     Returns:
         What is known. timm's names leave the convention open, which then comes from a published
-        file's hash, or from the ``architecture`` of a ``config.json`` as timm writes it.
+        file's hash, or from the ``architecture`` of a ``config.json`` as timm writes it; one of another
+        architecture or size is not used, and a warning says so.
 
     Raises:
         WeightsError: for a ``config.json`` that cannot be read or holds no sound normalisation.
     """
-    described = _described(path.with_name("config.json"))
+    coefficients = (config.width, config.depth)
+    sizes = [
+        k for k, v in COEFFICIENTS.items() if k[0] == "b" and (v.width, v.depth) == coefficients
+    ]
+    described = _described(path.with_name("config.json"), sizes)
     convention = SOURCES[source_name].convention
+    if source_name == "torchvision" and sizes and sizes[0] in _TORCHVISION_LARGE:
+        convention = "torchvision_large"
     published = [
         known
         for known in PUBLISHED.values()
@@ -72,8 +84,8 @@ def origin(
     return Origin(convention, mean, std)
 
 
-def _described(path: pathlib.Path) -> Origin:
-    """What a ``config.json`` as timm writes it says; nothing where there is none."""
+def _described(path: pathlib.Path, sizes: list[str]) -> Origin:
+    """What a ``config.json`` as timm writes it says; nothing where there is none, or one of another network."""
     if not path.is_file():
         return Origin()
     try:
@@ -88,8 +100,12 @@ def _described(path: pathlib.Path) -> Origin:
         raise WeightsError(f"{path}, which lies beside it, cannot be used: {error}") from error
     # A tag, such as .ns_jft_in1k, says on what it was trained.
     name = str(told.get("architecture")).partition(".")[0]
-    found = [value for pattern, value in _ARCHITECTURES.items() if pattern.fullmatch(name)]
-    return Origin(found[0] if found else None, mean, std)
+    found = _ARCHITECTURE.fullmatch(name)
+    if not found or (sizes and found[2] not in sizes):
+        network = f"EfficientNet-{sizes[0].upper()}" if sizes else "EfficientNet"
+        log.warning("%s is not used: its architecture %.80r is no %s", path, name, network)
+        return Origin()
+    return Origin("tensorflow_ported" if found[1] else "pytorch", mean, std)
 
 
 def _three(told: dict[str, Any], name: str) -> tuple[float, ...] | None:
@@ -131,8 +147,8 @@ def complete(config: ModelConfig, known: Origin, source_name: str) -> Origin:
         source_name: as for ``origin``.
 
     Returns:
-        ``known``; a warning says it where ImageNet's normalisation is assumed for a network that may have
-        had another.
+        ``known``; a warning says it where the two contradict each other, and where ImageNet's normalisation
+        is assumed for a network that may have had another.
 
     Raises:
         WeightsError: where neither says the convention.
@@ -143,6 +159,11 @@ def complete(config: ModelConfig, known: Origin, source_name: str) -> Origin:
             " whose padding and BatchNorm differ: --set model.convention=pytorch for the first,"
             " model.convention=tensorflow_ported for the second, or put beside it the config.json"
             " that names its architecture"
+        )
+    if config.convention and known.convention not in (None, config.convention):
+        log.warning(
+            "model.convention=%s is taken for model.pretrained=%s, which is of a network of %s",
+            *(config.convention, config.pretrained, known.convention),
         )
     left = [
         f"model.{name}"

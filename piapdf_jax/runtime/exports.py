@@ -219,6 +219,27 @@ def _rename_first(temporary: pathlib.Path, folder: pathlib.Path) -> None:
             raise
 
 
+def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads what ``export.json`` says.
+
+    Args:
+        path: folder of an export.
+
+    Raises:
+        FileNotFoundError: where there is no export.
+        ExportError: where it cannot be read.
+    """
+    file = pathlib.Path(path).absolute() / "export.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"no export in {file.parent}: {file} is missing")
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")).items())
+    except (ValueError, AttributeError) as error:
+        raise ExportError(
+            f"export {file.parent} cannot be read ({file.name}: {error!s:.200}): delete it and run again"
+        ) from error
+
+
 def read_export(path: str | os.PathLike[str]) -> tuple[Exported, dict[str, Any]]:
     """Reads an export on whatever devices there are.
 
@@ -233,10 +254,8 @@ def read_export(path: str | os.PathLike[str]) -> tuple[Exported, dict[str, Any]]
         ExportError: where its parts cannot be read, are not what was written, or lead out of it.
     """
     folder = pathlib.Path(path).absolute()
-    if not (folder / "export.json").is_file():
-        raise FileNotFoundError(f"no export in {folder}: {folder / 'export.json'} is missing")
+    info = read_info(folder)
     try:
-        info = json.loads((folder / "export.json").read_text(encoding="utf-8"))
         content = info["content"]
         _check_names(folder / "parts")
         parts = _restore(folder / "parts")

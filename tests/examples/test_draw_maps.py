@@ -66,7 +66,7 @@ def test_captions_say_number_name_and_label(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--split=part1", "--row=999"], "index out of range"),
+        (["--split=part1", "--row=999"], "--row=999: part1 has "),
         (["--split=part9"], "has no split 'part9'"),
         (["--split=part1", "--units=43"], "records hold no AU [43]"),
         (["--split=part1", "--out=/nowhere/maps.png"], "/nowhere/maps.png"),

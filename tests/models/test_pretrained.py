@@ -335,7 +335,7 @@ def test_a_shared_folder_that_is_read_only_serves_what_lies_in_it(small_disk, mo
     (where / "w.h5").write_bytes(b"weights")
     # echo -n weights | md5sum
     known = weight_files.Published(
-        "http://127.0.0.1:9/w.h5", "md5:63f4f1e9b725370f459720575cd5f953"
+        "http://127.0.0.1:9/w.h5", "md5:63f4f1e9b725370f459720575cd5f953", "tensorflow"
     )
     monkeypatch.setitem(weight_files.PUBLISHED, "imagenet", known)
     monkeypatch.setenv("PIAPDF_WEIGHTS_DIR", str(where))

@@ -9,6 +9,8 @@ import safetensors.numpy
 from test_pretrained import SMALL, resolved, theirs, variables  # noqa: F401
 
 from piapdf_jax.models import pretrained, weight_files
+from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNetConfig
+from piapdf_jax.models.layers import CONVENTIONS
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.models.weight_origin import origin
 
@@ -72,12 +74,45 @@ def test_a_description_beside_it_says_which(file, caplog, architecture, conventi
 
 
 @pytest.mark.parametrize(
-    "architecture", [None, 3, "resnet50", "efficientnet_b1_pruned", "efficientnet_b9", "xtf_efficientnet_b1"]
+    "architecture", [None, 3, "resnet50", "efficientnet_b1_pruned", "efficientnet_lite1", "xtf_efficientnet_b1"]
 )  # fmt: skip
-def test_an_architecture_that_is_not_known_says_nothing(file, architecture):
-    describe(file, architecture=architecture)
+def test_an_architecture_that_is_not_known_says_nothing(file, caplog, architecture):
+    describe(file, architecture=architecture, mean=[0.5] * 3, std=[0.5] * 3)
     with pytest.raises(WeightsError, match=r"model\.convention=pytorch"):
         resolved(file)
+    with caplog.at_level(logging.WARNING):
+        assert resolved(file, convention="pytorch").normalization == IMAGENET
+    assert f"{file.with_name('config.json')} is not used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("architecture", "known"), [("tf_efficientnet_b1", "tensorflow_ported"), ("tf_efficientnet_b3", None)]
+)  # fmt: skip
+def test_a_description_of_another_size_is_not_of_this_file(file, caplog, architecture, known):
+    describe(file, architecture=architecture)
+    b1 = EfficientNetConfig(width=1.0, depth=1.1)
+    with caplog.at_level(logging.WARNING):
+        assert origin(file, "", "timm", {}, b1).convention == known
+    assert ("is no EfficientNet-B1" in caplog.text) == (known is None)
+
+
+def test_a_convention_that_contradicts_the_file_is_said(file, caplog):
+    describe(file, architecture="tf_efficientnet_b1", mean=[0.5] * 3, std=[0.5] * 3)
+    with caplog.at_level(logging.WARNING):
+        assert resolved(file, convention="pytorch").convention == "pytorch"
+    assert "which is of a network of tensorflow_ported" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("size", "epsilon"), [("b0", 1e-5), ("b4", 1e-5), ("b5", 1e-3), ("b7", 1e-3)]
+)
+def test_torchvisions_large_networks_have_another_epsilon(tmp_path, size, epsilon):
+    """torchvision 0.29, models/efficientnet.py: b5, b6 and b7 are built with eps=0.001, momentum=0.01."""
+    width, depth, *_ = COEFFICIENTS[size]
+    config = EfficientNetConfig(width=width, depth=depth)
+    found = origin(tmp_path / "w.pth", "", "torchvision", {}, config).convention
+    assert CONVENTIONS[found].epsilon == epsilon and CONVENTIONS[found].padding == "SYMMETRIC"
+    assert CONVENTIONS[found].momentum == pytest.approx(0.99 if epsilon == 1e-3 else 0.9)
 
 
 @pytest.mark.parametrize(
@@ -139,4 +174,4 @@ def test_a_convention_is_part_of_what_an_encoder_is(file):
     assert (
         pretrained.encoder_config(resolved(file, convention="pytorch")).conventions.epsilon == 1e-5
     )
-    assert origin(file, "", "timm", {}).convention is None
+    assert origin(file, "", "timm", {}, EfficientNetConfig()).convention is None

@@ -12,8 +12,10 @@ import pytest
 
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.costs import parameter_count
-from piapdf_jax.models.efficientnet import EfficientNet
+from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNet, EfficientNetConfig
+from piapdf_jax.models.layers import CONVENTIONS
 from piapdf_jax.models.pretrained import carry, encoder_config, pretrained_encoder, resolve
+from piapdf_jax.models.weight_origin import origin
 
 pytestmark = pytest.mark.parity
 
@@ -182,6 +184,22 @@ def test_conventions_are_the_libraries(torch: Any, library: str) -> None:
     convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
     padded = any(m.padding != (0, 0) and m.stride == (2, 2) for m in convolutions)
     assert padded == (peers.CONVENTIONS[library] == "pytorch")
+
+
+@pytest.mark.parametrize("name", [f"b{i}" for i in range(8)])
+def test_torchvisions_own_networks_have_the_convention_that_their_files_are_taken_for(
+    torch: Any, tmp_path: Any, name: str
+) -> None:
+    from torchvision import models
+
+    with torch.device("meta"):
+        network = models.get_model(f"efficientnet_{name}", weights=None)
+    config = EfficientNetConfig(width=COEFFICIENTS[name].width, depth=COEFFICIENTS[name].depth)
+    found = CONVENTIONS[str(origin(tmp_path / "w.pth", "", "torchvision", {}, config).convention)]
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert {m.eps for m in norms} == {found.epsilon}
+    assert {round(1 - m.momentum, 9) for m in norms} == {found.momentum}
+    assert found.padding == "SYMMETRIC"
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,18 @@ def test_a_writer_that_dies_leaves_no_export(tmp_path, monkeypatch):
     assert os.listdir(tmp_path / "exports" / "t") == []
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"content": 3}'])
+def test_a_damaged_description_of_an_export_is_named(tmp_path, text):
+    path = exports.write_export(tmp_path, "t", "a", parts(), {})
+    (path / "export.json").write_text(text)
+    with pytest.raises(exports.ExportError, match=f"{path} .* delete it and run again") as error:
+        exports.read_export(path)
+    assert "\n" not in str(error.value)
+    if "content" not in text:
+        with pytest.raises(exports.ExportError, match=r"cannot be read \(export\.json: "):
+            exports.read_info(path)
+
+
 def test_a_damaged_export_is_named(tmp_path):
     path = exports.write_export(tmp_path, "t", "a", parts(), {})
     info = json.loads((path / "export.json").read_text())
