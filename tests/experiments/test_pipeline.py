@@ -185,7 +185,10 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
         ({"schema": 2}, "is of schema 2; this version of piapdf_jax reads schema 1"),
         (own, "training 'baseline' has networks of its own, a plugin's"),
         ({"model": {**told["model"], "colour": 1}}, "model in model.json is no configuration"),
-        ({"model": {**told["model"], "convention": "x"}}, "no configuration .*convention='x' is not one of"),
+        (
+            {"model": {**told["model"], "convention": "x"}},
+            "no configuration .*convention='x' is not one of",
+        ),
         ({"model": {**told["model"], "features": "x"}}, "no configuration .*features='x' must be"),
         ({"model": {**told["model"], "width": 3.0}}, "its parts do not fit the model"),
     ):
