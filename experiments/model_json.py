@@ -15,6 +15,7 @@ from experiments.licences import licences
 from piapdf_jax import faces
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.data.evaluation import evaluation_batches
+from piapdf_jax.data.source import SomeRows
 from piapdf_jax.model_json import FILE_NAME, Data, Model, to_json
 from piapdf_jax.models.config import part_settings
 from piapdf_jax.records import IMAGE_SIZE
@@ -47,7 +48,7 @@ def model_files(catalog: Catalog, job: Job, exported: Exported, mesh: Mesh) -> d
     rows = chosen_rows(len(labels))
     log.info("%s: scores of %d training frames, for the cuts", job.training.title, len(rows))
     reading = dataclasses.replace(job.reading(training=False, devices=mesh.size), maps=())
-    batches: Any = evaluation_batches(_Rows(records, rows), reading)  # pyright: ignore
+    batches: Any = evaluation_batches(SomeRows(records, rows), reading)  # pyright: ignore
     scores = evaluate(job.stage.predict, exported, batches, mesh=mesh).au_probs
     if scores is None:
         return {}
@@ -126,22 +127,6 @@ def chosen_rows(count: int) -> np.ndarray:
     """Returns up to ``MAX_FRAMES`` rows of ``count``, evenly spaced, in order."""
     wanted = min(count, MAX_FRAMES)
     return np.arange(wanted) * count // wanted
-
-
-class _Rows:
-    """Some records of others, in their order."""
-
-    def __init__(self, records: Any, rows: np.ndarray) -> None:
-        self._records, self._rows = records, rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        return self._records[self._rows[row]]
-
-    def shard_of(self, row: int) -> pathlib.Path:
-        return self._records.shard_of(self._rows[row])
 
 
 def base_rates(labels: np.ndarray) -> list[float | None]:

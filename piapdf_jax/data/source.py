@@ -160,26 +160,16 @@ class Records:
         return {key: _column(values) for key, values in columns.items()}
 
 
-class SomePeople:
-    """Records of some people alone, in their old order: no filter stands in a stream.
+class SomeRows:
+    """Some rows of a split's records, in the order given.
 
     Args:
         records: of one split.
-        only: subjects (of a face recognition set: names) that stay; () for all.
-        without: subjects that go.
-
-    Raises:
-        NoRecords: where nobody is left.
+        rows: [N] integers.
     """
 
-    def __init__(self, records: Records, *, only: tuple[str, ...], without: tuple[str, ...]):
-        self._records = records
-        subjects = _subjects(records.folder, records.split)
-        stays = np.isin(subjects, only) if only else np.ones(len(subjects), bool)
-        self._rows = np.flatnonzero(stays & ~np.isin(subjects, without))
-        if not len(self._rows):
-            whom = f"of {', '.join(only)}" if only else f"but of {', '.join(without)}"
-            raise NoRecords(f"split {records.split!r} of {records.folder} holds no record {whom}")
+    def __init__(self, records: Any, rows: np.ndarray):
+        self._records, self._rows = records, rows
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -194,6 +184,27 @@ class SomePeople:
     def table(self) -> dict[str, np.ndarray]:
         """Everything but pictures of every record, one array a feature."""
         return {key: column[self._rows] for key, column in self._records.table().items()}
+
+
+class SomePeople(SomeRows):
+    """Records of some people alone, in their old order: no filter stands in a stream.
+
+    Args:
+        records: of one split.
+        only: subjects (of a face recognition set: names) that stay; () for all.
+        without: subjects that go.
+
+    Raises:
+        NoRecords: where nobody is left.
+    """
+
+    def __init__(self, records: Records, *, only: tuple[str, ...], without: tuple[str, ...]):
+        subjects = _subjects(records.folder, records.split)
+        stays = np.isin(subjects, only) if only else np.ones(len(subjects), bool)
+        super().__init__(records, np.flatnonzero(stays & ~np.isin(subjects, without)))
+        if not len(self):
+            whom = f"of {', '.join(only)}" if only else f"but of {', '.join(without)}"
+            raise NoRecords(f"split {records.split!r} of {records.folder} holds no record {whom}")
 
 
 @functools.lru_cache(maxsize=16)

@@ -142,7 +142,7 @@ class Checkpoints:
 
         Raises:
             DiskError: where the disk has refused the save before, or refuses this one at once.
-        CheckpointError: where the one before does not lie on disk as it was written.
+            CheckpointError: where the one before does not lie on disk as it was written.
             OSError: where a later checkpoint is there.
         """
         if step == self._newest:

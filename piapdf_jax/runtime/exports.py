@@ -155,11 +155,7 @@ def write_export(
             check()
             if primary():
                 text = json.dumps({**known, **info}, indent=1)
-                for file, told in {**(files or {}), "export.json": text}.items():
-                    (temporary / file).write_text(told, encoding="utf-8")
-                sync_tree(temporary)
-                _clear_away(temporary, folder)
-                _rename_first(temporary, folder)
+                _name(temporary, folder, {**(files or {}), "export.json": text})
     except Exception:
         # Another run that was first has cleared ours away; anything else is an error.
         if temporary.exists() or not _appears(folder / "export.json"):
@@ -208,6 +204,15 @@ def _appears(path: pathlib.Path, seconds: float = 5.0) -> bool:
     while not path.is_file() and time.monotonic() < until:
         time.sleep(0.05)
     return path.is_file()
+
+
+def _name(temporary: pathlib.Path, folder: pathlib.Path, files: Mapping[str, str]) -> None:
+    """Writes the files beside the parts, and gives the whole its name once it is on disk."""
+    for file, text in files.items():
+        (temporary / file).write_text(text, encoding="utf-8")
+    sync_tree(temporary)
+    _clear_away(temporary, folder)
+    _rename_first(temporary, folder)
 
 
 def _rename_first(temporary: pathlib.Path, folder: pathlib.Path) -> None:

@@ -152,3 +152,11 @@ def test_print_config_is_json(tmp_path):
     command = [sys.executable, "-m", "experiments.piapdf", "--config=demo", "--print_config"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert json.loads(told)["data"]["dataset"] == "synthetic_faces/bp4d"
+
+
+def test_batches_that_make_no_whole_update_are_refused():
+    steps = ["baseline.steps=4", "df.steps=4"]
+    with pytest.raises(configs.ConfigError, match="baseline: 4 steps do not divide into updates"):
+        configs.load("demo", [*steps, "baseline.accumulate=3"])
+    with pytest.raises(configs.ConfigError, match="df.accumulate must be 1"):
+        configs.load("demo", [*steps, "df.accumulate=2"])

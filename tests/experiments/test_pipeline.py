@@ -479,10 +479,6 @@ def test_several_batches_make_one_update_under_a_profile(small_data, tmp_path):
     results = json.loads((tmp_path / "demo" / "fold1_seed0" / "results.json").read_text())
     encoder = results["trainings"]["baseline"]["report"]["trained"]["encoder"]
     assert encoder["moved"] == encoder["leaves"]
-    with pytest.raises(configs.ConfigError, match="baseline: 4 steps do not divide into updates"):
-        configs.load("demo", [*NANO, "baseline.accumulate=3"])
-    with pytest.raises(configs.ConfigError, match="df.accumulate must be 1"):
-        configs.load("demo", [*NANO, "df.accumulate=2"])
 
 
 @pytest.mark.parametrize(("share", "frames"), [(0.0, 0), (0.25, 2), (0.5, 4)])
