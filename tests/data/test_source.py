@@ -1,7 +1,9 @@
 """Where data sets are looked for, and what their fingerprint depends on."""
 
 import json
+import pathlib
 
+import numpy as np
 import pytest
 
 from piapdf_jax.data import description, source
@@ -92,3 +94,20 @@ def test_a_data_set_describes_itself(tmp_path):
     assert (found.builder, found.kind, found.action_units) == ("faces", "drawn", (1, 12))
     assert found.people_of("part1+part2") == {"F1", "F2", "M1"}
     assert found.people_of("part2[:50%]") == {"M1"} and found.people_of("part3") == set()
+
+
+def test_some_rows_are_those_of_the_records_in_their_order():
+    class Letters:
+        def __getitem__(self, row):
+            return {"subject": "abcde"[row]}
+
+        def shard_of(self, row):
+            return pathlib.Path(f"shard{row}")
+
+        def table(self):
+            return {"subject": np.array(list("abcde"))}
+
+    found = source.SomeRows(Letters(), np.array([4, 0, 2]))
+    assert [found[row]["subject"] for row in range(len(found))] == ["e", "a", "c"]
+    assert found.shard_of(1) == pathlib.Path("shard0")
+    assert found.table()["subject"].tolist() == ["e", "a", "c"]
