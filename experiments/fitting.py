@@ -101,9 +101,14 @@ class Fitting:
         info["weights"] = self.catalog.model.pretrained if hasattr(job.stage, "model") else "none"
         info["fingerprint"] = fingerprint
         exported = job.stage.export(fitted.state)
+        beside = getattr(job.stage, "beside", lambda state: None)(fitted.state)
         files = model_files(self.catalog, job, exported, self.mesh)
         exports.write_export(
-            self.catalog.runs, name, digest, exported, info, files=files, check=check
+            self.catalog.runs,
+            *(name, digest, exported, info),
+            beside=beside,
+            files=files,
+            check=check,
         )
         check()
         hosts.first("checkpoints", lambda: _forget(folder))

@@ -14,8 +14,8 @@ import tensorstore
 from orbax.checkpoint import checkpoint_managers
 
 from piapdf_jax.runtime.disk import naming_disk_errors
-from piapdf_jax.runtime.exports import tree_digest
 from piapdf_jax.runtime.hosts import first, primary
+from piapdf_jax.runtime.part_files import tree_digest
 
 log = logging.getLogger("piapdf.checkpoints")
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 import secrets
 import shutil
 import time
@@ -13,15 +12,15 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
+from piapdf_jax.runtime import part_files
 from piapdf_jax.runtime.disk import naming_disk_errors, sync_tree
 from piapdf_jax.runtime.hosts import barrier, everywhere, primary
 from piapdf_jax.stages.base import Exported
 
-_FIELDS = ("params", "batch_stats")
-_KEY = re.compile(r"\w[\w.-]*", re.ASCII)
+#: Folder beside the parts, of what the score alone reads; and its digest's key in ``export.json``.
+_BESIDE, _BESIDE_CONTENT = "beside", "beside_content"
 
 
 class ExportError(ValueError):
@@ -40,24 +39,6 @@ def digest_of(value: Any) -> str:
     """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def tree_digest(tree: Any) -> str:
-    """SHA-256 over paths, dtypes, shapes and bytes of leaves: equal digests, bitwise equal trees.
-
-    Args:
-        tree: arrays that this process can read.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        host = np.asarray(leaf)
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        digest.update(f"{name} {host.dtype} {host.shape}\n".encode())
-        digest.update(np.ascontiguousarray(host).tobytes())
-    return digest.hexdigest()
 
 
 def export_folder(runs_dir: str | os.PathLike[str], training: str, digest: str) -> pathlib.Path:
@@ -114,6 +95,7 @@ def write_export(
     exported: Exported,
     info: dict[str, Any],
     *,
+    beside: Exported | None = None,
     files: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> pathlib.Path:
@@ -127,6 +109,7 @@ def write_export(
         digest: of what decided its numbers.
         exported: parts by name.
         info: what ``export.json`` says beside names and digests.
+        beside: parts by names of their own that ``read_beside`` alone reads, such as a teacher's.
         files: names and texts of files to lie beside it.
         check: called on every host before it gets its name; raises where it may not.
 
@@ -140,18 +123,18 @@ def write_export(
     folder = export_folder(runs_dir, training, digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".{digest}.{_shared_token()}.tmp"
-    parts = {
-        name: dict(zip(_FIELDS, jax.tree.map(np.array, part), strict=True))
-        for name, part in exported.items()
-    }
-    known = {"training": training, "digest": digest, "parts": sorted(parts)}
-    known["content"] = tree_digest(parts)
-    nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(parts))
+    folders = {"parts": part_files.on_host(exported)}
+    known = {"training": training, "digest": digest, "parts": sorted(exported)}
+    known["content"] = part_files.tree_digest(folders["parts"])
+    if beside:
+        folders[_BESIDE] = part_files.on_host(beside)
+        known[_BESIDE_CONTENT] = part_files.tree_digest(folders[_BESIDE])
+    nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(folders))
     try:
         with naming_disk_errors(folder, nbytes, "its training's last checkpoint is whole"):
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save(temporary / "parts", parts)
-            _read_back(temporary / "parts", folder, known["content"])
+            for name, parts in folders.items():
+                part_files.save(temporary / name, parts)
+                _read_back(temporary / name, folder, part_files.tree_digest(parts))
             check()
             if primary():
                 text = json.dumps({**known, **info}, indent=1)
@@ -170,7 +153,8 @@ def write_export(
 def _read_back(parts: pathlib.Path, folder: pathlib.Path, content: str) -> None:
     """Reads parts that were written; every host does, and all go on or none."""
     try:
-        reason = "" if tree_digest(_restore(parts)) == content else "other numbers come back"
+        same = part_files.tree_digest(part_files.restore(parts)) == content
+        reason = "" if same else "other numbers come back"
     except (MemoryError, jax.errors.JaxRuntimeError):
         raise  # the machine's fault, not the disk's
     except Exception as error:
@@ -260,41 +244,33 @@ def read_export(path: str | os.PathLike[str]) -> tuple[Exported, dict[str, Any]]
     """
     folder = pathlib.Path(path).absolute()
     info = read_info(folder)
+    return _read(folder, "parts", info, "content"), info
+
+
+def read_beside(path: str | os.PathLike[str]) -> Exported:
+    """Reads the parts that lie beside an export under names of their own; {} where there are none.
+
+    Args:
+        path: folder of an export.
+
+    Raises:
+        FileNotFoundError: where there is no export.
+        ExportError: as ``read_export``.
+    """
+    folder = pathlib.Path(path).absolute()
+    info = read_info(folder)
+    return _read(folder, _BESIDE, info, _BESIDE_CONTENT) if _BESIDE_CONTENT in info else {}
+
+
+def _read(folder: pathlib.Path, below: str, info: dict[str, Any], key: str) -> Exported:
     try:
-        content = info["content"]
-        _check_names(folder / "parts")
-        parts = _restore(folder / "parts")
+        return part_files.read(folder / below, info[key])
+    except part_files.NotAsWrittenError as error:
+        raise ExportError(
+            f"export {folder} is not what was written: delete it and run again"
+        ) from error
     except Exception as error:
         raise ExportError(
             f"export {folder} cannot be read ({type(error).__name__}: {error!s:.200}):"
             " delete it and run again"
         ) from error
-    if tree_digest(parts) != content:
-        raise ExportError(f"export {folder} is not what was written: delete it and run again")
-    return {name: (part["params"], part["batch_stats"]) for name, part in parts.items()}, info
-
-
-def _check_names(folder: pathlib.Path) -> None:
-    """Refuses names that lead out of a folder before Orbax, which joins them to paths, reads them."""
-    for path in folder.rglob("*"):
-        if path.is_symlink():
-            raise ValueError(f"{path} is a link")
-    path = folder / "_METADATA"
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if stored["use_ocdbt"] is not True:
-        # Of Orbax's formats the one that looks names up in its own files, not in the file system.
-        raise ValueError(f"{path} is not of the format that exports are written in")
-    for leaf in stored["tree_metadata"].values():
-        for key in leaf["key_metadata"]:
-            if not _KEY.fullmatch(str(key["key"])):
-                raise ValueError(f"{path} names a part {key['key']!r}")
-
-
-def _restore(folder: pathlib.Path) -> dict[str, Any]:
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    with ocp.StandardCheckpointer() as checkpointer:
-        stored = checkpointer.metadata(folder).item_metadata.tree
-        target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), stored
-        )
-        return checkpointer.restore(folder, target)

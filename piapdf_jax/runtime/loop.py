@@ -25,9 +25,9 @@ from piapdf_jax.runtime.account import (
 )
 from piapdf_jax.runtime.best import Best, Validation
 from piapdf_jax.runtime.checkpoints import Checkpoints
-from piapdf_jax.runtime.exports import tree_digest
 from piapdf_jax.runtime.hosts import lost, primary
 from piapdf_jax.runtime.mesh import check_divides, data_mesh
+from piapdf_jax.runtime.part_files import tree_digest
 from piapdf_jax.runtime.profiling import Profile
 from piapdf_jax.runtime.signals import Interrupted, StopSignals
 from piapdf_jax.runtime.skips import Frames, Skips, skipped

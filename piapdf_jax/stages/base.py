@@ -83,7 +83,10 @@ class Stage(Protocol):
         ...
 
     def export(self, state: Any) -> Exported:
-        """The parts that go on to later trainings and to evaluation."""
+        """The parts that go on to later trainings and to evaluation.
+
+        A stage may have a second method like it, ``beside``, of parts that scores alone read: a teacher's.
+        """
         ...
 
     def predict(self, exported: Exported, images: jax.Array) -> Scores:

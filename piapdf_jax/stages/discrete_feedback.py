@@ -130,6 +130,13 @@ class FeedbackStage:
         student = state.student
         return {k: (student.params[k], student.model_state[k]) for k in ("encoder", "head")}
 
+    def beside(self, state: FeedbackState) -> Exported:
+        """{teacher_encoder, teacher_head}: what the score alone reads, to stand beside the student."""
+        teacher = state.teacher
+        return {
+            f"teacher_{k}": (teacher.params[k], teacher.model_state[k]) for k in ("encoder", "head")
+        }
+
     def predict(self, exported: Exported, images: jax.Array) -> Scores:
         """AU probabilities and the encoder's vector, from the student's encoder and AU head alone."""
         kept = {name: exported[name] for name in ("encoder", "head")}

@@ -8,7 +8,7 @@ import pytest
 from toy_stage import ToyStage, ToyStream, lines, toy_fit
 
 from piapdf_jax.runtime.best import Validation
-from piapdf_jax.runtime.exports import tree_digest
+from piapdf_jax.runtime.part_files import tree_digest
 
 STEPS, EVERY, BEST = 17, 3, 9
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import textwrap
 
 import jax
@@ -8,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from piapdf_jax.runtime import exports, sources
+from piapdf_jax.runtime import exports, part_files, sources
 
 
 def parts(scale=1.0):
@@ -27,7 +28,7 @@ def test_export_comes_back_bitwise_without_a_target(tmp_path):
     assert exports.find_export(tmp_path, "pi1", "abc") == path
     read, info = exports.read_export(path)
     assert jax.tree.structure(read) == jax.tree.structure(parts())
-    assert exports.tree_digest(read) == exports.tree_digest(parts())
+    assert part_files.tree_digest(read) == part_files.tree_digest(parts())
     assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(read))
     assert info["report"] == {"steps": 3} and info["parts"] == ["encoder", "head"]
     assert info["training"] == "pi1" and info["digest"] == "abc"
@@ -40,7 +41,7 @@ def test_replicated_arrays_are_exported_whole(tmp_path):
     )
     path = exports.write_export(tmp_path, "t", "a", jax.device_put(parts(), everywhere), {})
     read, _ = exports.read_export(path)
-    assert exports.tree_digest(read) == exports.tree_digest(parts())
+    assert part_files.tree_digest(read) == part_files.tree_digest(parts())
 
 
 def test_files_beside_it_are_those_of_the_first_writer(tmp_path):
@@ -51,6 +52,20 @@ def test_files_beside_it_are_those_of_the_first_writer(tmp_path):
     assert (path / "model.json").read_text(encoding="utf-8") == "{1: Zoë}"
     assert {p.name for p in path.iterdir()} == {"parts", "export.json", "model.json"}
     exports.read_export(path)
+
+
+def test_what_lies_beside_an_export_is_read_by_its_own_name_alone(tmp_path):
+    beside = {"teacher_head": ({"bias": jnp.float32([3.0])}, {})}
+    path = exports.write_export(tmp_path, "df", "a", parts(), {}, beside=beside)
+    read, info = exports.read_export(path)
+    assert set(read) == set(info["parts"]) == {"encoder", "head"}
+    assert part_files.tree_digest(exports.read_beside(path)) == part_files.tree_digest(beside)
+    # A light copy without it is an export still.
+    shutil.rmtree(path / "beside")
+    exports.read_export(path)
+    with pytest.raises(exports.ExportError, match=f"{path} cannot be read"):
+        exports.read_beside(path)
+    assert exports.read_beside(exports.write_export(tmp_path, "t", "a", parts(), {})) == {}
 
 
 def test_missing_exports(tmp_path):
@@ -65,7 +80,7 @@ def test_a_second_writer_takes_the_first_export(tmp_path):
     assert first == second
     read, info = exports.read_export(second)
     assert info["who"] == 1
-    assert exports.tree_digest(read) == exports.tree_digest(parts())
+    assert part_files.tree_digest(read) == part_files.tree_digest(parts())
     assert [p.name for p in first.parent.iterdir()] == ["a"]
 
 
@@ -82,7 +97,7 @@ def test_of_two_writers_at_once_the_first_rename_wins(tmp_path, monkeypatch):
     path = exports.write_export(tmp_path, "t", "a", parts(1.0), {"who": 1})
     read, info = exports.read_export(path)
     assert info["who"] == 2
-    assert exports.tree_digest(read) == exports.tree_digest(parts(2.0))
+    assert part_files.tree_digest(read) == part_files.tree_digest(parts(2.0))
     assert os.listdir(tmp_path / "exports" / "t") == ["a"]
 
 
@@ -217,8 +232,8 @@ def test_source_digest_is_the_same_on_every_python(tmp_path):
 )
 def test_tree_digest_sees_every_bit(other):
     tree = {"a": np.float32([1, 3])}
-    assert exports.tree_digest(tree) == exports.tree_digest({"a": jnp.float32([1, 3])})
-    assert exports.tree_digest(tree) != exports.tree_digest(other)
-    assert exports.tree_digest({"z": np.float32(0.0)}) != exports.tree_digest(
+    assert part_files.tree_digest(tree) == part_files.tree_digest({"a": jnp.float32([1, 3])})
+    assert part_files.tree_digest(tree) != part_files.tree_digest(other)
+    assert part_files.tree_digest({"z": np.float32(0.0)}) != part_files.tree_digest(
         {"z": np.float32(-0.0)}
     )

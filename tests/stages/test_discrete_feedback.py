@@ -144,6 +144,23 @@ def test_the_student_alone_is_exported_and_predicts(inputs):
     assert scores.au_probs.shape == (BATCH, AUS)
 
 
+def test_the_teacher_is_kept_under_names_of_its_own(inputs):
+    made = stage()
+    state, _ = made.init(jax.random.key(0), inputs)
+    teacher = jax.tree.map(lambda x: x + 1, state.teacher.params)
+    state = state._replace(teacher=state.teacher._replace(params=teacher))
+    beside, student = made.beside(state), made.export(state)
+    assert set(beside) == {"teacher_encoder", "teacher_head"} and set(student) == {
+        "encoder",
+        "head",
+    }
+    for name in ("encoder", "head"):
+        np.testing.assert_array_equal(
+            jax.tree.leaves(beside[f"teacher_{name}"][0])[0],
+            jax.tree.leaves(student[name][0])[0] + 1,
+        )
+
+
 def test_metrics_tell_of_each_action_unit(inputs):
     _, metrics = run(stage(), inputs)
     for name in ("pseudo_positive_rate", "pseudo_confidence"):
