@@ -99,7 +99,7 @@ def read(path: str | os.PathLike[str]) -> FrameTable:
     """
     path = pathlib.Path(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             found = {name: stored[name] for name in stored.files}
         schema = int(found.pop("schema"))
         if schema != SCHEMA:
