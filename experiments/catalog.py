@@ -1,15 +1,18 @@
 """The trainings of a configuration and the exports that are theirs: found by digest, or older ones on request."""
 
 import functools
+import hashlib
 import logging
 import pathlib
 from typing import Any
 
 from experiments.config import ConfigError, ExperimentConfig
-from experiments.datasets import DataSets
+from experiments.datasets import DataSets, DataSlice
 from experiments.fingerprint import fingerprint
 from experiments.job import Job
 from experiments.trainings import METHODS, TRAININGS
+from piapdf_jax.data import description
+from piapdf_jax.model_json import FILE_NAME, Model, read_model
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.pretrained import resolve
 from piapdf_jax.runtime import exports
@@ -127,3 +130,19 @@ class Catalog:
         """Reads a training's export, keeps its parts, and returns what ``export.json`` says."""
         self._exported[name], info = exports.read_export(path)
         return info
+
+    def described(self, name: str) -> Model | None:
+        """Reads the ``model.json`` of a training's export; None where it has none."""
+        folder = exports.export_folder(self.runs, name, self.digest(name))
+        return read_model(folder) if (folder / FILE_NAME).is_file() else None
+
+    def beside(self, name: str) -> Exported:
+        """Reads the parts that lie beside a training's export, which scores alone are made of."""
+        return exports.read_beside(exports.export_folder(self.runs, name, self.digest(name)))
+
+    def data_digest(self, part: DataSlice, truth: pathlib.Path | None) -> str:
+        """Returns the digest of what exports are scored on: files of the data set, split, people, truth."""
+        cache = self.runs / ".checksums.json"
+        files = description.fingerprint(part.folder, cache=cache)
+        labels = hashlib.sha256(truth.read_bytes()).hexdigest() if truth is not None else ""
+        return exports.digest_of([files, part.split, part.only, part.without, labels])

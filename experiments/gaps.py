@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments.fold_parts import listed
-from piapdf_jax import metrics
+from piapdf_jax import identity_metrics
 from piapdf_jax.action_units import UNKNOWN
 from piapdf_jax.folds import BP4D_TASKS
 from piapdf_jax.runtime.hosts import HostLost
@@ -117,6 +117,12 @@ def never(labels: np.ndarray, aus: tuple[int, ...], *, absent: bool = False) -> 
     return "; ".join(found)
 
 
+def unknown(labels: np.ndarray, aus: tuple[int, ...]) -> str:
+    """Returns of which units no label [N, len(aus)] is known; "" for none."""
+    none = [au for au, column in zip(aus, labels.T, strict=True) if (column == UNKNOWN).all()]
+    return f"{units(none)} no known label" if none else ""
+
+
 def has_tasks(task: np.ndarray) -> bool:
     """Returns whether frames are of BP4D's tasks, without which there is no identity probe."""
     return bool(np.isin(task, BP4D_TASKS).any())
@@ -129,12 +135,12 @@ def probe(subject: np.ndarray, task: np.ndarray) -> str:
         subject: [N] participant ids.
         task: [N] task ids.
     """
-    fit = np.isin(task, metrics.PROBE_TASKS)
+    fit = np.isin(task, identity_metrics.PROBE_TASKS)
     if len(set(subject[fit].tolist())) >= 2 and not fit.all():
         return ""
     people, tasks = (sorted(set(column.tolist())) for column in (subject, task))
     return (
-        f"it is fitted on tasks {', '.join(metrics.PROBE_TASKS)} of two people or more and scored on"
+        f"it is fitted on tasks {', '.join(identity_metrics.PROBE_TASKS)} of two people or more and scored on"
         f" the other tasks; there are tasks {listed(tasks, 7)} of {listed(people)}"
     )
 

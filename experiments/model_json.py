@@ -13,9 +13,10 @@ from experiments.catalog import Catalog
 from experiments.job import Job
 from experiments.licences import licences
 from piapdf_jax import faces
-from piapdf_jax.action_units import UNKNOWN, record_columns
+from piapdf_jax.action_units import record_columns
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.source import SomeRows
+from piapdf_jax.metrics import base_rates, matching_cut
 from piapdf_jax.model_json import FILE_NAME, Data, Model, to_json
 from piapdf_jax.models.config import part_settings
 from piapdf_jax.records import IMAGE_SIZE
@@ -127,44 +128,3 @@ def chosen_rows(count: int) -> np.ndarray:
     """Returns up to ``MAX_FRAMES`` rows of ``count``, evenly spaced, in order."""
     wanted = min(count, MAX_FRAMES)
     return np.arange(wanted) * count // wanted
-
-
-def base_rates(labels: np.ndarray) -> list[float | None]:
-    """Computes the share of present among the known labels of each unit.
-
-    Args:
-        labels: [N, C], 1 present, 0 absent, -1 unknown.
-
-    Returns:
-        C shares, None for a unit of which no label is known.
-    """
-    known, present = (labels != UNKNOWN).sum(0), (labels == 1).sum(0)
-    return [int(p) / int(k) if k else None for p, k in zip(present, known, strict=True)]
-
-
-def matching_cut(scores: np.ndarray, rate: float | None) -> tuple[float | None, str]:
-    """Finds the cut at which the share of scores that reach it is a base rate, or nearest to it.
-
-    Args:
-        scores: [N] float32 in [0, 1].
-        rate: wanted share.
-
-    Returns:
-        The cut, half way between two scores that occur (the lowest score, where all are to reach
-        it), of two as near the lower one; or None and the reason.
-    """
-    if rate is None:
-        return None, "no label of it is known in the training frames"
-    if rate == 0:
-        return None, "no training frame shows it"
-    if not np.isfinite(scores).all():
-        return None, "its scores are not all finite"
-    values, counts = np.unique(scores.astype(np.float32), return_counts=True)
-    reached = counts[::-1].cumsum()[::-1]
-    place = int(np.argmin(np.abs(reached - rate * len(scores))))
-    if place == 0:
-        return float(values[0]), ""
-    low, high = (float(value) for value in values[place - 1 : place + 1])
-    middle = float(np.float32((low + high) / 2))
-    # Between neighbours among the floats there is none.
-    return (middle if middle > low else high), ""

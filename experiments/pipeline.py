@@ -11,7 +11,7 @@ from typing import Any
 
 from data_builders.disk import TargetError
 from data_builders.prepare import UsageError, prepare
-from experiments import checks, gaps, lacks, pictures, report, run_folder, scoring
+from experiments import checks, frame_table, gaps, lacks, pictures, report, run_folder, scoring
 from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets
@@ -213,7 +213,27 @@ class Pipeline:
             self.mesh,
             self._truth(job),
             lambda name: (self.job(name).stage, self.exported(name)),
+            model=lambda: self.catalog.described(job.name),
+            beside=lambda: self.catalog.beside(job.name),
+            keep=lambda frames: self._keep(job, frames),
         )
+
+    def _keep(self, job: Job, frames: dict[str, Any]) -> None:
+        """Writes what an export said of each test frame, on one host."""
+        test = job.slices.test
+        assert test is not None
+        if hosts.primary():
+            name, digest = job.name, self.digest(job.name)
+            table = frame_table.FrameTable(
+                training=name,
+                digest=digest,
+                fold=self.config.fold,
+                seed=self.config.seed,
+                dataset=test.dataset,
+                data=self.catalog.data_digest(test, self._truth(job)),
+                **frames,
+            )
+            frame_table.write(self.folder / name / digest / frame_table.FILE_NAME, table)
 
     def _score(self, name: str) -> dict[str, Any]:
         """The scores of an export on unseen people, with the reasons of those that cannot be made."""

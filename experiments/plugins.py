@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from data_builders.registry import UsageError, import_plugins, register_dataset
+from experiments.au_scores import register_metric
 from experiments.config import ConfigError
-from experiments.scoring import register_metric
 from experiments.trainings import register_training
 
 __all__ = ["load", "register_dataset", "register_metric", "register_training"]

@@ -10,9 +10,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from experiments.au_scores import METRICS
 from experiments.config import ExperimentConfig
 from experiments.job import Job
-from experiments.scoring import METRICS
 from experiments.trainings import METHODS, TRAININGS
 
 _EXPECTED = {

@@ -12,41 +12,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments import gaps
+from experiments import au_scores, gaps
 from experiments.config import ConfigError
 from experiments.datasets import DataSlice
 from experiments.gaps import Gap, attempt, rounded
 from experiments.job import Job
-from piapdf_jax import metrics
+from piapdf_jax import identity_metrics, metrics
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_columns
 from piapdf_jax.batch import Batch
 from piapdf_jax.data import description
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.frames import Reading
+from piapdf_jax.model_json import Model
 from piapdf_jax.runtime.evaluate import Evaluation, evaluate
 from piapdf_jax.runtime.exports import ExportError
 from piapdf_jax.runtime.writers import Progress
 from piapdf_jax.stages.base import Exported, Scores, Stage
-
-#: Metrics from outside: labels [N, C] (0, 1, -1 unknown), probabilities [N, C] and subjects [N] of the
-#: test frames -> a number, or one for each unit.
-Metric = Callable[[np.ndarray, np.ndarray, np.ndarray], Any]
-METRICS: dict[str, Metric] = {}
-
-
-def register_metric(name: str, metric: Metric) -> None:
-    """Adds a metric to the scores of every training of action units, for ``--plugin``.
-
-    Args:
-        name: its key in ``results.json``, beside ``f1``.
-        metric: function of labels, probabilities and subjects.
-
-    Raises:
-        ValueError: for a name that is taken.
-    """
-    if name in (*METRICS, *_OWN_SCORES):
-        raise ValueError(f"there is a metric {name!r} already")
-    METRICS[name] = metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +39,18 @@ class Tools:
         mesh: devices that each batch is split over; None for one.
         truth: table of true labels, where they are known.
         finished: name of a training -> its stage and its export.
+        model: what the ``model.json`` of the export says; it gives None where there is none.
+        beside: the parts that lie beside the export, a teacher's.
+        keep: takes what was said of each test frame, by the names of ``FrameTable``.
     """
 
     reading: Reading
     mesh: Mesh | None = None
     truth: pathlib.Path | None = None
     finished: Callable[[str], tuple[Stage, Exported]] | None = None
+    model: Callable[[], Model | None] | None = None
+    beside: Callable[[], Exported] | None = None
+    keep: Callable[[dict[str, Any]], None] | None = None
 
 
 def _test(job: Job) -> DataSlice:
@@ -166,7 +153,7 @@ def verification(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
         return gaps.with_gaps(blank, {"verification": reason})
     same = np.array([int(pair[4]) for pair in pairs])
     block = np.array([int(pair[5]) for pair in pairs])
-    accuracy, deviation = metrics.ten_fold_verification(similarity, same, block)
+    accuracy, deviation = identity_metrics.ten_fold_verification(similarity, same, block)
     return blank | {"verification": float(accuracy), "deviation": float(deviation)}
 
 
@@ -220,74 +207,90 @@ def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
     return score
 
 
-_OWN_SCORES = ("f1", "mean_f1", "always_yes", "mean_always_yes", "roc_auc", "unknown_cells")
-
-
-def _against(
-    known: np.ndarray, probs: np.ndarray, people: np.ndarray, aus: tuple[int, ...]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Scores of probabilities [N, C] against labels [N, C], own ones and those of plugins, and the gaps in them."""
-    lost: dict[str, str] = {}
-    blank = np.full(len(aus), np.nan)
-
-    def score(name: str, make: Callable[[], Any]) -> np.ndarray:
-        return attempt(lost, name, make, otherwise=blank, expected=(ValueError,))
-
-    f1 = score("f1", lambda: 100 * metrics.f1(probs, known))
-    roc_auc = score("roc_auc", lambda: metrics.roc_auc(probs, known))
-    always = score("always_yes", lambda: 100 * metrics.always_yes_f1(known))
-    # Where a unit is never present F1 is 0 or a matter of convention, whatever is said of it.
-    told = (known == 1).any(axis=0)
-    f1, always = np.where(told, f1, np.nan), np.where(told, always, np.nan)
-    if missing := gaps.never(known, aus):
-        for name in ("f1", "always_yes"):
-            lost.setdefault(name, f"{missing}; the mean is that of the other units")
-    if missing := gaps.never(known, aus, absent=True):
-        lost.setdefault("roc_auc", missing)
-    means = gaps.mean(f1), gaps.mean(always)
-    own = (rounded(f1, 2), means[0], rounded(always, 2), means[1])
-    own += (rounded(roc_auc), int((known == UNKNOWN).sum()))
-    others = {name: _of_plugin(name, (known, probs, people), lost) for name in METRICS}
-    return dict(zip(_OWN_SCORES, own, strict=True)) | others, lost
-
-
-def _of_plugin(name: str, arrays: tuple[np.ndarray, ...], lost: dict[str, str]) -> Any:
-    """A metric from outside, which may fail in any way."""
-    found = attempt(lost, name, lambda: rounded(METRICS[name](*(a.copy() for a in arrays))))
-    holes = found if isinstance(found, list) else [found]
-    if name not in lost and any(value is None for value in holes):
-        lost[name] = "it gives no finite number"
-    return found
-
-
 def action_units(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """F1 and its companions per AU, against published and true labels, and the identity probe."""
     result, table = _evaluate(job, exported, tools), _test(job).records().table()
     assert result.au_probs is not None and result.vector is not None
     aus, lost = tools.reading.aus, {}
-    labels = {"published": table["labels"][:, record_columns(aus)]}
-    if tools.truth is not None:
-        path = tools.truth
-        true = attempt(lost, "true", lambda: true_labels(path, table, aus), expected=(ValueError,))
-        labels |= {} if true is None else {"true": true}
+    frames: dict[str, Any] = {"aus": aus, "probs": result.au_probs}
+    frames |= {name: np.asarray(table[name]) for name in ("subject", "task", "frame")}
+    frames["coded"] = table["labels"][:, record_columns(aus)]
+    if (path := tools.truth) is not None:
+        frames["true"] = attempt(
+            lost, "true", lambda: true_labels(path, table, aus), expected=(ValueError,)
+        )
+    frames |= _training_rates(tools, aus)
+    frames["teacher_probs"] = _of_teacher(job, tools, lost)
     scores: dict[str, Any] = {"aus": list(aus), "frames": len(result.row)}
-    for name, known in labels.items():
-        scores[name], holes = _against(known, result.au_probs, table["subject"], aus)
-        lost |= {f"{name}.{score}": reason for score, reason in holes.items()}
+    scores |= _against(frames, "probs", lost)
+    if frames["teacher_probs"] is not None:
+        scores["teacher"] = _against(frames, "teacher_probs", lost, "teacher.")
     if gaps.has_tasks(table["task"]):
-        scores["identity_probe"] = attempt(
+        probe = attempt(
             lost, "identity_probe", lambda: _probe(result.vector, table), expected=(ValueError,)
         )
+        scores["identity_probe"] = None
+        if probe is not None:
+            scores["identity_probe"] = {"accuracy": probe.accuracy, "chance": probe.chance}
+            frames |= {"probe_correct": probe.correct, "probe_chance": probe.chance}
     if result.pi_intersection is not None:
         scores |= _overlap(result, tools.reading)
     kept = {name: exported[name] for name in ("encoder", "head")}
     sizes = [leaf.size for params, _ in kept.values() for leaf in jax.tree.leaves(params)]
     scores["parameters"] = int(sum(sizes))
+    if tools.keep is not None:
+        tools.keep(frames)
     return gaps.with_gaps(scores, lost)
 
 
-def _probe(vectors: Any, table: dict[str, np.ndarray]) -> dict[str, float]:
+def _training_rates(tools: Tools, aus: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Rates and cuts of the training labels as ``model.json`` has them; nan for none."""
+    model = tools.model() if tools.model is not None else None
+
+    def column(values: dict[int, float | None]) -> np.ndarray:
+        return np.array([values.get(au) for au in aus], np.float64)
+
+    rates, cuts = (model.base_rates, model.cuts) if model else ({}, {})
+    return {"base_rates": column(rates), "cuts": column(cuts)}
+
+
+def _of_teacher(job: Job, tools: Tools, lost: dict[str, str]) -> np.ndarray | None:
+    """What the teacher of a training with feedback says of the test frames; None for no teacher."""
+    if not hasattr(job.stage, "beside") or (beside := tools.beside) is None:
+        return None
+
+    def parts() -> Exported:
+        found = {name.removeprefix("teacher_"): part for name, part in beside().items()}
+        if not {"encoder", "head"} <= set(found):
+            raise Gap("the export was written without its teacher")
+        return found
+
+    teacher = attempt(lost, "teacher", parts, expected=(ExportError,))
+    return None if teacher is None else _evaluate(job, teacher, tools).au_probs
+
+
+def _against(
+    frames: dict[str, Any], said: str, lost: dict[str, str], prefix: str = ""
+) -> dict[str, Any]:
+    """Scores of some probabilities against published labels, and against true ones where they are known."""
+    rates, cuts = frames["base_rates"], frames["cuts"]
+    unknown = bool(np.isnan(rates).all())
+    found = {}
+    for name, labels in (("published", frames["coded"]), ("true", frames.get("true"))):
+        if labels is not None:
+            found[name], holes = au_scores.against(
+                labels,
+                frames[said],
+                frames["subject"],
+                frames["aus"],
+                rates=None if unknown else rates,
+                cuts=None if unknown else cuts,
+            )
+            lost |= {f"{prefix}{name}.{score}": reason for score, reason in holes.items()}
+    return found
+
+
+def _probe(vectors: Any, table: dict[str, np.ndarray]) -> identity_metrics.Probe:
     if lacking := gaps.probe(table["subject"], table["task"]):
         raise Gap(lacking)
-    accuracy, chance = metrics.identity_probe(vectors, table["subject"], table["task"])
-    return {"accuracy": float(accuracy), "chance": float(chance)}
+    return identity_metrics.identity_probe(vectors, table["subject"], table["task"])

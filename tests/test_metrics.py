@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from piapdf_jax import metrics
+from piapdf_jax import identity_metrics, metrics
 
 RNG = np.random.default_rng(3)
 PROBS = np.round(RNG.random((200, 4)), 2)
@@ -96,7 +96,7 @@ def test_verification_chooses_its_threshold_on_the_other_blocks():
     similarity = np.array([0.9, 0.8, 0.1, 0.2] * 3) - np.repeat([0.75, 0, 0], 4)
     same = np.array([1, 1, 0, 0] * 3)
     block = np.repeat([0, 1, 2], 4)
-    mean, deviation = metrics.ten_fold_verification(similarity, same, block)
+    mean, deviation = identity_metrics.ten_fold_verification(similarity, same, block)
     expected = []
     for held in range(3):
         rest = block != held
@@ -113,8 +113,8 @@ def test_verification_chooses_its_threshold_on_the_other_blocks():
 def test_verification_of_a_perfect_and_of_a_blind_similarity():
     same = np.tile([0, 1], 50)
     block = np.repeat(np.arange(10), 10)
-    assert metrics.ten_fold_verification(same + 0.1, same, block) == (1.0, 0.0)
-    assert metrics.ten_fold_verification(np.zeros(100), same, block)[0] == 0.5
+    assert identity_metrics.ten_fold_verification(same + 0.1, same, block) == (1.0, 0.0)
+    assert identity_metrics.ten_fold_verification(np.zeros(100), same, block)[0] == 0.5
 
 
 def people(strength):
@@ -126,10 +126,10 @@ def people(strength):
 
 
 def test_identity_probe_finds_people_where_they_are_and_only_there():
-    accuracy, chance = metrics.identity_probe(*people(5.0))
+    accuracy, chance, _ = identity_metrics.identity_probe(*people(5.0))
     assert chance == 0.2
     assert accuracy > 0.95
-    assert metrics.identity_probe(*people(0.0))[0] < 0.35
+    assert identity_metrics.identity_probe(*people(0.0))[0] < 0.35
 
 
 def test_identity_probe_is_scored_on_other_tasks_than_it_is_fitted_on():
@@ -137,23 +137,25 @@ def test_identity_probe_is_scored_on_other_tasks_than_it_is_fitted_on():
     later = np.isin(task, ["T5", "T6", "T7", "T8"])
     shuffled = vectors.copy()
     shuffled[later] = np.roll(vectors[later], 40, axis=0)
-    assert metrics.identity_probe(shuffled, subject, task)[0] < 0.3
+    assert identity_metrics.identity_probe(shuffled, subject, task)[0] < 0.3
 
 
 def test_identity_probe_needs_two_tasks():
     with pytest.raises(ValueError, match="other tasks"):
-        metrics.identity_probe(np.zeros((4, 2)), np.array(list("aabb")), np.array(["T1"] * 4))
+        identity_metrics.identity_probe(
+            np.zeros((4, 2)), np.array(list("aabb")), np.array(["T1"] * 4)
+        )
 
 
 def test_mutual_information_of_what_a_person_decides_and_of_what_none_does():
     subject = np.repeat(["a", "b"], 5000)
-    assert metrics.mutual_information(subject, np.repeat([0, 1], 5000)) == pytest.approx(
+    assert identity_metrics.mutual_information(subject, np.repeat([0, 1], 5000)) == pytest.approx(
         1, abs=1e-3
     )
     label = np.random.default_rng(1).integers(0, 2, 10_000)
-    assert metrics.mutual_information(subject, label) < 1e-3
+    assert identity_metrics.mutual_information(subject, label) < 1e-3
     unknown = np.where(np.arange(10_000) % 2, label, -1)
-    assert metrics.mutual_information(subject, unknown) < 1e-3
+    assert identity_metrics.mutual_information(subject, unknown) < 1e-3
 
 
 def test_shapes_must_agree():

@@ -6,13 +6,14 @@ import pytest
 from experiments import config as configs
 from experiments import licences, model_json
 from experiments.pipeline import Pipeline
+from piapdf_jax import metrics
 from piapdf_jax.model_json import Data
 from piapdf_jax.models.weight_files import PUBLISHED
 
 
 def test_base_rates_are_of_the_known_labels():
     labels = np.array([[1, 0, -1, 1], [0, 0, -1, -1], [-1, 0, -1, 1], [1, -1, -1, 1]], np.int8)
-    assert model_json.base_rates(labels) == [2 / 3, 0.0, None, 1.0]
+    assert metrics.base_rates(labels) == [2 / 3, 0.0, None, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_base_rates_are_of_the_known_labels():
     ],
 )
 def test_cuts_by_hand(scores, rate, cut):
-    assert model_json.matching_cut(np.array(scores, np.float32), rate) == (cut, "")
+    assert metrics.matching_cut(np.array(scores, np.float32), rate) == (cut, "")
 
 
 def test_the_share_of_scores_is_the_base_rate():
@@ -38,7 +39,7 @@ def test_the_share_of_scores_is_the_base_rate():
     scores = rng.beta(2, 5, 5000).astype(np.float32)
     assert len(np.unique(scores)) > 4900
     for rate in (0.013, 0.2, 0.5, 0.97):
-        cut, _ = model_json.matching_cut(scores, rate)
+        cut, _ = metrics.matching_cut(scores, rate)
         assert abs(np.mean(scores >= cut) - rate) < 2 / 5000
         assert cut == np.float32(cut) and np.abs(scores - cut).min() > 0
 
@@ -46,7 +47,7 @@ def test_the_share_of_scores_is_the_base_rate():
 def test_a_cut_between_neighbours_among_the_floats():
     low = np.float32(0.3)
     scores = np.array([low, np.nextafter(low, np.float32(1))])
-    cut, _ = model_json.matching_cut(scores, 0.5)
+    cut, _ = metrics.matching_cut(scores, 0.5)
     assert (scores >= cut).tolist() == [False, True]
 
 
@@ -59,7 +60,7 @@ def test_a_cut_between_neighbours_among_the_floats():
     ],
 )
 def test_units_without_a_cut(rate, score, reason):
-    cut, told = model_json.matching_cut(np.array([0.1, score], np.float32), rate)
+    cut, told = metrics.matching_cut(np.array([0.1, score], np.float32), rate)
     assert cut is None and reason in told
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import gaps, report, scoring
+from experiments import au_scores, gaps, report, scoring
 from experiments.config import ConfigError
 from experiments.scoring import Tools
 from piapdf_jax.data.frames import Reading
@@ -161,7 +161,7 @@ def writes(labels, probs, subjects):
 def test_a_metric_from_outside_that_fails_leaves_a_gap(monkeypatch, caplog, metric, value, reason):
     # Another one after it sees the labels as they are.
     others = {"mine": metric, "known": lambda labels, *_: (labels != -1).sum()}
-    monkeypatch.setattr(scoring, "METRICS", others)
+    monkeypatch.setattr(au_scores, "METRICS", others)
     with caplog.at_level("WARNING", logger="piapdf"):
         found = scored()
     assert found["published"]["mine"] == value and found["published"]["known"] == 13

@@ -240,7 +240,7 @@ REFUSED = {
         "there is a training 'baseline' already",
     ),
     "a_metric": (
-        "from experiments.scoring import register_metric\n"
+        "from experiments.au_scores import register_metric\n"
         "register_metric('f1', lambda labels, probs, subjects: 0)\n",
         "there is a metric 'f1' already",
     ),

@@ -1,0 +1,164 @@
+"""Who is in a picture, as numbers: pair verification, the identity probe, and what labels tell of people.
+
+N is the number of frames, P of pairs, F the length of a vector.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import optimize, special
+
+from piapdf_jax.action_units import UNKNOWN
+
+#: BP4D's tasks on whose frames the identity probe is fitted; it is scored on those of the other four.
+PROBE_TASKS = ("T1", "T2", "T3", "T4")
+
+
+class Probe(NamedTuple):
+    """What the identity probe found.
+
+    Attributes:
+        accuracy: share of right frames among those scored, in [0, 1].
+        chance: 1 / number of people among the fitted frames.
+        correct: [N] int8, whether the right person is named: 1, 0, -1 for a frame of the fit.
+    """
+
+    accuracy: float
+    chance: float
+    correct: np.ndarray
+
+
+def ten_fold_verification(
+    similarity: np.ndarray, same: np.ndarray, block: np.ndarray
+) -> tuple[float, float]:
+    """Pair verification by LFW's protocol, view 2 (Huang et al., 2007).
+
+    For each block, the threshold that is best on all others, scored on that one.
+
+    Args:
+        similarity: [P] of pairs, larger for more alike.
+        same: [P], 1 where both pictures show one person.
+        block: [P], which block a pair belongs to; LFW has ten.
+
+    Returns:
+        Mean and (population) standard deviation of the blocks' accuracies, in [0, 1].
+
+    Raises:
+        ValueError: for a single block, or NaN among the similarities.
+    """
+    similarity, same = np.asarray(similarity, np.float64), np.asarray(same) > 0
+    block = np.asarray(block)
+    blocks = np.unique(block)
+    if len(blocks) < 2 or np.isnan(similarity).any():
+        raise ValueError(f"verification needs two blocks or more and no NaN; blocks: {blocks}")
+    accuracies = []
+    for test in (block == held_out for held_out in blocks):
+        threshold = _best_threshold(similarity[~test], same[~test])
+        accuracies.append(np.mean((similarity[test] >= threshold) == same[test]))
+    return float(np.mean(accuracies)), float(np.std(accuracies))
+
+
+def _best_threshold(similarity: np.ndarray, same: np.ndarray) -> float:
+    """Where most pairs are right: midway between two neighbouring values, the lowest of equals."""
+    values, place = np.unique(similarity, return_inverse=True)
+    yes = np.bincount(place, weights=same, minlength=len(values))
+    no = np.bincount(place, weights=~same, minlength=len(values))
+    # Right answers with the threshold just below value i, and above them all.
+    right = np.append(yes[::-1].cumsum()[::-1], 0) + np.insert(no.cumsum(), 0, 0)
+    edges = np.concatenate([[-np.inf], (values[1:] + values[:-1]) / 2, [np.inf]])
+    return float(edges[right.argmax()])
+
+
+def identity_probe(
+    vectors: np.ndarray,
+    subject: np.ndarray,
+    task: np.ndarray,
+    *,
+    fit_tasks: tuple[str, ...] = PROBE_TASKS,
+    ridge: float = 1e-2,
+) -> Probe:
+    """How well multinomial logistic regression reads from the encoder's vectors who is in a frame.
+
+    Minimises mean cross-entropy + ridge / 2 |W|^2 on vectors standardised by the mean and deviation
+    of the fitted frames, from zero by L-BFGS: the same numbers for the same vectors.
+
+    Args:
+        vectors: [N, F], finite.
+        subject: [N] participant ids.
+        task: [N] task ids.
+        fit_tasks: tasks whose frames it is fitted on; it is scored on the frames of all others.
+        ridge: weight of the penalty, which leaves out the bias.
+
+    Returns:
+        Accuracy, chance, and what came of each frame. A scored frame of somebody who is not among the
+        people of the fit counts as wrong.
+
+    Raises:
+        ValueError: where the fitted frames show fewer than two people, no frame is left to score,
+            or a vector is not finite.
+    """
+    vectors, subject = np.asarray(vectors, np.float64), np.asarray(subject)
+    fit = np.isin(task, fit_tasks)
+    people, who = np.unique(subject[fit], return_inverse=True)
+    if len(people) < 2 or fit.all() or not np.isfinite(vectors).all():
+        raise ValueError(
+            f"the identity probe needs finite vectors, two people in tasks {'/'.join(fit_tasks)} and"
+            f" frames of other tasks, but got {len(people)} people and {(~fit).sum()} other frames"
+        )
+    mean, scale = vectors[fit].mean(axis=0), vectors[fit].std(axis=0)
+    # A unit that never moves tells nothing, and dividing by its rounding error would blow it up.
+    x = (vectors - mean) / np.where(scale > 1e-9 * np.abs(mean), scale, np.inf)
+    weights, bias = _logistic_regression(x[fit], np.eye(len(people))[who], ridge)
+    said = people[np.argmax(x[~fit] @ weights + bias, axis=1)]
+    correct = np.full(len(subject), -1, np.int8)
+    correct[~fit] = said == subject[~fit]
+    return Probe(float(np.mean(correct[~fit])), 1 / len(people), correct)
+
+
+def _logistic_regression(
+    x: np.ndarray, target: np.ndarray, ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [F, people] and bias [people] from vectors [n, F] and one-hot targets [n, people]."""
+    shape = (x.shape[1] + 1, target.shape[1])
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        weights, bias = np.split(flat.reshape(shape), [-1])
+        logits = x @ weights + bias
+        loss = -np.sum(special.log_softmax(logits, axis=1) * target) / len(x)
+        residual = (special.softmax(logits, axis=1) - target) / len(x)
+        slope = np.vstack([x.T @ residual + ridge * weights, residual.sum(axis=0)[None]])
+        return float(loss + ridge / 2 * np.sum(weights**2)), slope.ravel()
+
+    options = {"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-6}
+    start = np.zeros(shape[0] * shape[1])
+    found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    weights, bias = np.split(found.x.reshape(shape), [-1])
+    return weights, bias[0]
+
+
+def mutual_information(subject: np.ndarray, label: np.ndarray) -> float:
+    """Mutual information of person and label of one AU over its known frames, in bits.
+
+    H(person) + H(label) - H(person, label), each with the correction of Miller and Madow (1955),
+    which takes out most of the bias that few frames a person bring.
+
+    Args:
+        subject: [N] participant ids.
+        label: [N], 0, 1 or -1.
+
+    Returns:
+        Bits, not below 0; nan without a known frame.
+    """
+    known = np.asarray(label) != UNKNOWN
+    if not known.any():
+        return np.nan
+    _, who = np.unique(np.asarray(subject)[known], return_inverse=True)
+    table = np.zeros((who.max() + 1, 2))
+    np.add.at(table, (who, (np.asarray(label)[known] > 0).astype(int)), 1)
+
+    def entropy(counts: np.ndarray) -> float:
+        bias = (np.count_nonzero(counts) - 1) / (2 * counts.sum())
+        return float(special.entr(counts / counts.sum()).sum() + bias)
+
+    nats = entropy(table.sum(axis=1)) + entropy(table.sum(axis=0)) - entropy(table)
+    return max(0.0, nats / np.log(2))
