@@ -5,17 +5,16 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from nano_runs import NANO, contents, run
 
 from experiments import config as configs
-from experiments import status
+from experiments import frame_table, status
 from experiments.pipeline import Pipeline
 from piapdf_jax.batch import unit_images
 from piapdf_jax.data.by_unit import FramesByUnit
@@ -23,30 +22,7 @@ from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.source import CorruptShard, MissingDataset
 from piapdf_jax.load import load_export
 from piapdf_jax.model_json import ModelError, read_model
-from piapdf_jax.runtime import account
-from piapdf_jax.runtime.skips import NotFinite
-
-NANO = ["model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
-NANO += [f"{name}.batch_size=8" for name in ("pi1", "pi2", "identity", "baseline", "piap", "df")]
-NANO += [f"{name}.steps=4" for name in ("pi1", "pi2", "identity", "baseline", "piap", "df")]
-NANO += ["disfa.batch_size=8", "disfa.steps=3", "disfa.dataset=synthetic_faces/small_disfa"]
-NANO += ["data.dataset=synthetic_faces/small_bp4d", "pi1.dataset=synthetic_faces/small_afew_va"]
-NANO += ["identity.dataset=synthetic_faces/small_webface"]
-NANO += ["identity.pairs=synthetic_faces/small_lfw"]
-
-
-def run(data, runs, *settings, stages=(), config="demo", name=""):
-    loaded = configs.load(config, [*NANO, *settings])
-    pipeline = Pipeline(
-        loaded, data_dir=str(data), runs_dir=str(runs), name=name or loaded.name, stages=stages
-    )
-    return pipeline.run()
-
-
-def contents(runs: pathlib.Path) -> dict[str, str]:
-    """Bitwise digests of all exports, by training."""
-    infos = [json.loads(path.read_text()) for path in runs.glob("exports/*/*/export.json")]
-    return {info["training"]: info["content"] for info in infos}
+from piapdf_jax.runtime import exports
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +61,55 @@ def test_scores_are_complete(demo):
     totals = demo[0]["trainings"]["piapdf"]["report"]["totals"]
     signs = [totals[f"count_{sign}"] for sign in ("positive", "negative", "zero")]
     assert sum(signs) == 4
+
+
+def test_what_was_said_of_each_test_frame_is_kept(demo, small_data):
+    import tensorflow_datasets as tfds
+
+    results, runs = demo
+    data = small_data / "synthetic_faces" / "small_bp4d" / "1.0.0"
+    frames = list(tfds.builder_from_directory(data).as_data_source("part3"))
+    labels = np.stack([frame["labels"] for frame in frames])[:, list(BITS.values())]
+    for name in ("pi2", "baseline", "piap", "piapdf"):
+        digest, scores = (results["trainings"][name][key] for key in ("digest", "scores"))
+        table = frame_table.read(runs / "demo" / "fold1_seed0" / name / digest / "frames.npz")
+        assert (table.training, table.digest, table.fold, table.seed) == (name, digest, 1, 0)
+        assert table.dataset == "synthetic_faces/small_bp4d" and table.aus == tuple(BITS)
+        np.testing.assert_array_equal(table.coded, labels)
+        assert table.subject.tolist() == [frame["subject"].decode() for frame in frames]
+        assert table.frame.tolist() == [frame["frame"] for frame in frames]
+        told = read_model(folder_of(demo, name))
+        np.testing.assert_array_equal(table.base_rates, list(told.base_rates.values()))
+        said = table.probs[:, 1] >= 0.5
+        hits, wrong = (said & (labels[:, 1] == 1)).sum(), (said != (labels[:, 1] == 1))
+        wrong = (wrong & (labels[:, 1] >= 0)).sum()
+        assert scores["published"]["f1"][1] == pytest.approx(
+            100 * 2 * hits / max(2 * hits + wrong, 1), abs=0.005
+        )
+        scored = table.probe_correct[table.probe_correct >= 0]
+        assert scores["identity_probe"]["accuracy"] == pytest.approx(scored.mean())
+        assert (table.teacher_probs is not None) == (name == "piapdf") == ("teacher" in scores)
+
+
+def test_the_teacher_stands_beside_its_student_and_nobody_else_reads_it(demo, small_data, tmp_path):
+    results, runs = demo
+    told, folder = results["trainings"]["piapdf"], folder_of(demo, "piapdf")
+    beside = exports.read_beside(folder)
+    assert set(beside) == {"teacher_encoder", "teacher_head"}
+    assert set(exports.read_export(folder)[0]) == {"encoder", "head"}
+    table = frame_table.read(
+        runs / "demo" / "fold1_seed0" / "piapdf" / told["digest"] / "frames.npz"
+    )
+    assert np.abs(table.teacher_probs - table.probs).max() > 0
+    assert set(told["scores"]["teacher"]) == {"published", "true"}
+    # Without it, as in a light copy, the export is one still; the score says what is missing.
+    light = tmp_path / "runs"
+    shutil.copytree(runs, light)
+    shutil.rmtree(light / "exports" / "piapdf" / told["digest"] / "beside")
+    load_export(light / "exports" / "piapdf" / told["digest"])
+    again = run(small_data, light)["trainings"]["piapdf"]["scores"]
+    assert again["published"] == told["scores"]["published"] and "teacher" not in again
+    assert "cannot be read" in again["gaps"]["teacher"]
 
 
 def test_generator_gets_a_gradient(demo):
@@ -356,77 +381,6 @@ def test_corrupt_shard_is_named(small_data, tmp_path):
         run(data, tmp_path / "runs", "methods=baseline")
 
 
-def launch(data, runs, *settings) -> list[str]:
-    command = [sys.executable, "-m", "experiments.piapdf", "--config=demo", "--stages=baseline"]
-    command += [f"--data_dir={data}", f"--runs_dir={runs}"]
-    return command + [f"--set={setting}" for setting in (*NANO, *settings)]
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stopped_and_resumed_is_the_straight_run(small_data, tmp_path, number):
-    settings = ["methods=baseline", "baseline.steps=40", "run.checkpoint_every=7"]
-    run(small_data, tmp_path / "straight", *settings)
-    stopped = subprocess.Popen(
-        launch(small_data, tmp_path / "stopped", *settings),
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ,
-    )
-    folder = tmp_path / "stopped" / "demo" / "fold1_seed0" / "baseline"
-    for _ in range(1200):
-        lines = [path.read_text().count("\n") for path in folder.glob("*/metrics.jsonl")]
-        if lines and lines[0] >= 5:
-            break
-        time.sleep(0.1)
-    stopped.send_signal(number)
-    _, told = stopped.communicate(timeout=120)
-    assert "stopped and saved at step" in told and "Traceback" not in told
-    assert stopped.returncode > 128
-    assert not list((tmp_path / "stopped").glob("exports/*/*/export.json"))
-    run(small_data, tmp_path / "stopped", *settings)
-    assert contents(tmp_path / "stopped") == contents(tmp_path / "straight")
-    assert lines_of(tmp_path / "stopped") == lines_of(tmp_path / "straight")
-
-
-def lines_of(runs: pathlib.Path) -> list[dict]:
-    path = next((runs / "demo" / "fold1_seed0" / "baseline").glob("*/metrics.jsonl"))
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in account.WALL_CLOCK} for row in rows]
-
-
-def test_numbers_that_stay_infinite_end_the_run_and_name_the_frames(small_data, tmp_path):
-    settings = ["methods=baseline", "baseline.learning_rate=1e30", "run.max_skipped=1"]
-    command = launch(small_data, tmp_path, *settings, "baseline.steps=40")
-    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
-    assert ended.returncode == 2 and "Traceback" not in ended.stderr
-    message = ended.stderr.strip().splitlines()[-1]
-    assert message.startswith("error: baseline: loss or gradient was not finite in 2 steps")
-    (saved,) = tmp_path.glob("demo/fold1_seed0/baseline/*/not_finite/step_*.npz")
-    assert str(saved) in message
-    with np.load(saved) as arrays:
-        assert arrays["image"].shape == (8, 64, 64, 3)
-        names = arrays["frames.frames"].tolist()
-    assert len(names) == 8 and f"with frames: {', '.join(names)}." in message
-    assert all(len(name.split("/")) == 3 for name in names)
-
-
-def test_a_training_under_way_and_checkpoints_of_another_configuration(
-    small_data, tmp_path, caplog
-):
-    settings = ["methods=baseline", "run.checkpoint_every=1", "run.max_skipped=0"]
-    with pytest.raises(NotFinite):
-        run(small_data, tmp_path, *settings, "baseline.learning_rate=1e30")
-    (one,) = status.standing(tmp_path / "demo" / "fold1_seed0")
-    assert one.state == "under way" and one.steps == 4 and one.step >= 1
-    assert one.checkpoint is not None and one.age is not None
-    with caplog.at_level("WARNING", logger="piapdf"):
-        run(small_data, tmp_path, *settings)
-    told = [r.getMessage() for r in caplog.records if "another configuration" in r.getMessage()]
-    assert len(told) == 1
-    assert "settings.stage.optimizer.learning_rate is 1e+30 there" in told[0]
-    assert "batch_size" not in told[0]
-
-
 def test_status_of_a_run(demo, tmp_path):
     _, runs = demo
     standings = {one.name: one for one in status.standing(runs / "demo" / "fold1_seed0")}
@@ -444,54 +398,3 @@ def test_status_of_a_run(demo, tmp_path):
         [*command[:-1], str(tmp_path)], capture_output=True, text=True, env=os.environ, check=False
     )
     assert missing.returncode == 2 and f"{tmp_path} is no run" in missing.stderr
-
-
-def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data, tmp_path):
-    settings = ["eval.validation_subjects=1", "eval.validate_every=2", "methods=baseline"]
-    loaded = configs.load("demo", [*NANO, *settings])
-    pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="v")
-    results = pipeline.run()
-    for name in ("baseline", "df"):
-        job = pipeline.job(name)
-        (held,) = job.slices.validation.only
-        read = set()
-        for step in range(60):
-            names = sum(job.stream().frames(step).values(), [])
-            read |= {frame.split("/")[0] for frame in names}
-        assert held not in read and len(read) > 1
-        assert held not in set(job.slices.test.records().table()["subject"])
-    (metrics,) = (tmp_path / "v" / "fold1_seed0" / "baseline").glob("*/metrics.jsonl")
-    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
-    scored = {row["step"]: row["validation_f1"] for row in rows if "validation_f1" in row}
-    assert set(scored) == {2, 4}
-    step, score = results["trainings"]["baseline"]["report"]["best"]
-    assert score == max(scored.values()) == scored[step]
-    assert not (metrics.parent / "best").exists()
-    with pytest.raises(configs.ConfigError, match="leaves nobody of the 4 people"):
-        run(small_data, tmp_path, "eval.validation_subjects=4", "methods=baseline")
-
-
-def test_several_batches_make_one_update_under_a_profile(small_data, tmp_path):
-    command = launch(small_data, tmp_path, "methods=baseline", "baseline.accumulate=2")
-    subprocess.run([*command, "--profile=2"], capture_output=True, env=os.environ, check=True)
-    (trace,) = tmp_path.glob("demo/fold1_seed0/baseline/*/profile/plugins/profile/*/*.xplane.pb")
-    assert trace.stat().st_size > 1000
-    results = json.loads((tmp_path / "demo" / "fold1_seed0" / "results.json").read_text())
-    encoder = results["trainings"]["baseline"]["report"]["trained"]["encoder"]
-    assert encoder["moved"] == encoder["leaves"]
-
-
-@pytest.mark.parametrize(("share", "frames"), [(0.0, 0), (0.25, 2), (0.5, 4)])
-def test_unlabeled_frames_of_disfa_where_it_lies_beside(small_data, tmp_path, share, frames):
-    settings = [f"df.disfa_fraction={share}", "df.relabel_fraction=0.25", "methods=df"]
-    loaded = configs.load("demo", [*NANO, *settings])
-    pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="d")
-    stream = pipeline.job("df").stream()
-    for step in range(5):
-        names = stream.frames(step)
-        assert len(names["labeled"]) == len(names["unlabeled"]) == 8
-        assert not set(names["labeled"]) & set(names["unlabeled"])
-        # DISFA has no tasks: its frames are subject/frame.
-        assert sum(name.count("/") == 1 for name in names["unlabeled"]) == frames
-        batch = stream(step)
-        assert (batch.unlabeled.labels == -1).all() and (batch.labeled.labels != -1).any()
