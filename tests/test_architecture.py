@@ -47,6 +47,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
     "piapdf_jax.metrics": ("piapdf_jax.action_units",),
     "piapdf_jax.identity_metrics": ("piapdf_jax.action_units",),
+    "piapdf_jax.intervals": (),
     "piapdf_jax.pictures": (),
     "piapdf_jax.faces": (
         *("piapdf_jax.records", "piapdf_jax.pictures"),
@@ -137,6 +138,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "piapdf_jax.video": JAX,
     "piapdf_jax.metrics": JAX,
     "piapdf_jax.identity_metrics": JAX,
+    "piapdf_jax.intervals": JAX,
     "piapdf_jax.model_json": (*JAX, *HEAVY, "numpy"),
     "piapdf_jax.losses": ("flax", *HEAVY),
     "piapdf_jax.feedback": ("flax", *HEAVY),
