@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from experiments.runs import runs_in
 from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax import command_line, commands, paths
 from piapdf_jax.runtime.writers import read_jsonl
@@ -153,27 +154,6 @@ def _span(seconds: float | None) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
-
-
-def runs_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Folders of runs: the folder itself, or those at most two below it, by name.
-
-    Args:
-        folder: of a run, of a run's folds and seeds, or RUNS.
-
-    Raises:
-        FileNotFoundError: where there is none.
-    """
-    if (folder / "config.json").is_file():
-        return [folder]
-    found = [path.parent for depth in (1, 2) for path in folder.glob("*/" * depth + "config.json")]
-    if not found:
-        raise FileNotFoundError(
-            f"{folder} is no run: it has no config.json, nor has a folder in it"
-            if folder.is_dir()
-            else f"{folder} is not there"
-        )
-    return sorted(found)
 
 
 def overview(runs: list[pathlib.Path], folder: pathlib.Path) -> Table:

@@ -1,0 +1,158 @@
+"""Tables of test frames to what scores are made of: sums over people, by fold and seed."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from experiments import au_scores
+from experiments.frame_table import FrameTable
+from experiments.report_types import Group
+from piapdf_jax import metrics
+from piapdf_jax.intervals import Fold, f1_sums, of_seeds, share_sums
+
+#: How a unit is said to be there: from 0.5 on; from the cut at which as many of the *scored* frames are positive as
+#: training labels are; from the cut of ``model.json``, which does that on the training frames; always.
+CUTS = ("half", "matched", "model", "always")
+
+
+def labels_of(table: FrameTable, against: str) -> np.ndarray | None:
+    """Returns published or true labels; None where the latter are not known."""
+    return table.coded if against == "published" else table.true
+
+
+def probs_of(table: FrameTable, teacher: bool) -> np.ndarray | None:
+    """Returns what an export says, or the teacher beside it; None for no teacher."""
+    return table.teacher_probs if teacher else table.probs
+
+
+def said(table: FrameTable, probs: np.ndarray, cut: str) -> np.ndarray:
+    """Returns which units are said to be there, [N, C] bool; a unit without a cut is never."""
+    if cut == "always":
+        return np.ones(probs.shape, bool)
+    cuts = np.full(len(table.aus), 0.5)
+    if cut == "matched":
+        cuts, _ = au_scores.matched_cuts(probs, table.base_rates, table.aus)
+    elif cut == "model":
+        cuts = table.cuts
+    return probs >= np.where(np.isnan(cuts), np.inf, cuts)
+
+
+def tables_of(group: Group, training: str) -> dict[int, list[FrameTable]]:
+    """Returns a training's tables of frames, the seeds of each fold."""
+    found: dict[int, list[FrameTable]] = {}
+    for run in group.runs:
+        if training in run.frames:
+            found.setdefault(run.fold, []).append(run.frames[training])
+    return dict(sorted(found.items()))
+
+
+def f1_folds(
+    group: Group, training: str, *, against: str, cut: str = "half", teacher: bool = False
+) -> list[Fold] | None:
+    """Counts a training's test frames by person.
+
+    Args:
+        group: of runs.
+        training: its name.
+        against: ``published`` or ``true`` labels.
+        cut: one of ``CUTS``.
+        teacher: what the teacher says, instead of its student.
+
+    Returns:
+        By fold; None where no fold has such scores. A fold without them is left out.
+    """
+    found = []
+    for tables in tables_of(group, training).values():
+        seeds = list(_of_seeds(tables, against, cut, teacher))
+        if seeds:
+            found.append(of_seeds(seeds))
+    return found or None
+
+
+def _of_seeds(tables: list[FrameTable], against: str, cut: str, teacher: bool) -> Iterator[Fold]:
+    for table in tables:
+        labels, probs = labels_of(table, against), probs_of(table, teacher)
+        if labels is not None and probs is not None:
+            yield f1_sums(said(table, probs, cut), labels, table.subject)
+
+
+def probe_folds(group: Group, training: str) -> list[Fold] | None:
+    """Sums the frames in which the identity probe names the right person, in percent; None for no probe."""
+    found = []
+    for tables in tables_of(group, training).values():
+        seeds = [
+            share_sums(100 * t.probe_correct[:, None], t.probe_correct[:, None] >= 0, t.subject)
+            for t in tables
+            if t.probe_correct is not None
+        ]
+        if seeds:
+            found.append(of_seeds(seeds))
+    return found or None
+
+
+def probe_chance(group: Group, training: str) -> float | None:
+    """Returns the probe's chance in percent, the mean over folds; None for no probe."""
+    chances = [
+        100 * table.probe_chance
+        for tables in tables_of(group, training).values()
+        for table in tables[:1]
+        if table.probe_correct is not None
+    ]
+    return float(np.mean(chances)) if chances else None
+
+
+def base_rates(group: Group, training: str) -> np.ndarray:
+    """Returns the share of present among the known training labels of each unit, mean over folds, [C]."""
+    rates = [tables[0].base_rates for tables in tables_of(group, training).values()]
+    return np.mean(rates, axis=0)
+
+
+#: Scores that are no ratio of sums over people: by name, probabilities and labels -> [C].
+POOLED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "roc_auc": metrics.roc_auc,
+    "auprc": metrics.auprc,
+    "mcc": metrics.mcc,
+    "calibration_error": metrics.calibration_error,
+}
+
+
+def pooled(
+    group: Group, training: str, name: str, *, against: str, teacher: bool = False
+) -> np.ndarray | None:
+    """Computes a score of pooled frames: means over seeds and folds, [C]; None where nothing is scored.
+
+    Args:
+        group: of runs.
+        training: its name.
+        name: key of ``POOLED``.
+        against: ``published`` or ``true`` labels.
+        teacher: what the teacher says, instead of its student.
+    """
+    folds = []
+    for tables in tables_of(group, training).values():
+        seeds = []
+        for table in tables:
+            labels, probs = labels_of(table, against), probs_of(table, teacher)
+            if labels is not None and probs is not None:
+                seeds.append(_where_told(name, labels, POOLED[name](probs, labels)))
+        if seeds:
+            folds.append(mean_over(seeds))
+    return mean_over(folds) if folds else None
+
+
+def _where_told(name: str, labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Blanks units of whose labels a score says nothing, as ``au_scores`` does."""
+    told = (labels >= 0).any(axis=0)
+    if name != "calibration_error":
+        told = (labels == 1).any(axis=0)
+    if name in ("roc_auc", "mcc"):
+        told &= (labels == 0).any(axis=0)
+    return np.where(told, values, np.nan)
+
+
+def mean_over(rows: Any) -> np.ndarray:
+    """Computes the mean over rows of what is not nan, [C]; nan for nothing."""
+    values = np.asarray(rows, np.float64)
+    count = (~np.isnan(values)).sum(axis=0)
+    return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
