@@ -1,0 +1,144 @@
+"""Scores of a group of runs as cells of tables, with intervals over people and comparisons on the same people."""
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import measures
+from experiments.report_types import Cell, Group
+from piapdf_jax import intervals
+from piapdf_jax.intervals import Difference, Fold, Summary
+
+#: Why a score has no interval.
+FEW = f"fewer than {intervals.MIN_PEOPLE} people"
+
+
+class Said(NamedTuple):
+    """Whose frames are scored, and how.
+
+    Attributes:
+        training: its name.
+        teacher: whether the teacher beside it is meant.
+        cut: one of ``measures.CUTS``.
+    """
+
+    training: str
+    teacher: bool = False
+    cut: str = "half"
+
+
+class Study:
+    """A group's scores against one kind of labels; each is made once.
+
+    Args:
+        group: of runs.
+        against: ``published`` or ``true``.
+        resamples: of people, and of permutations.
+    """
+
+    def __init__(self, group: Group, *, against: str, resamples: int) -> None:
+        self.group, self.against, self.resamples = group, against, resamples
+        self.folds = functools.cache(self._folds)
+        self.summary = functools.cache(self._summary)
+        self.difference = functools.cache(self._difference)
+
+    def _folds(self, said: Said) -> tuple[Fold, ...] | None:
+        found = measures.f1_folds(
+            self.group, said.training, against=self.against, cut=said.cut, teacher=said.teacher
+        )
+        return tuple(found) if found else None
+
+    def _summary(self, said: Said) -> Summary | None:
+        folds = self.folds(said)
+        return intervals.summarize(folds, resamples=self.resamples) if folds else None
+
+    def _difference(self, first: Said, second: Said) -> Difference | None:
+        a, b = self.folds(first), self.folds(second)
+        if a is None or b is None:
+            return None
+        try:
+            return intervals.compare(a, b, resamples=self.resamples)
+        except ValueError:  # other folds, seeds or people: a pair that the group does not have
+            return None
+
+    def units(self, training: str) -> tuple[int, ...]:
+        """FACS numbers of a training's columns; () where it has no scores."""
+        for tables in measures.tables_of(self.group, training).values():
+            return tables[0].aus
+        return ()
+
+    def cells(
+        self, said: Said, units: Sequence[int], *, beside: Said | None = None
+    ) -> tuple[Cell, ...] | None:
+        """Returns F1 of some units and their mean; None where nothing is scored.
+
+        Args:
+            said: whose frames, and how.
+            units: FACS numbers of the columns.
+            beside: what it is compared with on the same people.
+        """
+        told = self.summary(said)
+        if told is None:
+            return None
+        versus = self.difference(said, beside) if beside and beside != said else None
+        own = self.units(said.training)
+        places = [own.index(au) if au in own else None for au in units]
+        cells = [
+            Cell(None, note=f"AU{au} is not among its units")
+            if place is None
+            else self._cell(told, versus, place)
+            for au, place in zip(units, places, strict=True)
+        ]
+        mean = self._cell(told, versus, len(own))
+        if None in places or len(own) != len(units):
+            mean = mean._replace(note=f"mean over its own {len(own)} units")
+        return (*cells, mean)
+
+    def _cell(self, told: Summary, versus: Difference | None, place: int) -> Cell:
+        last = place == len(told.frames)
+        frames, people = (None, self._everybody(told)) if last else _counts(told, place)
+        value = number(told.value[place])
+        note = "" if value is not None else "no test frame shows it"
+        if value is not None and np.isnan(told.low[place]):
+            note = FEW
+        return Cell(
+            value,
+            number(told.low[place]),
+            number(told.high[place]),
+            number(versus.p[place]) if versus else None,
+            number(versus.better[place]) if versus else None,
+            frames,
+            people,
+            note,
+        )
+
+    @staticmethod
+    def _everybody(told: Summary) -> int:
+        return int(told.people.max(initial=0))
+
+
+def _counts(told: Summary, place: int) -> tuple[int, int]:
+    return int(told.frames[place]), int(told.people[place])
+
+
+def number(value: float | np.floating | None) -> float | None:
+    """Returns a number, None for nan."""
+    return None if value is None or np.isnan(value) else float(value)
+
+
+def of_columns(folds: Sequence[Fold], columns: np.ndarray, *, resamples: int) -> Cell:
+    """Returns the mean over some units with its interval."""
+    if not len(columns):
+        return Cell(None, note="there is no such unit")
+    told = intervals.summarize(
+        [fold._replace(sums=fold.sums[:, :, columns]) for fold in folds], resamples=resamples
+    )
+    few = FEW if np.isnan(told.low[-1]) else ""
+    return Cell(number(told.value[-1]), number(told.low[-1]), number(told.high[-1]), note=few)
+
+
+def plain(values: Iterable[float | None]) -> tuple[Cell, ...]:
+    """Returns numbers as cells without intervals."""
+    return tuple(Cell(None if value is None else float(value)) for value in values)

@@ -1,0 +1,137 @@
+"""What the paper's tables do not say: other scores, differences with intervals, and who can be told by a vector."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from experiments import au_scores, measures
+from experiments.cells import FEW, Said, Study, number, of_columns
+from experiments.paper_tables import TAUGHT, method_title
+from experiments.report_types import Cell, Row, Table
+from experiments.trainings import TRAININGS
+from piapdf_jax import intervals
+
+_SCORES = (
+    "F1", "F1 rare", "F1 frequent", "F1 matched", "F1 model.json", "always yes", "ROC AUC", "AUPRC",
+    "MCC", "calibration", "parameters",
+)  # fmt: skip
+#: Every method is compared with the baseline, and what goes on from another with that.
+_STARTS = (("piapdf", "piap"),)
+
+
+def scored(study: Study) -> list[Said]:
+    """Returns whose frames a group has, in the order of trainings, a teacher below its student."""
+    found = []
+    for name in dict.fromkeys((*TRAININGS, *(n for run in study.group.runs for n in run.frames))):
+        for teacher in (False, True) if name in TAUGHT else (False,):
+            if study.folds(Said(name, teacher)):
+                found.append(Said(name, teacher))
+    return found
+
+
+def scores(studies: Sequence[Study]) -> Table:
+    """Makes the table of mean scores by method: F1 at several cuts, by frequency, and what needs no cut.
+
+    F1 in percent. "matched": the cut is that at which as many scored frames are positive as training labels are, and
+    reads no label of them; "model.json": the same cut of the training frames. Rare units are those that fewer than
+    30 % of the training labels show.
+    """
+    rows = [
+        Row(f"{method_title(said)}, {study.group.title}", "ours", tuple(_scores(study, said)))
+        for study in studies
+        for said in scored(study)
+    ]
+    against = " and ".join(dict.fromkeys(study.against for study in studies))
+    title = f"Means over units, {against} labels"
+    return Table("scores", title, _SCORES, tuple(rows), _score_notes())
+
+
+def _score_notes() -> tuple[str, ...]:
+    return (
+        "F1 in %, the other scores from 0 to 1 (MCC from -1); mean over folds, then units.",
+        f"rare: shown by less than {au_scores.RARE:.0%} of the training labels; frequent: by more.",
+        "F1 matched: cut where the share of positive scored frames is that of the training labels; no"
+        " label of a scored frame is read. F1 model.json: cut where that is so of the training frames.",
+    )
+
+
+def _scores(study: Study, said: Said) -> Iterator[Cell]:
+    folds = study.folds(said)
+    assert folds is not None
+    rates = measures.base_rates(study.group, said.training)
+    rare, frequent = np.flatnonzero(rates < au_scores.RARE), np.flatnonzero(rates >= au_scores.RARE)
+    everything = np.arange(folds[0].sums.shape[2])
+    for columns in (everything, rare, frequent):
+        yield of_columns(folds, columns, resamples=study.resamples)
+    known = np.flatnonzero(~np.isnan(rates))
+    for cut in ("matched", "model"):
+        other = study.folds(said._replace(cut=cut))
+        assert other is not None
+        yield of_columns(other, known, resamples=study.resamples)
+    always = study.folds(said._replace(cut="always"))
+    assert always is not None
+    yield Cell(number(intervals.estimate(always)[-1]))
+    for name in measures.POOLED:
+        values = measures.pooled(
+            study.group, said.training, name, against=study.against, teacher=said.teacher
+        )
+        yield Cell(None if values is None else number(measures.mean_over(values[:, None])[0]))
+    runs = [run for run in study.group.runs if said.training in run.frames]
+    yield Cell(number(runs[0].results["trainings"][said.training]["scores"].get("parameters")))
+
+
+def differences(studies: Sequence[Study]) -> Table | None:
+    """Makes the table of paired differences on the same people; None where nothing can be compared."""
+    rows, units = [], ()
+    for study in studies:
+        there = scored(study)
+        pairs = [(said, Said("baseline")) for said in there if said.training != "baseline"]
+        pairs += [(Said(a), Said(b)) for a, b in _STARTS]
+        pairs += [(Said(name), Said(name, teacher=True)) for name in TAUGHT]
+        for first, second in pairs:
+            own = study.units(first.training)
+            if not {first, second} <= set(there) or own != study.units(second.training):
+                continue
+            told = study.difference(first, second)
+            if told is None or (units and own != units):
+                continue
+            units = own
+            title = f"{method_title(first)} - {method_title(second)}, {study.group.title}"
+            rows.append(Row(title, "ours", tuple(_difference_cells(told))))
+    if not rows:
+        return None
+    notes = (
+        "F1 in points, on the same people. Intervals: 95 % over people; p: whole people change their"
+        " methods at random, Holm's correction over units, none for the mean.",
+    )
+    title = "Differences of F1 (points) on the same people"
+    return Table("differences", title, (*map(str, units), "mean"), tuple(rows), notes)
+
+
+def _difference_cells(told: intervals.Difference) -> Iterator[Cell]:
+    for value, low, high, p, better in zip(*told, strict=True):
+        few = FEW if not np.isnan(value) and np.isnan(low) else ""
+        interval = {"low": number(low), "high": number(high)}
+        yield Cell(number(value), **interval, p=number(p), better=number(better), note=few)
+
+
+def claims(studies: Sequence[Study]) -> Table | None:
+    """Makes the table of the identity probe: in how many frames a vector tells who is in them; None for no probe."""
+    rows = []
+    for study in studies:
+        for said in scored(study):
+            folds = measures.probe_folds(study.group, said.training)
+            if said.teacher or folds is None:
+                continue
+            accuracy = of_columns(folds, np.arange(1), resamples=study.resamples)
+            chance = measures.probe_chance(study.group, said.training)
+            title = f"{method_title(said)}, {study.group.title}"
+            rows.append(Row(title, "ours", (accuracy, Cell(chance))))
+    if not rows:
+        return None
+    notes = (
+        "A linear classifier is fitted to the encoder's vectors of four of BP4D's tasks and names the"
+        " people in the frames of the other four; less is better for a detector of action units.",
+    )
+    title = "Identity probe (% of frames)"
+    return Table("identity_probe", title, ("accuracy", "chance"), tuple(rows), notes)

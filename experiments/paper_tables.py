@@ -1,0 +1,126 @@
+"""Tables 1 to 3 of the paper, with its numbers and those of the methods it lists beside ours."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.cells import Said, Study, number
+from experiments.report_types import Cell, Row, Table
+from experiments.trainings import TRAININGS
+
+#: What tables 1 and 2 show of ours; in table 3 every training that has a row of the paper.
+_OURS = {"table1": ("piap", "piapdf"), "table2": ("disfa",)}
+#: Whose teacher stands below its student.
+TAUGHT = ("df", "piapdf")
+
+
+@functools.cache
+def published() -> dict[str, Any]:
+    """Reads the numbers that the paper prints, with their source."""
+    path = pathlib.Path(__file__).with_name("published.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def paper_tables(studies: Sequence[Study]) -> list[Table]:
+    """Makes tables 1, 2 and 3: rows of the paper, and for each group "always yes" and its methods.
+
+    F1 in percent of a fold's pooled test frames, mean over folds, plain mean over units.
+
+    Args:
+        studies: of the groups.
+    """
+    return [_table(name, told, studies) for name, told in published()["tables"].items()]
+
+
+def _table(name: str, told: dict[str, Any], studies: Sequence[Study]) -> Table:
+    units = tuple(told["units"])
+    trainings = _OURS.get(name) or tuple(row["training"] for row in told["rows"])
+    rows = [_of_paper(row) for row in told["rows"]]
+    notes = [f"{published()['source']}: its rows are as printed, their means recomputed."]
+    notes += [told["note"]] if "note" in told else []
+    for study in studies:
+        rows += _ours(study, trainings, units)
+        notes += [f"{study.group.title}: {note}" for note in study.group.notes]
+    against = " and ".join(dict.fromkeys(study.against for study in studies)) or "published"
+    title = f"{told['title']}: F1 (%), {against} labels"
+    return Table(name, title, (*map(str, units), "mean"), tuple(rows), tuple(notes))
+
+
+def _of_paper(row: dict[str, Any]) -> Row:
+    """A row as printed; its mean is that of its units, with a note where the paper prints another."""
+    mean = float(np.mean(row["f1"]))
+    printed = row["mean"]
+    # One decimal is printed: half of the last digit is rounding.
+    differs = abs(mean - printed) > 0.05 + 1e-9
+    note = f"the paper prints a mean of {printed}" if differs else ""
+    cells = (*(Cell(value) for value in row["f1"]), Cell(mean))
+    return Row(row["method"], "paper" if "training" in row else "other", cells, note)
+
+
+def _ours(study: Study, trainings: Sequence[str], units: tuple[int, ...]) -> Iterator[Row]:
+    """A group's rows: saying yes always, and its trainings, each compared with the first of them."""
+    there = [name for name in trainings if study.folds(Said(name))]
+    if not there:
+        return
+    first = Said(there[0])
+    floor = study.cells(Said(there[0], cut="always"), units)
+    assert floor is not None
+    title = study.group.title
+    yield Row(
+        f"always yes, {title}", "floor", tuple(c._replace(low=None, high=None) for c in floor)
+    )
+    for name in there:
+        marks = "" if not study.group.missing_folds else " (a fold is missing)"
+        for teacher in (False, True) if name in TAUGHT else (False,):
+            said = Said(name, teacher)
+            cells = study.cells(said, units, beside=first)
+            if cells is not None:
+                yield Row(
+                    f"{method_title(said)}, {title}{marks}", "ours", cells, _folds(study, name)
+                )
+
+
+def method_title(said: Said) -> str:
+    """Returns what a reader tells a method by."""
+    known = TRAININGS.get(said.training)
+    return (known.title if known else said.training) + (", teacher" if said.teacher else "")
+
+
+def _folds(study: Study, training: str) -> str:
+    """On which folds and seeds a row rests."""
+    runs = [run for run in study.group.runs if training in run.frames]
+    folds, seeds = (sorted({getattr(run, key) for run in runs}) for key in ("fold", "seed"))
+    return f"folds {', '.join(map(str, folds))}; seeds {', '.join(map(str, seeds))}"
+
+
+def evidence(studies: Sequence[Study]) -> Table | None:
+    """Makes the table of how many positive frames and people each F1 rests on; None for nothing scored."""
+    rows: list[Row] = []
+    units: tuple[int, ...] = ()
+    for study in studies:
+        names = [n for n in TRAININGS if study.folds(Said(n))]
+        # Trainings of one data set are scored on the same frames.
+        for name in dict(zip(map(study.units, names), names, strict=True)).values():
+            units = tuple(dict.fromkeys((*units, *study.units(name))))
+    for study in studies:
+        names = [n for n in TRAININGS if study.folds(Said(n))]
+        for own, name in dict(zip(map(study.units, names), names, strict=True)).items():
+            told = study.summary(Said(name))
+            assert told is not None
+            data = study.group.runs[0].frames.get(name)
+            where = f"{study.group.title}, {data.dataset if data else name}"
+            for what, counts in (
+                ("positive frames", told.frames),
+                ("people who show it", told.people),
+            ):
+                by_unit = dict(zip(own, counts, strict=True))
+                cells = tuple(Cell(number(by_unit.get(au))) for au in units)
+                rows.append(Row(f"{what}, {where}", "ours", cells))
+    if not rows:
+        return None
+    title = "On what each F1 rests: test frames that show the unit, and people"
+    return Table("evidence", title, tuple(map(str, units)), tuple(rows))
