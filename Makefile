@@ -1,6 +1,6 @@
 # Thin over the commands that README.md gives for people without make.
 #
-#   make demo | test | soak | lint | parity | beam | clean      [PYTHON=python3.12]
+#   make demo | test | soak | page | lint | parity | beam | clean      [PYTHON=python3.12]
 #
 # The default interpreter has the environment .venv; one named by PYTHON= has its own, .venv-3.12 and so on.
 # Apache Beam wants older releases of what others use, so it lies apart, in .venv-beam or .venv-3.12-beam.
@@ -17,22 +17,30 @@ WORKERS := -n 2 --max-worker-restart=0
 # What an environment is made of: with neither changed, nothing is installed again.
 DECLARED := setup.cfg pyproject.toml
 
-.PHONY: demo test soak lint parity beam beam-tests clean fresh
+.PHONY: demo test soak page lint parity beam beam-tests clean fresh
 # Two targets that install into one environment must not do so at once.
 .NOTPARALLEL:
 
 demo: $(VENV)/core.stamp
 	$(BIN)/python -m experiments.piapdf --config=demo
+	$(BIN)/python -m experiments.tables runs/demo --out=runs/demo/report
+	@echo "The report is runs/demo/report/index.html: open it in a browser."
 
 # Compiling takes longest, and less optimised code is compiled in half the time. The soak, the parity tests
 # and the demo run what users run. A file's tests stay in one worker: they share fixtures and compiled steps.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not parity and not beam and not soak"
+	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not parity and not beam and not soak and not page"
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest $(WORKERS) --dist loadfile -m x64
 
 soak: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(WORKERS) --dist=load -m soak -rP tests/soak
+
+# One worker: Chromium has processes of its own, and the tests share it.
+page: $(VENV)/test.stamp
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { echo "make: Chromium is missing; install it (Debian: apt install chromium)" >&2; exit 1; }
+	$(BIN)/python -m pytest -m page -rP tests/page
 
 parity: $(VENV)/parity.stamp
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m parity tests/parity
