@@ -186,6 +186,10 @@ def words_differ(page: Page) -> bool:
         for body in table["bodies"]:
             for column, head in enumerate(table["heads"]):
                 cells = [row[column] for row in body if not gap(row[column])]
-                if head["button"] and numeric(cells) and sorted(cells) != sorted(cells, key=number):
+                if (
+                    head["button"]
+                    and numeric(cells)
+                    and sorted(cells) != sorted(cells, key=lambda c: number(c) or 0.0)
+                ):
                     return True
     return False
