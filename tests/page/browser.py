@@ -195,7 +195,9 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **press)
         self.call("Input.dispatchKeyEvent", type="keyUp", **press)
 
-    def picture(self, path: str | os.PathLike[str], section: str | None = None) -> None:
+    def picture(
+        self, path: str | os.PathLike[str], section: str | None = None, *, quality: int = 85
+    ) -> None:
         """Writes a PNG or a JPEG of the whole page, or of the element with an id."""
         element = "document.documentElement"
         if section is not None:
@@ -207,7 +209,7 @@ class Page:
             " y: b.y + scrollY, width: b.width, height: b.height, scale: 1}; })()"
         )
         jpeg = pathlib.Path(path).suffix in (".jpg", ".jpeg")
-        kind = {"format": "jpeg", "quality": 85} if jpeg else {"format": "png"}
+        kind = {"format": "jpeg", "quality": quality} if jpeg else {"format": "png"}
         shot = self.call("Page.captureScreenshot", clip=box, captureBeyondViewport=True, **kind)
         pathlib.Path(path).write_bytes(base64.b64decode(shot["data"]))
 
@@ -266,13 +268,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--width", type=int, default=1280, help="of the view, in CSS pixels")
     parser.add_argument("--section", help="id of the element; the whole page without")
     parser.add_argument("--dark", action="store_true", help="as those see it who prefer dark")
+    parser.add_argument("--quality", type=int, default=85, help="of a .jpg, up to 100")
     given = parser.parse_args(arguments)
     if not given.page.is_file():
         parser.error(f"{given.page}: no such page")
     with Browser() as browser:
         page = Page(browser, given.page)
         page.color_scheme("dark" if given.dark else "light")
-        page.load(width=given.width).picture(given.picture, given.section)
+        page.load(width=given.width)
+        page.picture(given.picture, given.section, quality=given.quality)
 
 
 if __name__ == "__main__":

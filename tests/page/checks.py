@@ -79,7 +79,7 @@ def drawn(page: Page, *, fewest: int = 2) -> list[str]:
             or mark[2] > right + 1
             or mark[3] > bottom + 1
         ]
-        if right - left < 20 or bottom - top < 10:
+        if right - left < 10 or bottom - top < 10:
             wrong.append(f"{name} is {right - left:.0f} x {bottom - top:.0f} px")
         if len(chart["marks"]) < fewest:
             wrong.append(f"{name} has {len(chart['marks'])} marks")

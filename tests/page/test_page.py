@@ -1,0 +1,100 @@
+"""The page of a report as a browser shows it: runs are made up, with names that are markup, formulas and LaTeX."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import checks
+import pytest
+from browser import Browser, Page
+from made_runs import NASTY, make_runs
+
+pytestmark = pytest.mark.page
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", params=["plain", "nasty"])
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A report of two configurations, one of them with a missing fold, as the command writes it."""
+    folder = tmp_path_factory.mktemp(request.param)
+    nasty = request.param == "nasty"
+    make_runs(folder / "runs", nasty=nasty)
+    settings = ["train.steps=7"]
+    make_runs(folder / "runs", name="made2", settings=settings, without=[(2, 0), (2, 1)])
+    command = [sys.executable, "-m", "experiments.tables", str(folder / "runs")]
+    done = subprocess.run(
+        [*command, f"--out={folder / 'report'}", "--resamples=200"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    index = folder / "report" / "index.html"
+    assert str(index) in done.stdout
+    return index
+
+
+def test_it_is_quiet_small_and_of_its_own_elements(path: pathlib.Path, browser: Browser) -> None:
+    page = Page(browser, path).load()
+    assert checks.quiet(page) == []
+    assert checks.harmless(page) == []
+    assert checks.weight(path) == []
+    assert checks.ask(page, "scripts()") == 1
+    print(f"{path.stat().st_size:,} bytes, no request, nothing on the console")
+
+
+def test_names_are_text(path: pathlib.Path, browser: Browser) -> None:
+    if path.parents[1].name.startswith("plain"):
+        pytest.skip("has plain names")
+    page = Page(browser, path).load()
+    text = page.evaluate("document.body.textContent")
+    assert NASTY[0] in text
+    assert page.evaluate("document.querySelectorAll('[onload], [onerror]').length") == 0
+    assert checks.quiet(page) == []
+
+
+def test_every_column_of_numbers_sorts(path: pathlib.Path, browser: Browser) -> None:
+    page = Page(browser, path).load()
+    assert checks.words_differ(page)
+    assert checks.sortable(page) == []
+    assert checks.quiet(page) == []
+    tables = checks.ask(page, "tables()")
+    columns = sum(head["button"] for table in tables for head in table["heads"])
+    assert len(tables) >= 5 and columns >= 30
+    print(f"{len(tables)} tables, {columns} columns to sort by")
+
+
+@pytest.mark.parametrize(("width", "height"), [checks.PHONE, (1280, 900)])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read(
+    path: pathlib.Path, browser: Browser, width: int, height: int, scheme: str
+) -> None:
+    page = Page(browser, path)
+    page.color_scheme(scheme)
+    page.load(width=width, height=height, phone=width < 500)
+    # what is folded away is read as well
+    page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+    assert checks.narrow(page, width) == []
+    assert checks.legible(page) == []
+    assert checks.drawn(page) == []
+    texts = checks.ask(page, "texts()")
+    print(
+        f"{len(texts)} texts at {width} px, {scheme}: contrast at least {min(t['contrast'] for t in texts):.2f},"
+        f" letters of at least {min(t['size'] for t in texts):.1f} px"
+    )
+
+
+def test_dark_is_dark(path: pathlib.Path, browser: Browser) -> None:
+    page = Page(browser, path)
+    lightness = {}
+    for scheme in ("light", "dark"):
+        page.color_scheme(scheme)
+        page.load()
+        lightness[scheme] = page.evaluate(
+            "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).reduce((a, b) => a + +b, 0)"
+        )
+    assert lightness["light"] > 3 * 230 and lightness["dark"] < 3 * 60
