@@ -1,0 +1,182 @@
+"""F1 by unit: a bar for each method with its interval, and every person as a dot."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.page import charts, facts
+from experiments.page.charts import Frame
+from experiments.page.facts import Method
+from experiments.page.markup import Markup, join, tag
+from experiments.report_types import Cell, Group, Table
+
+#: Share of a method's slot that its bar takes.
+_BAR = 0.72
+
+
+class Bar(NamedTuple):
+    """What is drawn of one method in the chart of one unit.
+
+    Attributes:
+        method: whose.
+        cell: F1 and its interval.
+        people: F1 by id, of those who show the unit.
+    """
+
+    method: Method
+    cell: Cell
+    people: dict[str, float]
+
+
+def section(groups: Sequence[Group], tables: Sequence[Table], *, named: bool) -> Markup:
+    """Draws F1 of all groups.
+
+    Args:
+        groups: to draw.
+        tables: whose cells have the intervals.
+        named: whether each dot tells whose it is.
+    """
+    parts = []
+    for group in groups:
+        for units, methods in facts.by_units(facts.methods(group)):
+            parts.append(_chart(group, units, methods, tables, named))
+    return join(*parts) if parts else tag("p", "No table of test frames: nothing to draw.")
+
+
+def legend(methods: Sequence[Method]) -> Markup:
+    """Writes which color is which method; a teacher's square is hollow."""
+    return tag(
+        "ul",
+        *(
+            tag("li", charts.key(method.color, hollow=method.said.teacher), method.title)
+            for method in methods
+        ),
+        cls="legend",
+    )
+
+
+def _chart(
+    group: Group,
+    units: tuple[int, ...],
+    methods: Sequence[Method],
+    tables: Sequence[Table],
+    named: bool,
+) -> Markup:
+    cells = [facts.f1_cells(tables, group, method) for method in methods]
+    people = [facts.people_f1(facts.folds(group, method)) for method in methods]
+    always = facts.row_of(tables, group, "always yes")
+    floors = dict(zip(always[0].columns, always[1].cells, strict=True)) if always else {}
+    if always and always[0].columns[:-1] != tuple(map(str, units)):
+        floors = {}
+    panels = []
+    for place, name in enumerate((*map(str, units), "mean")):
+        bars = []
+        for method, row, (ids, f1) in zip(methods, cells, people, strict=True):
+            own = {} if name == "mean" else _known(ids, f1[:, place])
+            bars.append(Bar(method, row.get(name, Cell(None)), own))
+        panels.append(panel(name, bars, floor=floors.get(name, Cell(None)).value, named=named))
+    data = " and ".join(dict.fromkeys(_datasets(group, methods)))
+    total = len(people[0][0])
+    return join(
+        tag("h3", f"{group.title}: {data}"),
+        legend(methods),
+        tag("figure", tag("div", *panels, cls="grid"), _caption(total, people[0][1], units)),
+    )
+
+
+def _datasets(group: Group, methods: Sequence[Method]) -> list[str]:
+    names = [method.said.training for method in methods]
+    return [run.frames[n].dataset for run in group.runs for n in names if n in run.frames]
+
+
+def _known(ids: Sequence[str], values: np.ndarray) -> dict[str, float]:
+    return {who: float(value) for who, value in zip(ids, values, strict=True) if value == value}
+
+
+def _caption(total: int, f1: np.ndarray, units: Sequence[int]) -> Markup:
+    missing = {au: int(n) for au, n in zip(units, np.isnan(f1).sum(axis=0), strict=True) if n}
+    left_out = "; ".join(f"AU{au}: {n}" for au, n in missing.items())
+    told = f" Left out as people without a frame that shows the unit: {left_out}."
+    return tag(
+        "figcaption",
+        f"F1 (%) of each unit against published labels, on {total} test people. Bar: frames pooled by"
+        " fold, mean over folds and seeds, as in the tables. Line: 95 % interval over people. Dot: one"
+        " person, mean over seeds. Dashed: saying yes always. Above each chart: frames that show the"
+        f" unit, and people who do.{told if missing else ''}",
+    )
+
+
+def panel(name: str, bars: Sequence[Bar], *, floor: float | None, named: bool) -> Markup:
+    """Draws one unit.
+
+    Args:
+        name: FACS number of the unit, or ``mean``.
+        bars: of the methods, from left to right.
+        floor: F1 of saying yes always.
+        named: whether each dot tells whose it is.
+    """
+    frame = charts.small((0, max(len(bars), 1)), (0, 100))
+    head, rests = _heading(name, bars)
+    gaps = [f"{bar.method.title}: {bar.cell.note}" for bar in bars if bar.cell.value is None]
+    title = f"F1 of {head}: " + "; ".join(_told(bar) for bar in bars)
+    drawn = [_bar(frame, place, bar, named) for place, bar in enumerate(bars)]
+    if floor is not None:
+        y = frame.py(floor)
+        drawn.append(charts.line(frame.left, y, frame.right, y, cls="mean"))
+    words = tag("p", f"{head}: no value. {'; '.join(gaps)}", cls="lead") if gaps else None
+    chart = charts.picture(
+        frame,
+        title,
+        charts.axes(frame, (), (0, 25, 50, 75, 100)),
+        *drawn,
+        charts.text(frame.left, 14, head, cls="name"),
+        charts.text(frame.right, 14, rests, anchor="end"),
+    )
+    return tag("div", chart, words)
+
+
+def _heading(name: str, bars: Sequence[Bar]) -> tuple[str, str]:
+    if name == "mean":
+        return "mean over units", ""
+    known = [bar.cell for bar in bars if bar.cell.positives is not None]
+    rests = f"{known[0].positives:,} frames, {known[0].people} people" if known else ""
+    return f"AU{name}", rests
+
+
+def _told(bar: Bar) -> str:
+    value, low, high = bar.cell[:3]
+    if value is None:
+        return f"{bar.method.title} none"
+    between = "" if low is None else f" [{low:.1f}, {high:.1f}]"
+    return f"{bar.method.title} {value:.1f}{between}"
+
+
+def _bar(frame: Frame, place: int, bar: Bar, named: bool) -> Markup | None:
+    if bar.cell.value is None:
+        return None
+    left, right = (frame.px(place + 0.5 + side * _BAR / 2) for side in (-1, 1))
+    top = frame.py(bar.cell.value)
+    hollow = {"fill_opacity": "0.15", "stroke": bar.method.color, "stroke_dasharray": "3 2"}
+    rect = tag(
+        "rect",
+        tag("title", _told(bar)),
+        x=charts.shown(left),
+        y=charts.shown(top),
+        width=charts.shown(right - left),
+        height=charts.shown(frame.bottom - top),
+        fill=bar.method.color,
+        **(hollow if bar.method.said.teacher else {"fill_opacity": "0.62"}),
+    )
+    names = [f"{who}: {value:.1f}" for who, value in bar.people.items()]
+    # Multiples of the golden section lie apart without being drawn by lot.
+    spread = [(k * 0.618) % 1 - 0.5 for k in range(len(names))]
+    places = [
+        (frame.px(place + 0.5 + across * _BAR * 0.8), frame.py(value))
+        for across, value in zip(spread, bar.people.values(), strict=True)
+    ]
+    low, high = bar.cell.low, bar.cell.high
+    between = None
+    if low is not None and high is not None:
+        between = charts.whisker((left + right) / 2, frame.py(low), frame.py(high))
+    return join(rect, charts.dots(places, names if named else None), between)
