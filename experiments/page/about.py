@@ -27,7 +27,7 @@ def _group(group: Group) -> Markup:
     ]
     return join(
         tag("h3", group.title),
-        grids.plain(group.title, ("what", "which"), _facts(group), text=True),
+        grids.plain("Data, folds, seeds and machine", ("what", "which"), _facts(group), text=True),
         tag("ul", *warnings) if warnings else None,
     )
 

@@ -13,6 +13,8 @@ from experiments.report_types import Cell, Group, Table
 
 #: Share of a method's slot that its bar takes.
 _BAR = 0.72
+#: Pixels that a bar is wide at most.
+_WIDEST = 30
 
 
 class Bar(NamedTuple):
@@ -130,8 +132,7 @@ def panel(name: str, bars: Sequence[Bar], *, floor: float | None, named: bool) -
         title,
         charts.axes(frame, (), (0, 25, 50, 75, 100)),
         *drawn,
-        charts.text(frame.left, 14, head, cls="name"),
-        charts.text(frame.right, 14, rests, anchor="end"),
+        charts.heading(frame, head, rests),
     )
     return tag("div", chart, words)
 
@@ -152,10 +153,16 @@ def _told(bar: Bar) -> str:
     return f"{bar.method.title} {value:.1f}{between}"
 
 
+def _half(frame: Frame) -> float:
+    """Half of a bar's width in pixels."""
+    return min(_BAR / 2 * (frame.px(1) - frame.px(0)), _WIDEST / 2)
+
+
 def _bar(frame: Frame, place: int, bar: Bar, named: bool) -> Markup | None:
     if bar.cell.value is None:
         return None
-    left, right = (frame.px(place + 0.5 + side * _BAR / 2) for side in (-1, 1))
+    middle, half = frame.px(place + 0.5), _half(frame)
+    left, right = middle - half, middle + half
     top = frame.py(bar.cell.value)
     hollow = {"fill_opacity": "0.15", "stroke": bar.method.color, "stroke_dasharray": "3 2"}
     rect = tag(
@@ -172,11 +179,11 @@ def _bar(frame: Frame, place: int, bar: Bar, named: bool) -> Markup | None:
     # Multiples of the golden section lie apart without being drawn by lot.
     spread = [(k * 0.618) % 1 - 0.5 for k in range(len(names))]
     places = [
-        (frame.px(place + 0.5 + across * _BAR * 0.8), frame.py(value))
+        (middle + across * 1.6 * half, frame.py(value))
         for across, value in zip(spread, bar.people.values(), strict=True)
     ]
     low, high = bar.cell.low, bar.cell.high
     between = None
     if low is not None and high is not None:
-        between = charts.whisker((left + right) / 2, frame.py(low), frame.py(high))
+        between = charts.whisker(middle, frame.py(low), frame.py(high))
     return join(rect, charts.dots(places, names if named else None), between)

@@ -37,9 +37,17 @@ class Frame(NamedTuple):
         return self.bottom - (self.bottom - self.top) * (value - first) / (last - first)
 
 
-def small(x: tuple[float, float], y: tuple[float, float], *, height: float = 190) -> Frame:
+def small(x: tuple[float, float], y: tuple[float, float], *, height: float = 200) -> Frame:
     """Returns the frame of one of many small charts."""
-    return Frame(280, height, 34, 24, 272, height - 22, x, y)
+    return Frame(280, height, 34, 40, 272, height - 22, x, y)
+
+
+def heading(frame: Frame, name: str, detail: str) -> Markup:
+    """Writes what a small chart shows, and below it on what it rests."""
+    short = name if len(name) <= 32 else name[:31] + "\N{HORIZONTAL ELLIPSIS}"
+    return join(
+        text(frame.left, 14, short, cls="name"), text(frame.left, 29, detail) if detail else None
+    )
 
 
 def shown(value: float) -> str:
@@ -136,9 +144,9 @@ def ticks(low: float, high: float, *, count: int = 4) -> list[float]:
 
 
 def key(stroke: str, *, hollow: bool = False) -> Markup:
-    """Draws a small square of a color, for a legend; the words beside it say what it is."""
+    """Draws a small field of a color, for a legend; the words beside it say what it is."""
     fill = {"fill": "none", "stroke": stroke, "stroke_width": "2"} if hollow else {"fill": stroke}
-    box = tag("rect", x="2", y="2", width="10", height="10", **fill)
+    box = tag("rect", x="2", y="2", width="18", height="8", **fill)
     # A second mark keeps the square visible on paper of its own color.
-    edge = tag("rect", x="1.5", y="1.5", width="11", height="11", fill="none", cls="rule")
-    return tag("svg", tag("title", "color"), box, edge, cls="key", viewBox="0 0 14 14", role="img")
+    edge = tag("rect", x="1.5", y="1.5", width="19", height="9", fill="none", cls="rule")
+    return tag("svg", tag("title", "color"), box, edge, cls="key", viewBox="0 0 22 12", role="img")

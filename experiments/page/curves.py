@@ -51,7 +51,7 @@ def reliability(groups: Sequence[Group]) -> Markup:
 
 def reliability_panel(method: Method, bins: Bins) -> Markup:
     """Draws one method's curve over the counts of its bins."""
-    frame = charts.small((0, 1), (0, 1), height=230)
+    frame = charts.small((0, 1), (0, 1), height=246)
     most = max(int(bins.counts.max()), 1)
     width = (frame.right - frame.left) / len(bins.counts)
     bars = [
@@ -90,10 +90,7 @@ def reliability_panel(method: Method, bins: Bins) -> Markup:
         charts.line(frame.px(0), frame.py(0), frame.px(1), frame.py(1), cls="mean"),
         charts.polyline(frame, bins.probs[there], bins.shares[there], stroke=method.color, cls=cls),
         *points,
-        charts.text(frame.left, 14, method.title, cls="name"),
-        charts.text(
-            frame.right, 14, f"{error}, n {int(bins.counts.sum()):,}", anchor="end", cls="on"
-        ),
+        charts.heading(frame, method.title, f"{error}, {int(bins.counts.sum()):,} probabilities"),
     )
 
 
@@ -131,7 +128,7 @@ def rates(groups: Sequence[Group], *, named: bool) -> Markup:
 
 def rates_panel(method: Method, au: int, told: Rates, place: int, *, named: bool) -> Markup:
     """Draws one unit's rates of every person."""
-    frame = charts.small((0, 100), (0, 100), height=230)
+    frame = charts.small((0, 100), (0, 100), height=246)
     coded, said = told.coded[:, place], told.said[:, place]
     there = np.flatnonzero(~np.isnan(coded) & ~np.isnan(said))
     places = [(frame.px(coded[k]), frame.py(said[k])) for k in there]
@@ -146,8 +143,7 @@ def rates_panel(method: Method, au: int, told: Rates, place: int, *, named: bool
         charts.line(frame.px(0), frame.py(0), frame.px(100), frame.py(100), cls="mean"),
         ring,
         charts.dots(places, names) if named else None,
-        charts.text(frame.left, 14, f"AU{au}", cls="name"),
-        charts.text(frame.right, 14, f"{bias}, {len(there)} people", anchor="end"),
+        charts.heading(frame, f"AU{au}", f"{bias}, {len(there)} people"),
     )
 
 
@@ -227,6 +223,5 @@ def loss_panel(name: str, found: Sequence[Loss]) -> Markup:
         f"Loss of {title}: {', '.join(loss.where for loss in found)}",
         charts.axes(frame, (first, last), charts.ticks(*frame.y)),
         *curves,
-        charts.text(frame.left, 14, title, cls="name"),
-        charts.text(frame.right, 14, f"{runs}, ends at {ends:.3f}", anchor="end"),
+        charts.heading(frame, title, f"{runs}, ends at {ends:.3f}"),
     )

@@ -24,12 +24,17 @@ def results(table: Table) -> Markup:
     below = [f"{mark}: {note}" for note, mark in marks.items()] + list(table.notes)
     body = tag(
         "table",
-        tag("caption", table.title),
+        tag("caption", _size(table)),
         tag("thead", tag("tr", *heads)),
         tag("tbody", *rows),
         id=f"table-{table.name}",
     )
     return join(scroll(body, table.title), notes(below))
+
+
+def _size(table: Table) -> str:
+    rows = "1 row" if len(table.rows) == 1 else f"{len(table.rows)} rows"
+    return f"{rows}, {len(table.columns)} columns of numbers"
 
 
 def notes(lines: Iterable[str]) -> Markup | None:

@@ -50,7 +50,9 @@ caption { text-align: left; padding: 0 0 .5rem; caption-side: top; }
 th, td { padding: .38rem .6rem; text-align: right; vertical-align: top; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8.5rem; max-width: 22rem; }
 tbody th { font-weight: 500; }
-table.text td { text-align: left; white-space: normal; max-width: 26rem; }
+tbody th:first-child, thead th:first-child { position: sticky; left: 0; background: var(--paper); }
+tbody tr.ours > th { background: var(--band); }
+table.text td, table.text th + th { text-align: left; white-space: normal; max-width: 26rem; }
 thead th { border-bottom: 1.5px solid var(--ink); vertical-align: bottom; font-weight: 600; }
 tbody tr + tr > * { border-top: 1px solid var(--line); }
 tbody tr.ours > * { background: var(--band); }
@@ -67,8 +69,8 @@ figure { margin: 1rem 0 2rem; }
 .grid { display: grid; gap: 1.1rem 1.3rem; grid-template-columns: repeat(auto-fill, minmax(min(100%, 268px), 1fr)); }
 .grid > * { min-width: 0; }
 svg { display: block; width: 100%; max-width: 380px; height: auto; overflow: hidden; }
-svg.key { width: 14px; height: 14px; display: inline-block; vertical-align: -2px; margin-right: .35rem; }
-svg.wide { max-width: 720px; min-width: 420px; }
+svg.key { width: 22px; height: 12px; display: inline-block; vertical-align: -2px; margin-right: .35rem; }
+svg.wide { max-width: 720px; min-width: 640px; }
 svg text { font: 11px system-ui, "DejaVu Sans", sans-serif; fill: var(--soft); }
 svg text.name { fill: var(--ink); font-size: 12px; font-weight: 600; }
 svg text.on { fill: var(--ink); }
