@@ -67,6 +67,24 @@
     return [left, top, right, bottom];
   };
 
+  // A cell's text: its number, and beside it what is written small.
+  const words = cell => [...cell.childNodes].map(node => node.textContent).join(" ").trim();
+  const table = e => ({
+    name: (e.caption?.textContent || e.id || "without a caption").trim(),
+    heads: [...(e.tHead?.rows[e.tHead.rows.length - 1]?.cells || [])].map(cell => ({
+      text: cell.textContent.trim(), button: !!cell.querySelector("button"), sort: cell.getAttribute("aria-sort")})),
+    bodies: [...e.tBodies].map(body => [...body.rows].map(row => [...row.cells].map(words))),
+  });
+  // Words of a chart that are written over one another.
+  const collisions = svg => {
+    const boxes = [...svg.querySelectorAll("text")].filter(shown).map(e => [e.textContent, box(e)]), found = [];
+    boxes.forEach(([text, a], i) => boxes.slice(i + 1).forEach(([other, b]) => {
+      const across = Math.min(a[2], b[2]) - Math.max(a[0], b[0]), down = Math.min(a[3], b[3]) - Math.max(a[1], b[1]);
+      if (across > 1 && down > 3) found.push([text, other]);
+    }));
+    return found;
+  };
+
   return {
     texts: () => texts().map(([e, text]) => ({text, size: size(e), contrast: contrast(e), chart: !!e.ownerSVGElement,
       right: e.getBoundingClientRect().right, scrolls: !!scrolls(e)})),
@@ -75,14 +93,10 @@
       name: svg.getAttribute("aria-label") || svg.querySelector("title")?.textContent || "", box: box(svg),
       marks: marks(svg).filter(painted).map(box),
       broken: [...svg.querySelectorAll("*")].filter(e => [...e.attributes].some(a => /NaN|Infinity|undefined/.test(a.value)))
-        .map(e => e.outerHTML.slice(0, 80)),
+        .map(e => e.outerHTML.slice(0, 80)), collisions: collisions(svg),
     })),
-    tables: () => [...document.querySelectorAll("table")].map(table => ({
-      name: (table.caption?.textContent || table.id || "without a caption").trim(),
-      heads: [...(table.tHead?.rows[table.tHead.rows.length - 1]?.cells || [])].map(cell => ({
-        text: cell.textContent.trim(), button: !!cell.querySelector("button"), sort: cell.getAttribute("aria-sort")})),
-      bodies: [...table.tBodies].map(body => [...body.rows].map(row => [...row.cells].map(c => c.innerText.trim()))),
-    })),
+    tables: () => [...document.querySelectorAll("table")].map(table),
+    table: number => table(document.querySelectorAll("table")[number]),
     button: (table, column) => {
       const head = document.querySelectorAll("table")[table].tHead;
       return head.rows[head.rows.length - 1].cells[column].querySelector("button");

@@ -86,6 +86,7 @@ def drawn(page: Page, *, fewest: int = 2) -> list[str]:
         if outside:
             wrong.append(f"{name} has {len(outside)} marks outside its box, one at {outside[0]}")
         wrong += [f"{name}: {element}" for element in chart["broken"]]
+        wrong += [f"{name}: {a!r} is written over {b!r}" for a, b in chart["collisions"]]
         if not chart["name"]:
             wrong.append(f"{name} has no title")
     return wrong
@@ -130,7 +131,7 @@ def sortable(page: Page) -> list[str]:
 
 def _sorts(page: Page, index: int, column: int, *, by_hand: bool) -> list[str]:
     button = f"{_SCRIPT}.button({index}, {column})"
-    before = ask(page, "tables()")[index]
+    before = ask(page, f"table({index})")
     name = f"{before['name'][:60]}, {before['heads'][column]['text']}"
     ways = [lambda: page.evaluate(f"{button}.click()")] * 2
     if by_hand:
@@ -141,7 +142,7 @@ def _sorts(page: Page, index: int, column: int, *, by_hand: bool) -> list[str]:
     wrong, seen = [], []
     for press in ways:
         press()
-        table = ask(page, "tables()")[index]
+        table = ask(page, f"table({index})")
         order = table["heads"][column]["sort"]
         seen.append(order)
         if order not in ("ascending", "descending"):

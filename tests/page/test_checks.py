@@ -88,6 +88,11 @@ def test_a_good_page_passes(browser: Browser, tmp_path: pathlib.Path) -> None:
         ("<h1>", "<h1 style='opacity: 0.3'>", "'Small' has a contrast of"),
         ('x="10" y="10"', 'x="300" y="10"', "1 marks outside its box"),
         ('x="10" y="10"', 'x="NaN" y="10"', 'x="NaN"'),
+        (
+            "<rect x",
+            "<text y='9'>one</text><text x='9' y='15'>two</text><rect x",
+            "'one' is written",
+        ),
         ("rect x", "rect fill='none' x", "has 0 marks"),
         ("<title>bars</title>", "", "has no title"),
         ("sign * (value(a) - value(b))", "0", "is not in rising order"),
