@@ -13,6 +13,8 @@ from piapdf_jax.intervals import Difference, Fold, Summary
 
 #: Why a score has no interval.
 FEW = f"fewer than {intervals.MIN_PEOPLE} people"
+#: Why there is none.
+NOTHING = "no test frame shows it, or nothing is said of it"
 
 
 class Said(NamedTuple):
@@ -83,24 +85,25 @@ class Study:
         if told is None:
             return None
         versus = self.difference(said, beside) if beside and beside != said else None
-        own = self.units(said.training)
+        own, everybody = self.units(said.training), self._everybody(said)
         places = [own.index(au) if au in own else None for au in units]
         cells = [
             Cell(None, note=f"AU{au} is not among its units")
             if place is None
-            else self._cell(told, versus, place)
+            else self._cell(told, versus, place, everybody)
             for au, place in zip(units, places, strict=True)
         ]
-        mean = self._cell(told, versus, len(own))
+        mean = self._cell(told, versus, len(own), everybody)
         if None in places or len(own) != len(units):
             mean = mean._replace(note=f"mean over its own {len(own)} units")
         return (*cells, mean)
 
-    def _cell(self, told: Summary, versus: Difference | None, place: int) -> Cell:
+    @staticmethod
+    def _cell(told: Summary, versus: Difference | None, place: int, everybody: int) -> Cell:
         last = place == len(told.frames)
-        frames, people = (None, self._everybody(told)) if last else _counts(told, place)
+        frames, people = (None, everybody) if last else _counts(told, place)
         value = number(told.value[place])
-        note = "" if value is not None else "no test frame shows it"
+        note = "" if value is not None else NOTHING
         if value is not None and np.isnan(told.low[place]):
             note = FEW
         return Cell(
@@ -114,9 +117,9 @@ class Study:
             note,
         )
 
-    @staticmethod
-    def _everybody(told: Summary) -> int:
-        return int(told.people.max(initial=0))
+    def _everybody(self, said: Said) -> int:
+        """How many people are tested, over all folds."""
+        return sum(len(fold.people) for fold in self.folds(said) or ())
 
 
 def _counts(told: Summary, place: int) -> tuple[int, int]:

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from experiments import measures
 from experiments.cells import Said, Study, number
+from experiments.groups import FOLDS
 from experiments.report_types import Cell, Row, Table
 from experiments.trainings import TRAININGS
 
 #: What tables 1 and 2 show of ours; in table 3 every training that has a row of the paper.
 _OURS = {"table1": ("piap", "piapdf"), "table2": ("disfa",)}
+#: Marks a row whose mean is over fewer than three folds.
+MISSING = " \N{DAGGER}"
 #: Whose teacher stands below its student.
 TAUGHT = ("df", "piapdf")
 
@@ -74,14 +78,12 @@ def _ours(study: Study, trainings: Sequence[str], units: tuple[int, ...]) -> Ite
         f"always yes, {title}", "floor", tuple(c._replace(low=None, high=None) for c in floor)
     )
     for name in there:
-        marks = "" if not study.group.missing_folds else " (a fold is missing)"
         for teacher in (False, True) if name in TAUGHT else (False,):
             said = Said(name, teacher)
             cells = study.cells(said, units, beside=first)
             if cells is not None:
-                yield Row(
-                    f"{method_title(said)}, {title}{marks}", "ours", cells, _folds(study, name)
-                )
+                marks, note = _folds(study, said)
+                yield Row(f"{method_title(said)}, {title}{marks}", "ours", cells, note)
 
 
 def method_title(said: Said) -> str:
@@ -90,11 +92,20 @@ def method_title(said: Said) -> str:
     return (known.title if known else said.training) + (", teacher" if said.teacher else "")
 
 
-def _folds(study: Study, training: str) -> str:
-    """On which folds and seeds a row rests."""
-    runs = [run for run in study.group.runs if training in run.frames]
+def _folds(study: Study, said: Said) -> tuple[str, str]:
+    """The mark of a row that lacks a fold, and on which folds and seeds the row rests."""
+    runs = [
+        run
+        for run in study.group.runs
+        if (table := run.frames.get(said.training)) is not None
+        and measures.labels_of(table, study.against) is not None
+        and measures.probs_of(table, said.teacher) is not None
+    ]
     folds, seeds = (sorted({getattr(run, key) for run in runs}) for key in ("fold", "seed"))
-    return f"folds {', '.join(map(str, folds))}; seeds {', '.join(map(str, seeds))}"
+    told = f"folds {', '.join(map(str, folds))}; seeds {', '.join(map(str, seeds))}"
+    if lacking := [str(fold) for fold in FOLDS if fold not in folds]:
+        return MISSING, f"{told}; {MISSING.strip()} fold {', '.join(lacking)} is missing"
+    return "", told
 
 
 def evidence(studies: Sequence[Study]) -> Table | None:
