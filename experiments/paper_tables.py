@@ -30,7 +30,7 @@ def published() -> dict[str, Any]:
 
 
 def paper_tables(studies: Sequence[Study]) -> list[Table]:
-    """Makes tables 1, 2 and 3: rows of the paper, and for each group "always yes" and its methods.
+    """Makes tables 1, 2 and 3: the paper's rows, each group's below the same method, and "always yes" last.
 
     F1 in percent of a fold's pooled test frames, mean over folds, plain mean over units.
 
@@ -43,14 +43,20 @@ def paper_tables(studies: Sequence[Study]) -> list[Table]:
 def _table(name: str, told: dict[str, Any], studies: Sequence[Study]) -> Table:
     units = tuple(told["units"])
     trainings = _OURS.get(name) or tuple(row["training"] for row in told["rows"])
-    rows = [_of_paper(row) for row in told["rows"]]
+    ours = [pair for study in studies for pair in _ours(study, trainings, units)]
+    rows = []
+    for row in told["rows"]:
+        beside = row.get("training")
+        rows += [_of_paper(row), *(own for name, own in ours if name == beside and beside)]
+    rows += [own for name, own in ours if not name]
     notes = [f"{published()['source']}: its rows are as printed, their means recomputed."]
     notes += [told["note"]] if "note" in told else []
     for study in studies:
-        rows += _ours(study, trainings, units)
         notes += [f"{study.group.title}: {note}" for note in study.group.notes]
     against = " and ".join(dict.fromkeys(study.against for study in studies)) or "published"
     title = f"{told['title']}: F1 (%), {against} labels"
+    if any(study.group.stand_ins for study in studies):
+        title += "; STAND-INS for the paper's data, see the notes"
     return Table(name, title, (*map(str, units), "mean"), tuple(rows), tuple(notes))
 
 
@@ -65,8 +71,10 @@ def _of_paper(row: dict[str, Any]) -> Row:
     return Row(row["method"], "paper" if "training" in row else "other", cells, note)
 
 
-def _ours(study: Study, trainings: Sequence[str], units: tuple[int, ...]) -> Iterator[Row]:
-    """A group's rows: saying yes always, and its trainings, each compared with the first of them."""
+def _ours(
+    study: Study, trainings: Sequence[str], units: tuple[int, ...]
+) -> Iterator[tuple[str, Row]]:
+    """A group's rows by training, each compared with the first of them; saying yes always has none."""
     there = [name for name in trainings if study.folds(Said(name))]
     if not there:
         return
@@ -74,16 +82,15 @@ def _ours(study: Study, trainings: Sequence[str], units: tuple[int, ...]) -> Ite
     floor = study.cells(Said(there[0], cut="always"), units)
     assert floor is not None
     title = study.group.title
-    yield Row(
-        f"always yes, {title}", "floor", tuple(c._replace(low=None, high=None) for c in floor)
-    )
+    cells = tuple(cell._replace(low=None, high=None) for cell in floor)
+    yield "", Row(f"always yes, {title}", "floor", cells)
     for name in there:
         for teacher in (False, True) if name in TAUGHT else (False,):
             said = Said(name, teacher)
             cells = study.cells(said, units, beside=first)
             if cells is not None:
                 marks, note = _folds(study, said)
-                yield Row(f"{method_title(said)}, {title}{marks}", "ours", cells, note)
+                yield name, Row(f"{method_title(said)}, {title}{marks}", "ours", cells, note)
 
 
 def method_title(said: Said) -> str:
