@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,45 +85,45 @@ class Study:
         if told is None:
             return None
         versus = self.difference(said, beside) if beside and beside != said else None
-        own, everybody = self.units(said.training), self._everybody(said)
+        own, folds = self.units(said.training), self.folds(said) or ()
         places = [own.index(au) if au in own else None for au in units]
         cells = [
             Cell(None, note=f"AU{au} is not among its units")
             if place is None
-            else self._cell(told, versus, place, everybody)
+            else _cell(told, versus, place, folds)
             for au, place in zip(units, places, strict=True)
         ]
-        mean = self._cell(told, versus, len(own), everybody)
+        mean = _cell(told, versus, len(own), folds)
         if None in places or len(own) != len(units):
             mean = mean._replace(note=f"mean over its own {len(own)} units")
         return (*cells, mean)
 
-    @staticmethod
-    def _cell(told: Summary, versus: Difference | None, place: int, everybody: int) -> Cell:
-        last = place == len(told.frames)
-        frames, people = (None, everybody) if last else _counts(told, place)
-        value = number(told.value[place])
-        note = "" if value is not None else NOTHING
-        if value is not None and np.isnan(told.low[place]):
-            note = FEW
-        return Cell(
-            value,
-            number(told.low[place]),
-            number(told.high[place]),
-            number(versus.p[place]) if versus else None,
-            number(versus.better[place]) if versus else None,
-            frames,
-            people,
-            note,
+
+def _cell(told: Summary, versus: Difference | None, place: int, folds: Sequence[Fold]) -> Cell:
+    last = place == len(told.frames)
+    return Cell(
+        number(told.value[place]),
+        number(told.low[place]),
+        number(told.high[place]),
+        number(versus.p[place]) if versus else None,
+        number(versus.better[place]) if versus else None,
+        None if last else int(told.frames[place]),
+        # The mean rests on everybody who is tested.
+        sum(len(fold.people) for fold in folds) if last else int(told.people[place]),
+        _note(told, place, [] if last else [fold.sums[..., place, 2].any() for fold in folds]),
+    )
+
+
+def _note(told: Summary, place: int, shown: Sequence[Any]) -> str:
+    """Why there is no score, or no interval, or from which folds the mean is."""
+    if np.isnan(told.value[place]):
+        return NOTHING
+    few = [FEW] if np.isnan(told.low[place]) else []
+    if not all(shown):
+        few.append(
+            f"mean over {sum(map(bool, shown))} of {len(shown)} folds: {NOTHING} in the others"
         )
-
-    def _everybody(self, said: Said) -> int:
-        """How many people are tested, over all folds."""
-        return sum(len(fold.people) for fold in self.folds(said) or ())
-
-
-def _counts(told: Summary, place: int) -> tuple[int, int]:
-    return int(told.frames[place]), int(told.people[place])
+    return "; ".join(few)
 
 
 def number(value: float | np.floating | None) -> float | None:
