@@ -43,6 +43,7 @@ class Study:
     def __init__(self, group: Group, *, against: str, resamples: int) -> None:
         self.group, self.against, self.resamples = group, against, resamples
         self.folds = functools.cache(self._folds)
+        self.drawn = functools.cache(self._drawn)
         self.summary = functools.cache(self._summary)
         self.difference = functools.cache(self._difference)
 
@@ -52,16 +53,21 @@ class Study:
         )
         return tuple(found) if found else None
 
+    def _drawn(self, said: Said) -> np.ndarray:
+        """Scores with other people; the same of each for every method."""
+        return intervals.resampled(self.folds(said) or (), resamples=self.resamples)
+
     def _summary(self, said: Said) -> Summary | None:
         folds = self.folds(said)
-        return intervals.summarize(folds, resamples=self.resamples) if folds else None
+        return intervals.summarize(folds, drawn=self.drawn(said)) if folds else None
 
     def _difference(self, first: Said, second: Said) -> Difference | None:
         a, b = self.folds(first), self.folds(second)
         if a is None or b is None:
             return None
         try:
-            return intervals.compare(a, b, resamples=self.resamples)
+            drawn = self.drawn(first), self.drawn(second)
+            return intervals.compare(a, b, resamples=self.resamples, drawn=drawn)
         except ValueError:  # other folds, seeds or people: a pair that the group does not have
             return None
 

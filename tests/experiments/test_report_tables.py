@@ -10,6 +10,7 @@ from made_runs import Odd, make_runs
 from experiments import more_tables, paper_tables
 from experiments.cells import FEW, NOTHING, Said, Study
 from experiments.groups import read_groups
+from piapdf_jax import intervals
 
 RESAMPLES = 400
 UNITS = ("1", "2", "4", "6", "7", "10", "12", "14", "15", "17", "23", "24")
@@ -293,7 +294,16 @@ def test_the_probe_of_every_method_stands_beside_its_chance(runs):
     ]
 
 
-def test_one_study_makes_each_score_once(runs, monkeypatch):
+def test_what_is_kept_of_a_study_gives_the_numbers_that_are_made_anew(runs):
     (study,) = studies(runs)
-    assert study.summary(Said("piap")) is study.summary(Said("piap"))
+    said, other = Said("piap"), Said("baseline")
+    folds, others = study.folds(said), study.folds(other)
+    fresh = intervals.compare(folds, others, resamples=RESAMPLES)
+    for kept, made in zip(study.difference(said, other), fresh, strict=True):
+        np.testing.assert_array_equal(kept, made)
+    for kept, made in zip(
+        study.summary(said), intervals.summarize(folds, resamples=RESAMPLES), strict=True
+    ):
+        np.testing.assert_array_equal(kept, made)
+    assert study.summary(said) is study.summary(Said("piap"))
     assert study.folds(Said("nothing")) is None and study.cells(Said("nothing"), (1,)) is None
