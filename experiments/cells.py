@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from piapdf_jax.intervals import Difference, Fold, Summary
 
 #: Why a score has no interval.
 FEW = f"fewer than {intervals.MIN_PEOPLE} people"
+#: Why there is none.
+NOTHING = "no test frame shows it, or nothing is said of it"
 
 
 class Said(NamedTuple):
@@ -41,6 +43,7 @@ class Study:
     def __init__(self, group: Group, *, against: str, resamples: int) -> None:
         self.group, self.against, self.resamples = group, against, resamples
         self.folds = functools.cache(self._folds)
+        self.drawn = functools.cache(self._drawn)
         self.summary = functools.cache(self._summary)
         self.difference = functools.cache(self._difference)
 
@@ -50,16 +53,21 @@ class Study:
         )
         return tuple(found) if found else None
 
+    def _drawn(self, said: Said) -> np.ndarray:
+        """Scores with other people; the same of each for every method."""
+        return intervals.resampled(self.folds(said) or (), resamples=self.resamples)
+
     def _summary(self, said: Said) -> Summary | None:
         folds = self.folds(said)
-        return intervals.summarize(folds, resamples=self.resamples) if folds else None
+        return intervals.summarize(folds, drawn=self.drawn(said)) if folds else None
 
     def _difference(self, first: Said, second: Said) -> Difference | None:
         a, b = self.folds(first), self.folds(second)
         if a is None or b is None:
             return None
         try:
-            return intervals.compare(a, b, resamples=self.resamples)
+            drawn = self.drawn(first), self.drawn(second)
+            return intervals.compare(a, b, resamples=self.resamples, drawn=drawn)
         except ValueError:  # other folds, seeds or people: a pair that the group does not have
             return None
 
@@ -83,44 +91,45 @@ class Study:
         if told is None:
             return None
         versus = self.difference(said, beside) if beside and beside != said else None
-        own = self.units(said.training)
+        own, folds = self.units(said.training), self.folds(said) or ()
         places = [own.index(au) if au in own else None for au in units]
         cells = [
             Cell(None, note=f"AU{au} is not among its units")
             if place is None
-            else self._cell(told, versus, place)
+            else _cell(told, versus, place, folds)
             for au, place in zip(units, places, strict=True)
         ]
-        mean = self._cell(told, versus, len(own))
+        mean = _cell(told, versus, len(own), folds)
         if None in places or len(own) != len(units):
             mean = mean._replace(note=f"mean over its own {len(own)} units")
         return (*cells, mean)
 
-    def _cell(self, told: Summary, versus: Difference | None, place: int) -> Cell:
-        last = place == len(told.frames)
-        frames, people = (None, self._everybody(told)) if last else _counts(told, place)
-        value = number(told.value[place])
-        note = "" if value is not None else "no test frame shows it"
-        if value is not None and np.isnan(told.low[place]):
-            note = FEW
-        return Cell(
-            value,
-            number(told.low[place]),
-            number(told.high[place]),
-            number(versus.p[place]) if versus else None,
-            number(versus.better[place]) if versus else None,
-            frames,
-            people,
-            note,
+
+def _cell(told: Summary, versus: Difference | None, place: int, folds: Sequence[Fold]) -> Cell:
+    last = place == len(told.frames)
+    return Cell(
+        number(told.value[place]),
+        number(told.low[place]),
+        number(told.high[place]),
+        number(versus.p[place]) if versus else None,
+        number(versus.better[place]) if versus else None,
+        None if last else int(told.frames[place]),
+        # The mean rests on everybody who is tested.
+        sum(len(fold.people) for fold in folds) if last else int(told.people[place]),
+        _note(told, place, [] if last else [fold.sums[..., place, 2].any() for fold in folds]),
+    )
+
+
+def _note(told: Summary, place: int, shown: Sequence[Any]) -> str:
+    """Why there is no score, or no interval, or from which folds the mean is."""
+    if np.isnan(told.value[place]):
+        return NOTHING
+    few = [FEW] if np.isnan(told.low[place]) else []
+    if not all(shown):
+        few.append(
+            f"mean over {sum(map(bool, shown))} of {len(shown)} folds: {NOTHING} in the others"
         )
-
-    @staticmethod
-    def _everybody(told: Summary) -> int:
-        return int(told.people.max(initial=0))
-
-
-def _counts(told: Summary, place: int) -> tuple[int, int]:
-    return int(told.frames[place]), int(told.people[place])
+    return "; ".join(few)
 
 
 def number(value: float | np.floating | None) -> float | None:

@@ -2,15 +2,14 @@
 
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from experiments import frame_table
+from experiments import frame_table, group_notes
 from experiments.frame_table import FrameTable, FrameTableError
 from experiments.report_types import Group, Run
 from experiments.run_folder import RESULTS
 from experiments.runs import runs_in
-from piapdf_jax.runtime.checkpoints import differences
 
 FOLDS = (1, 2, 3)
 #: Keys of a configuration that decide no score, or that runs of one group differ in.
@@ -21,6 +20,8 @@ _LEFT_OUT_BELOW = (
     ("eval", "batch_size"),
     ("eval", "truth"),
 )
+#: Settings that a title names.
+_TOLD = 3
 
 
 class RunsError(ValueError):
@@ -51,7 +52,7 @@ def read_groups(folders: Iterable[pathlib.Path]) -> list[Group]:
         found.setdefault(json.dumps(_compared(run.config), sort_keys=True), []).append(run)
     if not found:
         raise RunsError("; ".join(broken))
-    titles = _titles([runs[0] for runs in found.values()])
+    titles = _titles(list(found.values()))
     return [
         _group(title, runs, tuple(broken))
         for title, runs in zip(titles, found.values(), strict=True)
@@ -76,15 +77,23 @@ def read_run(folder: pathlib.Path) -> Run:
     """
     config, results = (_json(folder / name) for name in ("config.json", RESULTS))
     versions = _json(folder / "versions.json") if (folder / "versions.json").is_file() else {}
-    frames, problems = {}, []
+    frames: dict[str, FrameTable] = {}
+    problems: dict[str, str] = {}
     for name, told in results["trainings"].items():
         if "published" not in told["scores"]:
             continue
         path = folder / name / told["digest"] / frame_table.FILE_NAME
         try:
             table = frame_table.read(path)
-        except (FileNotFoundError, FrameTableError):
-            problems.append(name)
+        except FileNotFoundError:
+            problems[name] = "is not there"
+            continue
+        except FrameTableError:
+            problems[name] = "cannot be read"
+            continue
+        wanted = name, told["digest"], int(config["fold"]), int(config["seed"])
+        if (table.training, table.digest, table.fold, table.seed) != wanted:
+            problems[name] = "is of another training, export, fold or seed"
             continue
         frames[name] = table
     return Run(
@@ -120,16 +129,26 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _titles(runs: list[Run]) -> list[str]:
+def _titles(groups: list[list[Run]]) -> list[str]:
     """Names of groups: of their folders; where several share one, with the settings that tell them apart."""
-    names = [run.folder.parent.name or run.folder.name for run in runs]
-    titles = []
-    for name, run in zip(names, runs, strict=True):
-        alike = [flat(_compared(o.config)) for o, n in zip(runs, names, strict=True) if n == name]
-        own = flat(_compared(run.config))
+    names = [", ".join(dict.fromkeys(map(_name, runs))) for runs in groups]
+    settings = [flat(_compared(runs[0].config)) for runs in groups]
+    found = []
+    for name, own in zip(names, settings, strict=True):
+        alike = [other for other, n in zip(settings, names, strict=True) if n == name]
         odd = [key for key in own if any(other.get(key) != own[key] for other in alike)]
-        titles.append(f"{name} ({', '.join(f'{k}={own[k]}' for k in odd)})" if odd else name)
-    return titles
+        told = [f"{key}={own[key]}" for key in odd[:_TOLD]]
+        told += [f"and {len(odd) - _TOLD} more"] if len(odd) > _TOLD else []
+        found.append(f"{name} ({', '.join(told)})" if odd else name)
+    # Settings that are not told may be all that is different.
+    return [
+        f"{title} [{found[: place + 1].count(title)}]" if found.count(title) > 1 else title
+        for place, title in enumerate(found)
+    ]
+
+
+def _name(run: Run) -> str:
+    return run.folder.parent.name or run.folder.name
 
 
 def _group(title: str, runs: list[Run], broken: tuple[str, ...]) -> Group:
@@ -147,92 +166,15 @@ def _group(title: str, runs: list[Run], broken: tuple[str, ...]) -> Group:
     for run in runs:
         stand_ins |= run.results.get("stand_ins", {})
     missing = tuple(fold for fold in FOLDS if fold not in folds)
+    notes = group_notes.of_runs(runs, missing, stand_ins)
+    kept, left_out = group_notes.comparable(runs)
     return Group(
         title=title,
         config=_compared(runs[0].config),
-        runs=tuple(runs),
+        runs=tuple(kept),
         folds=folds,
         seeds=seeds,
         missing_folds=missing,
-        notes=(*_notes(runs, missing, stand_ins), *broken),
+        notes=(*notes, *left_out, *broken),
         stand_ins=stand_ins,
     )
-
-
-def _notes(runs: list[Run], missing: tuple[int, ...], stand_ins: dict[str, str]) -> Iterator[str]:
-    """What a reader must know of a group before believing a number of it."""
-    if stand_ins:
-        yield "stand-ins: " + "; ".join(dict.fromkeys(stand_ins.values()))
-    if missing:
-        yield f"fold {', '.join(map(str, missing))} is missing: means are over the others"
-    pairs = {(run.fold, run.seed) for run in runs}
-    lone = [
-        f"fold {fold} seed {seed}"
-        for seed in sorted({run.seed for run in runs})
-        for fold in sorted({run.fold for run in runs})
-        if (fold, seed) not in pairs
-    ]
-    if lone:
-        yield f"not run: {', '.join(lone)}"
-    for run in runs:
-        where = f"fold {run.fold} seed {run.seed}"
-        for name, told in run.results.get("stale", {}).items():
-            yield f"{where}: rests on the stale export {told['digest']} of {name}"
-        if unread := run.results["unread"]:
-            yield (
-                f"{where}: no table of test frames of {', '.join(unread)}; the same command that made"
-                " the run scores it again"
-            )
-    yield from _mixed(runs)
-
-
-def _mixed(runs: list[Run]) -> Iterator[str]:
-    """Differences that fold and seed do not explain."""
-    yield from _differing(runs, "versions", lambda run: run.versions)
-    names = dict.fromkeys(name for run in runs for name in run.results["trainings"])
-    for name in names:
-        having = [run for run in runs if name in run.results["trainings"]]
-        if len(having) < len(runs):
-            odd = [f"fold {r.fold} seed {r.seed}" for r in runs if r not in having]
-            yield f"{name}: not scored in {', '.join(odd)}"
-        yield from _differing(having, name, lambda run, name=name: _explained(run, name))
-        tables = [(run, run.frames[name]) for run in having if name in run.frames]
-        yield from _same_data(name, tables)
-
-
-def _explained(run: Run, name: str) -> dict[str, Any]:
-    """What decided a training, without what folds and seeds make differ: people, seeds, exports taken."""
-    told = dict(run.results["trainings"][name].get("fingerprint", {}))
-    for key in ("seed", "takes", "training"):
-        told.pop(key, None)
-    told["data"] = sorted({(row[0], row[2], row[3]) for row in told.get("data", [])})
-    settings = dict(told.get("settings", {}))
-    if isinstance(settings.get("validation"), dict):
-        settings["validation"] = {k: v for k, v in settings["validation"].items() if k != "people"}
-    return told | {"settings": settings}
-
-
-def _differing(runs: list[Run], what: str, tell: Callable[[Run], dict[str, Any]]) -> Iterator[str]:
-    """A line for the runs whose facts are not those of the first."""
-    for run in runs[1:]:
-        first, other = (json.loads(json.dumps(tell(r))) for r in (runs[0], run))
-        if first != other:
-            told = "; ".join(differences(first, other)[:4])
-            yield (
-                f"{what}: fold {run.fold} seed {run.seed} (here) differs from fold {runs[0].fold} seed"
-                f" {runs[0].seed} (there): {told}"
-            )
-
-
-def _same_data(name: str, tables: list[tuple[Run, FrameTable]]) -> Iterator[str]:
-    """Lines where a fold was scored on other data in one seed than in another, or with another truth."""
-    by_fold: dict[int, set[str]] = {}
-    for run, table in tables:
-        by_fold.setdefault(run.fold, set()).add(table.data)
-    for fold, digests in by_fold.items():
-        if len(digests) > 1:
-            yield f"{name}: the seeds of fold {fold} are scored on different data or true labels"
-    if len({(table.dataset, table.aus) for _, table in tables}) > 1:
-        yield f"{name}: folds are scored on different data sets or units"
-    if len({table.true is None for _, table in tables}) > 1:
-        yield f"{name}: true labels are known in some runs alone"

@@ -26,16 +26,14 @@ def probs_of(table: FrameTable, teacher: bool) -> np.ndarray | None:
     return table.teacher_probs if teacher else table.probs
 
 
-def said(table: FrameTable, probs: np.ndarray, cut: str) -> np.ndarray:
-    """Returns which units are said to be there, [N, C] bool; a unit without a cut is never."""
-    if cut == "always":
-        return np.ones(probs.shape, bool)
-    cuts = np.full(len(table.aus), 0.5)
+def cuts_of(table: FrameTable, probs: np.ndarray, cut: str) -> np.ndarray:
+    """Returns from which probability on a unit is said to be there, [C]; nan for none."""
     if cut == "matched":
-        cuts, _ = au_scores.matched_cuts(probs, table.base_rates, table.aus)
-    elif cut == "model":
-        cuts = table.cuts
-    return probs >= np.where(np.isnan(cuts), np.inf, cuts)
+        return au_scores.matched_cuts(probs, table.base_rates, table.aus)[0]
+    if cut == "model":
+        return table.cuts
+    # Probabilities are 0 at least.
+    return np.full(len(table.aus), {"half": 0.5, "always": 0.0}[cut])
 
 
 def tables_of(group: Group, training: str) -> dict[int, list[FrameTable]]:
@@ -74,7 +72,11 @@ def _of_seeds(tables: list[FrameTable], against: str, cut: str, teacher: bool) -
     for table in tables:
         labels, probs = labels_of(table, against), probs_of(table, teacher)
         if labels is not None and probs is not None:
-            yield f1_sums(said(table, probs, cut), labels, table.subject)
+            cuts = cuts_of(table, probs, cut)
+            fold = f1_sums(probs >= cuts, labels, table.subject)
+            # Nothing is said at no cut, or by what is no number; that is no score, and not one of 0.
+            silent = np.isnan(cuts) | ~np.isfinite(probs).all(axis=0)
+            yield fold._replace(sums=np.where(silent[:, None], 0.0, fold.sums))
 
 
 def probe_folds(group: Group, training: str) -> list[Fold] | None:
@@ -103,9 +105,8 @@ def probe_chance(group: Group, training: str) -> float | None:
 
 
 def base_rates(group: Group, training: str) -> np.ndarray:
-    """Returns the share of present among the known training labels of each unit, mean over folds, [C]."""
-    rates = [tables[0].base_rates for tables in tables_of(group, training).values()]
-    return np.mean(rates, axis=0)
+    """Returns the share of present among the known training labels of each unit, mean over folds, [C]; nan for none."""
+    return mean_over([tables[0].base_rates for tables in tables_of(group, training).values()])
 
 
 #: Scores that are no ratio of sums over people: by name, probabilities and labels -> [C].
@@ -135,7 +136,9 @@ def pooled(
         for table in tables:
             labels, probs = labels_of(table, against), probs_of(table, teacher)
             if labels is not None and probs is not None:
-                seeds.append(_where_told(name, labels, POOLED[name](probs, labels)))
+                finite = np.isfinite(probs).all(axis=0)
+                values = POOLED[name](np.where(finite, probs, 0), labels)
+                seeds.append(np.where(finite, _where_told(name, labels, values), np.nan))
         if seeds:
             folds.append(mean_over(seeds))
     return mean_over(folds) if folds else None

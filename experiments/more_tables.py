@@ -60,14 +60,13 @@ def _scores(study: Study, said: Said) -> Iterator[Cell]:
     assert folds is not None
     rates = measures.base_rates(study.group, said.training)
     rare, frequent = np.flatnonzero(rates < au_scores.RARE), np.flatnonzero(rates >= au_scores.RARE)
-    everything = np.arange(folds[0].sums.shape[2])
+    everything = np.arange(len(rates))
     for columns in (everything, rare, frequent):
         yield of_columns(folds, columns, resamples=study.resamples)
-    known = np.flatnonzero(~np.isnan(rates))
     for cut in ("matched", "model"):
         other = study.folds(said._replace(cut=cut))
         assert other is not None
-        yield of_columns(other, known, resamples=study.resamples)
+        yield of_columns(other, everything, resamples=study.resamples)
     always = study.folds(said._replace(cut="always"))
     assert always is not None
     yield Cell(number(intervals.estimate(always)[-1]))
@@ -82,7 +81,7 @@ def _scores(study: Study, said: Said) -> Iterator[Cell]:
 
 def differences(studies: Sequence[Study]) -> Table | None:
     """Makes the table of paired differences on the same people; None where nothing can be compared."""
-    rows, units = [], ()
+    found, notes = [], []
     for study in studies:
         there = scored(study)
         pairs = [(said, Said("baseline")) for said in there if said.training != "baseline"]
@@ -92,27 +91,38 @@ def differences(studies: Sequence[Study]) -> Table | None:
             own = study.units(first.training)
             if not {first, second} <= set(there) or own != study.units(second.training):
                 continue
-            told = study.difference(first, second)
-            if told is None or (units and own != units):
-                continue
-            units = own
             title = f"{method_title(first)} - {method_title(second)}, {study.group.title}"
-            rows.append(Row(title, "ours", tuple(_difference_cells(told))))
-    if not rows:
+            told = study.difference(first, second)
+            if told is None:
+                notes.append(f"{title}: they have not the same folds, seeds and people")
+            else:
+                found.append((title, own, told))
+    if not found:
         return None
-    notes = (
+    units = tuple(dict.fromkeys(au for _, own, _ in found for au in own))
+    rows = [
+        Row(title, "ours", tuple(_difference_cells(told, own, units))) for title, own, told in found
+    ]
+    told = (
         "F1 in points, on the same people. Intervals: 95 % over people; p: whole people change their"
-        " methods at random, Holm's correction over units, none for the mean.",
+        " methods at random, Holm's correction over units, none for the mean."
     )
     title = "Differences of F1 (points) on the same people"
-    return Table("differences", title, (*map(str, units), "mean"), tuple(rows), notes)
+    return Table("differences", title, (*map(str, units), "mean"), tuple(rows), (told, *notes))
 
 
-def _difference_cells(told: intervals.Difference) -> Iterator[Cell]:
-    for value, low, high, p, better in zip(*told, strict=True):
-        few = FEW if not np.isnan(value) and np.isnan(low) else ""
-        interval = {"low": number(low), "high": number(high)}
-        yield Cell(number(value), **interval, p=number(p), better=number(better), note=few)
+def _difference_cells(
+    told: intervals.Difference, own: tuple[int, ...], units: tuple[int, ...]
+) -> Iterator[Cell]:
+    """Cells of all units of the table, of which a group may lack some, and the mean over its own."""
+    for au in (*units, None):
+        if au is not None and au not in own:
+            yield Cell(None, note=f"AU{au} is not among its units")
+            continue
+        place = len(own) if au is None else own.index(au)
+        value, low, high, p, better = (number(column[place]) for column in told)
+        few = FEW if value is not None and low is None else ""
+        yield Cell(value, low, high, p, better, note=few)
 
 
 def claims(studies: Sequence[Study]) -> Table | None:

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from experiments import measures
 from experiments.cells import Said, Study, number
+from experiments.groups import FOLDS
 from experiments.report_types import Cell, Row, Table
 from experiments.trainings import TRAININGS
 
 #: What tables 1 and 2 show of ours; in table 3 every training that has a row of the paper.
 _OURS = {"table1": ("piap", "piapdf"), "table2": ("disfa",)}
+#: Marks a row whose mean is over fewer than three folds.
+MISSING = " \N{DAGGER}"
 #: Whose teacher stands below its student.
 TAUGHT = ("df", "piapdf")
 
@@ -26,7 +30,7 @@ def published() -> dict[str, Any]:
 
 
 def paper_tables(studies: Sequence[Study]) -> list[Table]:
-    """Makes tables 1, 2 and 3: rows of the paper, and for each group "always yes" and its methods.
+    """Makes tables 1, 2 and 3: the paper's rows, each group's below the same method, and "always yes" last.
 
     F1 in percent of a fold's pooled test frames, mean over folds, plain mean over units.
 
@@ -39,14 +43,20 @@ def paper_tables(studies: Sequence[Study]) -> list[Table]:
 def _table(name: str, told: dict[str, Any], studies: Sequence[Study]) -> Table:
     units = tuple(told["units"])
     trainings = _OURS.get(name) or tuple(row["training"] for row in told["rows"])
-    rows = [_of_paper(row) for row in told["rows"]]
+    ours = [pair for study in studies for pair in _ours(study, trainings, units)]
+    rows = []
+    for row in told["rows"]:
+        beside = row.get("training")
+        rows += [_of_paper(row), *(own for name, own in ours if name == beside and beside)]
+    rows += [own for name, own in ours if not name]
     notes = [f"{published()['source']}: its rows are as printed, their means recomputed."]
     notes += [told["note"]] if "note" in told else []
     for study in studies:
-        rows += _ours(study, trainings, units)
         notes += [f"{study.group.title}: {note}" for note in study.group.notes]
     against = " and ".join(dict.fromkeys(study.against for study in studies)) or "published"
     title = f"{told['title']}: F1 (%), {against} labels"
+    if any(study.group.stand_ins for study in studies):
+        title += "; STAND-INS for the paper's data, see the notes"
     return Table(name, title, (*map(str, units), "mean"), tuple(rows), tuple(notes))
 
 
@@ -61,8 +71,10 @@ def _of_paper(row: dict[str, Any]) -> Row:
     return Row(row["method"], "paper" if "training" in row else "other", cells, note)
 
 
-def _ours(study: Study, trainings: Sequence[str], units: tuple[int, ...]) -> Iterator[Row]:
-    """A group's rows: saying yes always, and its trainings, each compared with the first of them."""
+def _ours(
+    study: Study, trainings: Sequence[str], units: tuple[int, ...]
+) -> Iterator[tuple[str, Row]]:
+    """A group's rows by training, each compared with the first of them; saying yes always has none."""
     there = [name for name in trainings if study.folds(Said(name))]
     if not there:
         return
@@ -70,18 +82,15 @@ def _ours(study: Study, trainings: Sequence[str], units: tuple[int, ...]) -> Ite
     floor = study.cells(Said(there[0], cut="always"), units)
     assert floor is not None
     title = study.group.title
-    yield Row(
-        f"always yes, {title}", "floor", tuple(c._replace(low=None, high=None) for c in floor)
-    )
+    cells = tuple(cell._replace(low=None, high=None) for cell in floor)
+    yield "", Row(f"always yes, {title}", "floor", cells)
     for name in there:
-        marks = "" if not study.group.missing_folds else " (a fold is missing)"
         for teacher in (False, True) if name in TAUGHT else (False,):
             said = Said(name, teacher)
             cells = study.cells(said, units, beside=first)
             if cells is not None:
-                yield Row(
-                    f"{method_title(said)}, {title}{marks}", "ours", cells, _folds(study, name)
-                )
+                marks, note = _folds(study, said)
+                yield name, Row(f"{method_title(said)}, {title}{marks}", "ours", cells, note)
 
 
 def method_title(said: Said) -> str:
@@ -90,11 +99,20 @@ def method_title(said: Said) -> str:
     return (known.title if known else said.training) + (", teacher" if said.teacher else "")
 
 
-def _folds(study: Study, training: str) -> str:
-    """On which folds and seeds a row rests."""
-    runs = [run for run in study.group.runs if training in run.frames]
+def _folds(study: Study, said: Said) -> tuple[str, str]:
+    """The mark of a row that lacks a fold, and on which folds and seeds the row rests."""
+    runs = [
+        run
+        for run in study.group.runs
+        if (table := run.frames.get(said.training)) is not None
+        and measures.labels_of(table, study.against) is not None
+        and measures.probs_of(table, said.teacher) is not None
+    ]
     folds, seeds = (sorted({getattr(run, key) for run in runs}) for key in ("fold", "seed"))
-    return f"folds {', '.join(map(str, folds))}; seeds {', '.join(map(str, seeds))}"
+    told = f"folds {', '.join(map(str, folds))}; seeds {', '.join(map(str, seeds))}"
+    if lacking := [str(fold) for fold in FOLDS if fold not in folds]:
+        return MISSING, f"{told}; {MISSING.strip()} fold {', '.join(lacking)} is missing"
+    return "", told
 
 
 def evidence(studies: Sequence[Study]) -> Table | None:

@@ -181,17 +181,25 @@ def _weighted(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
     return (weights.astype(np.float64) @ flat).reshape(seeds, len(weights), *rest)
 
 
-def summarize(folds: Sequence[Fold], *, resamples: int = RESAMPLES, seed: int = 0) -> Summary:
+def summarize(
+    folds: Sequence[Fold],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    drawn: np.ndarray | None = None,
+) -> Summary:
     """Computes scores and their percentile intervals over people (Efron, 1979), seeds resampled from three on.
 
     Args:
         folds: of one method.
         resamples: R.
         seed: of the draws.
+        drawn: what ``resampled`` gives for these, where it is there already.
     """
     frames, people = evidence(folds)
     few = _too_few(folds)
-    low, high = _interval(resampled(folds, resamples=resamples, seed=seed), few)
+    drawn = resampled(folds, resamples=resamples, seed=seed) if drawn is None else drawn
+    low, high = _interval(drawn, few)
     return Summary(estimate(folds), low, high, frames, people)
 
 
@@ -220,7 +228,12 @@ def _interval(values: np.ndarray, few: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def compare(
-    first: Sequence[Fold], second: Sequence[Fold], *, resamples: int = RESAMPLES, seed: int = 0
+    first: Sequence[Fold],
+    second: Sequence[Fold],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    drawn: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Difference:
     """Computes how much better one method is than another on the same people.
 
@@ -232,6 +245,7 @@ def compare(
         second: the one it is compared with, on the same folds, people and numbers of seeds.
         resamples: R, of people and of permutations.
         seed: of the draws.
+        drawn: what ``resampled`` gives for both, where it is there already.
 
     Raises:
         ValueError: for different people, folds or numbers of seeds.
@@ -241,8 +255,10 @@ def compare(
     for a, b in zip(first, second, strict=True):
         _check_same_people(a, b)
     few = _too_few(first)
-    drawn = (resampled(folds, resamples=resamples, seed=seed) for folds in (first, second))
-    moved = np.subtract(*drawn)
+    ours, theirs = drawn or (
+        resampled(folds, resamples=resamples, seed=seed) for folds in (first, second)
+    )
+    moved = ours - theirs
     low, high = _interval(moved, few)
     value = estimate(first) - estimate(second)
     # Equal methods are better half of the time.
