@@ -15,37 +15,36 @@
     return found;
   };
 
+  // Remembers what a function said of a color or an element: there are thousands of words.
+  const remembered = (say, seen = new Map()) => key => seen.has(key) ? seen.get(key) : seen.set(key, say(key)).get(key);
+
   // Any CSS color as four bytes: the canvas parses it.
   const context = Object.assign(document.createElement("canvas"), {width: 1, height: 1})
     .getContext("2d", {willReadFrequently: true});
-  const bytes = color => {
+  const bytes = remembered(color => {
     context.clearRect(0, 0, 1, 1);
     context.fillStyle = color;
     context.fillRect(0, 0, 1, 1);
     return [...context.getImageData(0, 0, 1, 1).data];
-  };
+  });
   const over = ([r, g, b, a], below) => [r, g, b].map((v, i) => (v * a + below[i] * (255 - a)) / 255);
 
   // Backgrounds from the outermost in. The canvas of a page without one is white, or black where it says dark.
-  const background = element => {
-    const layers = [];
-    for (let e = element; e; e = e.parentElement) layers.push(bytes(getComputedStyle(e).backgroundColor));
+  const canvas = () => {
     const dark = getComputedStyle(document.documentElement).colorScheme.includes("dark")
       && matchMedia("(prefers-color-scheme: dark)").matches;
-    return layers.reverse().reduce((below, layer) => over(layer, below), Array(3).fill(dark ? 18 : 255));
+    return Array(3).fill(dark ? 18 : 255);
   };
-  const opacity = element => {
-    let all = 1;
-    for (let e = element; e; e = e.parentElement) all *= getComputedStyle(e).opacity;
-    return all;
-  };
+  const background = remembered(e =>
+    e ? over(bytes(getComputedStyle(e).backgroundColor), background(e.parentElement)) : canvas());
+  const opacity = remembered(e => e ? getComputedStyle(e).opacity * opacity(e.parentElement) : 1);
   const luminance = rgb => {
     const [r, g, b] = rgb.map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const contrast = element => {
     const style = getComputedStyle(element), below = background(element);
-    const color = bytes(element.ownerSVGElement ? style.fill : style.color);
+    const color = [...bytes(element.ownerSVGElement ? style.fill : style.color)];
     color[3] *= opacity(element);
     const pair = [luminance(over(color, below)), luminance(below)].sort((a, b) => b - a);
     return (pair[0] + 0.05) / (pair[1] + 0.05);
@@ -54,7 +53,8 @@
   // Pixels of the screen that a letter's size takes: charts may be drawn smaller than they are written.
   const size = element => parseFloat(getComputedStyle(element).fontSize)
     * (element.ownerSVGElement ? Math.abs(element.getScreenCTM().d) : 1);
-  const scrolls = e => e && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+  const scrolls = remembered(e =>
+    !!e && (/auto|scroll/.test(getComputedStyle(e).overflowX) || scrolls(e.parentElement)));
 
   const marks = svg => [...svg.querySelectorAll("path,circle,rect,line,polyline,polygon,ellipse,image")]
     .filter(e => !e.closest("defs, clipPath, symbol"));
@@ -87,7 +87,7 @@
 
   return {
     texts: () => texts().map(([e, text]) => ({text, size: size(e), contrast: contrast(e), chart: !!e.ownerSVGElement,
-      right: e.getBoundingClientRect().right, scrolls: !!scrolls(e)})),
+      right: e.getBoundingClientRect().right, scrolls: scrolls(e)})),
     width: () => document.documentElement.scrollWidth,
     charts: () => [...document.querySelectorAll("svg")].filter(shown).map(svg => ({
       name: svg.getAttribute("aria-label") || svg.querySelector("title")?.textContent || "", box: box(svg),

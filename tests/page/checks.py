@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+from typing import Any
 
 from browser import Page
 
@@ -17,7 +18,7 @@ _NUMBER = re.compile(r"[-+\u2212]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?", re.IGNORECASE)
 _GAP = re.compile(r"([-\u2013\u2014](?![\d.]).*)?", re.DOTALL)
 
 
-def ask(page: Page, question: str):
+def ask(page: Page, question: str) -> Any:
     """Returns what ``checks.js`` answers."""
     return page.evaluate(f"{_SCRIPT}.{question}")
 
@@ -42,21 +43,24 @@ def harmless(page: Page) -> list[str]:
     return [f"not of the page: {element}" for element in ask(page, "foreign()")]
 
 
-def narrow(page: Page, width: int) -> list[str]:
+Text = dict[str, Any]
+
+
+def narrow(page: Page, texts: list[Text], width: int) -> list[str]:
     """Finds what does not fit into a view: what is wide may scroll within its own box alone."""
     whole = ask(page, "width()")
     wrong = [f"the page is {whole} px wide, the view {width}"] if whole > width else []
     return wrong + [
         f"{text['text']!r} ends at {text['right']:.0f} px, the view at {width}"
-        for text in ask(page, "texts()")
+        for text in texts
         if text["right"] > width + 0.5 and not text["scrolls"]
     ]
 
 
-def legible(page: Page) -> list[str]:
+def legible(texts: list[Text]) -> list[str]:
     """Finds letters that are too small, and such of too little contrast."""
     wrong = []
-    for text in ask(page, "texts()"):
+    for text in texts:
         least = CHART_TEXT if text["chart"] else TEXT
         if text["size"] < least - 0.05:
             wrong.append(f"{text['text']!r} is {text['size']:.1f} px high, {least:g} are needed")

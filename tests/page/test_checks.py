@@ -42,10 +42,11 @@ document.querySelectorAll("th button").forEach(button => button.addEventListener
 def judged(browser: Browser, path: pathlib.Path) -> list[str]:
     """All that the checks find at a phone's width, light and dark."""
     page = Page(browser, path).load(width=390, height=844, phone=True)
-    wrong = [*checks.narrow(page, 390), *checks.drawn(page), *checks.harmless(page)]
+    wrong = [*checks.drawn(page), *checks.harmless(page)]
     for scheme in ("light", "dark"):
         page.color_scheme(scheme)
-        wrong += checks.legible(page)
+        texts = checks.ask(page, "texts()")
+        wrong += [*checks.narrow(page, texts, 390), *checks.legible(texts)]
     return [*wrong, *checks.sortable(page), *checks.quiet(page), *checks.weight(path)]
 
 

@@ -74,10 +74,10 @@ def test_it_can_be_read(
     page.load(width=width, height=height, phone=width < 500)
     # what is folded away is read as well
     page.evaluate("document.querySelectorAll('details').forEach(e => { e.open = true; })")
-    assert checks.narrow(page, width) == []
-    assert checks.legible(page) == []
-    assert checks.drawn(page) == []
     texts = checks.ask(page, "texts()")
+    assert checks.narrow(page, texts, width) == []
+    assert checks.legible(texts) == []
+    assert checks.drawn(page) == []
     print(
         f"{len(texts)} texts at {width} px, {scheme}: contrast at least {min(t['contrast'] for t in texts):.2f},"
         f" letters of at least {min(t['size'] for t in texts):.1f} px"
