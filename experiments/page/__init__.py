@@ -23,13 +23,16 @@ TITLE = "PIAP-DF: facial action units, from runs to tables"
 NAMED_DOTS = 20_000
 
 
-def write(groups: list[Group], tables: list[Table], out: pathlib.Path) -> pathlib.Path:
+def write(
+    groups: list[Group], tables: list[Table], out: pathlib.Path, *, against: str = "published"
+) -> pathlib.Path:
     """Writes the page of some groups of runs, whole or not at all.
 
     Args:
         groups: of runs, with their tables of test frames.
         tables: to show, with intervals.
         out: folder; it is made.
+        against: ``published`` or ``true`` labels: those that the tables are scored against.
 
     Returns:
         ``out/index.html``.
@@ -38,16 +41,16 @@ def write(groups: list[Group], tables: list[Table], out: pathlib.Path) -> pathli
         DiskError: where the disk refuses it.
     """
     path = out / FILE_NAME
-    data = page(groups, tables).encode()
+    data = page(groups, tables, against=against).encode()
     out.mkdir(parents=True, exist_ok=True)
     with naming_disk_errors(path, len(data)), replacing(path) as part:
         part.write_bytes(data)
     return path
 
 
-def page(groups: Sequence[Group], tables: Sequence[Table]) -> str:
-    """Returns the page as text."""
-    sections = _sections(groups, tables)
+def page(groups: Sequence[Group], tables: Sequence[Table], *, against: str = "published") -> str:
+    """Returns the page as text; arguments as of ``write``."""
+    sections = _sections(groups, tables, against)
     links = [tag("li", tag("a", title, href=f"#{name}")) for name, title, _ in sections]
     head = tag(
         "head",
@@ -81,16 +84,22 @@ def _section(name: str, title: str, content: Markup) -> Markup:
     return tag("section", tag("h2", title, id=f"{name}-title"), content, id=name)
 
 
-def _sections(groups: Sequence[Group], tables: Sequence[Table]) -> list[tuple[str, str, Markup]]:
-    named = _dots(groups) <= NAMED_DOTS
+def _sections(
+    groups: Sequence[Group], tables: Sequence[Table], against: str
+) -> list[tuple[str, str, Markup]]:
+    named = _dots(groups, against) <= NAMED_DOTS
     return [
         ("about", "What this is", about.section(groups)),
         ("tables", "Tables", _tables(tables)),
-        ("units", "F1 by unit and person", bars.section(groups, tables, named=named)),
+        (
+            "units",
+            "F1 by unit and person",
+            bars.section(groups, tables, against=against, named=named),
+        ),
         ("claims", "Identity and pointing", claims.section(tables)),
         ("figures", "PI maps", figures.section(groups)),
-        ("reliability", "Are the probabilities right", curves.reliability(groups)),
-        ("rates", "How often: coded and said", curves.rates(groups, named=named)),
+        ("reliability", "Are the probabilities right", curves.reliability(groups, against=against)),
+        ("rates", "How often: coded and said", curves.rates(groups, against=against, named=named)),
         ("losses", "Losses", curves.losses(groups)),
         ("times", "Times and memory", about.times(groups)),
         ("configuration", "Configuration", about.configuration(groups)),
@@ -111,12 +120,12 @@ def _tables(tables: Sequence[Table]) -> Markup:
     )
 
 
-def _dots(groups: Sequence[Group]) -> int:
+def _dots(groups: Sequence[Group], against: str) -> int:
     """How many dots of single people the page has."""
     count = 0
     for group in groups:
-        for method in facts.methods(group):
-            people = sum(len(fold.people) for fold in facts.folds(group, method))
+        for method in facts.methods(group, against):
+            people = sum(len(fold.people) for fold in facts.folds(group, method, against))
             count += 2 * people * len(method.units)
     return count
 

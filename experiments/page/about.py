@@ -23,7 +23,7 @@ def _group(group: Group) -> Markup:
         tag("li", f"Stand-in for the paper's data, {line}", cls="bad") for line in stand_ins
     ]
     warnings += [
-        tag("li", note, cls="bad") for note in group.notes if not note.startswith("stand-ins: ")
+        tag("li", note, cls="note") for note in group.notes if not note.startswith("stand-ins: ")
     ]
     return join(
         tag("h3", group.title),

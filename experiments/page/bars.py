@@ -31,18 +31,21 @@ class Bar(NamedTuple):
     people: dict[str, float]
 
 
-def section(groups: Sequence[Group], tables: Sequence[Table], *, named: bool) -> Markup:
+def section(
+    groups: Sequence[Group], tables: Sequence[Table], *, against: str, named: bool
+) -> Markup:
     """Draws F1 of all groups.
 
     Args:
         groups: to draw.
         tables: whose cells have the intervals.
+        against: ``published`` or ``true`` labels, those of the tables.
         named: whether each dot tells whose it is.
     """
     parts = []
     for group in groups:
-        for units, methods in facts.by_units(facts.methods(group)):
-            parts.append(_chart(group, units, methods, tables, named))
+        for units, methods in facts.by_units(facts.methods(group, against)):
+            parts.append(_chart(group, units, methods, tables, against, named))
     return join(*parts) if parts else tag("p", "No table of test frames: nothing to draw.")
 
 
@@ -63,10 +66,11 @@ def _chart(
     units: tuple[int, ...],
     methods: Sequence[Method],
     tables: Sequence[Table],
+    against: str,
     named: bool,
 ) -> Markup:
-    cells = [facts.f1_cells(tables, group, method) for method in methods]
-    people = [facts.people_f1(facts.folds(group, method)) for method in methods]
+    cells = [facts.f1_cells(tables, group, method, against) for method in methods]
+    people = [facts.people_f1(facts.folds(group, method, against)) for method in methods]
     always = facts.row_of(tables, group, "always yes")
     floors = dict(zip(always[0].columns, always[1].cells, strict=True)) if always else {}
     if always and always[0].columns[:-1] != tuple(map(str, units)):
@@ -83,7 +87,9 @@ def _chart(
     return join(
         tag("h3", f"{group.title}: {data}"),
         legend(methods),
-        tag("figure", tag("div", *panels, cls="grid"), _caption(total, people[0][1], units)),
+        tag(
+            "figure", tag("div", *panels, cls="grid"), _caption(total, people[0][1], units, against)
+        ),
     )
 
 
@@ -96,13 +102,13 @@ def _known(ids: Sequence[str], values: np.ndarray) -> dict[str, float]:
     return {who: float(value) for who, value in zip(ids, values, strict=True) if value == value}
 
 
-def _caption(total: int, f1: np.ndarray, units: Sequence[int]) -> Markup:
+def _caption(total: int, f1: np.ndarray, units: Sequence[int], against: str) -> Markup:
     missing = {au: int(n) for au, n in zip(units, np.isnan(f1).sum(axis=0), strict=True) if n}
     left_out = "; ".join(f"AU{au}: {n}" for au, n in missing.items())
     told = f" Left out as people without a frame that shows the unit: {left_out}."
     return tag(
         "figcaption",
-        f"F1 (%) of each unit against published labels, on {total} test people. Bar: frames pooled by"
+        f"F1 (%) of each unit against {against} labels, on {total} test people. Bar: frames pooled by"
         " fold, mean over folds and seeds, as in the tables. Line: 95 % interval over people. Dot: one"
         " person, mean over seeds. Dashed: saying yes always. Above each chart: frames that show the"
         f" unit, and people who do.{told if missing else ''}",

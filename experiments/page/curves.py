@@ -30,17 +30,17 @@ class Loss(NamedTuple):
     values: list[float]
 
 
-def reliability(groups: Sequence[Group]) -> Markup:
+def reliability(groups: Sequence[Group], *, against: str) -> Markup:
     """Draws, for each method of each group, how often a unit is there that is said to be with some probability."""
     parts = []
     for group in groups:
-        methods = facts.methods(group)
+        methods = facts.methods(group, against)
         if not methods:
             continue
-        panels = [reliability_panel(m, facts.reliability(group, m)) for m in methods]
+        panels = [reliability_panel(m, facts.reliability(group, m, against)) for m in methods]
         caption = tag(
             "figcaption",
-            f"Share coded as present against mean probability in {facts.BINS} bins of equal width, frames"
+            f"Share present by {against} labels against mean probability in {facts.BINS} bins of equal width, frames"
             " of all test people, units, folds and seeds pooled; on the diagonal both agree. Gray: how"
             " many probabilities are in a bin, of the fullest one. Error: mean distance to the diagonal,"
             " weighted by these counts; in the tables it is the mean over units of each unit's own.",
@@ -94,32 +94,33 @@ def reliability_panel(method: Method, bins: Bins) -> Markup:
     )
 
 
-def rates(groups: Sequence[Group], *, named: bool) -> Markup:
+def rates(groups: Sequence[Group], *, against: str, named: bool) -> Markup:
     """Draws how often each person shows each unit, coded against said; a part to open for each method.
 
     Args:
         groups: to draw.
+        against: ``published`` or ``true`` labels, which stand for what is coded.
         named: whether each dot tells whose it is.
     """
     parts = []
     for group in groups:
-        methods = facts.methods(group)
+        methods = facts.methods(group, against)
         if not methods:
             continue
         parts.append(tag("h3", group.title))
         # What the paper is about stands open.
         first = next((m for m in methods if m.title == "PIAP-DF"), methods[-1])
         for method in methods:
-            told = facts.rates(group, method)
+            told = facts.rates(group, method, against)
             panels = [
                 rates_panel(method, au, told, place, named=named)
                 for place, au in enumerate(method.units)
             ]
             caption = tag(
                 "figcaption",
-                f"{method.title}: share of the frames (%) in which a unit is coded (across) and said at"
-                f" 0.5 (up), seeds averaged. Each dot is one of {len(told.people)} test people; on the"
-                " diagonal both rates are the same. Above: mean of said less coded over people.",
+                f"{method.title}: share of the frames (%) in which a unit is coded ({against} labels,"
+                f" across) and said at 0.5 (up), seeds averaged. Each dot is one of {len(told.people)}"
+                " test people; on the diagonal both rates are the same. Above: mean of said less coded over people.",
             )
             body = tag("figure", tag("div", *panels, cls="grid"), caption)
             parts.append(tag("details", tag("summary", method.title), body, open=method == first))
@@ -181,7 +182,9 @@ def losses_of(group: Group, name: str) -> tuple[list[Loss], list[str]]:
         where = f"fold {run.fold} seed {run.seed}"
         path = run.folder / name / str(told["digest"]) / "metrics.jsonl"
         loss = _read(path, where)
-        by_digest[told["digest"]] = loss or f"{name} of {where} has no metrics.jsonl with a loss"
+        problem = f"{name} of {where} has no metrics.jsonl with a loss"
+        # Of runs that share an export, the one that has trained it has the losses.
+        by_digest[told["digest"]] = loss or by_digest.get(told["digest"], problem)
     found = [loss for loss in by_digest.values() if isinstance(loss, Loss)]
     return found, [problem for problem in by_digest.values() if isinstance(problem, str)]
 

@@ -14,7 +14,6 @@ from experiments.trainings import TRAININGS
 from piapdf_jax import intervals
 from piapdf_jax.intervals import Fold
 
-AGAINST = "published"
 BINS = 15
 #: Tables whose rows carry F1 by unit, in the order in which a bar's interval is looked for.
 _WITH_UNITS = ("table3", "table1", "table2")
@@ -66,12 +65,18 @@ class Bins(NamedTuple):
     error: float
 
 
-def methods(group: Group) -> list[Method]:
-    """Returns what a group has scores of, in the order of trainings, teachers below their students."""
-    return [
+def methods(group: Group, against: str) -> list[Method]:
+    """Returns what a group has scores of, in the order of trainings, teachers below their students.
+
+    Args:
+        group: of runs.
+        against: ``published`` or ``true`` labels.
+    """
+    found = [
         Method(said, method_title(said), style.color(said.training), _units(group, said))
         for said in _scored(group)
     ]
+    return [method for method in found if folds(group, method, against)]
 
 
 def _scored(group: Group) -> Iterator[Said]:
@@ -95,10 +100,10 @@ def by_units(found: Sequence[Method]) -> list[tuple[tuple[int, ...], list[Method
     ]
 
 
-def folds(group: Group, method: Method) -> list[Fold]:
+def folds(group: Group, method: Method, against: str) -> list[Fold]:
     """Returns a method's sums over people, by fold; [] for none."""
     said = method.said
-    found = measures.f1_folds(group, said.training, against=AGAINST, teacher=said.teacher)
+    found = measures.f1_folds(group, said.training, against=against, teacher=said.teacher)
     return found or []
 
 
@@ -140,18 +145,21 @@ def row_of(tables: Sequence[Table], group: Group, title: str) -> tuple[Table, Ro
     return None
 
 
-def f1_cells(tables: Sequence[Table], group: Group, method: Method) -> dict[str, Cell]:
+def f1_cells(
+    tables: Sequence[Table], group: Group, method: Method, against: str
+) -> dict[str, Cell]:
     """Returns F1 by unit, and of "mean", as the tables have it; computed, without intervals, where none does.
 
     Args:
         tables: of the report.
         group: whose.
         method: which.
+        against: ``published`` or ``true`` labels.
     """
     found = row_of(tables, group, method.title)
     if found is not None:
         return dict(zip(found[0].columns, found[1].cells, strict=True))
-    parts = folds(group, method)
+    parts = folds(group, method, against)
     if not parts:
         return {}
     frames, people = intervals.evidence(parts)
@@ -168,16 +176,23 @@ def f1_cells(tables: Sequence[Table], group: Group, method: Method) -> dict[str,
     }  # fmt: skip
 
 
-def rates(group: Group, method: Method) -> Rates:
-    """Computes each person's rates of every unit, at a cut of 0.5."""
+def rates(group: Group, method: Method, against: str) -> Rates:
+    """Computes each person's rates of every unit, at a cut of 0.5.
+
+    Args:
+        group: of runs.
+        method: which.
+        against: ``published`` or ``true`` labels.
+    """
     people: list[str] = []
     coded, told = [], []
     for tables in measures.tables_of(group, method.said.training).values():
         seeds = []
         for table in tables:
             probs = measures.probs_of(table, method.said.teacher)
-            if probs is not None:
-                seeds.append(_rates_of(table.subject, table.coded, probs >= 0.5))
+            labels = measures.labels_of(table, against)
+            if probs is not None and labels is not None:
+                seeds.append(_rates_of(table.subject, labels, probs >= 0.5))
         if not seeds:
             continue
         people += [str(person) for person in seeds[0][0]]
@@ -198,20 +213,27 @@ def _rates_of(
     return people, 100 * sums[1] / count, 100 * sums[2] / count
 
 
-def reliability(group: Group, method: Method) -> Bins:
-    """Computes how often units are coded where they are said with some probability, over all folds, seeds and units."""
+def reliability(group: Group, method: Method, against: str) -> Bins:
+    """Computes how often units are there that are said with some probability, over all folds, seeds and units.
+
+    Args:
+        group: of runs.
+        method: which.
+        against: ``published`` or ``true`` labels.
+    """
     counts, probs, present = np.zeros((3, BINS))
     for tables in measures.tables_of(group, method.said.training).values():
         for table in tables:
             said = measures.probs_of(table, method.said.teacher)
-            if said is None:
+            labels = measures.labels_of(table, against)
+            if said is None or labels is None:
                 continue
-            known = table.coded >= 0
+            known = labels >= 0
             values = said[known].astype(np.float64)
             place = np.minimum((values * BINS).astype(int), BINS - 1)
             counts += np.bincount(place, minlength=BINS)
             probs += np.bincount(place, weights=values, minlength=BINS)
-            present += np.bincount(place, weights=table.coded[known] == 1, minlength=BINS)
+            present += np.bincount(place, weights=labels[known] == 1, minlength=BINS)
     total = counts.sum()
     error = float(np.abs(probs - present).sum() / total) if total else float("nan")
     there = np.where(counts > 0, counts, np.nan)

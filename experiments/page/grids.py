@@ -7,6 +7,8 @@ from typing import Any
 from experiments.page.markup import Markup, join, tag
 from experiments.report_types import Cell, Row, Table
 
+#: What stands below a row's title, by its kind.
+_FROM = {"paper": "the paper", "other": "as the paper lists it"}
 #: Columns of numbers from 0 to 1 (MCC from -1), which need three decimals.
 _SHARES = ("roc auc", "auprc", "mcc", "calibration", "p", "iou")
 
@@ -39,7 +41,9 @@ def _size(table: Table) -> str:
 
 def notes(lines: Iterable[str]) -> Markup | None:
     """Writes what stands below a table; None for nothing."""
-    items = [tag("li", line) for line in dict.fromkeys(lines)]
+    items = [
+        tag("li", line, cls="bad" if "stand-in" in line else None) for line in dict.fromkeys(lines)
+    ]
     return tag("ul", *items, cls="notes") if items else None
 
 
@@ -114,7 +118,8 @@ def _marks(table: Table) -> dict[str, str]:
 
 
 def _row(row: Row, digits: Sequence[int], marks: dict[str, str]) -> Markup:
-    head = tag("th", row.title, tag("small", row.note) if row.note else None, scope="row")
+    small = [words for words in (_FROM.get(row.kind), row.note) if words]
+    head = tag("th", row.title, *(tag("small", words) for words in small), scope="row")
     cells = [_cell(cell, n, marks) for cell, n in zip(row.cells, digits, strict=True)]
     return tag("tr", head, *cells, cls=row.kind)
 

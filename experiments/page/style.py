@@ -31,7 +31,7 @@ CSS = """
 @media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e4e6e9; --soft: #a3a9b1;
   --line: #353a40; --band: #1e2124; --bad: #ff8a80; --link: #8ec1f5; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2.5rem 1rem 5rem; max-width: 1240px; background: var(--paper);
+body { margin: 0 auto; padding: 2.5rem 1rem 5rem; max-width: 1300px; background: var(--paper);
   color: var(--ink); font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
   overflow-wrap: anywhere; }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 .4rem; letter-spacing: -.01em; }
@@ -43,11 +43,11 @@ figcaption { margin: .1rem 0 .8rem; }
 a { color: var(--link); }
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; list-style: none; padding: 0; font-size: .9rem; }
 .notes { padding-left: 1.1rem; margin: .5rem 0; }
-.bad { color: var(--bad); font-weight: 600; }
+.bad, .note { color: var(--bad); } .bad { font-weight: 600; }
 .scroll { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0 0 .5rem; caption-side: top; }
-th, td { padding: .38rem .6rem; text-align: right; vertical-align: top; white-space: nowrap; }
+th, td { padding: .38rem .5rem; text-align: right; vertical-align: top; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8.5rem; max-width: 22rem; }
 tbody th { font-weight: 500; }
 tbody th:first-child, thead th:first-child { position: sticky; left: 0; background: var(--paper); }

@@ -1,0 +1,95 @@
+"""Runs to the paper's tables, with intervals over people, and to one page.
+
+python -m experiments.tables runs/bp4d --out=report
+python -m experiments.tables runs/demo runs/demo2 --out=report --against=true
+"""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from experiments import more_tables, paper_tables, table_writers
+from experiments.cells import Study
+from experiments.groups import RunsError, read_groups
+from experiments.report_types import Group, Table
+from piapdf_jax import command_line, commands, intervals, paths
+from piapdf_jax.runtime.disk import DiskError, naming_disk_errors, replacing
+
+_OUT = flags.DEFINE_string("out", "", "folder of the report; it is made")
+_AGAINST = flags.DEFINE_enum(
+    "against", "published", ["published", "true"], "labels to score against; true where known"
+)
+_RESAMPLES = flags.DEFINE_integer(
+    "resamples", intervals.RESAMPLES, "resamples of people, and permutations", lower_bound=100
+)
+_CHECK = flags.DEFINE_bool(
+    "check", False, "recompute every printed cell with scikit-learn and SciPy (extra parity)"
+)
+
+
+def make_tables(groups: Sequence[Group], *, against: str, resamples: int) -> list[Table]:
+    """Makes all tables of a report, those without a row left out.
+
+    Args:
+        groups: of runs.
+        against: ``published`` or ``true`` labels.
+        resamples: of people, and of permutations.
+    """
+    studies = [Study(group, against=against, resamples=resamples) for group in groups]
+    further = (
+        more_tables.scores,
+        more_tables.differences,
+        paper_tables.evidence,
+        more_tables.claims,
+    )
+    made = [*paper_tables.paper_tables(studies), *(make(studies) for make in further)]
+    return [table for table in made if table is not None and table.rows]
+
+
+def write(tables: Sequence[Table], out: pathlib.Path) -> None:
+    """Writes each table as text, CSV and LaTeX, and all cells as ``numbers.json``.
+
+    Raises:
+        DiskError: where the disk refuses it.
+    """
+    files = {"numbers.json": table_writers.to_json(tables)}
+    for table in tables:
+        files[f"{table.name}.txt"] = table_writers.to_text(table)
+        files[f"{table.name}.csv"] = table_writers.to_csv(table)
+        files[f"{table.name}.tex"] = table_writers.to_latex(table)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        with naming_disk_errors(out / name, len(text)), replacing(out / name) as part:
+            part.write_text(text, encoding="utf-8")
+
+
+def main(arguments: list[str]) -> None:
+    """Writes the report; exit code 2 for what cannot be read, 1 where the check finds another number."""
+    example = commands.python("experiments.tables", "runs/bp4d", "--out=report")
+    if len(arguments) < 2 or not _OUT.value:
+        raise app.UsageError(f"give folders of runs, and --out=FOLDER: {example}")
+    out = paths.target_folder(_OUT.value, "--out")
+    try:
+        groups = read_groups([paths.local_folder(path, "folder") for path in arguments[1:]])
+        tables = make_tables(groups, against=_AGAINST.value, resamples=_RESAMPLES.value)
+        write(tables, out)
+    except (RunsError, FileNotFoundError, DiskError, PermissionError) as error:
+        command_line.fail(error)
+    for table in tables:
+        print(table_writers.to_text(table))
+    print(f"report: {out}")
+    if _CHECK.value:
+        from experiments import check_tables
+
+        problems = check_tables.check(groups, tables, against=_AGAINST.value)
+        for problem in problems:
+            print(f"check: {problem}", file=sys.stderr)
+        cells = sum(len(row.cells) for table in tables for row in table.rows)
+        print(f"check: {cells} cells, {len(problems)} differ")
+        sys.exit(bool(problems))
+
+
+if __name__ == "__main__":
+    command_line.run(main, arguments=sys.maxsize)
