@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.page import charts, facts, style
+from experiments.page.charts import Frame
 from experiments.page.facts import Bins, Method, Rates
 from experiments.page.markup import Markup, join, tag
 from experiments.report_types import Group
@@ -52,21 +53,6 @@ def reliability(groups: Sequence[Group], *, against: str) -> Markup:
 def reliability_panel(method: Method, bins: Bins) -> Markup:
     """Draws one method's curve over the counts of its bins."""
     frame = charts.small((0, 1), (0, 1), height=246)
-    most = max(int(bins.counts.max()), 1)
-    width = (frame.right - frame.left) / len(bins.counts)
-    bars = [
-        tag(
-            "rect",
-            x=charts.shown(frame.left + k * width),
-            y=charts.shown(frame.py(count / most)),
-            width=charts.shown(width - 1),
-            height=charts.shown(frame.bottom - frame.py(count / most)),
-            fill="#8c8c8c",
-            fill_opacity="0.18",
-        )
-        for k, count in enumerate(bins.counts)
-        if count
-    ]
     points = [
         tag(
             "circle",
@@ -86,12 +72,29 @@ def reliability_panel(method: Method, bins: Bins) -> Markup:
         frame,
         f"Reliability of {method.title}: {error}",
         charts.axes(frame, (0, 0.25, 0.5, 0.75, 1), (0, 0.25, 0.5, 0.75, 1)),
-        *bars,
+        *_histogram(frame, bins.counts),
         charts.line(frame.px(0), frame.py(0), frame.px(1), frame.py(1), cls="mean"),
         charts.polyline(frame, bins.probs[there], bins.shares[there], stroke=method.color, cls=cls),
         *points,
         charts.heading(frame, method.title, f"{error}, {int(bins.counts.sum()):,} probabilities"),
     )
+
+
+def _histogram(frame: Frame, counts: np.ndarray) -> Iterator[Markup]:
+    """Bars of counts, the fullest as high as the chart."""
+    width = (frame.right - frame.left) / len(counts)
+    for place, count in enumerate(counts):
+        if count:
+            top = frame.py(count / counts.max())
+            yield tag(
+                "rect",
+                x=charts.shown(frame.left + place * width),
+                y=charts.shown(top),
+                width=charts.shown(width - 1),
+                height=charts.shown(frame.bottom - top),
+                fill="#8c8c8c",
+                fill_opacity="0.18",
+            )
 
 
 def rates(groups: Sequence[Group], *, against: str, named: bool) -> Markup:

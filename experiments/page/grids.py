@@ -8,7 +8,7 @@ from experiments.page.markup import Markup, join, tag
 from experiments.report_types import Cell, Row, Table
 
 #: What stands below a row's title, by its kind.
-_FROM = {"paper": "the paper", "other": "as the paper lists it"}
+_FROM = {"paper": "the paper"}
 #: Columns of numbers from 0 to 1 (MCC from -1), which need three decimals.
 _SHARES = ("roc auc", "auprc", "mcc", "calibration", "p", "iou")
 

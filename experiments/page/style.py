@@ -48,7 +48,8 @@ nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; list-style: none; pa
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0 0 .5rem; caption-side: top; }
 th, td { padding: .38rem .5rem; text-align: right; vertical-align: top; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 8.5rem; max-width: 22rem; }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: min(10.5rem, 40vw);
+  max-width: 22rem; overflow-wrap: break-word; }
 tbody th { font-weight: 500; }
 tbody th:first-child, thead th:first-child { position: sticky; left: 0; background: var(--paper); }
 tbody tr.ours > th { background: var(--band); }
@@ -59,6 +60,7 @@ tbody tr.ours > * { background: var(--band); }
 tbody tr.differs > * { background: var(--band); font-weight: 600; }
 tr.floor, tr.other { color: var(--soft); }
 td small, th small { display: block; color: var(--soft); font-size: .75rem; line-height: 1.35; font-weight: 400; }
+sup { font-size: 12px; line-height: 0; padding-left: 1px; }
 th button { font: inherit; color: inherit; background: none; border: 0; padding: .1rem .15rem; cursor: pointer;
   text-align: inherit; }
 th button::after { content: "\\2195"; color: var(--soft); padding-left: .25em; font-weight: 400; }

@@ -112,6 +112,9 @@ def test_reliability_by_a_small_program():
     expected = np.stack([34 + 238 * means[there, 0], 224 - 184 * means[there, 1]], -1)
     assert np.array(seen) == pytest.approx(expected, abs=0.051)
     assert f"error {error:.3f}" in root.text
+    heights = [float(e.attributes["height"]) for e in root.all("rect")]
+    full = [184 * count / max(counts) for count in counts if count]
+    assert heights == pytest.approx(full, abs=0.051)
 
 
 def test_true_labels_are_drawn_where_they_are_asked_for():

@@ -137,6 +137,7 @@ def study(tmp_path_factory):
         row("LSVM", 23.2, 22.8, 23.0, kind="other", note="the paper prints a mean of 35.3"),
         row("PIAP, made", cells, Cell(None, note="no test frame shows it"),
             Cell(0.05, note="fewer than 5 people")),
+        row("PIAP", 54.2, 47.1, 50.0, kind="paper"),
         row("PIAP-DF, made", Cell(7.25, p=0.0305), 100.0, Cell(None)),
     ]  # fmt: skip
     scores = table(
@@ -170,11 +171,12 @@ def test_cells_as_they_are_printed(study):
     root = study[3]
     lines = list(next(by_id(root, "table-table3").all("tbody")).children)
     assert [[c.text for c in line.children] for line in lines] == [
-        ["LSVMas the paper lists itthe paper prints a mean of 35.3", "23.2", "22.8", "23.0"],
+        ["LSVMthe paper prints a mean of 35.3", "23.2", "22.8", "23.0"],
         ["PIAP, made", "64.8[60.0, 70.0]p <.001", "-a", "0.1b"],
+        ["PIAPthe paper", "54.2", "47.1", "50.0"],
         ["PIAP-DF, made", "7.2p .030", "100.0", "-"],
     ]
-    assert [line.classes for line in lines] == [["other"], ["ours"], ["ours"]]
+    assert [line.classes for line in lines] == [["other"], ["ours"], ["paper"], ["ours"]]
     cell = lines[1].children[1]
     assert cell.attributes["title"] == (
         "1,234 frames show it; 38 people; better with probability 0.99"
