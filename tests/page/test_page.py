@@ -63,7 +63,9 @@ def test_what_got_in_nevertheless_would_not_run(
     for place in ("<main>", "</body>"):
         assert whole.count(place) == 1
         bad = tmp_path / "bad.html"
-        bad.write_text(whole.replace(place, place + got_in if place == "<main>" else got_in + place))
+        bad.write_text(
+            whole.replace(place, place + got_in if place == "<main>" else got_in + place)
+        )
         page = Page(browser, bad).load()
         page.click("document.getElementById('b')")
         assert page.evaluate("window.ran === undefined")

@@ -8,7 +8,7 @@ import pytest
 from page_parts import NASTY, read
 
 from experiments import page
-from experiments.page.markup import Markup, code, join, numbers, tag
+from experiments.page.markup import Markup, constant, join, numbers, tag
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -48,7 +48,7 @@ def test_attributes_that_are_not_there():
 @pytest.mark.parametrize("text", ["a</style>", "x<!--"])
 def test_code_cannot_end_itself(text):
     with pytest.raises(ValueError, match="cannot hold"):
-        code("style", text)
+        constant("style", text)
 
 
 def test_numbers_are_json_in_which_no_tag_begins():
