@@ -204,6 +204,19 @@ def test_the_bars_take_intervals_from_the_tables():
     assert other["1"].positives == 2 and other["2"].people == 1
 
 
+def test_chance_may_be_a_row_and_the_mean_is_drawn():
+    columns = ("1", "mean")
+    rows = [row("PI Generator 0", 3.0, Cell(41.0, 40.0, 42.0)), row("share of area", 9.0, 4.0)]
+    told = claims.claims_of(table(*rows, columns=columns))
+    assert told == [("PI Generator 0", Cell(41.0, 40.0, 42.0), 4.0)]
+    by_column = table(row("decoder", 41.0, 5.0, 3.0), columns=("mean", "area", "1"))
+    assert claims.claims_of(by_column) == [("decoder", Cell(41.0), 5.0)]
+    # Words alone count: no score of a training is chance because its name has the letters.
+    assert claims.claims_of(table(row("areas", 1.0, 2.0), columns=columns)) == []
+    assert claims.claims_of(table(row("chance", 1.0, 2.0), columns=columns)) == []
+    assert claims.claims_of(table(row("PIAP", 1.0), columns=("area",))) == []
+
+
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [(0, 1, [0, 0.5, 1]), (0, 0.17, [0, 0.05, 0.1, 0.15]), (-1, 7, [0, 2, 4, 6]), (3, 3, [3])],
