@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments import au_scores, config, frame_table
 from experiments.process import config_json
-from experiments.trainings import METHODS, ordered
+from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
 from piapdf_jax.runtime.exports import digest_of
 
@@ -89,8 +89,8 @@ def make_runs(
             if (fold, seed) not in without:
                 path = pathlib.Path(folder) / name / f"fold{fold}_seed{seed}"
                 wrong = (odd or {}).get((fold, seed), Odd())
-                run = _Run(path, fold, seed, tuple(methods), people, frames, nasty, wrong)
-                run.write(_config(fold, seed, tuple(methods), settings), stand_ins or {})
+                loaded = _config(fold, seed, tuple(methods), settings)
+                _Run(path, fold, seed, loaded, people, frames, nasty, wrong).write(stand_ins or {})
                 made[fold, seed] = path
     return made
 
@@ -109,18 +109,17 @@ class _Run:
     folder: pathlib.Path
     fold: int
     seed: int
-    methods: tuple
+    config: config.ExperimentConfig
     people: int
     frames: int
     nasty: bool
     odd: Odd
 
-    def write(self, loaded, stand_ins):
-        told = json.loads(config_json(loaded))
+    def write(self, stand_ins):
         versions = {"python": "3.11.7", "jax": "0.10.2", "devices": "cpu"} | self.odd.versions
-        methods = [m for m in self.methods if m not in self.odd.unscored]
+        methods = [m for m in self.config.methods if m not in self.odd.unscored]
         results = {
-            "config": loaded.name,
+            "config": self.config.name,
             "versions": versions,
             "truth": NASTY[0] if self.nasty else "",
             "rows": methods,
@@ -130,7 +129,7 @@ class _Run:
                       for n in self.odd.stale},
             "seconds": 12.5,
         }  # fmt: skip
-        self._json("config.json", told)
+        self._json("config.json", json.loads(config_json(self.config)))
         self._json("versions.json", versions)
         self._json("results.json", results)
 
@@ -144,11 +143,16 @@ class _Run:
         dataset = {"pi1": "afew_va", "identity": "casia_webface", "disfa": "disfa"}.get(
             name, "bp4d"
         )
+        section = self.config.section(TRAININGS[name].section)
         changed = name in (*self.odd.sources, *self.odd.stale)
         return {
             "training": name,
             "seed": 0 if shared else self.seed,
-            "settings": {"stage": {"class": "PIAPStage"}, "steps": 200, "batch_size": 16},
+            "settings": {
+                "stage": {"class": "PIAPStage"},
+                "steps": section.steps,
+                "batch_size": section.batch_size,
+            },
             "data": [[dataset, "train" if shared else f"fold{self.fold}", "6a9bdebfafcd3295", 1.0]],
             "takes": {other: self.digest(other) for other in DEPENDS.get(name, ())},
             "numerics": {"enable_x64": False},
