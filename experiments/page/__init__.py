@@ -116,7 +116,13 @@ def _tables(tables: Sequence[Table]) -> Markup:
     )
     return join(
         tag("p", words, cls="lead"),
-        *(join(tag("h3", table.title), grids.results(table)) for table in tables),
+        *(
+            join(
+                tag("h3", table.title, cls="bad" if grids.warns(table.title) else None),
+                grids.results(table),
+            )
+            for table in tables
+        ),
     )
 
 

@@ -1,16 +1,18 @@
 """Claims as numbers beside chance: the identity probe, and where maps point."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from experiments.page import charts, style
 from experiments.page.charts import Frame
 from experiments.page.markup import Markup, join, tag
-from experiments.report_types import Cell, Table
+from experiments.report_types import Cell, Row, Table
 from experiments.trainings import TRAININGS
 
-#: Headings of columns that say what a number would be by chance.
+#: Words by which a heading says what a number would be by chance.
 _CHANCE = ("chance", "area")
+_WORDS = re.compile(r"[a-z]+")
 #: Pixels of one row.
 _ROW = 24
 
@@ -23,40 +25,59 @@ class Claim(NamedTuple):
     chance: float | None
 
 
-def is_claim(table: Table) -> bool:
-    """Returns True for a table that has a column of chance."""
-    return _chance_of(table) is not None and len(table.columns) > 1
+def claims_of(table: Table) -> list[Claim]:
+    """Returns a table's rows beside chance; [] for a table that does not tell it.
+
+    What would be by chance stands in a column, or in a row below what was measured.
+
+    Args:
+        table: of the report; its mean counts, or its first column where it has none.
+    """
+    columns = [place for place, name in enumerate(table.columns) if not _is_chance(name)]
+    lines = [row for row in table.rows if not _is_chance(row.title)]
+    by_column = next((k for k in range(len(table.columns)) if k not in columns), None)
+    by_row = next((row for row in table.rows if _is_chance(row.title)), None)
+    if not columns or not lines or (by_column is None and by_row is None):
+        return []
+    main = _main(table)
+
+    def chance(row: Row) -> float | None:
+        if by_column is not None:
+            return row.cells[by_column].value
+        return by_row.cells[main].value if by_row else None
+
+    return [Claim(row.title, row.cells[main], chance(row)) for row in lines]
 
 
-def _chance_of(table: Table) -> int | None:
-    for place, name in enumerate(table.columns):
-        if any(word in name.lower() for word in _CHANCE):
-            return place
-    return None
+def _is_chance(name: str) -> bool:
+    return any(word in _WORDS.findall(name.lower()) for word in _CHANCE)
+
+
+def _main(table: Table) -> int:
+    """The column that is drawn."""
+    names = [name.lower() for name in table.columns]
+    return names.index("mean") if "mean" in names else [*map(_is_chance, names)].index(False)
 
 
 def section(tables: Sequence[Table]) -> Markup:
-    """Draws every table of a report that has a column of chance."""
-    found = [table for table in tables if is_claim(table)]
+    """Draws every table of a report that tells what would be by chance."""
+    found = [(table, claims) for table in tables if (claims := claims_of(table))]
     if not found:
         return tag(
             "p",
             "Neither was measured: there is no identity probe in the tables of test frames, and no"
             " truth to point at.",
         )
-    return join(*(_figure(table) for table in found))
+    return join(*(_figure(table, claims) for table, claims in found))
 
 
-def _figure(table: Table) -> Markup:
-    place = _chance_of(table)
-    first = next(k for k in range(len(table.columns)) if k != place)
-    claims = [Claim(row.title, row.cells[first], row.cells[place or 0].value) for row in table.rows]
+def _figure(table: Table, claims: Sequence[Claim]) -> Markup:
     drawn = [claim for claim in claims if claim.cell.value is not None]
     gaps = [f"{c.title}: {c.cell.note or 'no value'}" for c in claims if c.cell.value is None]
     caption = tag(
         "figcaption",
-        f"{table.title}: {table.columns[first]}, with its 95 % interval over people where there is one."
-        f" Upright line: {table.columns[place or 0]}. {' '.join(table.notes)}"
+        f"{table.title}: {table.columns[_main(table)]}, with its 95 % interval over people where there is"
+        f" one. Upright line: what would be by chance. {' '.join(table.notes)}"
         f"{' No value: ' + '; '.join(gaps) + '.' if gaps else ''}",
     )
     chart = tag("div", panel(table.title, drawn), cls="scroll") if drawn else None

@@ -41,10 +41,13 @@ def _size(table: Table) -> str:
 
 def notes(lines: Iterable[str]) -> Markup | None:
     """Writes what stands below a table; None for nothing."""
-    items = [
-        tag("li", line, cls="bad" if "stand-in" in line else None) for line in dict.fromkeys(lines)
-    ]
+    items = [tag("li", line, cls="bad" if warns(line) else None) for line in dict.fromkeys(lines)]
     return tag("ul", *items, cls="notes") if items else None
+
+
+def warns(line: str) -> bool:
+    """Returns True for words about data that stand in for the paper's, which are shown in red."""
+    return "stand-in" in line.lower()
 
 
 def scroll(content: Markup, label: str) -> Markup:

@@ -191,7 +191,7 @@ def test_claims_stand_beside_chance():
 def test_the_bars_take_intervals_from_the_tables():
     made = group(frames(["F1", "F2"], [[1, 0], [1, 1]], [[0.9, 0.1], [0.9, 0.1]]))
     cells = Cell(61.25, 50.0, 70.0, positives=7, people=2), Cell(None, note="why"), Cell(60.0)
-    for title in ("PIAP, made", "PIAP, made (a fold is missing)"):
+    for title in ("PIAP, made", "PIAP, made (a fold is missing)", "PIAP, made \N{DAGGER}"):
         tables = [table(row("PIAP", 1.0, 2.0, 3.0, kind="paper"), row(title, *cells))]
         (method,) = facts.methods(made, "published")
         found = facts.f1_cells(tables, made, method, "published")
@@ -199,9 +199,24 @@ def test_the_bars_take_intervals_from_the_tables():
         text = page.page([made], tables)
         assert "F1 of AU1: PIAP 61.2 [50.0, 70.0]" in text
         assert "AU2: no value. PIAP: why" in text
-    other = facts.f1_cells([table(row("PIAP, other", *cells))], made, method, "published")
+    # A group whose title begins alike is another one.
+    rows = [row("PIAP, other", *cells), row("PIAP, made (steps=2)", *cells)]
+    other = facts.f1_cells([table(*rows)], made, method, "published")
     assert other["1"].value == 100 and other["1"].low is None
     assert other["1"].positives == 2 and other["2"].people == 1
+
+
+def test_chance_may_be_a_row_and_the_mean_is_drawn():
+    columns = ("1", "mean")
+    rows = [row("PI Generator 0", 3.0, Cell(41.0, 40.0, 42.0)), row("share of area", 9.0, 4.0)]
+    told = claims.claims_of(table(*rows, columns=columns))
+    assert told == [("PI Generator 0", Cell(41.0, 40.0, 42.0), 4.0)]
+    by_column = table(row("decoder", 41.0, 5.0, 3.0), columns=("mean", "area", "1"))
+    assert claims.claims_of(by_column) == [("decoder", Cell(41.0), 5.0)]
+    # Words alone count: no score of a training is chance because its name has the letters.
+    assert claims.claims_of(table(row("areas", 1.0, 2.0), columns=columns)) == []
+    assert claims.claims_of(table(row("chance", 1.0, 2.0), columns=columns)) == []
+    assert claims.claims_of(table(row("PIAP", 1.0), columns=("area",))) == []
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,9 @@ def test_warnings_are_red_and_people_are_counted(study):
     told = next(iter(groups[0].stand_ins.values()))
     assert any(told in text and "Stand-in" in text for text in red)
     assert any("fold 3 is missing" in text for text in red)
+    told = table(title="T; STAND-INS for the paper's data", notes=("stand-ins: a", "a note"))
+    warned = judged(page.page([], [told]))
+    assert [e.text for e in warned.all() if "bad" in e.classes] == [told.title, "stand-ins: a"]
     assert "6 test people, 48 test frames" in by_id(root, "about").text
     assert "on 6 test people" in by_id(root, "units").text
 
@@ -283,6 +286,19 @@ def test_too_many_dots_lose_their_names(monkeypatch):
     bare = judged(page.page([made], []))
     assert len([e for e in named.all("circle") if "dot" in e.classes]) == 8
     assert not [e for e in bare.all("circle") if "dot" in e.classes]
+
+
+def test_people_who_never_show_a_unit_have_no_dot_and_are_counted():
+    coded = [[1, 1], [0, 1], [-1, 1], [1, -1]]
+    made = group(frames(["F1", "F2", "F3", "F4"], coded, [[0.9, 0.1]] * 4))
+    text = page.page([made], [])
+    units = by_id(judged(text), "units")
+    panels = [svg for svg in units.all("svg") if "key" not in svg.classes]
+    dots = [[e.text for e in svg.all("circle")] for svg in panels]
+    assert dots == [["F1: 100.0", "F4: 100.0"], ["F1: 0.0", "F2: 0.0", "F3: 0.0"], []]
+    assert "a frame that shows the unit: AU1: 2; AU2: 1." in units.text
+    assert "2 frames, 2 people" in units.text and "3 frames, 3 people" in units.text
+    assert "nan" not in text
 
 
 def test_nothing_to_show_is_said():
