@@ -70,7 +70,7 @@ def _below(table: Table, row: Row) -> Iterator[tuple[str, list[str]]]:
     lines = {
         "from": [_or_blank(cell.low, d) for cell, d in cells],
         "to": [_or_blank(cell.high, d) for cell, d in cells],
-        "p": [_or_blank(cell.p, 3) for cell, _ in cells],
+        "p": [_p(cell.p) for cell, _ in cells],
         "better": [_or_blank(cell.better, 2) for cell, _ in cells],
     }
     yield from ((name, texts) for name, texts in lines.items() if any(texts))
@@ -78,6 +78,11 @@ def _below(table: Table, row: Row) -> Iterator[tuple[str, list[str]]]:
 
 def _or_blank(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def _p(value: float | None) -> str:
+    """A p value is never 0: it is at least one in as many permutations as were made."""
+    return "<0.001" if value is not None and value < 0.0005 else _or_blank(value, 3)
 
 
 def _row_notes(table: Table) -> list[str]:

@@ -62,6 +62,15 @@ def test_a_cell_with_its_interval_is_one_text():
     assert table_writers.shown(Cell(None, 1.0, 2.0), 1) == "-"
 
 
+@pytest.mark.parametrize(
+    ("p", "told"), [(1e-4, "<0.001"), (0.000499, "<0.001"), (0.0005, "0.001"), (1.0, "1.000")]
+)
+def test_a_p_value_is_never_printed_as_0(p, told):
+    row = Row("x", "ours", (Cell(1.0, p=p),))
+    text = table_writers.to_text(Table("t", "t", ("1",), (row,)))
+    assert text.splitlines()[4].split() == ["p", told]
+
+
 def test_csv_has_a_line_a_cell_with_unrounded_numbers():
     lines = list(csv.DictReader(io.StringIO(table_writers.to_csv(TABLE))))
     assert len(lines) == 9
