@@ -73,6 +73,12 @@ def write(tables: Sequence[Table], out: pathlib.Path) -> None:
             part.write_text(text, encoding="utf-8")
 
 
+def _show(text: str) -> None:
+    """Prints a text on whatever terminal there is."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
 def main(arguments: list[str]) -> None:
     """Writes the report; exit code 2 for what cannot be read, 1 where the check finds another number."""
     example = commands.python("experiments.tables", "runs/bp4d", "--out=report")
@@ -86,7 +92,7 @@ def main(arguments: list[str]) -> None:
     except (RunsError, FileNotFoundError, DiskError, PermissionError) as error:
         command_line.fail(error)
     for table in tables:
-        print(table_writers.to_text(table))
+        _show(table_writers.to_text(table))
     print(f"report: {out}")
     if _CHECK.value:
         from experiments import check_tables

@@ -1,7 +1,9 @@
 """From runs to the files of a report, by the command line."""
 
 import csv
+import io
 import json
+import sys
 import time
 
 import pytest
@@ -48,6 +50,16 @@ def test_the_same_runs_give_the_same_files(tmp_path):
     first, second = (report(tmp_path / name, tmp_path / "runs") for name in ("a", "b"))
     for path in first.iterdir():
         assert path.read_bytes() == (second / path.name).read_bytes(), path.name
+
+
+def test_a_terminal_without_the_letters_of_a_name_shows_the_tables(tmp_path, monkeypatch):
+    make_runs(tmp_path / "runs", **FEW | {"folds": (1,)}, methods=("piap",))
+    shown = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", shown)
+    report(tmp_path / "report", tmp_path / "runs")
+    shown.seek(0)
+    text = shown.read()
+    assert r"J\xc2A-Net" in text and r"PIAP, made \u2020" in text
 
 
 def test_tables_of_an_earlier_report_do_not_stay(tmp_path):
