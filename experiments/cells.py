@@ -71,6 +71,16 @@ class Study:
         except ValueError:  # other folds, seeds or people: a pair that the group does not have
             return None
 
+    def pooled(self, said: Said) -> float | None:
+        """Returns mean F1 where the frames of all folds and seeds are counted together; None for none."""
+        folds = self.folds(said)
+        if not folds:
+            return None
+        # As many frames of each fold, however many seeds it has.
+        sums = sum(fold.sums.mean(axis=0).sum(axis=0) for fold in folds)
+        together = Fold(np.array(["all"]), np.asarray(sums)[None, None])
+        return number(intervals.estimate([together])[-1])
+
     def units(self, training: str) -> tuple[int, ...]:
         """FACS numbers of a training's columns; () where it has no scores."""
         for tables in measures.tables_of(self.group, training).values():

@@ -82,7 +82,7 @@ def _ours(
     floor = study.cells(Said(there[0], cut="always"), units)
     assert floor is not None
     title = study.group.title
-    cells = tuple(cell._replace(low=None, high=None) for cell in floor)
+    cells = tuple(cell._replace(low=None, high=None, note="") for cell in floor)
     yield "", Row(f"always yes, {title}", "floor", cells)
     for name in there:
         for teacher in (False, True) if name in TAUGHT else (False,):
@@ -110,6 +110,8 @@ def _folds(study: Study, said: Said) -> tuple[str, str]:
     ]
     folds, seeds = (sorted({getattr(run, key) for run in runs}) for key in ("fold", "seed"))
     told = f"folds {', '.join(map(str, folds))}; seeds {', '.join(map(str, seeds))}"
+    if (pooled := study.pooled(said)) is not None and len(folds) > 1:
+        told += f"; {pooled:.1f} with the frames of all folds counted together"
     if lacking := [str(fold) for fold in FOLDS if fold not in folds]:
         return MISSING, f"{told}; {MISSING.strip()} fold {', '.join(lacking)} is missing"
     return "", told

@@ -14,9 +14,14 @@ _LATEX = {
     ">": r"\textgreater{}",
 }  # fmt: skip
 #: What a spreadsheet would read as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@")
 #: Columns of numbers that are shares or counts, and so are not printed as percent are.
 _DIGITS = {"ROC AUC": 3, "AUPRC": 3, "MCC": 3, "calibration": 3, "parameters": 0}
+
+
+def _plain(text: str) -> str:
+    """A text in one line, without what moves a cursor or turns the direction of writing."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def digits_of(table: Table, column: int) -> int:
@@ -38,19 +43,19 @@ def shown(cell: Cell, digits: int) -> str:
 
 def to_text(table: Table) -> str:
     """Returns a table for a terminal: values by column, intervals and comparisons in lines of their own below."""
-    head = ["", *table.columns]
+    head = ["", *map(_plain, table.columns)]
     lines = []
     for row in table.rows:
         values = [shown(cell._replace(low=None), d) for cell, d in _with_digits(table, row)]
-        lines.append([row.title, *values])
+        lines.append([_plain(row.title), *values])
         for name, texts in _below(table, row):
             lines.append([f"  {name}", *texts])
     widths = [max(len(line[k]) for line in [head, *lines]) for k in range(len(head))]
-    text = [table.title, ""]
+    text = [_plain(table.title), ""]
     for line in [head, *lines]:
-        cells = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]  # fmt: skip
-        text.append("  ".join(cells).rstrip())
-    text += ["", *(f"- {note}" for note in (*table.notes, *_row_notes(table)))]
+        numbers = [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        text.append("  ".join([line[0].ljust(widths[0]), *numbers]).rstrip())
+    text += ["", *(f"- {_plain(note)}" for note in (*table.notes, *_row_notes(table)))]
     return "\n".join(text) + "\n"
 
 
@@ -65,7 +70,7 @@ def _below(table: Table, row: Row) -> Iterator[tuple[str, list[str]]]:
     lines = {
         "from": [_or_blank(cell.low, d) for cell, d in cells],
         "to": [_or_blank(cell.high, d) for cell, d in cells],
-        "p": [_or_blank(cell.p, 3) for cell, _ in cells],
+        "p": [_p(cell.p) for cell, _ in cells],
         "better": [_or_blank(cell.better, 2) for cell, _ in cells],
     }
     yield from ((name, texts) for name, texts in lines.items() if any(texts))
@@ -73,6 +78,11 @@ def _below(table: Table, row: Row) -> Iterator[tuple[str, list[str]]]:
 
 def _or_blank(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def _p(value: float | None) -> str:
+    """A p value is never 0: it is at least one in as many permutations as were made."""
+    return "<0.001" if value is not None and value < 0.0005 else _or_blank(value, 3)
 
 
 def _row_notes(table: Table) -> list[str]:
@@ -103,14 +113,17 @@ def to_csv(table: Table) -> str:
 
 def _no_formula(value: Any) -> Any:
     """A text that a spreadsheet would calculate, as text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = _plain(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def to_latex(table: Table) -> str:
     """Returns a ``tabular`` for the package booktabs: intervals as subscripts, notes as comments below."""
     head = " & ".join(["method", *map(_latex, table.columns)])
     lines = [
-        f"% {_one_line(table.title)}",
+        f"% {_plain(table.title)}",
         rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
         head + r" \\",
@@ -124,16 +137,12 @@ def to_latex(table: Table) -> str:
         cells = [_latex_cell(cell, digits) for cell, digits in _with_digits(table, row)]
         lines.append(" & ".join([_latex(row.title), *cells]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [f"% {_one_line(note)}" for note in (*table.notes, *_row_notes(table))]
+    lines += [f"% {_plain(note)}" for note in (*table.notes, *_row_notes(table))]
     return "\n".join(lines) + "\n"
 
 
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
+    return "".join(_LATEX.get(letter, letter) for letter in _plain(text))
 
 
 def _latex_cell(cell: Cell, digits: int) -> str:

@@ -28,6 +28,9 @@ _CHECK = flags.DEFINE_bool(
     "check", False, "recompute every printed cell with scikit-learn and SciPy (extra parity)"
 )
 
+#: Names of all tables that there may be.
+_TABLES = ("table1", "table2", "table3", "scores", "differences", "evidence", "identity_probe")
+
 
 def make_tables(groups: Sequence[Group], *, against: str, resamples: int) -> list[Table]:
     """Makes all tables of a report, those without a row left out.
@@ -60,9 +63,20 @@ def write(tables: Sequence[Table], out: pathlib.Path) -> None:
         files[f"{table.name}.csv"] = table_writers.to_csv(table)
         files[f"{table.name}.tex"] = table_writers.to_latex(table)
     out.mkdir(parents=True, exist_ok=True)
+    # What an earlier report had and this one has not would be taken for a part of it.
+    for name in _TABLES:
+        for path in (out / f"{name}.{end}" for end in ("txt", "csv", "tex")):
+            if path.name not in files:
+                path.unlink(missing_ok=True)
     for name, text in files.items():
         with naming_disk_errors(out / name, len(text)), replacing(out / name) as part:
             part.write_text(text, encoding="utf-8")
+
+
+def _show(text: str) -> None:
+    """Prints a text on whatever terminal there is."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def main(arguments: list[str]) -> None:
@@ -78,7 +92,7 @@ def main(arguments: list[str]) -> None:
     except (RunsError, FileNotFoundError, DiskError, PermissionError) as error:
         command_line.fail(error)
     for table in tables:
-        print(table_writers.to_text(table))
+        _show(table_writers.to_text(table))
     print(f"report: {out}")
     if _CHECK.value:
         from experiments import check_tables
