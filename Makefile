@@ -24,7 +24,6 @@ DECLARED := setup.cfg pyproject.toml
 demo: $(VENV)/core.stamp
 	$(BIN)/python -m experiments.piapdf --config=demo
 	$(BIN)/python -m experiments.tables runs/demo --out=runs/demo/report
-	@echo "The report is runs/demo/report/index.html: open it in a browser."
 
 # Compiling takes longest, and less optimised code is compiled in half the time. The soak, the parity tests
 # and the demo run what users run. A file's tests stay in one worker: they share fixtures and compiled steps.

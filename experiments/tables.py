@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from experiments import more_tables, paper_tables, table_writers
+from experiments import more_tables, page, paper_tables, table_writers
 from experiments.cells import Study
 from experiments.groups import RunsError, read_groups
 from experiments.report_types import Group, Table
@@ -89,11 +89,12 @@ def main(arguments: list[str]) -> None:
         groups = read_groups([paths.local_folder(path, "folder") for path in arguments[1:]])
         tables = make_tables(groups, against=_AGAINST.value, resamples=_RESAMPLES.value)
         write(tables, out)
+        index = page.write(groups, tables, out, against=_AGAINST.value)
     except (RunsError, FileNotFoundError, DiskError, PermissionError) as error:
         command_line.fail(error)
     for table in tables:
         _show(table_writers.to_text(table))
-    print(f"report: {out}")
+    print(f"report: {out}; open {index} in a browser")
     if _CHECK.value:
         from experiments import check_tables
 

@@ -32,7 +32,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     )
     assert done.returncode == 0, done.stderr
     index = folder / "report" / "index.html"
-    assert str(index.parent) in done.stdout
+    assert f"open {index} in a browser" in done.stdout
     return index
 
 
