@@ -196,9 +196,14 @@ class Page:
         self.call("Input.dispatchKeyEvent", type="keyUp", **press)
 
     def picture(
-        self, path: str | os.PathLike[str], section: str | None = None, *, quality: int = 85
+        self,
+        path: str | os.PathLike[str],
+        section: str | None = None,
+        *,
+        quality: int = 85,
+        margin: int = 0,
     ) -> None:
-        """Writes a PNG or a JPEG of the whole page, or of the element with an id."""
+        """Writes a PNG or a JPEG of the whole page, or of the element with an id and a margin around it."""
         element = "document.documentElement"
         if section is not None:
             element = f"document.getElementById({json.dumps(section)})"
@@ -208,6 +213,10 @@ class Page:
             f"(() => {{ const b = {element}.getBoundingClientRect(); return {{x: b.x + scrollX,"
             " y: b.y + scrollY, width: b.width, height: b.height, scale: 1}; })()"
         )
+        if section is not None:
+            left, top = min(margin, box["x"]), min(margin, box["y"])
+            box |= {"x": box["x"] - left, "y": box["y"] - top}
+            box |= {"width": box["width"] + 2 * left, "height": box["height"] + 2 * top}
         jpeg = pathlib.Path(path).suffix in (".jpg", ".jpeg")
         kind = {"format": "jpeg", "quality": quality} if jpeg else {"format": "png"}
         shot = self.call("Page.captureScreenshot", clip=box, captureBeyondViewport=True, **kind)
@@ -267,6 +276,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("picture", type=pathlib.Path, help="a .png or .jpg")
     parser.add_argument("--width", type=int, default=1280, help="of the view, in CSS pixels")
     parser.add_argument("--section", help="id of the element; the whole page without")
+    parser.add_argument("--margin", type=int, default=16, help="around a section")
     parser.add_argument("--dark", action="store_true", help="as those see it who prefer dark")
     parser.add_argument("--quality", type=int, default=85, help="of a .jpg, up to 100")
     given = parser.parse_args(arguments)
@@ -276,7 +286,7 @@ def main(arguments: list[str] | None = None) -> None:
         page = Page(browser, given.page)
         page.color_scheme("dark" if given.dark else "light")
         page.load(width=given.width)
-        page.picture(given.picture, given.section, quality=given.quality)
+        page.picture(given.picture, given.section, quality=given.quality, margin=given.margin)
 
 
 if __name__ == "__main__":

@@ -181,10 +181,16 @@ def test_a_picture_of_a_section(tmp_path: pathlib.Path, suffix: str, begins: byt
 
     (tmp_path / "page.html").write_text(GOOD.replace("<svg", "<svg id='bars'"))
     picture = tmp_path / f"bars{suffix}"
-    driver.main([str(tmp_path / "page.html"), str(picture), "--section=bars"])
+    page = str(tmp_path / "page.html")
+    driver.main([page, str(picture), "--section=bars", "--margin=0"])
     assert picture.read_bytes().startswith(begins)
     pixels = cv2.imread(str(picture))
     assert pixels is not None and pixels.shape == (50, 200, 3)
     # a bar, what is above it, and what is between the bars
     assert pixels[13:, 13:27].max() < 40
     assert pixels[:7].min() > 215 and pixels[:, 33:47].min() > 215
+    # The body's own margin is 8 px, so more is not to be had at the left.
+    driver.main([page, str(picture), "--section=bars", "--margin=20"])
+    pixels = cv2.imread(str(picture))
+    assert pixels is not None and pixels.shape == (90, 216, 3)
+    assert pixels[33:67, 21:35].max() < 40 and pixels[:27].max() > 215
