@@ -8,7 +8,7 @@ import pytest
 from page_parts import NASTY, read
 
 from experiments import page
-from experiments.page.markup import Markup, code, join, numbers, tag
+from experiments.page.markup import Markup, embedded, join, numbers, tag
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -48,7 +48,7 @@ def test_attributes_that_are_not_there():
 @pytest.mark.parametrize("text", ["a</style>", "x<!--"])
 def test_code_cannot_end_itself(text):
     with pytest.raises(ValueError, match="cannot hold"):
-        code("style", text)
+        embedded("style", text)
 
 
 def test_numbers_are_json_in_which_no_tag_begins():
@@ -76,7 +76,7 @@ def test_markup_is_made_in_one_place():
             node.lineno
             for node in ast.walk(tree)
             if isinstance(node, ast.Call)
-            and getattr(node.func, "id", "") == "code"
+            and getattr(node.func, "id", "") == "embedded"
             and not isinstance(node.args[1], ast.Attribute)
         ]
         if path.name != "markup.py":
