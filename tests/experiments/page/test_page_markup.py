@@ -8,7 +8,7 @@ import pytest
 from page_parts import NASTY, read
 
 from experiments import page
-from experiments.page.markup import Markup, embedded, join, numbers, tag
+from experiments.page.markup import embedded, join, numbers, tag
 
 
 @pytest.mark.parametrize("name", NASTY)
