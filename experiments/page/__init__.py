@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.page import about, bars, claims, curves, facts, figures, grids, style
-from experiments.page.markup import Markup, embedded, join, numbers, tag
+from experiments.page.markup import Markup, constant, join, numbers, tag
 from experiments.report_types import Cell, Group, Table
 from piapdf_jax.runtime.disk import naming_disk_errors, replacing
 
@@ -59,7 +59,7 @@ def page(groups: Sequence[Group], tables: Sequence[Table], *, against: str = "pu
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="referrer", content="no-referrer"),
         tag("title", TITLE),
-        embedded("style", style.CSS),
+        constant("style", style.CSS),
     )
     body = tag(
         "body",
@@ -67,7 +67,7 @@ def page(groups: Sequence[Group], tables: Sequence[Table], *, against: str = "pu
         tag("nav", tag("ul", *links), aria_label="Sections"),
         tag("main", *(_section(*section) for section in sections)),
         numbers(_data(groups, tables), id="data"),
-        embedded("script", style.SCRIPT),
+        constant("script", style.SCRIPT),
     )
     return "<!doctype html>\n" + tag("html", head, body, lang="en").text + "\n"
 

@@ -59,7 +59,7 @@ def _escaped(value: Any) -> str:
     return html.escape(text, quote=True)
 
 
-def embedded(name: str, text: str) -> Markup:
+def constant(name: str, text: str) -> Markup:
     """Makes a ``style`` or ``script`` element of a constant of this package, which is not escaped.
 
     Raises:

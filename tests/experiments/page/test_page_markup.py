@@ -8,7 +8,7 @@ import pytest
 from page_parts import NASTY, read
 
 from experiments import page
-from experiments.page.markup import embedded, join, numbers, tag
+from experiments.page.markup import Markup, constant, join, numbers, tag
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -48,7 +48,7 @@ def test_attributes_that_are_not_there():
 @pytest.mark.parametrize("text", ["a</style>", "x<!--"])
 def test_code_cannot_end_itself(text):
     with pytest.raises(ValueError, match="cannot hold"):
-        embedded("style", text)
+        constant("style", text)
 
 
 def test_numbers_are_json_in_which_no_tag_begins():
@@ -71,7 +71,7 @@ def test_markup_is_made_in_one_place():
         constants = {
             ast.unparse(call.args[1])
             for call, name in zip(calls, names, strict=True)
-            if name == "embedded"
+            if name == "constant"
         }
         assert constants <= {"style.CSS", "style.SCRIPT"}, path.name
-        assert ("Markup" in names) == (path.name == "markup.py"), path.name
+        assert (Markup.__name__ in names) == (path.name == "markup.py"), path.name
