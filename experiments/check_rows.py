@@ -1,5 +1,6 @@
 """Rows of a report's tables as another program makes them, by their titles."""
 
+import functools
 import json
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,27 +9,13 @@ import numpy as np
 
 from experiments import recomputed
 from experiments.paper_tables import published
-from experiments.recomputed import Sums
+from experiments.recomputed import Draws, Sums
 from experiments.report_types import Group, Table
 from experiments.trainings import TRAININGS
 
-#: Standard errors of what is drawn; a report has about a thousand such numbers.
-Z = 5.0
 _CUTS = {"F1 matched": "matched", "F1 model.json": "model"}
 #: A unit that a smaller share of the training labels shows is rare.
 _RARE = 0.3
-
-
-class Draws(NamedTuple):
-    """How often was drawn: for the printed numbers, and for the check."""
-
-    printed: int
-    check: int
-
-    def margin(self, share: np.ndarray | float) -> np.ndarray:
-        """Computes how far two estimates of a share may lie apart."""
-        least, each = 1 / min(self), sum(1 / number for number in self)
-        return Z * np.sqrt(np.maximum(share * (1 - np.asarray(share)), least) * each) + each
 
 
 class Wanted(NamedTuple):
@@ -76,6 +63,7 @@ class Study:
         self.group, self.draws = group, draws
         self.labels = "coded" if against == "published" else "true"
         self.rng = np.random.default_rng(seed)
+        self.f1 = functools.cache(self._f1)
         names = dict.fromkeys((*TRAININGS, *(name for run in group.runs for name in run.frames)))
         stored = {name: recomputed.stored_frames(group, name) for name in names}
         self.stored = {name: folds for name, folds in stored.items() if folds}
@@ -94,7 +82,7 @@ class Study:
         ]
         return [seeds for seeds in kept if seeds]
 
-    def f1(self, name: str, probs: str, cut: str = "half") -> list[Sums]:
+    def _f1(self, name: str, probs: str, cut: str = "half") -> list[Sums]:
         """Counts a training's people by fold, all seeds at one cut."""
         return [
             recomputed.joined([recomputed.f1_sums(s, s[self.labels], s[probs], cut) for s in seeds])

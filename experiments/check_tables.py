@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from experiments import recomputed
-from experiments.check_rows import Draws, Study, Wanted, rows_of
+from experiments.check_rows import Study, Wanted, rows_of
 from experiments.paper_tables import published
+from experiments.recomputed import Draws
 from experiments.report_types import Cell, Group, Row, Table
 
 _CLOSE = 1e-6
@@ -71,7 +72,7 @@ def _differs(cell: Cell, wanted: Wanted, studies: Sequence[Study]) -> Iterator[s
     if (cell.better is None) != (wanted.better is None) or (
         cell.better is not None
         and wanted.better is not None
-        and abs(cell.better - wanted.better) > draws.margin(wanted.better)
+        and not abs(cell.better - wanted.better) <= draws.margin(wanted.better)
     ):
         yield f"better is printed as {cell.better}, recomputed as {wanted.better}"
 
@@ -87,7 +88,7 @@ def _end_differs(
     # Equal draws are many where people are few: the end may lie anywhere among them.
     below, reached = (drawn < printed - _CLOSE).mean(), (drawn <= printed + _CLOSE).mean()
     margin = draws.margin(share)
-    if below > share + margin or reached < share - margin:
+    if np.isnan(printed) or below > share + margin or reached < share - margin:
         yield f"{name} is printed as {printed}, recomputed as {told}"
 
 

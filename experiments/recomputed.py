@@ -13,6 +13,8 @@ from scipy import stats
 
 from experiments.report_types import Group
 
+#: Standard errors of what is drawn; a report has about a thousand such numbers.
+Z = 5.0
 _BINS = 15
 _FEW = 5
 _SEEDS = 3
@@ -28,6 +30,18 @@ class Sums(NamedTuple):
     ids: np.ndarray
     scores: np.ndarray
     sums: np.ndarray
+
+
+class Draws(NamedTuple):
+    """How often was drawn: for the printed numbers, and for the check."""
+
+    printed: int
+    check: int
+
+    def margin(self, share: np.ndarray | float) -> np.ndarray:
+        """Computes how far two estimates of a share may lie apart."""
+        least, each = 1 / min(self), sum(1 / number for number in self)
+        return Z * np.sqrt(np.maximum(share * (1 - np.asarray(share)), least) * each) + each
 
 
 def sklearn_metrics() -> Any:
@@ -57,8 +71,10 @@ def stored_frames(group: Group, training: str) -> dict[int, list[dict[str, np.nd
 
 def mean(values: Any, axis: int = 0) -> np.ndarray:
     """Computes the mean of what is a number; nan for nothing."""
-    told = np.ma.masked_invalid(np.asarray(values, np.float64))
-    return np.ma.filled(told.mean(axis=axis), np.nan)
+    told = np.asarray(values, np.float64)
+    there = ~np.isnan(told)
+    total, count = np.where(there, told, 0).sum(axis=axis), there.sum(axis=axis)
+    return np.divide(total, count, out=np.full(np.shape(total), np.nan), where=count > 0)
 
 
 def matched_cut(probs: np.ndarray, rate: float) -> float:
@@ -97,7 +113,7 @@ def f1_sums(frames: dict[str, np.ndarray], labels: np.ndarray, probs: np.ndarray
             or not (labels[:, unit] == 1).any()
         ):
             continue
-        truth, said, people = labels[known, unit], said[known].astype(int), who[known]
+        truth, said, people = labels[known, unit].astype(int), said[known].astype(int), who[known]
         scores[unit] = 100 * told.f1_score(truth, said, zero_division=0)
         for place, one in enumerate((200 * truth * said, truth + said, truth)):
             sums[:, unit, place] = np.bincount(people, weights=one, minlength=len(ids))
@@ -108,7 +124,7 @@ def probe_sums(frames: dict[str, np.ndarray]) -> Sums:
     """Scores one seed's identity probe in percent, and counts its people."""
     scored = frames["probe_correct"] >= 0
     ids, who = np.unique(frames["subject"], return_inverse=True)
-    right = frames["probe_correct"][scored]
+    right = frames["probe_correct"][scored].astype(int)
     accuracy = sklearn_metrics().accuracy_score(np.ones_like(right), right)
     by = [
         np.bincount(who[scored], weights=w, minlength=len(ids))
@@ -177,13 +193,21 @@ def _ratio(sums: np.ndarray) -> np.ndarray:
     return np.divide(sums[..., 0], sums[..., 1], out=np.full(shows.shape, np.nan), where=shows)
 
 
+def _summed(sums: np.ndarray, who: np.ndarray) -> np.ndarray:
+    """Sums of people [batch, how many], of whom some come more than once: [S, batch, C, 3]."""
+    seeds, people, *rest = sums.shape
+    times = np.stack([(who == person).sum(axis=1) for person in range(people)], axis=1)
+    flat = times.astype(np.float64) @ sums.reshape(seeds, people, -1)
+    return flat.reshape(seeds, len(who), *rest)
+
+
 def _drawn(
     folds: Sequence[Sums], people: Sequence[np.ndarray], seeds: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Scores [batch, C + 1] of people and seeds, indices [batch, how many] by fold."""
     found = []
     for fold, who, which in zip(folds, people, seeds, strict=True):
-        scores = _ratio(fold.sums[:, who].sum(axis=2))
+        scores = _ratio(_summed(fold.sums, who))
         batch = np.arange(len(who))
         found.append(mean(np.stack([scores[which[:, s], batch] for s in range(which.shape[1])]), 0))
     return with_mean(found)
@@ -236,7 +260,7 @@ def permutation_p(
         for sums, start, count in zip(both, starts, counts, strict=False):
             mine = chosen[:, start : start + count]
             local = mine % total - start + count * (mine >= total)
-            found.append(mean(_ratio(sums[:, local].sum(axis=2)), 0))
+            found.append(mean(_ratio(_summed(sums, local)), 0))
         return with_mean(found)
 
     def statistic(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
