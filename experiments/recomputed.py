@@ -5,6 +5,7 @@ of its people, C of action units.
 """
 
 import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -241,9 +242,12 @@ def bootstrap(
     if not free:
         return np.full((resamples, first[0].sums.shape[2] + 1), np.nan)
     data = tuple(np.arange(sizes[place]) for place in free)
-    told = stats.bootstrap(
-        data, statistic, n_resamples=resamples, batch=500, vectorized=True, method="percentile", rng=rng
-    )  # fmt: skip
+    # Draws that do not show a unit have no score; its interval is of the others.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        told = stats.bootstrap(
+            data, statistic, n_resamples=resamples, batch=500, vectorized=True, method="percentile", rng=rng
+        )  # fmt: skip
     return np.moveaxis(told.bootstrap_distribution, -1, 0)
 
 
