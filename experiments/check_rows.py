@@ -1,0 +1,297 @@
+"""Rows of a report's tables as another program makes them, by their titles."""
+
+import functools
+import json
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments import recomputed
+from experiments.paper_tables import published
+from experiments.recomputed import Draws, Sums
+from experiments.report_types import Group, Table
+from experiments.trainings import TRAININGS
+
+_CUTS = {"F1 matched": "matched", "F1 model.json": "model"}
+#: A unit that a smaller share of the training labels shows is rare.
+_RARE = 0.3
+
+
+class Wanted(NamedTuple):
+    """A cell made once more; None for what is not printed there.
+
+    Attributes:
+        value: of the score, None for a gap.
+        drawn: [R] scores with other people; None for no interval.
+        p: the lowest and the highest that agrees.
+        better: probability.
+        positives, people: counts.
+    """
+
+    value: float | None
+    drawn: np.ndarray | None = None
+    p: tuple[float, float] | None = None
+    better: float | None = None
+    positives: int | None = None
+    people: int | None = None
+
+
+def rows_of(table: Table, studies: Sequence["Study"]) -> dict[str, list[Wanted]]:
+    """Recomputes the rows of a table that are ours, by their titles; {} for a table of another name."""
+    units = [int(column) for column in table.columns if column.isdigit()]
+    found: dict[str, list[Wanted]] = {}
+    for study in studies:
+        if table.name in published()["tables"]:
+            told = published()["tables"][table.name]["rows"]
+            found |= study.paper(units, [row["training"] for row in told if "training" in row])
+        elif table.name == "scores":
+            found |= study.scores(table.columns)
+        elif table.name == "differences":
+            found |= study.differences(units)
+        elif table.name == "evidence":
+            found |= study.evidence(units)
+        elif table.name == "identity_probe":
+            found |= study.probe()
+    return found
+
+
+class Study:
+    """A group's numbers, by the titles of rows."""
+
+    def __init__(self, group: Group, against: str, draws: Draws, seed: int) -> None:
+        self.group, self.draws = group, draws
+        self.labels = "coded" if against == "published" else "true"
+        self.rng = np.random.default_rng(seed)
+        self.f1 = functools.cache(self._f1)
+        names = dict.fromkeys((*TRAININGS, *(name for run in group.runs for name in run.frames)))
+        stored = {name: recomputed.stored_frames(group, name) for name in names}
+        self.stored = {name: folds for name, folds in stored.items() if folds}
+        self.methods = [
+            (name, probs)
+            for name in self.stored
+            for probs in ("probs", "teacher_probs")
+            if self.f1(name, probs)
+        ]
+
+    def frames(self, name: str, probs: str) -> list[list[dict[str, np.ndarray]]]:
+        """A training's seeds that can be scored, by fold; a fold without them is left out."""
+        kept = [
+            [one for one in seeds if probs in one and self.labels in one]
+            for seeds in self.stored.get(name, {}).values()
+        ]
+        return [seeds for seeds in kept if seeds]
+
+    def _f1(self, name: str, probs: str, cut: str = "half") -> list[Sums]:
+        """Counts a training's people by fold, all seeds at one cut."""
+        return [
+            recomputed.joined([recomputed.f1_sums(s, s[self.labels], s[probs], cut) for s in seeds])
+            for seeds in self.frames(name, probs)
+        ]
+
+    def units(self, name: str) -> list[int]:
+        """Returns the FACS numbers of a training's columns."""
+        return [int(au) for au in next(iter(self.stored[name].values()))[0]["aus"]]
+
+    def title(self, name: str, probs: str) -> str:
+        """Returns what a row calls a method."""
+        title = TRAININGS[name].title if name in TRAININGS else name
+        return title + (", teacher" if probs == "teacher_probs" else "")
+
+    def cells(
+        self, folds: list[Sums], beside: list[Sums] | None = None, *, less: bool = False
+    ) -> list[Wanted]:
+        """Cells of own units and the mean: scores, or differences to another method's; compared with it."""
+        values, few = recomputed.value(folds), recomputed.few(folds)
+        drawn = self.bootstrap(folds, None)
+        p, better = [None] * len(values), [None] * len(values)
+        frames, people = recomputed.shown(folds)
+        if beside is not None and _same_people(folds, beside):
+            apart = values - recomputed.value(beside)
+            moved = self.bootstrap(folds, beside)
+            p = self.p_range(folds, beside, few | np.isnan(apart))
+            better = [
+                None if few[c] or np.isnan(apart[c]) else _better(moved[:, c])
+                for c in range(len(values))
+            ]
+            values, drawn = (apart, moved) if less else (values, drawn)
+        counts = [(int(f), int(n)) for f, n in zip(frames, people, strict=True)]
+        counts.append((None, sum(len(fold.ids) for fold in folds)))  # type: ignore[arg-type]
+        return [
+            Wanted(
+                _number(values[c]),
+                _told(drawn[:, c]) if not few[c] else None,
+                p[c],
+                better[c],
+                *(counts[c] if not less else (None, None)),
+            )
+            for c in range(len(values))
+        ]
+
+    def bootstrap(self, folds: list[Sums], beside: list[Sums] | None) -> np.ndarray:
+        """Draws scores, or differences to another method's, [R, C + 1]."""
+        return recomputed.bootstrap(folds, beside, resamples=self.draws.check, rng=self.rng)
+
+    def p_range(
+        self, folds: list[Sums], beside: list[Sums], none: np.ndarray
+    ) -> list[tuple[float, float] | None]:
+        """The lowest and highest p: Holm's correction never falls where a p rises."""
+        p = recomputed.permutation_p(folds, beside, resamples=self.draws.check, rng=self.rng)
+        p = np.where(none, np.nan, p)
+        margin = self.draws.margin(np.nan_to_num(p))
+        ends = [
+            np.append(recomputed.holm(end[:-1]), end[-1])
+            for end in (np.clip(p - margin, 0, 1), np.clip(p + margin, 0, 1))
+        ]
+        return [None if np.isnan(low) else (low, high) for low, high in zip(*ends, strict=True)]
+
+    def paper(self, units: list[int], names: list[str]) -> dict[str, list[Wanted]]:
+        """Rows of tables 1 to 3: each method beside the group's first, and always yes."""
+        there = [name for name in names if (name, "probs") in self.methods]
+        if not there:
+            return {}
+        first, found = self.f1(there[0], "probs"), {}
+        always = self.cells(self.f1(there[0], "probs", "always"))
+        floor = [cell._replace(drawn=None) for cell in always]
+        found[f"always yes, {self.group.title}"] = _placed(floor, self.units(there[0]), units)
+        for name, probs in self.methods:
+            if name in there:
+                beside = None if (name, probs) == (there[0], "probs") else first
+                missing = {1, 2, 3} - self.folds(name, probs)
+                mark = " \N{DAGGER}" if missing else ""
+                cells = self.cells(self.f1(name, probs), beside)
+                title = f"{self.title(name, probs)}, {self.group.title}{mark}"
+                found[title] = _placed(cells, self.units(name), units)
+        return found
+
+    def folds(self, name: str, probs: str) -> set[int]:
+        """Returns the folds that a method is scored on."""
+        told = self.stored[name].items()
+        return {f for f, seeds in told if any(probs in s and self.labels in s for s in seeds)}
+
+    def scores(self, columns: Sequence[str]) -> dict[str, list[Wanted]]:
+        """Rows of the table of mean scores."""
+        found = {}
+        for name, probs in self.methods:
+            cells = [self._score(name, probs, column) for column in columns]
+            found[f"{self.title(name, probs)}, {self.group.title}"] = cells
+        return found
+
+    def _score(self, name: str, probs: str, column: str) -> Wanted:
+        frames = self.frames(name, probs)
+        if column == "parameters":
+            return Wanted(self._parameters(name))
+        if column == "always yes":
+            return Wanted(_number(recomputed.value(self.f1(name, probs, "always"))[-1]))
+        if not column.startswith("F1"):
+            folds = [
+                recomputed.mean(
+                    [recomputed.pooled(s[self.labels], s[probs])[column] for s in seeds]
+                )
+                for seeds in frames
+            ]
+            return Wanted(_number(recomputed.with_mean(folds)[-1]))
+        rates = recomputed.mean([seeds[0]["base_rates"] for seeds in self.stored[name].values()])
+        every = np.full(len(rates), True)
+        chosen = {"F1 rare": rates < _RARE, "F1 frequent": rates >= _RARE}.get(column, every)
+        if not chosen.any():
+            return Wanted(None)
+        folds = [
+            Sums(ids, scores[:, chosen], sums[:, :, chosen])
+            for ids, scores, sums in self.f1(name, probs, _CUTS.get(column, "half"))
+        ]
+        return self.cells(folds)[-1]._replace(people=None)
+
+    def _parameters(self, name: str) -> float | None:
+        (run, *_) = [run for run in self.group.runs if name in run.frames]
+        told = json.loads((run.folder / "results.json").read_text(encoding="utf-8"))
+        return told["trainings"][name]["scores"].get("parameters")
+
+    def differences(self, units: list[int]) -> dict[str, list[Wanted]]:
+        """Rows of the table of differences, of all pairs of methods."""
+        found = {}
+        for name, probs in self.methods:
+            for other, beside in self.methods:
+                pair = name, probs, other, beside
+                if not self._compared(*pair) or self.units(name) != self.units(other):
+                    continue
+                first, second = self.f1(name, probs), self.f1(other, beside)
+                if _same_people(first, second):
+                    title = f"{self.title(name, probs)} - {self.title(other, beside)}"
+                    cells = self.cells(first, second, less=True)
+                    cells = _placed(cells, self.units(name), units)
+                    found[f"{title}, {self.group.title}"] = cells
+        return found
+
+    @staticmethod
+    def _compared(name: str, probs: str, other: str, beside: str) -> bool:
+        """All with the baseline, PIAP-DF with PIAP, a student with its teacher."""
+        if (other, beside) == ("baseline", "probs"):
+            return name != "baseline"
+        student = probs == "probs"
+        return student and (
+            (name, other, beside) == ("piapdf", "piap", "probs")
+            or (name == other and beside == "teacher_probs")
+        )
+
+    def evidence(self, units: list[int]) -> dict[str, list[Wanted]]:
+        """Rows of the table of what each score rests on."""
+        found = {}
+        for name, probs in self.methods:
+            if probs != "probs":
+                continue
+            dataset = str(next(iter(self.stored[name].values()))[0]["dataset"])
+            own = self.units(name)
+            for what, counts in zip(
+                ("positive frames", "people who show it"),
+                recomputed.shown(self.f1(name, probs)),
+                strict=True,
+            ):
+                by = dict(zip(own, counts, strict=True))
+                cells = [Wanted(float(by[au]) if au in by else None) for au in units]
+                found[f"{what}, {self.group.title}, {dataset}"] = cells
+        return found
+
+    def probe(self) -> dict[str, list[Wanted]]:
+        """Rows of the identity probe."""
+        found = {}
+        for name, probs in self.methods:
+            told = [
+                [s for s in seeds if "probe_correct" in s] for seeds in self.stored[name].values()
+            ]
+            told = [seeds for seeds in told if seeds]
+            if probs == "probs" and told:
+                folds = [
+                    recomputed.joined([recomputed.probe_sums(s) for s in seeds]) for seeds in told
+                ]
+                accuracy = self.cells(folds)[-1]._replace(people=None)
+                chance = np.mean([100 * float(seeds[0]["probe_chance"]) for seeds in told])
+                found[f"{self.title(name, probs)}, {self.group.title}"] = [
+                    accuracy,
+                    Wanted(float(chance)),
+                ]
+        return found
+
+
+def _placed(cells: list[Wanted], own: list[int], units: list[int]) -> list[Wanted]:
+    by = dict(zip(own, cells, strict=False))
+    return [*(by.get(au, Wanted(None)) for au in units), cells[-1]]
+
+
+def _same_people(a: list[Sums], b: list[Sums]) -> bool:
+    told = [[(fold.ids.tolist(), len(fold.sums)) for fold in folds] for folds in (a, b)]
+    return told[0] == told[1]
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _told(drawn: np.ndarray) -> np.ndarray | None:
+    """Draws that have a score; None for none."""
+    return drawn[~np.isnan(drawn)] if not np.isnan(drawn).all() else None
+
+
+def _better(moved: np.ndarray) -> float:
+    moved = moved[~np.isnan(moved)]
+    return float((moved > 0).mean() + (moved == 0).mean() / 2)

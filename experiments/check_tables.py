@@ -1,0 +1,101 @@
+"""Recomputes every number of a report's tables from the files of frames, by other programs, and tells what differs.
+
+Scores and counts must agree to 1e-6. What is drawn at random agrees within ``Z`` standard errors of the two numbers of
+draws: of an interval's end, how much of the other program's draws lies below it; of p and ``better``, the share itself.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from experiments import recomputed
+from experiments.check_rows import Study, Wanted, rows_of
+from experiments.paper_tables import published
+from experiments.recomputed import Draws
+from experiments.report_types import Cell, Group, Row, Table
+
+_CLOSE = 1e-6
+
+
+def check(
+    groups: Sequence[Group],
+    tables: Sequence[Table],
+    *,
+    against: str = "published",
+    printed_resamples: int = 10_000,
+    resamples: int = 10_000,
+    seed: int = 1,
+) -> list[str]:
+    """Returns what differs, a line each: table, row, column, printed and recomputed; [] where all agrees.
+
+    Args:
+        groups: of the runs that the tables were made from.
+        tables: all of the report.
+        against: ``published`` or ``true`` labels.
+        printed_resamples: of the tables.
+        resamples: of this check.
+        seed: of its draws.
+
+    Raises:
+        CheckError: without scikit-learn.
+    """
+    recomputed.sklearn_metrics()
+    studies = [Study(group, against, Draws(printed_resamples, resamples), seed) for group in groups]
+    found = []
+    for table in tables:
+        rows = rows_of(table, studies)
+        for row in table.rows:
+            wanted = rows.get(row.title) if row.kind in ("ours", "floor") else _of_paper(table, row)
+            if wanted is None or len(wanted) != len(row.cells):
+                found.append(f"{table.name}, {row.title}: no other program can tell this row")
+                continue
+            for column, cell, other in zip(table.columns, row.cells, wanted, strict=True):
+                where = f"{table.name}, {row.title}, {column}"
+                found += [f"{where}: {line}" for line in _differs(cell, other, studies)]
+    return found
+
+
+def _differs(cell: Cell, wanted: Wanted, studies: Sequence[Study]) -> Iterator[str]:
+    for name in ("value", "positives", "people"):
+        printed, other = getattr(cell, name), getattr(wanted, name)
+        if (printed is None) != (other is None) or (
+            printed is not None and not np.isclose(printed, other, rtol=0, atol=_CLOSE)
+        ):
+            yield f"{name} is printed as {printed}, recomputed as {other}"
+    draws = studies[0].draws if studies else Draws(1, 1)
+    for name, share in (("low", 0.025), ("high", 0.975)):
+        yield from _end_differs(name, getattr(cell, name), wanted.drawn, share, draws)
+    if (cell.p is None) != (wanted.p is None) or (
+        cell.p is not None and wanted.p and not wanted.p[0] <= cell.p <= wanted.p[1]
+    ):
+        yield f"p is printed as {cell.p}, recomputed as {wanted.p} (lowest, highest)"
+    if (cell.better is None) != (wanted.better is None) or (
+        cell.better is not None
+        and wanted.better is not None
+        and not abs(cell.better - wanted.better) <= draws.margin(wanted.better)
+    ):
+        yield f"better is printed as {cell.better}, recomputed as {wanted.better}"
+
+
+def _end_differs(
+    name: str, printed: float | None, drawn: np.ndarray | None, share: float, draws: Draws
+) -> Iterator[str]:
+    told = None if drawn is None else float(np.percentile(drawn, 100 * share))
+    if (printed is None) != (told is None):
+        yield f"{name} is printed as {printed}, recomputed as {told}"
+    if printed is None or drawn is None:
+        return
+    # Equal draws are many where people are few: the end may lie anywhere among them.
+    below, reached = (drawn < printed - _CLOSE).mean(), (drawn <= printed + _CLOSE).mean()
+    margin = draws.margin(share)
+    if np.isnan(printed) or below > share + margin or reached < share - margin:
+        yield f"{name} is printed as {printed}, recomputed as {told}"
+
+
+def _of_paper(table: Table, row: Row) -> list[Wanted] | None:
+    """The row of the paper's data file, its mean made anew."""
+    for told in published()["tables"].get(table.name, {"rows": ()})["rows"]:
+        if told["method"] == row.title:
+            f1 = [float(value) for value in told["f1"]]
+            return [Wanted(value) for value in (*f1, sum(f1) / len(f1))]
+    return None
