@@ -116,11 +116,11 @@ def _checked(runs: pathlib.Path) -> Listing:
             " it leads to"
         )
     listing = read_listing(runs)
-    if listing.damaged:
-        more = f" (and {len(listing.damaged) - 1} more)" if len(listing.damaged) > 1 else ""
+    for line in listing.damaged:
+        others = len(listing.damaged) - 1
         raise PruneError(
-            f"nothing is deleted, since it cannot be told what is in use: {listing.damaged[0]}{more};"
-            " repair it, or delete what it belongs to"
+            f"nothing is deleted, since it cannot be told what is in use: {line}"
+            f"{f' (and {others} more)' if others else ''}; repair it, or delete what it belongs to"
         )
     return listing
 

@@ -25,6 +25,7 @@ from piapdf_jax.runtime.exports import digest_of
 
 #: What tables of frames say where no experiment's fold and seed is known.
 NO_FOLD, NO_SEED = 0, -1
+_FRAME = ("subject", "task", "frame")
 
 
 class ScoreError(ValueError):
@@ -68,44 +69,56 @@ def score(
         batch_size: images of a batch.
 
     Raises:
-        ScoreError: where there is no such split, no unit that both have, or no true label in the table.
-        FileNotFoundError: where there is no export, or no such data set.
-        ExportError, ModelError: where the export cannot be read, or needs a plugin.
-        CorruptShard, NoRecords: where the records cannot be read.
+        ScoreError: for no such split, no unit that both have, no true label in the table.
+        FileNotFoundError, ExportError, ModelError, CorruptShard, NoRecords: as for what is read.
     """
     where = source.dataset_folder(data_dir, dataset)
     told = description.describe(where)
     records = _records(where, dataset, split)
     model, probabilities = load_export(folder)
     aus = _shared(model, told, dataset)
-    table = records.table()
-    labels = None if truth is None else _true(truth, table, aus)
+    columns = _columns(model, records.table(), truth, aus)
     said = _said(probabilities, records, Reading(model.image_size, batch_size, aus=aus))
-    frames = FrameTable(
+    data = _data_digest(where, split, truth, cache=_checksums(folder))
+    frames = _table(model, dataset, data, columns, said)
+    scores, lost = scores_of(frames)
+    warnings = tuple(trained_on(model, told, frames.subject, f"{dataset}[{split}]", data_dir))
+    scores |= {"dataset": dataset, "version": where.name, "split": split, "data": data}
+    scores |= {"export": _named(folder, model), "truth": str(truth or ""), "warnings": warnings}
+    scores, notes = gaps.plain(gaps.with_gaps(scores, lost)), _notes(model, told, aus, lost)
+    return Scored(scores=scores, frames=frames, notes=tuple(notes), warnings=warnings)
+
+
+def _named(folder: pathlib.Path, model: Model) -> dict[str, str]:
+    return {"folder": str(folder), "training": model.training, "digest": model.digest}
+
+
+def _columns(
+    model: Model, table: dict[str, np.ndarray], truth: pathlib.Path | None, aus: tuple[int, ...]
+) -> dict[str, Any]:
+    """What a table of frames holds beside the export's scores."""
+    found: dict[str, Any] = {name: np.asarray(table[name]) for name in _FRAME}
+    found |= {"aus": aus, "coded": table["labels"][:, record_columns(aus)]}
+    found["true"] = None if truth is None else _true(truth, table, aus)
+    for name, values in (("base_rates", model.base_rates), ("cuts", model.cuts)):
+        found[name] = np.array([values[au] for au in aus], np.float64)
+    return found
+
+
+def _table(
+    model: Model, dataset: str, data: str, columns: dict[str, Any], said: np.ndarray
+) -> FrameTable:
+    """Joins columns with what was said, [N, units of the export]."""
+    return FrameTable(
         training=model.training,
         digest=model.digest,
         fold=NO_FOLD,
         seed=NO_SEED,
         dataset=dataset,
-        data=_data_digest(where, split, truth, cache=_checksums(folder)),
-        aus=aus,
-        **{name: np.asarray(table[name]) for name in ("subject", "task", "frame")},
-        coded=table["labels"][:, record_columns(aus)],
-        true=labels,
-        probs=said[:, [model.units.index(au) for au in aus]],
-        base_rates=_column(model.base_rates, aus),
-        cuts=_column(model.cuts, aus),
+        data=data,
+        probs=said[:, [model.units.index(au) for au in columns["aus"]]],
+        **columns,
     )
-    warnings = tuple(trained_on(model, told, frames.subject, f"{dataset}[{split}]", data_dir))
-    head = {
-        "export": {"folder": str(folder), "training": model.training, "digest": model.digest},
-        **{"dataset": dataset, "version": where.name, "split": split, "data": frames.data},
-        "truth": "" if truth is None else str(truth),
-    }
-    scores, lost = scores_of(frames)
-    scores = gaps.with_gaps({**head, **scores, "warnings": list(warnings)}, lost)
-    notes = tuple(_notes(model, told, aus, lost))
-    return Scored(scores=gaps.plain(scores), frames=frames, notes=notes, warnings=warnings)
 
 
 def _records(where: pathlib.Path, dataset: str, split: str) -> source.Records:
@@ -158,10 +171,6 @@ def _said(probabilities: Probabilities, records: source.Records, reading: Readin
         kept = np.asarray(batch.valid) > 0
         found.append(probabilities(np.asarray(batch.image))[kept])
     return np.concatenate(found)
-
-
-def _column(values: dict[int, float | None], aus: tuple[int, ...]) -> np.ndarray:
-    return np.array([values[au] for au in aus], np.float64)
 
 
 def _checksums(folder: pathlib.Path) -> pathlib.Path | None:

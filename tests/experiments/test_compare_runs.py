@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from experiments import compare_runs, frame_table, status
 from experiments.frame_table import FrameTable
@@ -59,6 +60,7 @@ def test_scores_stand_side_by_side_with_their_difference(two):
         ("piap", "mean F1 (%), coded labels", None, 51.0),
     ]
     table = compare_runs.compare(*two)[0]
+    assert isinstance(table, Table)
     rows = list(zip(*[list(column.cells) for column in table.columns], strict=True))
     assert rows[1] == ("baseline", "mean F1 (%), coded labels", "50.25", "48.00", "-2.25")
     assert rows[3][2:] == ("0.7500", "0.6000", "-0.1500")

@@ -1,6 +1,7 @@
 """An export scored on another data set: every right value is counted from the records themselves."""
 
 import json
+from typing import Any
 
 import cv2
 import jax
@@ -30,7 +31,7 @@ DATASET = "synthetic_faces/small_bp4d"
 @pytest.fixture(scope="module")
 def stage():
     optimizer = OptimizerConfig(steps=1, learning_rate=1e-3)
-    sizes = {"image_size": SIDE, "num_aus": len(UNITS), "num_maps": 0}
+    sizes: Any = {"image_size": SIDE, "num_aus": len(UNITS), "num_maps": 0}
     return PIAPStage(MODELS["nano"], optimizer, LossWeights(), **sizes)
 
 
