@@ -30,11 +30,12 @@ def export_table(found: Sequence[Export | Unfinished], title: str) -> Table:
         title: plain text.
     """
     made = Table(title=escape(title), box=SIMPLE_HEAD, title_justify="left")
-    for name, justify in (
-        *(("training", "left"), ("digest", "left"), ("size", "right"), ("age", "right")),
-        *(("parts", "left"), ("used by", "left")),
-    ):
-        made.add_column(name, justify=justify, overflow="fold")  # pyright: ignore[reportArgumentType]
+    for name in ("training", "digest"):
+        made.add_column(name, no_wrap=True)
+    for name in ("size", "age"):
+        made.add_column(name, justify="right", no_wrap=True)
+    for name in ("parts", "used by"):
+        made.add_column(name, overflow="fold")
     for one in found:
         told = (one.training, one.folder.name, size_text(one.nbytes), age_text(one.age))
         parts = ", ".join(one.parts) if isinstance(one, Export) else "unfinished"
