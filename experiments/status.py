@@ -1,8 +1,11 @@
-"""Where runs stand, from the files of their folders.
+"""Where runs stand, from the files of their folders; two runs side by side; exports and who uses them.
 
 python -m experiments.status runs                      all runs of a folder
 python -m experiments.status runs/demo                 the folds and seeds of one name
 python -m experiments.status runs/demo/fold1_seed0     the trainings of one run
+python -m experiments.status runs/a runs/b             two runs: scores, configuration, versions
+python -m experiments.status --exports runs            exports: size, age, who uses them
+python -m experiments.status --prune runs              deletes those that no run uses; asks first
 """
 
 import dataclasses
@@ -12,16 +15,23 @@ import sys
 import time
 from typing import Any
 
-from absl import app
+from absl import app, flags
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from experiments import export_prune
+from experiments.compare_runs import compare
+from experiments.export_list import read_listing
 from experiments.runs import runs_in
 from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax import command_line, commands, paths
 from piapdf_jax.runtime.writers import read_jsonl
+
+_EXPORTS = flags.DEFINE_bool("exports", False, "list exports: size, age, who uses them")
+_PRUNE = flags.DEFINE_bool("prune", False, "delete exports that no run uses; asks first")
+_YES = flags.DEFINE_bool("yes", False, "with --prune: delete without asking")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,24 +195,60 @@ def _summary(found: list[Standing]) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Prints a table of runs, and of the trainings where there is one run; exit code 2 for none."""
-    if len(arguments) != 2:
+    """Prints a table of runs, of the trainings of one run, of two runs, or of exports; exit code 2 for none."""
+    folders = [paths.local_folder(text, "folder") for text in arguments[1:]]
+    _check_usage(len(folders))
+    # Off a terminal, lines may be as long as they are.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    try:
+        if _PRUNE.value:
+            export_prune.prune(folders[0], console, yes=_YES.value)
+        elif _EXPORTS.value:
+            _show_exports(folders[0], console)
+        elif len(folders) == 2:
+            console.print(*compare(*folders), sep="\n")
+        else:
+            _show_runs(folders[0], console)
+    except (OSError, export_prune.PruneError) as error:
+        raise app.UsageError(str(error)) from error
+    except (ValueError, LookupError, TypeError) as error:
+        named = " and ".join(map(str, folders))
+        raise app.UsageError(f"{named} cannot be read: {error}") from error
+
+
+def _check_usage(count: int) -> None:
+    if _YES.value and not _PRUNE.value:
+        raise app.UsageError("--yes goes with --prune")
+    if _EXPORTS.value or _PRUNE.value:
+        flag = "--prune" if _PRUNE.value else "--exports"
+        if count != 1:
+            example = commands.python("experiments.status", flag, "runs")
+            raise app.UsageError(f"{flag} takes the folder of all runs: {example}")
+    elif not 1 <= count <= 2:
         example = commands.python("experiments.status", "runs")
-        raise app.UsageError(f"give the folder of a run, or of several: {example}")
-    folder = paths.local_folder(arguments[1], "folder")
+        raise app.UsageError(
+            f"give the folder of a run, of several, or of two to compare: {example}"
+        )
+
+
+def _show_runs(folder: pathlib.Path, console: Console) -> None:
     try:
         runs = runs_in(folder)
-        # Off a terminal, lines may be as long as they are.
-        console = Console(width=None if sys.stdout.isatty() else 200)
         if runs != [folder]:
             console.print(overview(runs, folder))
         if len(runs) == 1:
             console.print(table(standing(runs[0]), escape(str(runs[0]))))
-    except OSError as error:
-        raise app.UsageError(str(error)) from error
     except (ValueError, LookupError, TypeError) as error:
         raise app.UsageError(f"{folder} cannot be read as a run ({error!r})") from error
 
 
+def _show_exports(folder: pathlib.Path, console: Console) -> None:
+    listing = read_listing(folder.resolve())
+    found = (*listing.exports, *listing.unfinished)
+    console.print(export_prune.export_table(found, f"exports of {folder}"))
+    for line in (*listing.damaged, export_prune.summary(listing)):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 if __name__ == "__main__":
-    command_line.run(main, arguments=1)
+    command_line.run(main, arguments=2)

@@ -107,6 +107,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "data_builders.prepare",
         "data_builders.registry",
     ),
+    "experiments.score": (
+        "experiments.*",
+        "piapdf_jax.*",
+        "data_builders.synthetic_faces",  # where the true labels lie
+    ),
     "data_builders.*": (
         "data_builders.*",
         "piapdf_jax.paths",

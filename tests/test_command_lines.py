@@ -48,7 +48,7 @@ PROGRAMS = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if is_program(path)
 )
-LAUNCHER, STATUS = "experiments.piapdf", "experiments.status"
+LAUNCHER, STATUS, SCORE = "experiments.piapdf", "experiments.status", "experiments.score"
 PREPARE, VALIDATE = "data_builders.prepare", "data_builders.validate"
 STUDY, SHEET = "experiments.feedback_study", "data_builders.synthetic_faces.contact_sheet"
 READING, SCALING = "benchmarks.reading", "benchmarks.scaling"
@@ -136,7 +136,22 @@ MISTAKES: list[tuple[str, tuple[str, ...], str]] = [
     # arguments too many, or too few
     (LAUNCHER, (*DEMO, "steps=3"), "unexpected argument 'steps=3'"),
     (STATUS, (), "give the folder of a run"),
-    (STATUS, ("a", "b"), "unexpected argument 'b'"),
+    (STATUS, ("a", "b", "c"), "unexpected argument 'c'"),
+    (STATUS, ("nowhere", "folder"), "nowhere is not there"),
+    (STATUS, ("--exports",), "--exports takes the folder of all runs"),
+    (STATUS, ("--prune", "a", "b"), "--prune takes the folder of all runs"),
+    (STATUS, ("--prune", "folder"), "folder holds no exports"),
+    (STATUS, ("--yes", "folder"), "--yes goes with --prune"),
+    (SCORE, (), "give the folder of an export"),
+    (SCORE, ("folder", "--split=test"), "--dataset is not given"),
+    (SCORE, ("gs://b/x", "--dataset=bp4d", "--split=a"), "gs://b/x is no path on"),
+    (
+        SCORE,
+        ("folder", "--dataset=bp4d", "--split=a", "--data_dir=gs://b/x"),
+        "--data_dir=gs://b/x is no path on",
+    ),
+    (SCORE, ("folder", "--dataset=bp4d", "--split=a", "--out=folder"), "(Is a directory"),
+    (SCORE, ("folder", "--dataset=bp4d", "--split=a", "--data_dir=x"), "build it with `"),
     (PREPARE, (), "give one data set"),
     (SHEET, (), "give the file to write"),
     ("benchmarks.first_step", (), "give a stage out of"),
@@ -171,6 +186,7 @@ HOMELESS: list[tuple[str, tuple[str, ...], str]] = [
     (PREPARE, ("bp4d", "--data_dir=d", "--manual_dir=~/x"), "--manual_dir=~/x: no home directory"),
     (VALIDATE, ("bp4d",), "so --data_dir has no default"),
     (STATUS, ("~/runs",), "~/runs: no home directory is"),
+    (SCORE, ("x", "--dataset=bp4d", "--split=a"), "so --data_dir has no default"),
 ]
 
 

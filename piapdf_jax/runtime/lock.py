@@ -200,9 +200,19 @@ class _Watch:
             # A run that was paused itself has not watched meanwhile.
             self._still += min(now - self._looked, self._longest)
         self._looked = now
-        if holder["machine"] == _machine() and not _alive(holder["process"], holder["started"]):
+        if _ended(holder):
             return "has ended"
         return f"silent for {self._silent:g} s" if self._still >= self._silent else ""
+
+
+def is_held(path: str | os.PathLike[str]) -> bool:
+    """Returns whether a lock may be held: not without its file, nor by a process of this machine that has ended."""
+    found = _look(pathlib.Path(path))
+    return found is not None and not _ended(_parsed(found[0]))
+
+
+def _ended(holder: dict[str, Any]) -> bool:
+    return holder["machine"] == _machine() and not _alive(holder["process"], holder["started"])
 
 
 def _look(path: pathlib.Path) -> tuple[bytes, int] | None:
