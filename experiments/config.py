@@ -214,16 +214,9 @@ def _plugin_sections() -> tuple[tuple[str, TrainSection], ...]:
 
 
 def as_dict(config: ExperimentConfig) -> dict[str, Any]:
-    """Returns a configuration as JSON holds it, sections of plugins beside the others.
-
-    Folds and seeds are left out where there is one of each, so that all experiments of one command
-    differ in ``fold`` and ``seed`` alone.
-    """
+    """Returns a configuration as JSON holds it, sections of plugins beside the others."""
     told = dataclasses.asdict(config)
     del told["given"]
-    for several in ("folds", "seeds"):
-        if not told[several]:
-            del told[several]
     return told | dict(told.pop("plugins"))
 
 

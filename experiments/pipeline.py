@@ -19,7 +19,7 @@ from experiments.datasets import DataSets
 from experiments.fitting import Fitting
 from experiments.job import Job
 from experiments.mistakes import USER_ERRORS
-from experiments.process import config_json, versions
+from experiments.process import run_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax import paths
 from piapdf_jax.runtime import exports, hosts, loop, mappings, mesh
@@ -122,7 +122,7 @@ class Pipeline:
         """
         began = time.monotonic()
         wanted = self.wanted
-        self._write("config.json", config_json(self.config))
+        self._write("config.json", run_json(self.config))
         self._write("versions.json", json.dumps(versions(), indent=2))
         used = set().union(*map(self.catalog.rests_on, wanted))
         unused = sorted(set(self.catalog.accept_stale) - used)
