@@ -116,11 +116,10 @@ class ExperimentConfig:
             told = ",".join(map(str, values))
             if len(set(values)) < len(values):
                 raise ConfigError(f"{several}={told} names a {one} twice")
-            if {one, several} <= self.given:
-                wanted = told or getattr(self, one)
+            if values and {one, several} <= self.given:
                 raise ConfigError(
                     f"{one}={getattr(self, one)} and {several}={told} are both set: take"
-                    f" --set {several}={wanted} alone"
+                    f" --set {several}={told} alone"
                 )
 
     def sections(self) -> list[Any]:

@@ -200,6 +200,8 @@ def test_a_fold_that_is_set_stands_for_the_folds_of_a_configuration():
         assert (config.name, config.folds) == (name, (1, 2, 3))
         one = configs.load(name, ["fold=2"])
         assert [single.fold for single in repeats.singles(one)] == [2]
+    emptied = configs.load("bp4d", ["folds=", "fold=3"])
+    assert [single.fold for single in repeats.singles(emptied)] == [3]
     several = configs.load("bp4d_fold2", ["folds=3,1"])
     assert [single.fold for single in repeats.singles(several)] == [3, 1]
 
