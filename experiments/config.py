@@ -26,6 +26,8 @@ from piapdf_jax.models.presets import MODELS
 from piapdf_jax.models.weight_files import PUBLISHED
 from piapdf_jax.ranges import Range, Seed
 
+#: Which part of the people is tested.
+Fold = Annotated[int, Range(1, 3)]
 #: The paper's networks as its experiments start them.
 FULL_SIZE = dataclasses.replace(MODELS["b1"], pretrained="imagenet")
 
@@ -36,12 +38,17 @@ class ConfigError(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExperimentConfig:
-    """One experiment: a fold, the rows of table 3 to train, and every section they read."""
+    """One experiment: a fold, the rows of table 3 to train, and every section they read.
+
+    ``folds`` and ``seeds`` stand for several experiments, one a pair; () for ``fold`` and ``seed`` alone.
+    """
 
     name: str
-    fold: Annotated[int, Range(1, 3)]
+    fold: Fold
+    folds: tuple[Fold, ...] = ()
     methods: tuple[str, ...] = ("piapdf",)
     seed: Seed = 0
+    seeds: tuple[Seed, ...] = ()
     data: DataSection = DataSection()
     model: ModelConfig = FULL_SIZE
     pi: PISection = PISection()
@@ -102,6 +109,19 @@ class ExperimentConfig:
                 "df.accumulate must be 1: feedback is what one step of the student does"
             )
 
+    def _check_repeats(self) -> None:
+        """Refuses folds and seeds that are named twice."""
+        for one, several in (("fold", "folds"), ("seed", "seeds")):
+            values = getattr(self, several)
+            told = ",".join(map(str, values))
+            if len(set(values)) < len(values):
+                raise ConfigError(f"{several}={told} names a {one} twice")
+            if values and {one, several} <= self.given:
+                raise ConfigError(
+                    f"{one}={getattr(self, one)} and {several}={told} are both set: take"
+                    f" --set {several}={told} alone"
+                )
+
     def sections(self) -> list[Any]:
         """Returns all sections, a plugin's too."""
         values = [getattr(self, field.name) for field in dataclasses.fields(self)]
@@ -122,13 +142,14 @@ class ExperimentConfig:
         from experiments.trainings import METHODS
 
         self._check_values()
+        self._check_repeats()
         for method in self.methods:
             if method not in METHODS:
                 raise ConfigError(_unknown("method", method, METHODS))
         if not self.methods or len(set(self.methods)) < len(self.methods):
             wrong = "names a method twice" if self.methods else "names no method"
             raise ConfigError(
-                f"methods={','.join(self.methods)} {wrong}: take some of {', '.join(METHODS)}"
+                f"methods={','.join(self.methods)} {wrong}: take all, or some of {', '.join(METHODS)}"
             )
         model = self.model
         known = ("none", *PUBLISHED)
@@ -177,6 +198,9 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> ExperimentCo
             raise ConfigError(f"unknown key {key!r}: nearest are {', '.join(near)}")
         config = _set(config, key.split("."), text.strip(), key)
         config = dataclasses.replace(config, given=config.given | {key})
+    for one, several in (("fold", "folds"), ("seed", "seeds")):
+        if one in config.given and several not in config.given:
+            config = dataclasses.replace(config, **{several: ()})
     config.check()
     return config
 
@@ -229,6 +253,10 @@ def _set(section: Any, path: list[str], text: str, key: str) -> Any:
         raise _is_section(key, old)
     hint = ranges.hints(section)[name]
     value = coerce(text, hint)
+    if isinstance(section, ExperimentConfig) and name == "methods" and value == ("all",):
+        from experiments.trainings import METHODS
+
+        value = tuple(METHODS)
     if told := ranges.complaint(key, value, hint, text=text):
         raise ConfigError(told)
     try:

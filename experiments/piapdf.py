@@ -1,6 +1,7 @@
 """The launcher: trains the rows of the paper's tables and scores them.
 
 python -m experiments.piapdf --config=demo
+python -m experiments.piapdf --config=bp4d --set seeds=0,1,2
 python -m experiments.piapdf --config=bp4d_fold1 --set model=tiny --stages=pi1,pi2
 """
 
@@ -84,7 +85,7 @@ def main(argv: list[str]) -> None:
 
 def _run(config: Any) -> None:
     """Trains and scores what the flags ask for of a configuration."""
-    from experiments import pipeline, process
+    from experiments import process, repeats
     from piapdf_jax.runtime import hosts
 
     data_dir = paths.data_dir(_DATA_DIR.value)
@@ -100,7 +101,7 @@ def _run(config: Any) -> None:
     if several:
         hosts.start(**by_hand)
     process.silence_other_hosts()
-    pipeline.Pipeline(
+    repeats.run(
         config,
         data_dir=str(data_dir),
         runs_dir=str(runs_dir),
@@ -109,7 +110,7 @@ def _run(config: Any) -> None:
         profile=_PROFILE.value,
         accept_stale=tuple(_ACCEPT_STALE.value),
         plugins=tuple(_PLUGIN.value),
-    ).run()
+    )
 
 
 def _tell_usage(names: Any) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from data_builders.disk import TargetError
@@ -17,34 +18,13 @@ from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets
 from experiments.fitting import Fitting
 from experiments.job import Job
-from experiments.process import config_json, versions
+from experiments.mistakes import USER_ERRORS
+from experiments.process import run_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax import paths
-from piapdf_jax.data.prefetch import ReaderDied
-from piapdf_jax.data.source import CorruptShard, MissingDataset, NoRecords
-from piapdf_jax.models.weight_files import WeightsError
-from piapdf_jax.runtime import exports, hosts, loop, mesh
-from piapdf_jax.runtime.checkpoints import CheckpointError
-from piapdf_jax.runtime.disk import DiskError
-from piapdf_jax.runtime.folders import FolderError, check_encoding, check_folder
-from piapdf_jax.runtime.skips import NotFinite
+from piapdf_jax.runtime import exports, hosts, loop, mappings, mesh
+from piapdf_jax.runtime.folders import check_encoding, check_folder
 
-USER_ERRORS = (
-    ConfigError,
-    WeightsError,
-    MissingDataset,
-    CorruptShard,
-    NoRecords,
-    DiskError,
-    NotFinite,
-    exports.ExportError,
-    CheckpointError,
-    FolderError,
-    ReaderDied,
-    FileNotFoundError,
-    PermissionError,
-    paths.PathError,
-)
 log = logging.getLogger("piapdf")
 
 
@@ -117,16 +97,32 @@ class Pipeline:
             plugins=self.plugins,
         )
 
-    def run(self) -> dict[str, Any]:
+    @functools.cached_property
+    def wanted(self) -> list[str]:
+        """The trainings of this command in order, checked when first asked for.
+
+        Raises:
+            one of USER_ERRORS: for what is missing or does not go together.
+        """
+        wanted = [name for name in ordered(self.config.methods) if name in self.stages]
+        self._check(wanted)
+        return wanted
+
+    def run(
+        self, *, trained: Callable[[str, dict[str, Any]], None] | None = None
+    ) -> dict[str, Any]:
         """Trains, scores and writes ``results.json`` and the picture.
+
+        Args:
+            trained: takes each training's name and what ``export.json`` says, and is who prints the
+                tables; None to print them here.
 
         Returns:
             What ``results.json`` holds.
         """
         began = time.monotonic()
-        wanted = [name for name in ordered(self.config.methods) if name in self.stages]
-        self._check(wanted)
-        self._write("config.json", config_json(self.config))
+        wanted = self.wanted
+        self._write("config.json", run_json(self.config))
         self._write("versions.json", json.dumps(versions(), indent=2))
         used = set().union(*map(self.catalog.rests_on, wanted))
         unused = sorted(set(self.catalog.accept_stale) - used)
@@ -137,14 +133,17 @@ class Pipeline:
         results: dict[str, Any] = {"trainings": {}}
         for name in wanted:
             info = self.fitting.train(name)
+            if trained is not None:
+                trained(name, info)
             results["trainings"][name] = {**info, "scores": self._score(name)}
             report.log_training(log, name, results["trainings"][name])
+            mappings.keep_few()
         if {"pi1", "pi2"} <= set(wanted):
             hosts.first("picture", lambda: results.update(self._picture()))
         results = self._whole(results)
         results["seconds"] = round(time.monotonic() - began, 1)
         self._write(run_folder.RESULTS, json.dumps(results, indent=1, allow_nan=False))
-        if hosts.primary():
+        if hosts.primary() and trained is None:
             report.print_results(results, self.folder)
         return results
 

@@ -39,6 +39,13 @@ def config_json(config: ExperimentConfig) -> str:
     return json.dumps(as_dict(config), indent=2)
 
 
+def run_json(config: ExperimentConfig) -> str:
+    """The configuration of one run as JSON: runs of one command differ in ``fold`` and ``seed`` alone."""
+    told = as_dict(config)
+    del told["folds"], told["seeds"]
+    return json.dumps(told, indent=2)
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide numbers, and the devices."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}

@@ -2,7 +2,6 @@
 
 import dataclasses
 import fcntl
-import gc
 import os
 import pathlib
 import shutil
@@ -28,6 +27,7 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+from piapdf_jax.runtime import mappings  # noqa: E402
 from piapdf_jax.runtime.allocator import keep_freed_memory  # noqa: E402
 
 keep_freed_memory()
@@ -48,18 +48,12 @@ def _float_width(request: pytest.FixtureRequest) -> None:
         pytest.fail("this test needs 64-bit floats: run it with JAX_ENABLE_X64=1")
 
 
-#: Linux ends a process that asks for more than 65,530 mappings of memory, and a file of tests adds up to 35,000.
-_MOST_MAPPINGS = 15_000
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _few_mappings() -> Iterator[None]:
     """Lets go of compiled functions, each of which holds some mappings, before a process has too many."""
     yield
-    maps = pathlib.Path("/proc/self/maps")
-    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPPINGS:
-        jax.clear_caches()
-        gc.collect()
+    # A file of tests adds up to 35,000.
+    mappings.keep_few(15_000)
 
 
 #: People of each synthetic data set that tests read.

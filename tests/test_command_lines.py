@@ -302,7 +302,7 @@ def test_without_a_configuration_usage_and_names_are_printed(started):
     assert (code, out) == (2, "")
     first, second = err.splitlines()
     assert first.startswith("usage: ") and "experiments.piapdf --config=NAME" in first
-    for name in ("demo", "bp4d_fold1", "bp4d_fold3", "disfa_fold2"):
+    for name in ("demo", "bp4d", "bp4d_fold1", "bp4d_fold3", "disfa", "disfa_fold2"):
         assert name in second
 
 

@@ -1,6 +1,7 @@
 """The whole method on drawn faces, in minutes on two CPU cores.
 
     python -m experiments.piapdf --config=demo
+    python -m experiments.piapdf --config=demo --set folds=1,2,3 --set seeds=0,1
 
 ``bp4d_fold1`` with the synthetic data sets, a small model and few steps.
 """

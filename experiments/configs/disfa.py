@@ -1,5 +1,6 @@
 """PIAP fine-tuned to DISFA: the row PIAP of the paper's table 2.
 
+    python -m experiments.piapdf --config=disfa
     python -m experiments.piapdf --config=disfa_fold1
 
 Fold k goes on from the ``piap`` export of ``bp4d_fold`` k, and trains what is missing of it.
@@ -17,4 +18,12 @@ def disfa(fold: int) -> ExperimentConfig:
     return dataclasses.replace(bp4d(fold), name=f"disfa_fold{fold}", methods=("disfa",))
 
 
-CONFIGS = {f"disfa_fold{fold}": functools.partial(disfa, fold) for fold in (1, 2, 3)}
+def disfa_folds() -> ExperimentConfig:
+    """All three folds, one after another."""
+    return dataclasses.replace(disfa(1), name="disfa", folds=(1, 2, 3))
+
+
+CONFIGS = {
+    "disfa": disfa_folds,
+    **{f"disfa_fold{fold}": functools.partial(disfa, fold) for fold in (1, 2, 3)},
+}

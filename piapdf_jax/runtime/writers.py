@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from piapdf_jax.runtime import whole_command
 from piapdf_jax.runtime.disk import naming_disk_errors
 
 log = logging.getLogger("piapdf.writers")
@@ -210,6 +211,8 @@ class Progress:
         greets: bool = True,
     ) -> None:
         self._greets = greets
+        self._command, self._called = whole_command.current(), name
+        name = self._command.title(name) if self._command else name
         self.name, self.steps, self.batch_size, self.every = name, steps, batch_size, every
         self._from, self._begin = step, None
         self._said, self._shown, self._bar = time.monotonic(), shown, None
@@ -255,12 +258,17 @@ class Progress:
         done = step - self._begin[1]
         rate = done / (now - self._begin[0]) if done else 0.0
         speed = f"{rate * self.batch_size:.1f} images/s" if done else "first step done"
+        own = (self.steps - step) / rate if rate else None
+        whole = ""
+        if self._command is not None:
+            whole = f", {whole_command.duration(self._command.left(self._called, own))} left of the whole command"
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, note=self._loss + speed + self._wait)
+            note = self._loss + speed + self._wait + whole
+            self._bar.update(self._task, completed=step, note=note)
         elif self._shown and (
             now - self._said >= self.every or (self._greets and step == self.steps)
         ):
             self._said = now
-            left = f", {(self.steps - step) / rate:.0f} s left" if rate else ""
-            note = self._loss + speed + self._wait + left
+            left = "" if own is None else f", {own:.0f} s left"
+            note = self._loss + speed + self._wait + left + whole
             log.info("%s: step %d/%d, %s", self.name, step, self.steps, note)

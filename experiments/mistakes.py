@@ -1,0 +1,29 @@
+"""Errors that are the user's to mend: their messages say how, in one line."""
+
+from experiments.config import ConfigError
+from piapdf_jax import paths
+from piapdf_jax.data.prefetch import ReaderDied
+from piapdf_jax.data.source import CorruptShard, MissingDataset, NoRecords
+from piapdf_jax.models.weight_files import WeightsError
+from piapdf_jax.runtime import exports
+from piapdf_jax.runtime.checkpoints import CheckpointError
+from piapdf_jax.runtime.disk import DiskError
+from piapdf_jax.runtime.folders import FolderError
+from piapdf_jax.runtime.skips import NotFinite
+
+USER_ERRORS = (
+    ConfigError,
+    WeightsError,
+    MissingDataset,
+    CorruptShard,
+    NoRecords,
+    DiskError,
+    NotFinite,
+    exports.ExportError,
+    CheckpointError,
+    FolderError,
+    ReaderDied,
+    FileNotFoundError,
+    PermissionError,
+    paths.PathError,
+)
