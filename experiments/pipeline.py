@@ -7,11 +7,23 @@ import json
 import logging
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from data_builders.disk import TargetError
 from data_builders.prepare import UsageError, prepare
-from experiments import checks, frame_table, gaps, lacks, pictures, report, run_folder, scoring
+from experiments import (
+    checks,
+    figure1,
+    frame_table,
+    gaps,
+    lacks,
+    pictures,
+    pointing,
+    report,
+    run_folder,
+    scoring,
+)
 from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets
@@ -251,7 +263,18 @@ class Pipeline:
                 expected=USER_ERRORS,
                 together=True,
             )
+            hosts.first("pointing", lambda: scores.update(self._points(job, exported, lost)))
         return gaps.with_gaps(gaps.plain(scores), lost)
+
+    def _points(self, job: Job, exported: Any, lost: dict[str, str]) -> dict[str, Any]:
+        """The pointing score, where maps are said of drawn faces."""
+        truth = self._truth(job)
+        if truth is None or not pointing.has_maps(job, exported):
+            return {}
+        path = self.folder / job.name / self.digest(job.name) / pointing.FILE_NAME
+        made = lambda: pointing.score(job, exported, truth, path)  # noqa: E731
+        found = gaps.attempt(lost, "pointing", made, expected=(gaps.Gap, *USER_ERRORS))
+        return {"pointing": found}
 
     def _truth(self, job: Job) -> pathlib.Path | None:
         """The table of true labels: named by the configuration, or that of a synthetic data set."""
@@ -273,13 +296,20 @@ class Pipeline:
         return None
 
     def _picture(self) -> dict[str, Any]:
-        """Draws the PI maps; returns where, or why not."""
+        """Draws the PI maps and figure 1; returns where, or why not."""
         lost: dict[str, str] = {}
-        path = gaps.attempt(lost, "picture", self._drawn, expected=(*USER_ERRORS, OSError))
-        return {"gaps": lost} if lost else {"picture": str(path)}
+        found = {
+            name: gaps.attempt(lost, name, make, expected=(*USER_ERRORS, OSError, gaps.Gap))
+            for name, make in (
+                ("picture", lambda: self._drawn("pi_maps.png", pictures.pi_maps)),
+                ("figure1", lambda: self._drawn("figure1.png", figure1.figure1)),
+            )
+        }
+        found = {name: str(path) for name, path in found.items() if path is not None}
+        return found | ({"gaps": lost} if lost else {})
 
-    def _drawn(self) -> pathlib.Path:
-        job, path = self.job("pi2"), self.folder / "pi_maps.png"
+    def _drawn(self, name: str, draw: Callable[..., None]) -> pathlib.Path:
+        job, path = self.job("pi2"), self.folder / name
         if job.slices.test is None:
             raise gaps.Gap(lacks.no_scores(job))
         generators = {
@@ -287,5 +317,5 @@ class Pipeline:
             "PI Generator 1": (job.stage, self.exported("pi2")),
         }
         reading = dataclasses.replace(job.reading(training=False), host=0, hosts=1)
-        pictures.pi_maps(path, job.slices.test.records(), reading, generators)
+        draw(path, job.slices.test.records(), reading, generators)
         return path
