@@ -1,11 +1,17 @@
 """Figure 1 as the paper draws it: a bounding patch beside a PI region, and maps in three views."""
 
+import dataclasses
+import functools
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.gaps import Gap
+from experiments import lacks, pictures
+from experiments.gaps import Gap, attempt
+from experiments.job import Job
 from piapdf_jax.batch import unit_images, unpack_maps
 from piapdf_jax.data.frames import Reading, load_frame
 from piapdf_jax.data.source import Records
@@ -15,6 +21,44 @@ from piapdf_jax.stages.base import Exported, Stage
 CELL, GAP, HEAD = 192, 12, 28
 RED, BLUE = (220, 20, 20), (30, 80, 230)
 _WANTED = (6, 2)
+
+
+def drawn(
+    folder: pathlib.Path,
+    made: dict[str, tuple[Job, Exported]],
+    expected: tuple[type[Exception], ...],
+) -> dict[str, Any]:
+    """Draws the PI maps and figure 1 of a run.
+
+    Args:
+        folder: of the run.
+        made: ``pi1`` and ``pi2``.
+        expected: errors whose message is the reason of a gap.
+
+    Returns:
+        ``picture`` and ``figure1``: where they are; ``gaps`` of those that are not.
+    """
+    lost: dict[str, str] = {}
+    job = made["pi2"][0]
+    sources = {
+        f"PI Generator {k}": (made[name][0].stage, made[name][1])
+        for k, name in enumerate(("pi1", "pi2"))
+    }
+
+    def draw(name: str, function: Callable[..., None]) -> str:
+        if job.slices.test is None:
+            raise Gap(lacks.no_scores(job))
+        reading = dataclasses.replace(job.reading(training=False), host=0, hosts=1)
+        function(folder / name, job.slices.test.records(), reading, sources)
+        return str(folder / name)
+
+    both = {"picture": ("pi_maps.png", pictures.pi_maps), "figure1": ("figure1.png", figure1)}
+    found = {
+        key: attempt(lost, key, functools.partial(draw, *what), expected=expected)
+        for key, what in both.items()
+    }
+    found = {key: path for key, path in found.items() if path is not None}
+    return found | ({"gaps": lost} if lost else {})
 
 
 def figure1(

@@ -1,13 +1,11 @@
 """Runs the trainings of a configuration: skips what is exported, goes on where one stopped, scores, reports."""
 
-import dataclasses
 import functools
 import importlib.util
 import json
 import logging
 import pathlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 from data_builders.disk import TargetError
@@ -18,7 +16,6 @@ from experiments import (
     frame_table,
     gaps,
     lacks,
-    pictures,
     pointing,
     report,
     run_folder,
@@ -263,18 +260,10 @@ class Pipeline:
                 expected=USER_ERRORS,
                 together=True,
             )
-            hosts.first("pointing", lambda: scores.update(self._points(job, exported, lost)))
+            truth, place = self._truth(job), self.folder / name / self.digest(name)
+            points = functools.partial(pointing.attempted, lost, job, exported, truth, place)
+            hosts.first("pointing", lambda: scores.update(points(USER_ERRORS)))
         return gaps.with_gaps(gaps.plain(scores), lost)
-
-    def _points(self, job: Job, exported: Any, lost: dict[str, str]) -> dict[str, Any]:
-        """The pointing score, where maps are said of drawn faces."""
-        truth = self._truth(job)
-        if truth is None or not pointing.has_maps(job, exported):
-            return {}
-        path = self.folder / job.name / self.digest(job.name) / pointing.FILE_NAME
-        made = lambda: pointing.score(job, exported, truth, path)  # noqa: E731
-        found = gaps.attempt(lost, "pointing", made, expected=(gaps.Gap, *USER_ERRORS))
-        return {"pointing": found}
 
     def _truth(self, job: Job) -> pathlib.Path | None:
         """The table of true labels: named by the configuration, or that of a synthetic data set."""
@@ -297,25 +286,5 @@ class Pipeline:
 
     def _picture(self) -> dict[str, Any]:
         """Draws the PI maps and figure 1; returns where, or why not."""
-        lost: dict[str, str] = {}
-        found = {
-            name: gaps.attempt(lost, name, make, expected=(*USER_ERRORS, OSError, gaps.Gap))
-            for name, make in (
-                ("picture", lambda: self._drawn("pi_maps.png", pictures.pi_maps)),
-                ("figure1", lambda: self._drawn("figure1.png", figure1.figure1)),
-            )
-        }
-        found = {name: str(path) for name, path in found.items() if path is not None}
-        return found | ({"gaps": lost} if lost else {})
-
-    def _drawn(self, name: str, draw: Callable[..., None]) -> pathlib.Path:
-        job, path = self.job("pi2"), self.folder / name
-        if job.slices.test is None:
-            raise gaps.Gap(lacks.no_scores(job))
-        generators = {
-            "PI Generator 0": (self.job("pi1").stage, self.exported("pi1")),
-            "PI Generator 1": (job.stage, self.exported("pi2")),
-        }
-        reading = dataclasses.replace(job.reading(training=False), host=0, hosts=1)
-        draw(path, job.slices.test.records(), reading, generators)
-        return path
+        made = {name: (self.job(name), self.exported(name)) for name in ("pi1", "pi2")}
+        return figure1.drawn(self.folder, made, (*USER_ERRORS, OSError, gaps.Gap))

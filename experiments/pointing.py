@@ -49,6 +49,26 @@ def has_maps(job: Job, exported: Exported) -> bool:
     return kinds and test is not None and test.dataset.startswith("synthetic_faces/")
 
 
+def attempted(
+    lost: dict[str, str],
+    job: Job,
+    exported: Exported,
+    truth: pathlib.Path | None,
+    folder: pathlib.Path,
+    expected: tuple[type[Exception], ...],
+) -> dict[str, Any]:
+    """Returns {"pointing": score} where maps are said of drawn faces, else {}; a gap is noted in ``lost``."""
+    if truth is None or not has_maps(job, exported):
+        return {}
+    found = gaps.attempt(
+        lost,
+        "pointing",
+        lambda: score(job, exported, truth, folder / FILE_NAME),
+        expected=(gaps.Gap, *expected),
+    )
+    return {"pointing": found}
+
+
 def score(
     job: Job, exported: Exported, truth: pathlib.Path, path: pathlib.Path, *, count: int = 200
 ) -> dict[str, Any]:
