@@ -1,6 +1,5 @@
 """Runs the trainings of a configuration: skips what is exported, goes on where one stopped, scores, reports."""
 
-import dataclasses
 import functools
 import importlib.util
 import json
@@ -12,7 +11,17 @@ from typing import Any
 
 from data_builders.disk import TargetError
 from data_builders.prepare import UsageError, prepare
-from experiments import checks, frame_table, gaps, lacks, pictures, report, run_folder, scoring
+from experiments import (
+    checks,
+    figure1,
+    frame_table,
+    gaps,
+    lacks,
+    pointing,
+    report,
+    run_folder,
+    scoring,
+)
 from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets
@@ -250,6 +259,9 @@ class Pipeline:
                 expected=USER_ERRORS,
                 together=True,
             )
+            truth, place = self._truth(job), self.folder / name / self.digest(name)
+            points = functools.partial(pointing.attempted, lost, job, exported, truth, place)
+            hosts.first("pointing", lambda: scores.update(points(USER_ERRORS)))
         return gaps.with_gaps(gaps.plain(scores), lost)
 
     def _truth(self, job: Job) -> pathlib.Path | None:
@@ -272,19 +284,6 @@ class Pipeline:
         return None
 
     def _picture(self) -> dict[str, Any]:
-        """Draws the PI maps; returns where, or why not."""
-        lost: dict[str, str] = {}
-        path = gaps.attempt(lost, "picture", self._drawn, expected=(*USER_ERRORS, OSError))
-        return {"gaps": lost} if lost else {"picture": str(path)}
-
-    def _drawn(self) -> pathlib.Path:
-        job, path = self.job("pi2"), self.folder / "pi_maps.png"
-        if job.slices.test is None:
-            raise gaps.Gap(lacks.no_scores(job))
-        generators = {
-            "PI Generator 0": (self.job("pi1").stage, self.exported("pi1")),
-            "PI Generator 1": (job.stage, self.exported("pi2")),
-        }
-        reading = dataclasses.replace(job.reading(training=False), host=0, hosts=1)
-        pictures.pi_maps(path, job.slices.test.records(), reading, generators)
-        return path
+        """Draws the PI maps and figure 1; returns where, or why not."""
+        made = {name: (self.job(name), self.exported(name)) for name in ("pi1", "pi2")}
+        return figure1.drawn(self.folder, made, (*USER_ERRORS, OSError, gaps.Gap))

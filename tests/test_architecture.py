@@ -101,6 +101,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "data_builders.disk",  # its error is the launcher's as well
         "data_builders.synthetic_faces",  # where the true labels lie
     ),
+    "experiments.pointing": (
+        "experiments.*",
+        "piapdf_jax.*",
+        "data_builders.synthetic_faces.moved",  # what a unit moves, beside the true labels
+    ),
     "experiments.*": (
         "experiments.*",
         "piapdf_jax.*",

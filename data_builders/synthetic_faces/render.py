@@ -40,6 +40,7 @@ def render(
     *,
     size: int = 256,
     side: float | None = None,
+    framing: dict[int, float] | None = None,
 ) -> Picture:
     """Draws a person.
 
@@ -50,19 +51,22 @@ def render(
         size: side of the picture in pixels.
         side: None draws the aligned crop of ``piapdf_jax.faces``; a number draws a picture before any crop, that
             many outer-eye distances wide.
+        framing: strengths that the crop is laid around, where they are not those of the picture: the crop follows
+            the corners of the mouth, so that without it a smile moves every pixel.
 
     Returns:
         The picture and its landmarks.
     """
     canvas = geometry.CROP if side is None else geometry.WIDE
-    vigorous = {au: min(1.15, s * identity.vigor) for au, s in strengths.items() if s > 0}
+    vigorous = _vigorous(identity, strengths)
     points = actions.move(anatomy.neutral_landmarks(identity), vigorous)
     coarse = geometry.relief(canvas, identity, points, vigorous)
     color, cover = _draw(canvas, identity, vigorous, points, coarse, scene)
     depths = geometry.sample(canvas, coarse, points)
-    seen = (
-        _crop_view(points, depths, scene, size) if side is None else _wide_view(scene, size, side)
-    )
+    around = points, depths
+    if framing is not None:
+        around = _framed(canvas, identity, _vigorous(identity, framing))
+    seen = _crop_view(*around, scene, size) if side is None else _wide_view(scene, size, side)
     where = geometry.inverse_map(canvas, coarse, seen, (size, size))
     column, row = cv2.split(where)
     turned, share = (
@@ -72,6 +76,18 @@ def render(
     light = paint.over(scenes.background(scene, (size, size)), turned, share)
     landmarks = seen.project(points, depths)
     return Picture(scenes.develop(light, scene), landmarks.astype(np.float32), 1 - share)
+
+
+def _vigorous(identity, strengths) -> dict[int, float]:
+    return {au: min(1.15, s * identity.vigor) for au, s in strengths.items() if s > 0}
+
+
+def _framed(canvas, identity, vigorous) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks and their depths of a face that does something."""
+    points = actions.move(anatomy.neutral_landmarks(identity), vigorous)
+    return points, geometry.sample(
+        canvas, geometry.relief(canvas, identity, points, vigorous), points
+    )
 
 
 def _crop_view(points, depths, scene, size) -> geometry.View:

@@ -1,0 +1,198 @@
+"""Which pixels an action unit moves: a frame drawn with it less the same frame drawn without it.
+
+The table lies beside the truth table, outside the data set folder. No record feature, stream or stage knows it.
+"""
+
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from data_builders.synthetic_faces import population
+from data_builders.synthetic_faces.render import render
+from data_builders.synthetic_faces.scene import draw_scene
+from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY
+
+SIDE = 256
+#: Grey levels of 0..255 above which a pixel counts as moved.
+LEVELS = 2.0
+FRAMES = 200
+
+
+class Moved(NamedTuple):
+    """M pairs of a frame and a unit that it shows.
+
+    Attributes:
+        subject, task: [M] ids.
+        frame: [M] int64.
+        au: [M] int64, FACS number.
+        packed: [M, 256 * 256 / 8] uint8, one bit a pixel by rows; 1 where the unit moves it.
+    """
+
+    subject: np.ndarray
+    task: np.ndarray
+    frame: np.ndarray
+    au: np.ndarray
+    packed: np.ndarray
+
+
+def difference(with_unit: np.ndarray, without: np.ndarray) -> np.ndarray:
+    """Computes where two pictures differ by more than ``LEVELS`` in gray (mean of the channels).
+
+    Args:
+        with_unit: [H, W, 3] uint8.
+        without: [H, W, 3] uint8.
+
+    Returns:
+        [H, W] bool.
+    """
+    change = with_unit.astype(np.float32).mean(-1) - without.astype(np.float32).mean(-1)
+    return np.abs(change) > LEVELS
+
+
+def cover(packed: np.ndarray, size: int) -> np.ndarray:
+    """Computes how much of each pixel of a smaller picture moves.
+
+    Args:
+        packed: [M, 8192] uint8 of ``Moved``.
+        size: side of the picture, a divisor of 256.
+
+    Returns:
+        [M, size, size] float32 in [0, 1], the share of moved pixels of the full size.
+
+    Raises:
+        ValueError: for a size that does not divide 256.
+    """
+    if size < 1 or SIDE % size:
+        raise ValueError(f"{size} does not divide {SIDE}: maps of {SIDE}, 128, 64 are compared")
+    block = SIDE // size
+    bits = np.unpackbits(packed, axis=1).reshape(-1, size, block, size, block)
+    return bits.mean(axis=(2, 4), dtype=np.float32)
+
+
+def chosen(showing: np.ndarray, count: int = FRAMES) -> np.ndarray:
+    """Returns [<= count] rows, evenly spaced over those in which at least one unit is on.
+
+    Args:
+        showing: [N, A] bool, whether a frame shows a unit.
+        count: how many rows.
+    """
+    rows = np.flatnonzero(showing.any(axis=1))
+    if len(rows) <= count:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
+
+
+def moved_path(truth: pathlib.Path, frames: Iterable[tuple[str, str, int]]) -> pathlib.Path:
+    """Returns where the table of some frames lies: beside the truth table, named by the frames."""
+    words = "\n".join("/".join(map(str, frame)) for frame in frames)
+    return truth.with_name(f"moved_{hashlib.sha256(words.encode()).hexdigest()[:12]}.npz")
+
+
+def rules(kind: str, rows: list[tuple[str, str, int]], clean: np.ndarray) -> population.Rules:
+    """Finds the switches by which a truth table was drawn.
+
+    Args:
+        kind: ``bp4d`` or ``disfa``.
+        rows: (subject, task, frame) of some rows.
+        clean: [N, A] their true labels.
+
+    Raises:
+        ValueError: where the program draws other labels than the table holds.
+    """
+    for habits in (True, False):
+        found = population.Rules(kind, habits=habits)
+        same = (
+            [int(clip.clean[au][k]) for au in clip.clean] == row.tolist()
+            for (clip, k), row in zip((_place(found, *key) for key in rows), clean, strict=True)
+        )
+        if all(same):
+            return found
+    raise ValueError("other faces were drawn for this truth table than this program draws")
+
+
+def _place(found: population.Rules, subject: str, task: str, frame: int):
+    clip = population.sequence(found, subject, task)
+    return clip, int(np.flatnonzero(clip.frames == frame)[0])
+
+
+def draw(
+    kind: str,
+    rows: list[tuple[str, str, int]],
+    clean: np.ndarray,
+    *,
+    renderer: Callable[..., np.ndarray] | None = None,
+) -> Moved:
+    """Draws frames with and without each unit that they show; scene and other units stay.
+
+    Args:
+        kind: ``bp4d`` or ``disfa``.
+        rows: (subject, task, frame).
+        clean: [N, A] true labels in the order of ``population.label_units``; intensities for DISFA.
+        renderer: (person, strengths, scene, strengths that frame the crop) -> [256, 256, 3] uint8;
+            None for the data set's own.
+
+    Returns:
+        The table.
+    """
+    own, paint = rules(kind, rows, clean), renderer or (_picture)
+    positive = DISFA_POSITIVE_INTENSITY if kind == "disfa" else 1
+    units, found = population.label_units(kind), []
+    for key, labels in zip(rows, clean, strict=True):
+        clip, k = _place(own, *key)
+        scene = draw_scene(population.generator("scene", kind, *key))
+        face, strengths = population.person(kind, key[0]), clip.strengths[k]
+        whole = paint(face, strengths, scene, strengths)
+        for au in np.array(units)[labels >= positive].tolist():
+            others = {other: s for other, s in strengths.items() if other != au}
+            pixels = difference(whole, paint(face, others, scene, strengths))
+            found.append((*key, au, np.packbits(pixels)))
+    columns = list(zip(*found, strict=True))
+    return Moved(*map(np.array, columns[:2]), *(np.array(c, np.int64) for c in columns[2:4]),
+                 np.stack(columns[4]))  # fmt: skip
+
+
+def _picture(face, strengths, scene, framing) -> np.ndarray:
+    return render(face, strengths, scene, framing=framing).image
+
+
+def load_or_draw(
+    truth: pathlib.Path, wanted: list[tuple[str, str, int]], *, count: int = FRAMES
+) -> Moved:
+    """Reads the table of some test frames, or draws it and writes it whole.
+
+    Args:
+        truth: path of the truth table.
+        wanted: (subject, task, frame) of the test part.
+        count: how many frames of it are drawn.
+
+    Raises:
+        ValueError: for a truth table of other faces, or frames of which none shows a unit.
+    """
+    with np.load(truth, allow_pickle=False) as table:
+        names = zip(table["subject"], table["task"], table["frame"], strict=True)
+        places = {(str(s), str(t), int(f)): k for k, (s, t, f) in enumerate(names)}
+        keys = [key for key in wanted if key in places]
+        clean = table["clean"][[places[key] for key in keys]]
+        kind = "disfa" if tuple(table["label_aus"]) == population.label_units("disfa") else "bp4d"
+    positive = DISFA_POSITIVE_INTENSITY if kind == "disfa" else 1
+    picked = chosen(clean >= positive, count)
+    if not len(picked):
+        raise ValueError(f"{truth}: none of the test frames shows a unit")
+    keys, clean = [keys[k] for k in picked], clean[picked]
+    path = moved_path(truth, keys)
+    if not path.exists():
+        table = draw(kind, keys, clean)
+        unfinished = path.with_name(f".{os.getpid()}_moved.npz")
+        np.savez_compressed(unfinished, **table._asdict())
+        unfinished.replace(path)
+    return read(path)
+
+
+def read(path: str | os.PathLike[str]) -> Moved:
+    """Reads a table that ``load_or_draw`` wrote."""
+    with np.load(path, allow_pickle=False) as table:
+        return Moved(*(table[name] for name in Moved._fields))

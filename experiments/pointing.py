@@ -1,0 +1,184 @@
+"""Pointing score: how much of a map's mass lies on the pixels that its action unit moves.
+
+``scores["pointing"]`` of ``pi1``, ``pi2`` and trainings whose export has a decoder holds
+``frames`` (number), ``per_unit`` {unit: share}, ``mean``, ``chance`` {unit: share of area}, ``mean_chance``;
+of ``pi1`` also ``predefined`` {``per_unit``, ``mean``}, the maps that it learned from. A unit's share is the mean
+over the frames that show it. ``pointing.npz`` beside ``frames.npz`` holds ``subject``, ``task``, ``frame`` [n],
+``aus`` [K], ``share`` [n, K], ``area`` [n, K] and for ``pi1`` ``predefined`` [n, K]; nan where the unit is off.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from data_builders.synthetic_faces import moved
+from experiments import gaps
+from experiments.job import Job
+from piapdf_jax.batch import unit_images, unpack_maps
+from piapdf_jax.data.frames import load_frame
+from piapdf_jax.models.piap import network_apply
+from piapdf_jax.runtime.disk import naming_disk_errors, replacing
+from piapdf_jax.stages.base import Exported
+
+FILE_NAME = "pointing.npz"
+
+
+def shares(maps: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """Computes the share of each map's mass inside moved pixels.
+
+    Args:
+        maps: [M, S, S] in [0, 1].
+        cover: [M, S, S] in [0, 1], how much of each pixel moves.
+
+    Returns:
+        [M] in [0, 1]; nan for an empty map.
+    """
+    mass = maps.sum(axis=(1, 2), dtype=np.float64)
+    inside = (maps * cover).sum(axis=(1, 2), dtype=np.float64)
+    return np.where(mass > 0, inside / np.where(mass > 0, mass, 1), np.nan)
+
+
+def has_maps(job: Job, exported: Exported) -> bool:
+    """Returns whether a training's export says anything of PI maps, on drawn faces."""
+    test = job.slices.test
+    kinds = job.name in ("pi1", "pi2") or "decoder" in exported
+    return kinds and test is not None and test.dataset.startswith("synthetic_faces/")
+
+
+def attempted(
+    lost: dict[str, str],
+    job: Job,
+    exported: Exported,
+    truth: pathlib.Path | None,
+    folder: pathlib.Path,
+    expected: tuple[type[Exception], ...],
+) -> dict[str, Any]:
+    """Returns {"pointing": score} where maps are said of drawn faces, else {}; a gap is noted in ``lost``."""
+    if truth is None or not has_maps(job, exported):
+        return {}
+    found = gaps.attempt(
+        lost,
+        "pointing",
+        lambda: score(job, exported, truth, folder / FILE_NAME),
+        expected=(gaps.Gap, *expected),
+    )
+    return {"pointing": found}
+
+
+def score(
+    job: Job, exported: Exported, truth: pathlib.Path, path: pathlib.Path, *, count: int = 200
+) -> dict[str, Any]:
+    """Computes the score of an export on frames of the test part, and keeps its frames.
+
+    Args:
+        job: the training.
+        exported: its export.
+        truth: table of true labels of the drawn faces.
+        path: of ``pointing.npz``.
+        count: how many frames.
+
+    Returns:
+        ``scores["pointing"]``.
+
+    Raises:
+        Gap: where no test frame can be compared.
+    """
+    assert job.slices.test is not None
+    records = job.slices.test.records()
+    table = records.table()
+    names = zip(table["subject"], table["task"], table["frame"], strict=True)
+    keys = {(str(s), str(t), int(f)): row for row, (s, t, f) in enumerate(names)}
+    try:
+        found = moved.load_or_draw(truth, list(keys), count=count)
+        reading = dataclasses.replace(job.reading(training=False), maps=job.maps, host=0, hosts=1)
+        pairs = zip(found.subject, found.task, found.frame, strict=True)
+        places = [(str(s), str(t), int(f)) for s, t, f in pairs]
+        frames = list(dict.fromkeys(places))
+        cover = moved.cover(found.packed, reading.image_size)
+    except ValueError as error:
+        raise gaps.Gap(str(error)) from error
+    loaded = [load_frame(records, keys[name], reading) for name in frames]
+    images = np.stack([frame.image for frame in loaded])
+    packed = jnp.asarray(np.stack([np.asarray(frame.pi_maps) for frame in loaded]))
+    sources = {"share": _said(job, exported, images)}
+    if job.name == "pi1":
+        sources["predefined"] = np.asarray(unpack_maps(packed, len(job.maps)))
+    rows = np.array([frames.index(name) for name in places])
+    arrays = _by_frame(sources, cover, rows, found.au, job.maps, len(frames))
+    _write(path, frames, job.maps, arrays)
+    return summary(arrays, job.maps)
+
+
+def _said(job: Job, exported: Exported, images: np.ndarray, *, size: int = 16) -> np.ndarray:
+    """Soft maps [n, S, S, K] of a generator or a decoder."""
+    if "decoder" in exported:
+
+        @jax.jit
+        def soft(parts: Exported, batch: jax.Array) -> jax.Array:
+            logits = network_apply(job.model, parts, batch, mode="eval")[0].pi_logits
+            assert logits is not None
+            return jax.nn.sigmoid(logits)
+
+        parts = {name: exported[name] for name in ("encoder", "head", "decoder")}
+    else:
+        parts = exported
+
+        def soft(parts: Exported, batch: jax.Array) -> jax.Array:
+            probs = job.stage.predict(parts, batch).pi_probs
+            assert probs is not None
+            return probs
+
+    full = np.concatenate([images, images[-1:].repeat(-len(images) % size, axis=0)])
+    found = [
+        soft(parts, jnp.asarray(unit_images(jnp.asarray(full[at : at + size]))))
+        for at in range(0, len(full), size)
+    ]
+    return np.concatenate([np.asarray(maps) for maps in found])[: len(images)]
+
+
+def _by_frame(sources, cover, rows, aus, maps, count) -> dict[str, np.ndarray]:
+    """Shares and areas [n, K] from pairs of frame and unit; nan where the unit is off."""
+    arrays = {name: np.full((count, len(maps)), np.nan) for name in (*sources, "area")}
+    for column, au in enumerate(maps):
+        at = np.flatnonzero(aus == au)
+        arrays["area"][rows[at], column] = cover[at].mean(axis=(1, 2))
+        for name, said in sources.items():
+            arrays[name][rows[at], column] = shares(said[rows[at], :, :, column], cover[at])
+    return arrays
+
+
+def summary(arrays: dict[str, np.ndarray], maps: tuple[int, ...]) -> dict[str, Any]:
+    """Computes means over frames by unit, and their means over units; None for none."""
+
+    def of(values: np.ndarray) -> tuple[dict[str, float | None], float | None]:
+        known = ~np.isnan(values)
+        means = [values[k, c].mean() if k.any() else None for c, k in enumerate(known.T)]
+        there = [float(mean) for mean in means if mean is not None]
+        by_unit = {
+            str(au): None if m is None else float(m) for au, m in zip(maps, means, strict=True)
+        }
+        return by_unit, float(np.mean(there)) if there else None
+
+    per_unit, mean = of(arrays["share"])
+    chance, mean_chance = of(arrays["area"])
+    result: dict[str, Any] = {"frames": len(arrays["share"]), "per_unit": per_unit, "mean": mean}
+    result |= {"chance": chance, "mean_chance": mean_chance}
+    if "predefined" in arrays:
+        result["predefined"] = dict(
+            zip(("per_unit", "mean"), of(arrays["predefined"]), strict=True)
+        )
+    return result
+
+
+def _write(path: pathlib.Path, frames, maps, arrays: dict[str, np.ndarray]) -> None:
+    subject, task, frame = (np.array(column) for column in zip(*frames, strict=True))
+    stored: dict[str, Any] = {"subject": subject, "task": task, "frame": frame.astype(np.int64)}
+    stored |= {"aus": np.array(maps)} | arrays
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbytes = sum(array.nbytes for array in stored.values())
+    with naming_disk_errors(path, nbytes), replacing(path) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **stored)

@@ -1,0 +1,93 @@
+"""Pointing scores and figure 1, against sums by hand and colors at places."""
+
+import numpy as np
+import pytest
+
+from data_builders.synthetic_faces import moved, population
+from experiments import figure1, pointing
+
+
+def rows_of(count):
+    clip = population.sequence(population.Rules("bp4d"), "F001", "T1")
+    at = [k for k in np.flatnonzero(clip.coded) if any(v[k] for v in clip.clean.values())][:count]
+    rows = [("F001", "T1", int(clip.frames[k])) for k in at]
+    return rows, np.array([[v[k] for v in clip.clean.values()] for k in at], np.int8)
+
+
+def test_a_toy_unit_moves_its_patch_alone_and_is_drawn_in_the_frame_of_the_whole_picture():
+    rows, clean = rows_of(2)
+    framed = []
+
+    def paint(face, strengths, scene, framing):
+        framed.append((set(framing) - set(strengths), len(strengths)))
+        image = np.full((256, 256, 3), 100, np.uint8)
+        for au in strengths:
+            image[au * 8 : au * 8 + 8, 40:60] = 103
+        return image
+
+    table = moved.draw("bp4d", rows, clean, renderer=paint)
+    assert len(table.au) == clean.sum() and all(len(left) <= 1 for left, _ in framed)
+    for au, bits in zip(table.au, moved.cover(table.packed, 256), strict=True):
+        wanted = np.zeros((256, 256))
+        wanted[au * 8 : au * 8 + 8, 40:60] = 1
+        assert np.array_equal(bits, wanted)
+
+
+def test_two_grey_levels_are_the_limit():
+    dark = np.full((1, 3, 3), 50, np.uint8)
+    assert moved.difference(dark + np.array([[[2], [3], [0]]], np.uint8), dark).tolist() == [
+        [False, True, False]
+    ]
+    assert moved.difference(dark, dark + np.uint8(3)).all()  # darker counts as well
+
+
+def test_a_smile_leaves_the_corners_of_the_picture_where_they_are():
+    rows, clean = rows_of(3)
+    table = moved.draw("bp4d", rows, clean)
+    pixels = moved.cover(table.packed, 256)
+    assert (pixels.mean(axis=(1, 2)) < 0.3).all() and pixels.any(axis=(1, 2)).all()
+
+
+def test_bits_become_shares_of_smaller_pixels():
+    bits = np.zeros((1, 256, 256), bool)
+    bits[0, 0, :3] = True
+    small = moved.cover(np.packbits(bits.reshape(1, -1), axis=1), 128)
+    assert small[0, 0, :3].tolist() == [0.5, 0.25, 0.0]
+    with pytest.raises(ValueError, match="100 does not divide 256"):
+        moved.cover(np.zeros((1, 8192), np.uint8), 100)
+
+
+def test_shares_by_hand_and_chance_of_a_flat_map():
+    maps = np.array([[[0.5, 0.0], [0.25, 0.25]], [[0, 0], [0, 0]], [[1, 1], [1, 1]]])
+    cover = np.array([[[1, 0], [0, 0.5]]] * 3)
+    found = pointing.shares(maps, cover)
+    assert found[0] == (0.5 + 0.125) / 1.0 and np.isnan(found[1])
+    assert found[2] == cover[0].mean()
+
+
+def test_means_leave_out_frames_without_the_unit():
+    share = np.array([[0.2, np.nan], [0.6, np.nan]])
+    found = pointing.summary({"share": share, "area": share / 2}, (1, 2))
+    assert found["per_unit"] == {"1": pytest.approx(0.4), "2": None}
+    assert found["mean"] == pytest.approx(0.4) and found["mean_chance"] == pytest.approx(0.2)
+
+
+def test_frames_are_spread_over_those_that_show_something():
+    showing = np.zeros((100, 2), bool)
+    showing[10:60, 1] = True
+    assert moved.chosen(showing, 3).tolist() in ([10, 34, 59], [10, 35, 59])
+    assert moved.chosen(showing, 200).tolist() == list(range(10, 60))
+
+
+def test_figure_shows_a_red_box_and_a_blue_region():
+    image = np.full((64, 64, 3), 0.5)
+    inside = np.zeros((64, 64))
+    inside[16:32, 16:24] = inside[24:32, 16:48] = 1  # an L: its box is larger than it
+    red, blue = figure1.patch(image, inside), figure1.region(image, inside)
+    corner = (60, 130)  # inside of the box, outside of the L
+    assert red[corner][0] > red[corner][2] + 50
+    assert blue[corner].tolist() == [127] * 3 and blue[85, 60][2] > blue[85, 60][0] + 50
+    maps = np.repeat(inside[..., None], 12, -1)
+    units = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
+    whole = figure1.compose(image, maps, maps, units, (6, 2))
+    assert whole.shape[0] == 9 * 232 and (whole[:, -6:] == 255).all()
