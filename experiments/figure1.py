@@ -25,30 +25,28 @@ _WANTED = (6, 2)
 
 def drawn(
     folder: pathlib.Path,
-    made: dict[str, tuple[Job, Exported]],
+    job: Job,
+    finished: Callable[[str], tuple[Stage, Exported]],
     expected: tuple[type[Exception], ...],
 ) -> dict[str, Any]:
     """Draws the PI maps and figure 1 of a run.
 
     Args:
         folder: of the run.
-        made: ``pi1`` and ``pi2``.
+        job: of PI stage 2.
+        finished: name of a training -> its stage and its export.
         expected: errors whose message is the reason of a gap.
 
     Returns:
         ``picture`` and ``figure1``: where they are; ``gaps`` of those that are not.
     """
     lost: dict[str, str] = {}
-    job = made["pi2"][0]
-    sources = {
-        f"PI Generator {k}": (made[name][0].stage, made[name][1])
-        for k, name in enumerate(("pi1", "pi2"))
-    }
 
     def draw(name: str, function: Callable[..., None]) -> str:
         if job.slices.test is None:
             raise Gap(lacks.no_scores(job))
         reading = dataclasses.replace(job.reading(training=False), host=0, hosts=1)
+        sources = {f"PI Generator {k}": finished(f"pi{k + 1}") for k in range(2)}
         function(folder / name, job.slices.test.records(), reading, sources)
         return str(folder / name)
 

@@ -33,6 +33,7 @@ from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax import paths
 from piapdf_jax.runtime import exports, hosts, loop, mappings, mesh
 from piapdf_jax.runtime.folders import check_encoding, check_folder
+from piapdf_jax.stages.base import Exported, Stage
 
 log = logging.getLogger("piapdf")
 
@@ -220,7 +221,7 @@ class Pipeline:
             job.reading(training=False, devices=self.mesh.size),
             self.mesh,
             self._truth(job),
-            lambda name: (self.job(name).stage, self.exported(name)),
+            self._finished,
             model=lambda: self.catalog.described(job.name),
             beside=lambda: self.catalog.beside(job.name),
             keep=lambda frames: self._keep(job, frames),
@@ -285,5 +286,8 @@ class Pipeline:
 
     def _picture(self) -> dict[str, Any]:
         """Draws the PI maps and figure 1; returns where, or why not."""
-        made = {name: (self.job(name), self.exported(name)) for name in ("pi1", "pi2")}
-        return figure1.drawn(self.folder, made, (*USER_ERRORS, OSError, gaps.Gap))
+        expected = (*USER_ERRORS, OSError, gaps.Gap)
+        return figure1.drawn(self.folder, self.job("pi2"), self._finished, expected)
+
+    def _finished(self, name: str) -> tuple[Stage, Exported]:
+        return self.job(name).stage, self.exported(name)

@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from experiments import run_folder
 from experiments.au_scores import METRICS
 from experiments.config import ExperimentConfig
 from experiments.job import Job
@@ -124,8 +125,9 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
     for name, told in results["stale"].items():
         console.print(f"* rests on the stale export {told['digest']} of {name} (--accept_stale)")
     console.print(f"results: {folder / 'results.json'}  ({results['seconds']:.0f} s)")
-    if "picture" in results:
-        console.print(f"picture: {results['picture']}")
+    for key in run_folder.PICTURES:
+        if key in results:
+            console.print(f"picture: {results[key]}")
 
 
 def _gap_lines(results: dict[str, Any]) -> list[str]:

@@ -12,6 +12,8 @@ from experiments.trainings import METHODS, TRAININGS
 from piapdf_jax.runtime.disk import naming_disk_errors, replacing
 
 RESULTS = "results.json"
+#: Keys of the results that name pictures.
+PICTURES = ("picture", "figure1")
 #: Names that RUNS has for something else.
 _TAKEN = ("exports",)
 _NAME = re.compile(r"\w[\w.+=@,-]*")
@@ -65,7 +67,8 @@ def with_earlier(
     try:
         earlier = json.loads(path.read_text(encoding="utf-8"))
         theirs = {name: (told["digest"], told) for name, told in earlier["trainings"].items()}
-        rows, picture = list(earlier["rows"]), earlier.get("picture")
+        rows = list(earlier["rows"])
+        pictures = {key: earlier[key] for key in PICTURES if earlier.get(key)}
         same_truth = earlier.get("truth", "") == results["truth"]
     except (ValueError, KeyError, TypeError, AttributeError):
         _put_aside(path, "it cannot be read as results")
@@ -91,7 +94,7 @@ def with_earlier(
         name in made and theirs.get(name, ("",))[0] == made[name]["digest"] for name in shown
     )
     # One of this command, or the reason why there is none, stands before an older one.
-    older = {"picture": picture} if picture and drawn and "gaps" not in results else {}
+    older = pictures if drawn and "gaps" not in results else {}
     return older | results | {"trainings": made, "rows": scored}
 
 

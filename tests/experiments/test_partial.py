@@ -219,7 +219,7 @@ def test_numbers_of_a_plugin_that_are_not_finite_are_null(data, tmp_path, monkey
 
 def test_a_picture_that_cannot_be_drawn_is_a_gap(data, tmp_path, monkeypatch):
     pipeline = a_pipeline(data, tmp_path, "one", "methods=pi2")
-    assert pipeline._picture() == {"gaps": {"picture": NOBODY}}
+    assert pipeline._picture() == {"gaps": {"picture": NOBODY, "figure1": NOBODY}}
     pipeline = a_pipeline(data, tmp_path, "thirds", "methods=pi2")
     missing = pipeline._picture()["gaps"]["picture"]
     assert missing.startswith("training 'pi1' with digest") and "has no export" in missing
