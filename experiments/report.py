@@ -185,10 +185,12 @@ def _f1_table(results: dict[str, Any], against: str, rows: dict[str, Any]) -> Ta
     units = next(iter(rows.values()))["aus"]
     table = _table(title, (*map(str, units), "mean"))
     blank: dict[str, Any] = dict.fromkeys(("f1", "always_yes"), [None] * len(units))
-    for name, found, key in (
-        ("always yes", told[0] if told else blank, "always_yes"),
-        *((_marked(m, results), rows[m].get(against, blank), "f1") for m in rows),
-    ):
+    lines = [("always yes", told[0] if told else blank, "always_yes")]
+    for method, scores in rows.items():
+        lines.append((_marked(method, results), scores.get(against, blank), "f1"))
+        if against in scores.get("teacher", {}):
+            lines.append(("  its teacher", scores["teacher"][against], "f1"))
+    for name, found, key in lines:
         cells = (*found[key], found.get(f"mean_{key}"))
         table.add_row(name, *(shown(value, "{:.1f}") for value in cells))
     return table
@@ -197,10 +199,16 @@ def _f1_table(results: dict[str, Any], against: str, rows: dict[str, Any]) -> Ta
 def _size_table(results: dict[str, Any], rows: dict[str, Any]) -> Table:
     table = _table(
         "encoder and AU head alone",
-        ("parameters", "identity probe", "chance"),
+        ("parameters", "F1 matched", "ROC AUC", "identity probe", "chance"),
     )
     for method, scores in rows.items():
+        means = [
+            scores.get("published", {}).get(f"mean_{key}") for key in ("f1_matched", "roc_auc")
+        ]
+        matched, auc = shown(means[0], "{:.1f}"), shown(means[1], "{:.3f}")
         probe = scores.get("identity_probe")
         told = (f"{probe['accuracy']:.3f}", f"{probe['chance']:.3f}") if probe else ("-", "-")
-        table.add_row(_marked(method, results), shown(scores.get("parameters"), "{:,}"), *told)
+        table.add_row(
+            _marked(method, results), shown(scores.get("parameters"), "{:,}"), matched, auc, *told
+        )
     return table

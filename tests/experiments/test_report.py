@@ -38,6 +38,8 @@ def scores(f1, mean, always, always_mean, parameters, *, aus=(1, 2, 4), probe=No
 ALWAYS = ([21.06, 30.0, 40.44], 30.54)
 BASELINE = scores([50.0, NAN, 61.26], 55.63, *ALWAYS, 1234, probe=(0.87654, 0.5))
 PIAPDF = scores([99.96, 0.0, 70.049], 56.67, *ALWAYS, 5_678_901)
+PIAPDF["teacher"] = {"published": {"f1": [98.0, None, 60.0], "mean_f1": 79.0}}
+PIAPDF["published"] |= {"mean_f1_matched": 61.25, "mean_roc_auc": 0.87654}
 DISFA = scores(
     [12.5, 20.25], 16.375, [1.0, 2.0], 1.5, 77, aus=(25, 26), probe=(1, 1 / 3), true=False
 )
@@ -87,6 +89,7 @@ def test_every_cell_of_the_tables(printed):
         ["always yes", "21.1", "30.0", "40.4", "30.5"],
         ["Baseline", "50.0", "-", "61.3", "55.6"],
         ["PIAP-DF", "100.0", "0.0", "70.0", "56.7"],
+        ["its teacher", "98.0", "-", "60.0", "79.0"],
     ]
     true = [
         ["hand: F1 (%) per AU on unseen people, true labels"],
@@ -103,10 +106,10 @@ def test_every_cell_of_the_tables(printed):
     ]
     sizes = [
         ["encoder and AU head alone"],
-        ["method", "parameters", "identity probe", "chance"],
-        ["Baseline", "1,234", "0.877", "0.500"],
-        ["PIAP-DF", "5,678,901", "-", "-"],
-        ["PIAP on DISFA", "77", "1.000", "0.333"],
+        ["method", "parameters", "F1 matched", "ROC AUC", "identity probe", "chance"],
+        ["Baseline", "1,234", "-", "-", "0.877", "0.500"],
+        ["PIAP-DF", "5,678,901", "61.2", "0.877", "-", "-"],
+        ["PIAP on DISFA", "77", "-", "-", "1.000", "0.333"],
     ]
     shown = printed(results())
     assert shown[:-1] == [*published, *true, *disfa, *sizes]
@@ -160,7 +163,7 @@ def test_rows_on_other_test_people_have_a_table_of_their_own(printed):
     fourth = scores([11.0, 21.0, 31.0], 21.0, [5.0, float("nan"), 15.0], 10.0, 78)
     told = results(rows=["baseline", "disfa", "piapdf", "ap"])
     told["trainings"] |= {"disfa": {"scores": other}, "ap": {"scores": fourth}}
-    first = ["Baseline", "PIAP-DF"], ["21.1", "30.0", "40.4", "30.5"]
+    first = ["Baseline", "PIAP-DF", "its teacher"], ["21.1", "30.0", "40.4", "30.5"]
     second = ["PIAP on DISFA", "AP"], ["5.0", "-", "15.0", "10.0"]
     tables = []
     for line in printed(told):
