@@ -94,12 +94,7 @@ class Fitting:
             validation=self._validation(job),
             check=check,
         )
-        info = {"digest": digest, "consumed": fingerprint["takes"], "report": fitted.report}
-        slices = job.slices
-        info["data"] = [str(part) for part in (slices.train, *(pool for pool, _ in slices.pools))]
-        # A stage of a plugin may have networks of its own, and the file of weights is not asked for.
-        info["weights"] = self.catalog.model.pretrained if hasattr(job.stage, "model") else "none"
-        info["fingerprint"] = fingerprint
+        info = self._info(job, digest, fitted.report)
         exported = job.stage.export(fitted.state)
         beside = getattr(job.stage, "beside", lambda state: None)(fitted.state)
         files = model_files(self.catalog, job, exported, self.mesh)
@@ -112,6 +107,20 @@ class Fitting:
         )
         check()
         hosts.first("checkpoints", lambda: _forget(folder))
+
+    def _info(self, job: Job, digest: str, report: dict[str, Any]) -> dict[str, Any]:
+        """What ``export.json`` says of a training beside what its parts are."""
+        fingerprint, slices = self.catalog.fingerprint(job.name), job.slices
+        # A stage of a plugin may have networks of its own, and the file of weights is not asked for.
+        weights = self.catalog.model.pretrained if hasattr(job.stage, "model") else "none"
+        return {
+            "digest": digest,
+            "consumed": fingerprint["takes"],
+            "report": report,
+            "data": [str(part) for part in (slices.train, *(pool for pool, _ in slices.pools))],
+            "weights": weights,
+            "fingerprint": fingerprint,
+        }
 
     def _workers(self, batches: Stream) -> int:
         """How many processes read; a line says where ``auto`` takes fewer than the cores allow."""
