@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments import recomputed
+from experiments.check_draws import Sampler
 from experiments.paper_tables import published
 from experiments.recomputed import Draws, Sums
 from experiments.report_types import Group, Table
 from experiments.trainings import TRAININGS
 
+_OTHERS = ("scores", "differences", "evidence", "identity_probe")
 _CUTS = {"F1 matched": "matched", "F1 model.json": "model"}
 #: A unit that a smaller share of the training labels shows is rare.
 _RARE = 0.3
@@ -37,8 +39,10 @@ class Wanted(NamedTuple):
     people: int | None = None
 
 
-def rows_of(table: Table, studies: Sequence["Study"]) -> dict[str, list[Wanted]]:
-    """Recomputes the rows of a table that are ours, by their titles; {} for a table of another name."""
+def rows_of(table: Table, studies: Sequence["Study"]) -> dict[str, list[Wanted]] | None:
+    """Recomputes the rows of a table that are ours, by their titles; None for a table of another name."""
+    if table.name not in {*published()["tables"], *_OTHERS}:
+        return None
     units = [int(column) for column in table.columns if column.isdigit()]
     found: dict[str, list[Wanted]] = {}
     for study in studies:
@@ -60,10 +64,10 @@ class Study:
     """A group's numbers, by the titles of rows."""
 
     def __init__(self, group: Group, against: str, draws: Draws, seed: int) -> None:
-        self.group, self.draws = group, draws
+        self.group, self.draws, self.sampler = group, draws, Sampler(draws, seed)
         self.labels = "coded" if against == "published" else "true"
-        self.rng = np.random.default_rng(seed)
         self.f1 = functools.cache(self._f1)
+        self.pooled = functools.cache(self._pooled)
         names = dict.fromkeys((*TRAININGS, *(name for run in group.runs for name in run.frames)))
         stored = {name: recomputed.stored_frames(group, name) for name in names}
         self.stored = {name: folds for name, folds in stored.items() if folds}
@@ -89,6 +93,13 @@ class Study:
             for seeds in self.frames(name, probs)
         ]
 
+    def _pooled(self, name: str, probs: str) -> list[list[dict[str, np.ndarray]]]:
+        """Scores a training by fold and seed without people."""
+        return [
+            [recomputed.pooled(s[self.labels], s[probs]) for s in seeds]
+            for seeds in self.frames(name, probs)
+        ]
+
     def units(self, name: str) -> list[int]:
         """Returns the FACS numbers of a training's columns."""
         return [int(au) for au in next(iter(self.stored[name].values()))[0]["aus"]]
@@ -102,19 +113,16 @@ class Study:
         self, folds: list[Sums], beside: list[Sums] | None = None, *, less: bool = False
     ) -> list[Wanted]:
         """Cells of own units and the mean: scores, or differences to another method's; compared with it."""
-        values, few = recomputed.value(folds), recomputed.few(folds)
-        drawn = self.bootstrap(folds, None)
+        values, few, made = recomputed.value(folds), recomputed.few(folds), self.sampler
         p, better = [None] * len(values), [None] * len(values)
         frames, people = recomputed.shown(folds)
         if beside is not None and _same_people(folds, beside):
             apart = values - recomputed.value(beside)
-            moved = self.bootstrap(folds, beside)
-            p = self.p_range(folds, beside, few | np.isnan(apart))
-            better = [
-                None if few[c] or np.isnan(apart[c]) else _better(moved[:, c])
-                for c in range(len(values))
-            ]
-            values, drawn = (apart, moved) if less else (values, drawn)
+            none = few | np.isnan(apart)
+            p = made.p_range(folds, beside, none)
+            better = made.better(folds, beside, none)
+            values = apart if less else values
+        drawn = made.bootstrap(folds, beside if less else None)
         counts = [(int(f), int(n)) for f, n in zip(frames, people, strict=True)]
         counts.append((None, sum(len(fold.ids) for fold in folds)))  # type: ignore[arg-type]
         return [
@@ -128,22 +136,14 @@ class Study:
             for c in range(len(values))
         ]
 
-    def bootstrap(self, folds: list[Sums], beside: list[Sums] | None) -> np.ndarray:
-        """Draws scores, or differences to another method's, [R, C + 1]."""
-        return recomputed.bootstrap(folds, beside, resamples=self.draws.check, rng=self.rng)
-
-    def p_range(
-        self, folds: list[Sums], beside: list[Sums], none: np.ndarray
-    ) -> list[tuple[float, float] | None]:
-        """The lowest and highest p: Holm's correction never falls where a p rises."""
-        p = recomputed.permutation_p(folds, beside, resamples=self.draws.check, rng=self.rng)
-        p = np.where(none, np.nan, p)
-        margin = self.draws.margin(np.nan_to_num(p))
-        ends = [
-            np.append(recomputed.holm(end[:-1]), end[-1])
-            for end in (np.clip(p - margin, 0, 1), np.clip(p + margin, 0, 1))
+    def floor(self, folds: list[Sums]) -> list[Wanted]:
+        """Cells of always yes, which have neither intervals nor a comparison."""
+        frames, people = (counts.tolist() for counts in recomputed.shown(folds))
+        frames, people = [*frames, None], [*people, sum(len(fold.ids) for fold in folds)]
+        return [
+            Wanted(_number(value), positives=f, people=n)
+            for value, f, n in zip(recomputed.value(folds), frames, people, strict=True)
         ]
-        return [None if np.isnan(low) else (low, high) for low, high in zip(*ends, strict=True)]
 
     def paper(self, units: list[int], names: list[str]) -> dict[str, list[Wanted]]:
         """Rows of tables 1 to 3: each method beside the group's first, and always yes."""
@@ -151,8 +151,7 @@ class Study:
         if not there:
             return {}
         first, found = self.f1(there[0], "probs"), {}
-        always = self.cells(self.f1(there[0], "probs", "always"))
-        floor = [cell._replace(drawn=None) for cell in always]
+        floor = self.floor(self.f1(there[0], "probs", "always"))
         found[f"always yes, {self.group.title}"] = _placed(floor, self.units(there[0]), units)
         for name, probs in self.methods:
             if name in there:
@@ -178,17 +177,13 @@ class Study:
         return found
 
     def _score(self, name: str, probs: str, column: str) -> Wanted:
-        frames = self.frames(name, probs)
         if column == "parameters":
             return Wanted(self._parameters(name))
         if column == "always yes":
             return Wanted(_number(recomputed.value(self.f1(name, probs, "always"))[-1]))
         if not column.startswith("F1"):
             folds = [
-                recomputed.mean(
-                    [recomputed.pooled(s[self.labels], s[probs])[column] for s in seeds]
-                )
-                for seeds in frames
+                recomputed.mean([s[column] for s in seeds]) for seeds in self.pooled(name, probs)
             ]
             return Wanted(_number(recomputed.with_mean(folds)[-1]))
         rates = recomputed.mean([seeds[0]["base_rates"] for seeds in self.stored[name].values()])
@@ -196,10 +191,9 @@ class Study:
         chosen = {"F1 rare": rates < _RARE, "F1 frequent": rates >= _RARE}.get(column, every)
         if not chosen.any():
             return Wanted(None)
-        folds = [
-            Sums(ids, scores[:, chosen], sums[:, :, chosen])
-            for ids, scores, sums in self.f1(name, probs, _CUTS.get(column, "half"))
-        ]
+        folds = self.f1(name, probs, _CUTS.get(column, "half"))
+        if not chosen.all():
+            folds = [Sums(ids, told[:, chosen], sums[:, :, chosen]) for ids, told, sums in folds]
         return self.cells(folds)[-1]._replace(people=None)
 
     def _parameters(self, name: str) -> float | None:
@@ -290,8 +284,3 @@ def _number(value: float) -> float | None:
 def _told(drawn: np.ndarray) -> np.ndarray | None:
     """Draws that have a score; None for none."""
     return drawn[~np.isnan(drawn)] if not np.isnan(drawn).all() else None
-
-
-def _better(moved: np.ndarray) -> float:
-    moved = moved[~np.isnan(moved)]
-    return float((moved > 0).mean() + (moved == 0).mean() / 2)

@@ -26,7 +26,7 @@ def check(
     resamples: int = 10_000,
     seed: int = 1,
 ) -> list[str]:
-    """Returns what differs, a line each: table, row, column, printed and recomputed; [] where all agrees.
+    """Returns what differs or is missing, a line each: table, row, column, both numbers; [] where all agrees.
 
     Args:
         groups: of the runs that the tables were made from.
@@ -41,18 +41,29 @@ def check(
     """
     recomputed.sklearn_metrics()
     studies = [Study(group, against, Draws(printed_resamples, resamples), seed) for group in groups]
-    found = []
-    for table in tables:
-        rows = rows_of(table, studies)
-        for row in table.rows:
-            wanted = rows.get(row.title) if row.kind in ("ours", "floor") else _of_paper(table, row)
-            if wanted is None or len(wanted) != len(row.cells):
-                found.append(f"{table.name}, {row.title}: no other program can tell this row")
-                continue
-            for column, cell, other in zip(table.columns, row.cells, wanted, strict=True):
-                where = f"{table.name}, {row.title}, {column}"
-                found += [f"{where}: {line}" for line in _differs(cell, other, studies)]
-    return found
+    return [line for table in tables for line in _lines(table, studies)]
+
+
+def _lines(table: Table, studies: Sequence[Study]) -> Iterator[str]:
+    rows = rows_of(table, studies)
+    if rows is None:
+        yield f"{table.name}: not checked, there is no other program for this table"
+        return
+    rows = {("ours", title): cells for title, cells in rows.items()} | _of_paper(table)
+    shown = {(_source(row), row.title) for row in table.rows}
+    yield from (f"{table.name}, {key[1]}: this row is missing" for key in rows if key not in shown)
+    for row in table.rows:
+        wanted = rows.get((_source(row), row.title))
+        if wanted is None or len(wanted) != len(row.cells):
+            yield f"{table.name}, {row.title}: no other program can tell this row"
+            continue
+        for column, cell, other in zip(table.columns, row.cells, wanted, strict=True):
+            where = f"{table.name}, {row.title}, {column}"
+            yield from (f"{where}: {line}" for line in _differs(cell, other, studies))
+
+
+def _source(row: Row) -> str:
+    return "ours" if row.kind in ("ours", "floor") else "published"
 
 
 def _differs(cell: Cell, wanted: Wanted, studies: Sequence[Study]) -> Iterator[str]:
@@ -92,10 +103,11 @@ def _end_differs(
         yield f"{name} is printed as {printed}, recomputed as {told}"
 
 
-def _of_paper(table: Table, row: Row) -> list[Wanted] | None:
-    """The row of the paper's data file, its mean made anew."""
+def _of_paper(table: Table) -> dict[tuple[str, str], list[Wanted]]:
+    """Rows of the paper's data file, their means made anew."""
+    found = {}
     for told in published()["tables"].get(table.name, {"rows": ()})["rows"]:
-        if told["method"] == row.title:
-            f1 = [float(value) for value in told["f1"]]
-            return [Wanted(value) for value in (*f1, sum(f1) / len(f1))]
-    return None
+        f1 = [float(value) for value in told["f1"]]
+        cells = [Wanted(value) for value in (*f1, sum(f1) / len(f1))]
+        found["published", told["method"]] = cells
+    return found

@@ -28,6 +28,8 @@ _CHECK = flags.DEFINE_bool(
     "check", False, "recompute every printed cell with scikit-learn and SciPy (extra parity)"
 )
 
+#: With fewer draws an end of an interval may lie anywhere, and --check would believe it.
+_FEWEST_CHECKED = 2000
 #: Names of all tables that there may be.
 _TABLES = ("table1", "table2", "table3", "scores", "differences", "evidence", "identity_probe")
 
@@ -84,6 +86,8 @@ def main(arguments: list[str]) -> None:
     example = commands.python("experiments.tables", "runs/bp4d", "--out=report")
     if len(arguments) < 2 or not _OUT.value:
         raise app.UsageError(f"give folders of runs, and --out=FOLDER: {example}")
+    if _CHECK.value and _RESAMPLES.value < _FEWEST_CHECKED:
+        raise app.UsageError(f"--check needs --resamples={_FEWEST_CHECKED} or more")
     out = paths.target_folder(_OUT.value, "--out")
     try:
         groups = read_groups([paths.local_folder(path, "folder") for path in arguments[1:]])
@@ -96,14 +100,27 @@ def main(arguments: list[str]) -> None:
         _show(table_writers.to_text(table))
     print(f"report: {out}; open {index} in a browser")
     if _CHECK.value:
-        from experiments import check_tables
+        sys.exit(_check(groups, tables))
 
-        problems = check_tables.check(groups, tables, against=_AGAINST.value)
-        for problem in problems:
-            print(f"check: {problem}", file=sys.stderr)
-        cells = sum(len(row.cells) for table in tables for row in table.rows)
-        print(f"check: {cells} cells, {len(problems)} differ")
-        sys.exit(bool(problems))
+
+def _check(groups: Sequence[Group], tables: Sequence[Table]) -> int:
+    """Prints what another program finds to be another number; returns 1 where there is any."""
+    from experiments import check_tables, recomputed
+
+    printed = _RESAMPLES.value
+    try:
+        problems = check_tables.check(
+            groups, tables, against=_AGAINST.value, printed_resamples=printed
+        )
+    except recomputed.CheckError as error:
+        command_line.fail(error)
+    for problem in problems:
+        text = f"check: {problem}"
+        print(text.encode("ascii", "backslashreplace").decode(), file=sys.stderr)
+    cells = sum(len(row.cells) for table in tables for row in table.rows)
+    what = f"{len(problems)} differ" if problems else "all agree"
+    _show(f"check: {cells} cells, {what}")
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

@@ -197,18 +197,19 @@ def summarize(
         drawn: what ``resampled`` gives for these, where it is there already.
     """
     frames, people = evidence(folds)
-    few = _too_few(folds)
     drawn = resampled(folds, resamples=resamples, seed=seed) if drawn is None else drawn
-    low, high = _interval(drawn, few)
+    low, high = _interval(drawn, _too_few(folds))
     return Summary(estimate(folds), low, high, frames, people)
 
 
 def evidence(folds: Sequence[Fold]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns how many frames, and of how many people, show each unit: [C] int64 each."""
+    """Returns how many frames, and of how many people, show each unit: [C] int64 each.
+
+    Draws without a positive frame of a unit are left out: its interval is conditional on showing it.
+    """
     shown = [fold.sums[0, ..., 2] for fold in folds]
-    frames, people = (sum(part.sum(axis=0) for part in parts)
-                      for parts in (shown, [part > 0 for part in shown]))  # fmt: skip
-    return np.asarray(frames).astype(np.int64), np.asarray(people).astype(np.int64)
+    frames, people = np.sum([[s.sum(0), (s > 0).sum(0)] for s in shown], axis=0).astype(np.int64)
+    return frames, people
 
 
 def _too_few(folds: Sequence[Fold]) -> np.ndarray:

@@ -74,7 +74,9 @@ def test_every_number_agrees_with_other_programs(groups, tables):
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_true_labels_missing_folds_few_people_and_other_numbers_of_seeds_agree(tmp_path, seeds):
-    make_runs(tmp_path, methods=("baseline", "piapdf"), people=2, seeds=seeds, folds=(1, 2))
+    make_runs(
+        tmp_path, methods=("baseline", "piapdf"), people=2, frames=12, seeds=seeds, folds=(1, 2)
+    )
     found = read_groups([tmp_path])
     made = tables_of(found, against="true")
     assert not check(found, made, against="true")
@@ -115,8 +117,17 @@ def test_a_mean_of_the_paper_and_a_floor_and_an_unknown_row_are_checked(groups, 
         )
         assert len(check(groups, wrong)) == 1
     (table,) = [table for table in tables if table.name == "table2"]
-    odd = table._replace(rows=(table.rows[-1]._replace(title="another"),))
-    assert check(groups, [odd]) == ["table2, another: no other program can tell this row"]
+    rows = (*table.rows[:-1], table.rows[-1]._replace(title="another"))
+    assert check(groups, [table._replace(rows=rows)]) == [
+        f"table2, {table.rows[-1].title}: this row is missing",
+        "table2, another: no other program can tell this row",
+    ]
+    (paper, *others) = table.rows
+    assert check(groups, [table._replace(rows=tuple(others))]) == [
+        f"table2, {paper.title}: this row is missing"
+    ]
+    told = "unknown: not checked, there is no other program for this table"
+    assert check(groups, [table._replace(name="unknown")]) == [told]
 
 
 def test_a_cell_without_its_interval_is_named(groups, tables):
