@@ -183,3 +183,13 @@ def test_people_cover_the_truth_and_frames_do_not():
     assert 0.88 <= covered["people"] / 200 <= 0.98
     # Frames of a person are alike: as if independent they promise ten times too much.
     assert covered["frames"] / 200 < 0.3
+
+
+@pytest.mark.parametrize(("people", "told"), [(4, False), (5, True)])
+def test_five_people_have_an_interval_and_four_have_none(people, told):
+    fold = fold_of(np.random.default_rng(6), people)
+    found = intervals.summarize([fold], resamples=200)
+    other = intervals.compare([fold], [fold], resamples=200)
+    assert found.people.tolist() == [people]
+    for numbers in (found.low, found.high, other.low, other.p, other.better):
+        assert (~np.isnan(numbers)).tolist() == [told, told]

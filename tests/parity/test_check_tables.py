@@ -5,8 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from experiments import check_tables, more_tables, paper_tables, recomputed
+from experiments import tables as program
 from experiments.cells import Study
 from experiments.groups import read_groups
 from experiments.recomputed import Draws
@@ -147,3 +150,39 @@ def test_holm_by_hand_and_without_scikit_learn_one_line(groups, tables, monkeypa
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
     with pytest.raises(recomputed.CheckError, match="needs scikit-learn"):
         check(groups, tables)
+
+
+def test_the_program_ends_with_0_1_or_2(tmp_path, capsys, monkeypatch):
+    make_runs(tmp_path / "runs", methods=("baseline",), people=2, frames=8, seeds=(0,))
+    flags.FLAGS.mark_as_parsed()
+
+    def ended(resamples=2000):
+        told = {"out": str(tmp_path / "out"), "check": True, "resamples": resamples}
+        with flagsaver.flagsaver(**told), pytest.raises(SystemExit) as end:
+            program.main(["tables", str(tmp_path / "runs")])
+        return end.value.code, *(text.splitlines() for text in capsys.readouterr())
+
+    seen, checked = [], check_tables.check
+    monkeypatch.setattr(
+        check_tables, "check", lambda *a, **more: seen.append(more) or checked(*a, **more)
+    )
+    code, said, complained = ended()
+    assert code == 0 and said[-1].endswith("cells, all agree") and not complained
+    assert seen == [{"against": "published", "printed_resamples": 2000}]
+    made = program.make_tables
+
+    def wrong(*args, **more):
+        return altered(
+            made(*args, **more), "scores", lambda row: True, value=lambda value: value + 1
+        )[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "make_tables", wrong)
+        code, said, (line,) = ended()
+    assert code == 1 and said[-1].endswith("cells, 1 differ")
+    assert line.startswith("check: scores, Baseline, made, F1: value is printed as")
+    with pytest.raises(program.app.UsageError, match="--resamples=2000 or more"):
+        ended(resamples=1999)
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    code, _, complained = ended()
+    assert code == 2 and len(complained) == 1 and "needs scikit-learn" in complained[0]
