@@ -7,14 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments import recomputed
+from experiments import check_pointing, recomputed
 from experiments.check_draws import Sampler
 from experiments.paper_tables import published
 from experiments.recomputed import Draws, Sums
 from experiments.report_types import Group, Table
 from experiments.trainings import TRAININGS
 
-_OTHERS = ("scores", "differences", "evidence", "identity_probe")
+_OTHERS = ("scores", "differences", "evidence", "identity_probe", "pointing")
 _CUTS = {"F1 matched": "matched", "F1 model.json": "model"}
 #: A unit that a smaller share of the training labels shows is rare.
 _RARE = 0.3
@@ -57,6 +57,8 @@ def rows_of(table: Table, studies: Sequence["Study"]) -> dict[str, list[Wanted]]
             found |= study.evidence(units)
         elif table.name == "identity_probe":
             found |= study.probe()
+        elif table.name == "pointing":
+            found |= check_pointing.rows(study)
     return found
 
 

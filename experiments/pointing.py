@@ -8,6 +8,7 @@ over the frames that show it. ``pointing.npz`` beside ``frames.npz`` holds ``sub
 """
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -20,6 +21,7 @@ from experiments import gaps
 from experiments.job import Job
 from piapdf_jax.batch import unit_images, unpack_maps
 from piapdf_jax.data.frames import load_frame
+from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import network_apply
 from piapdf_jax.runtime.disk import naming_disk_errors, replacing
 from piapdf_jax.stages.base import Exported
@@ -115,32 +117,36 @@ def score(
 
 def _said(job: Job, exported: Exported, images: np.ndarray, *, size: int = 16) -> np.ndarray:
     """Soft maps [n, S, S, K] of a generator or a decoder."""
-    if "decoder" in exported:
+    decoder = "decoder" in exported
+    names = ("encoder", "head", "decoder") if decoder else tuple(exported)
+    parts = {name: exported[name] for name in names}
 
-        @jax.jit
-        def soft(parts: Exported, batch: jax.Array) -> jax.Array:
-            logits = network_apply(job.model, parts, batch, mode="eval")[0].pi_logits
-            assert logits is not None
-            return jax.nn.sigmoid(logits)
-
-        parts = {name: exported[name] for name in ("encoder", "head", "decoder")}
-    else:
-        parts = exported
-
-        def soft(parts: Exported, batch: jax.Array) -> jax.Array:
-            probs = job.stage.predict(parts, batch).pi_probs
-            assert probs is not None
-            return probs
+    def soft(batch: jax.Array) -> jax.Array | None:
+        if decoder:
+            return _decoded(job.model, parts, batch)
+        return job.stage.predict(parts, batch).pi_probs
 
     full = np.concatenate([images, images[-1:].repeat(-len(images) % size, axis=0)])
     found = [
-        soft(parts, jnp.asarray(unit_images(jnp.asarray(full[at : at + size]))))
-        for at in range(0, len(full), size)
+        soft(unit_images(jnp.asarray(full[at : at + size]))) for at in range(0, len(full), size)
     ]
     return np.concatenate([np.asarray(maps) for maps in found])[: len(images)]
 
 
-def _by_frame(sources, cover, rows, aus, maps, count) -> dict[str, np.ndarray]:
+@functools.partial(jax.jit, static_argnums=0)
+def _decoded(model: ModelConfig, parts: Exported, batch: jax.Array) -> jax.Array | None:
+    logits = network_apply(model, parts, batch, mode="eval")[0].pi_logits
+    return None if logits is None else jax.nn.sigmoid(logits)
+
+
+def _by_frame(
+    sources: dict[str, np.ndarray],
+    cover: np.ndarray,
+    rows: np.ndarray,
+    aus: np.ndarray,
+    maps: tuple[int, ...],
+    count: int,
+) -> dict[str, np.ndarray]:
     """Shares and areas [n, K] from pairs of frame and unit; nan where the unit is off."""
     arrays = {name: np.full((count, len(maps)), np.nan) for name in (*sources, "area")}
     for column, au in enumerate(maps):
@@ -174,7 +180,12 @@ def summary(arrays: dict[str, np.ndarray], maps: tuple[int, ...]) -> dict[str, A
     return result
 
 
-def _write(path: pathlib.Path, frames, maps, arrays: dict[str, np.ndarray]) -> None:
+def _write(
+    path: pathlib.Path,
+    frames: list[tuple[str, str, int]],
+    maps: tuple[int, ...],
+    arrays: dict[str, np.ndarray],
+) -> None:
     subject, task, frame = (np.array(column) for column in zip(*frames, strict=True))
     stored: dict[str, Any] = {"subject": subject, "task": task, "frame": frame.astype(np.int64)}
     stored |= {"aus": np.array(maps)} | arrays

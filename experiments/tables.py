@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from experiments import more_tables, page, paper_tables, table_writers
+from experiments import more_tables, page, paper_tables, pointing_table, table_writers
 from experiments.cells import Study
 from experiments.groups import RunsError, read_groups
 from experiments.report_types import Group, Table
@@ -31,7 +31,9 @@ _CHECK = flags.DEFINE_bool(
 #: With fewer draws an end of an interval may lie anywhere, and --check would believe it.
 _FEWEST_CHECKED = 2000
 #: Names of all tables that there may be.
-_TABLES = ("table1", "table2", "table3", "scores", "differences", "evidence", "identity_probe")
+_TABLES = (
+    "table1", "table2", "table3", "scores", "differences", "evidence", "identity_probe", "pointing",
+)  # fmt: skip
 
 
 def make_tables(groups: Sequence[Group], *, against: str, resamples: int) -> list[Table]:
@@ -48,6 +50,7 @@ def make_tables(groups: Sequence[Group], *, against: str, resamples: int) -> lis
         more_tables.differences,
         paper_tables.evidence,
         more_tables.claims,
+        pointing_table.pointing,
     )
     made = [*paper_tables.paper_tables(studies), *(make(studies) for make in further)]
     return [table for table in made if table is not None and table.rows]

@@ -3,12 +3,16 @@
 The table lies beside the truth table, outside the data set folder. No record feature, stream or stage knows it.
 """
 
+import functools
 import hashlib
 import os
 import pathlib
+import secrets
+import zipfile
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from data_builders.synthetic_faces import population
@@ -58,19 +62,16 @@ def cover(packed: np.ndarray, size: int) -> np.ndarray:
 
     Args:
         packed: [M, 8192] uint8 of ``Moved``.
-        size: side of the picture, a divisor of 256.
+        size: side of the picture, pixels, at most 256.
 
     Returns:
-        [M, size, size] float32 in [0, 1], the share of moved pixels of the full size.
-
-    Raises:
-        ValueError: for a size that does not divide 256.
+        [M, size, size] float32 in [0, 1], the share of moved pixels of the full size, by area as frames are
+        made smaller.
     """
-    if size < 1 or SIDE % size:
-        raise ValueError(f"{size} does not divide {SIDE}: maps of {SIDE}, 128, 64 are compared")
-    block = SIDE // size
-    bits = np.unpackbits(packed, axis=1).reshape(-1, size, block, size, block)
-    return bits.mean(axis=(2, 4), dtype=np.float32)
+    bits = np.unpackbits(packed, axis=1).reshape(-1, SIDE, SIDE).astype(np.float32)
+    if size == SIDE:
+        return bits
+    return np.stack([cv2.resize(b, (size, size), interpolation=cv2.INTER_AREA) for b in bits])
 
 
 def chosen(showing: np.ndarray, count: int = FRAMES) -> np.ndarray:
@@ -114,8 +115,14 @@ def rules(kind: str, rows: list[tuple[str, str, int]], clean: np.ndarray) -> pop
     raise ValueError("other faces were drawn for this truth table than this program draws")
 
 
-def _place(found: population.Rules, subject: str, task: str, frame: int):
-    clip = population.sequence(found, subject, task)
+#: A clip is asked for once a frame.
+_sequence = functools.lru_cache(maxsize=512)(population.sequence)
+
+
+def _place(
+    found: population.Rules, subject: str, task: str, frame: int
+) -> tuple[population.Clip, int]:
+    clip = _sequence(found, subject, task)
     return clip, int(np.flatnonzero(clip.frames == frame)[0])
 
 
@@ -138,7 +145,7 @@ def draw(
     Returns:
         The table.
     """
-    own, paint = rules(kind, rows, clean), renderer or (_picture)
+    own, paint = rules(kind, rows, clean), renderer or _picture
     positive = DISFA_POSITIVE_INTENSITY if kind == "disfa" else 1
     units, found = population.label_units(kind), []
     for key, labels in zip(rows, clean, strict=True):
@@ -150,9 +157,9 @@ def draw(
             others = {other: s for other, s in strengths.items() if other != au}
             pixels = difference(whole, paint(face, others, scene, strengths))
             found.append((*key, au, np.packbits(pixels)))
-    columns = list(zip(*found, strict=True))
-    return Moved(*map(np.array, columns[:2]), *(np.array(c, np.int64) for c in columns[2:4]),
-                 np.stack(columns[4]))  # fmt: skip
+    subject, task, frame, au, packed = zip(*found, strict=True)
+    numbers = np.array(frame, np.int64), np.array(au, np.int64)
+    return Moved(np.array(subject), np.array(task), *numbers, np.stack(packed))
 
 
 def _picture(face, strengths, scene, framing) -> np.ndarray:
@@ -184,15 +191,19 @@ def load_or_draw(
         raise ValueError(f"{truth}: none of the test frames shows a unit")
     keys, clean = [keys[k] for k in picked], clean[picked]
     path = moved_path(truth, keys)
-    if not path.exists():
-        table = draw(kind, keys, clean)
-        unfinished = path.with_name(f".{os.getpid()}_moved.npz")
-        np.savez_compressed(unfinished, **table._asdict())
-        unfinished.replace(path)
-    return read(path)
+    if path.exists():
+        try:
+            return read(path)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            pass  # cut short: it is drawn again
+    table = draw(kind, keys, clean)
+    unfinished = path.with_name(f".{secrets.token_hex(4)}_moved.npz")
+    np.savez_compressed(unfinished, **table._asdict())
+    unfinished.replace(path)
+    return table
 
 
 def read(path: str | os.PathLike[str]) -> Moved:
     """Reads a table that ``load_or_draw`` wrote."""
-    with np.load(path, allow_pickle=False) as table:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as table:
         return Moved(*(table[name] for name in Moved._fields))
