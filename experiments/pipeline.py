@@ -24,7 +24,7 @@ from experiments import (
 )
 from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
-from experiments.datasets import DataSets
+from experiments.datasets import DataSets, DataSlice
 from experiments.fitting import Fitting
 from experiments.job import Job
 from experiments.mistakes import USER_ERRORS
@@ -260,23 +260,27 @@ class Pipeline:
                 expected=USER_ERRORS,
                 together=True,
             )
-            truth, place = self._truth(job), self.folder / name / self.digest(name)
-            points = functools.partial(pointing.attempted, lost, job, exported, truth, place)
+            place = self.folder / name / self.digest(name)
+            points = functools.partial(
+                pointing.attempted, lost, job, exported, self._truth_of, place
+            )
             hosts.first("pointing", lambda: scores.update(points(USER_ERRORS)))
         return gaps.with_gaps(gaps.plain(scores), lost)
 
     def _truth(self, job: Job) -> pathlib.Path | None:
         """The table of true labels: named by the configuration, or that of a synthetic data set."""
-        if job.slices.test is None:
-            return None
-        dataset = job.slices.test.dataset
+        test = job.slices.test
+        return self._truth_of(test, bool(job.training.feed.labels)) if test is not None else None
+
+    def _truth_of(self, test: DataSlice, needed: bool) -> pathlib.Path | None:
+        dataset = test.dataset
         if self.config.eval.truth and dataset == self.config.data.dataset:
             return paths.local_file(self.config.eval.truth, "eval.truth")
         if dataset.startswith("synthetic_faces/"):
             from data_builders.synthetic_faces import truth_path
 
             path = truth_path(self.datasets.data_dir, dataset.split("/")[1])
-            if job.training.feed.labels and not path.exists():
+            if needed and not path.exists():
                 raise FileNotFoundError(
                     f"{path}, the true labels of {dataset!r}, is not there: delete the data set's"
                     " folder, and it is drawn again"

@@ -10,6 +10,7 @@ over the frames that show it. ``pointing.npz`` beside ``frames.npz`` holds ``sub
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ import numpy as np
 
 from data_builders.synthetic_faces import moved
 from experiments import gaps
+from experiments.datasets import DataSlice
 from experiments.job import Job
 from piapdf_jax.batch import unit_images, unpack_maps
 from piapdf_jax.data.frames import load_frame
@@ -44,42 +46,57 @@ def shares(maps: np.ndarray, cover: np.ndarray) -> np.ndarray:
     return np.where(mass > 0, inside / np.where(mass > 0, mass, 1), np.nan)
 
 
-def has_maps(job: Job, exported: Exported) -> bool:
-    """Returns whether a training's export says anything of PI maps, on drawn faces."""
-    test = job.slices.test
-    kinds = job.name in ("pi1", "pi2") or "decoder" in exported
-    return kinds and test is not None and test.dataset.startswith("synthetic_faces/")
+def frames_of(job: Job, exported: Exported) -> DataSlice | None:
+    """Returns the drawn faces that show what an export's PI maps point to; None for no maps or other faces.
+
+    PI Generator 0, which learns from faces without labels, is asked of the frames that the others are asked of.
+    """
+    if job.name not in ("pi1", "pi2") and "decoder" not in exported:
+        return None
+    data = job.config.data.dataset
+    test = job.datasets.to_test_fold(data) if job.name == "pi1" else job.slices.test
+    drawn = test is not None and test.dataset.startswith("synthetic_faces/")
+    return test if drawn else None
 
 
 def attempted(
     lost: dict[str, str],
     job: Job,
     exported: Exported,
-    truth: pathlib.Path | None,
+    truth: Callable[[DataSlice, bool], pathlib.Path | None],
     folder: pathlib.Path,
     expected: tuple[type[Exception], ...],
 ) -> dict[str, Any]:
     """Returns {"pointing": score} where maps are said of drawn faces, else {}; a gap is noted in ``lost``."""
-    if truth is None or not has_maps(job, exported):
+    test = frames_of(job, exported)
+    if test is None:
         return {}
-    found = gaps.attempt(
-        lost,
-        "pointing",
-        lambda: score(job, exported, truth, folder / FILE_NAME),
-        expected=(gaps.Gap, *expected),
-    )
-    return {"pointing": found}
+
+    def make() -> dict[str, Any]:
+        if (path := truth(test, True)) is None:
+            raise gaps.Gap("no table of true labels tells what these faces show")
+        return score(job, exported, test, path, folder / FILE_NAME)
+
+    expected = (gaps.Gap, *expected)
+    return {"pointing": gaps.attempt(lost, "pointing", make, expected=expected)}
 
 
 def score(
-    job: Job, exported: Exported, truth: pathlib.Path, path: pathlib.Path, *, count: int = 200
+    job: Job,
+    exported: Exported,
+    test: DataSlice,
+    truth: pathlib.Path,
+    path: pathlib.Path,
+    *,
+    count: int = 200,
 ) -> dict[str, Any]:
     """Computes the score of an export on frames of the test part, and keeps its frames.
 
     Args:
         job: the training.
         exported: its export.
-        truth: table of true labels of the drawn faces.
+        test: drawn faces.
+        truth: table of their true labels.
         path: of ``pointing.npz``.
         count: how many frames.
 
@@ -89,8 +106,7 @@ def score(
     Raises:
         Gap: where no test frame can be compared.
     """
-    assert job.slices.test is not None
-    records = job.slices.test.records()
+    records = test.records()
     table = records.table()
     names = zip(table["subject"], table["task"], table["frame"], strict=True)
     keys = {(str(s), str(t), int(f)): row for row, (s, t, f) in enumerate(names)}
