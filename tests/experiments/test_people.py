@@ -321,4 +321,6 @@ def test_records_are_opened_in_one_room():
         names = {getattr(call.func, "attr", getattr(call.func, "id", "")) for call in calls}
         if found := names & {"Records", "SomePeople", "DataSlice", "as_data_source"}:
             opened[path.name] = found
+    # A finished export is scored on what a person names, and told where it was trained on it.
+    assert opened.pop("export_scores.py") == {"Records"}
     assert opened == {"datasets.py": {"Records", "SomePeople", "DataSlice"}}

@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 from absl.testing import flagsaver
+from programs import load
 
-from experiments import export_score_table, export_scores, frame_table, score
+from experiments import export_score_table, export_scores, frame_table
 from experiments.export_scores import ScoreError
 from piapdf_jax.action_units import RECORD_AUS
 from piapdf_jax.data import description, source
@@ -21,6 +22,7 @@ from piapdf_jax.runtime import exports
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.piap import PIAPStage
 
+score = load("experiments.score")
 SIDE, DIGEST = 64, "0123456789abcdef"
 #: AU9 is no unit of BP4D, and none of its others are said by the export.
 UNITS = (12, 9, 1, 6)

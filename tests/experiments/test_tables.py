@@ -9,8 +9,9 @@ import time
 import pytest
 from absl.testing import flagsaver
 from made_runs import NASTY, Odd, make_runs
+from programs import load
 
-from experiments import tables
+tables = load("experiments.tables")
 
 FEW = {"people": 2, "frames": 8, "seeds": (0,)}
 
