@@ -8,7 +8,6 @@ import hashlib
 import os
 import pathlib
 import secrets
-import zipfile
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -194,8 +193,8 @@ def load_or_draw(
     if path.exists():
         try:
             return read(path)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-            pass  # cut short: it is drawn again
+        except Exception:  # zip files and arrays fail in many ways: cut short, it is drawn again
+            path.unlink(missing_ok=True)
     table = draw(kind, keys, clean)
     unfinished = path.with_name(f".{secrets.token_hex(4)}_moved.npz")
     np.savez_compressed(unfinished, **table._asdict())
