@@ -173,3 +173,13 @@ def test_units_without_positives_or_labels_are_numbers_or_nan_and_spoil_no_other
     np.testing.assert_array_equal(found[2:], function(PROBS, LABELS)[2:])
     assert np.isnan(found[1]) and not np.isinf(found).any()
     assert np.isnan(found[0]) == (score in ("roc_auc", "auprc"))
+
+
+def test_a_threshold_for_each_unit_and_none_that_is_no_number():
+    probs = np.array([[0.2, 0.2], [0.4, 0.4], [0.6, 0.6]])
+    labels = np.array([[0, 0], [1, 1], [1, 1]])
+    # From .5 on one of two present frames is said, from .3 on both.
+    found = metrics.f1(probs, labels, threshold=np.array([0.5, 0.3]))
+    assert found.tolist() == [pytest.approx(2 / 3), 1.0]
+    with pytest.raises(ValueError, match="NaN"):
+        metrics.f1(probs, labels, threshold=np.array([0.5, np.nan]))

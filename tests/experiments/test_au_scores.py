@@ -86,3 +86,10 @@ def test_names_of_own_scores_are_taken():
     for name in ("f1_matched", "mean_auprc", "mean_f1_rare", "unknown_cells"):
         with pytest.raises(ValueError, match="there is a metric"):
             au_scores.register_metric(name, lambda *_: 0)
+
+
+def test_matched_cuts_are_of_all_frames():
+    probs = np.linspace(0, 0.9, 10, dtype=np.float32)[:, None]
+    cuts, _ = au_scores.matched_cuts(probs, np.array([0.3]), (1,))
+    # Three of ten reach .65: .7, .8 and .9.
+    assert cuts == pytest.approx([0.65])
