@@ -26,8 +26,8 @@ class FrameTable:
     Attributes:
         training: name of the training.
         digest: of its export.
-        fold: 1, 2 or 3.
-        seed: of the experiment.
+        fold: 1, 2 or 3; 0 for an export that is scored by itself.
+        seed: of the experiment; -1 for an export that is scored by itself.
         dataset: name of the data set that was scored.
         data: digest of what was scored: the data set's files, the split, the truth.
         aus: FACS numbers of the C columns.
