@@ -183,7 +183,8 @@ def load_or_draw(
         places = {(str(s), str(t), int(f)): k for k, (s, t, f) in enumerate(names)}
         keys = [key for key in wanted if key in places]
         clean = table["clean"][[places[key] for key in keys]]
-        kind = "disfa" if tuple(table["label_aus"]) == population.label_units("disfa") else "bp4d"
+        units = table["label_aus"]
+        kind = "disfa" if tuple(units) == population.label_units("disfa") else "bp4d"
     positive = DISFA_POSITIVE_INTENSITY if kind == "disfa" else 1
     picked = chosen(clean >= positive, count)
     if not len(picked):
@@ -192,7 +193,8 @@ def load_or_draw(
     path = moved_path(truth, keys)
     if path.exists():
         try:
-            return read(path)
+            if _holds(found := read(path), keys, units, clean >= positive):
+                return found
         except Exception:  # zip files and arrays fail in many ways: cut short, it is drawn again
             path.unlink(missing_ok=True)
     table = draw(kind, keys, clean)
@@ -200,6 +202,16 @@ def load_or_draw(
     np.savez_compressed(unfinished, **table._asdict())
     unfinished.replace(path)
     return table
+
+
+def _holds(
+    table: Moved, keys: list[tuple[str, str, int]], units: np.ndarray, on: np.ndarray
+) -> bool:
+    """Whether a table is of these frames and the units that they show, in this order."""
+    wanted = [(*key, int(au)) for key, shown in zip(keys, on, strict=True) for au in units[shown]]
+    names = zip(table.subject, table.task, table.frame, table.au, strict=True)
+    found = [(str(s), str(t), int(f), int(au)) for s, t, f, au in names]
+    return found == wanted and table.packed.shape == (len(wanted), SIDE * SIDE // 8)
 
 
 def read(path: str | os.PathLike[str]) -> Moved:

@@ -1,10 +1,14 @@
 """Pointing scores and figure 1, against sums by hand and colors at places."""
 
+import shutil
+
 import numpy as np
 import pytest
 
-from data_builders.synthetic_faces import moved, population
+from data_builders.synthetic_faces import moved, population, truth_path
+from experiments import config as configs
 from experiments import figure1, pointing
+from experiments.pipeline import Pipeline
 
 
 def rows_of(count):
@@ -66,6 +70,20 @@ def test_shares_by_hand_and_chance_of_a_flat_map():
     assert found[2] == cover[0].mean()
 
 
+def test_each_pair_meets_the_map_of_its_unit_and_of_its_frame():
+    # Three pairs of two frames: AU4 in frame 1, AU1 in frame 0, AU4 in frame 0; a 2 x 2 picture.
+    cover = np.array([[[1, 0], [0, 0]], [[1, 1], [0, 0]], [[0, 0], [0, 0.5]]])
+    said = np.zeros((2, 2, 2, 2))  # frame, row, column, unit
+    said[0, :, :, 0] = [[3, 1], [4, 0]]
+    said[0, :, :, 1] = [[1, 0], [0, 4]]
+    said[1, :, :, 0] = [[0, 0], [9, 9]]
+    said[1, :, :, 1] = [[1, 0], [1, 0]]
+    rows, aus = np.array([1, 0, 0]), np.array([4, 1, 4])
+    found = pointing._by_frame({"share": said}, cover, rows, aus, (1, 4), 2)
+    assert np.array_equal(found["share"], [[4 / 8, 2 / 5], [np.nan, 1 / 2]], equal_nan=True)
+    assert np.array_equal(found["area"], [[0.5, 0.125], [np.nan, 0.25]], equal_nan=True)
+
+
 def test_means_leave_out_frames_without_the_unit():
     share = np.array([[0.2, np.nan], [0.6, np.nan]])
     found = pointing.summary({"share": share, "area": share / 2}, (1, 2))
@@ -92,3 +110,23 @@ def test_figure_shows_a_red_box_and_a_blue_region():
     units = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
     whole = figure1.compose(image, maps, maps, units, (6, 2))
     assert whole.shape[0] == 9 * 232 and (whole[:, -6:] == 255).all()
+
+
+def test_predefined_maps_point_far_better_than_chance(small_data, tmp_path, monkeypatch):
+    loaded = configs.load("demo", ["model=nano", "data.dataset=synthetic_faces/small_bp4d"])
+    pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="v")
+    job = pipeline.job("pi1")
+    test = job.datasets.to_test_fold("synthetic_faces/small_bp4d")
+    side, units = job.config.data.image_size, len(job.maps)
+
+    def flat(job, exported, images):
+        return np.full((len(images), side, side, units), 0.5)
+
+    monkeypatch.setattr(pointing, "_said", flat)
+    own = truth_path(str(small_data), "small_bp4d")
+    shutil.copy(own, truth := tmp_path / "truth.npz")
+    assert test is not None
+    found = pointing.score(job, {}, test, truth, tmp_path / "pointing.npz", count=6)
+    assert found["predefined"]["mean"] > 4 * found["mean_chance"]
+    # The same map everywhere points as chance does, unit by unit.
+    assert found["per_unit"] == pytest.approx(found["chance"], abs=1e-6)

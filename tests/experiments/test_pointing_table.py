@@ -97,7 +97,7 @@ def test_moved_pixels_are_drawn_once_and_again_where_the_file_is_cut_short(tmp_p
     def draw(kind, rows, labels):
         drawn.append(rows)
         packed = np.packbits(np.eye(256, dtype=bool)).reshape(1, -1).repeat(2, axis=0)
-        return moved.Moved(names[:2], names[:2], np.arange(2), np.array([1, 2]), packed)
+        return moved.Moved(names[[0, 2]], names[[0, 2]], np.array([0, 2]), np.array([1, 2]), packed)
 
     monkeypatch.setattr(moved, "draw", draw)
     wanted = [("F001", "F001", 0), ("F001", "F001", 1), ("F002", "F002", 2), ("X", "X", 9)]
@@ -110,6 +110,12 @@ def test_moved_pixels_are_drawn_once_and_again_where_the_file_is_cut_short(tmp_p
     file.write_bytes(file.read_bytes()[:50])
     moved.load_or_draw(truth, wanted)
     assert len(drawn) == 2 and [p.name for p in tmp_path.glob("moved_*")] == [file.name]
+    # A whole file of other frames, or of other pixels, is not taken for this one.
+    for other in ({"frame": np.array([0, 7])}, {"packed": first.packed[:, :9]}):
+        np.savez(file, **{**first._asdict(), **other})
+        again = moved.load_or_draw(truth, wanted)
+        assert all(map(np.array_equal, first, again))
+    assert len(drawn) == 4
     with pytest.raises(ValueError, match="none of the test frames shows a unit"):
         moved.load_or_draw(truth, wanted[1:2])
 
