@@ -93,3 +93,10 @@ def test_matched_cuts_are_of_all_frames():
     cuts, _ = au_scores.matched_cuts(probs, np.array([0.3]), (1,))
     # Three of ten reach .65: .7, .8 and .9.
     assert cuts == pytest.approx([0.65])
+
+
+def test_a_unit_that_every_known_label_shows_has_neither_auc_nor_mcc():
+    labels = np.column_stack([LABELS[:, 0], np.where(LABELS[:, 1] < 0, -1, 1)])
+    found, lost = au_scores.against(labels, PROBS, np.array([]), AUS)
+    assert found["mcc"] == [0.0, None] and found["roc_auc"] == [0.9286, None]
+    assert found["f1"][1] is not None and {"mcc", "roc_auc"} <= lost.keys()

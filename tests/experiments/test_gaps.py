@@ -331,7 +331,7 @@ def test_gaps_in_the_printed_tables(capsys):
     shown = printed(capsys, trainings, ["baseline", "ap"], gaps={"picture": "nobody to draw"})
     assert [line for line in shown if line.startswith(("always", "Baseline", "AP"))] == [
         "always yes 60.0 - 60.0", "Baseline 50.0 - 50.0", "AP - - -",
-        "Baseline 7 - -", "AP - - -",
+        "Baseline 7 - - - -", "AP - - - - -",
     ]  # fmt: skip
     assert [line for line in shown if line.startswith("- gap")] == [
         "- gap in published.f1, published.always_yes of baseline: AU2 never present",
