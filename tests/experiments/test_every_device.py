@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import config as configs
-from experiments import scoring
+from experiments import pointing, scoring
 from experiments.pipeline import Pipeline
 from piapdf_jax.runtime import mesh
 from piapdf_jax.stages.base import Scores
@@ -34,7 +34,7 @@ def test_batches_of_scores_divide_over_eight_devices(small_data, tmp_path, wante
 
 
 @pytest.mark.parametrize("score", ["pi1", "pi2"])
-def test_the_launcher_scores_on_every_device(small_data, tmp_path, score):
+def test_the_launcher_scores_on_every_device(small_data, tmp_path, monkeypatch, score):
     made, seen = pipeline(small_data, tmp_path), []
 
     def predict(exported, images):
@@ -49,6 +49,9 @@ def test_the_launcher_scores_on_every_device(small_data, tmp_path, score):
     made.job("pi1").__dict__["stage"] = types.SimpleNamespace(predict=predict)
     parts = {"encoder": ({}, {}), "head": ({}, {}), "generator": ({}, {})}
     made.catalog._exported |= {"pi1": parts, "pi2": parts}
+    made.catalog._digests |= dict.fromkeys(("pi1", "pi2"), "0" * 16)
+    # A few frames that one host asks for itself, after the scores.
+    monkeypatch.setattr(pointing, "attempted", lambda *_: {})
     with jax.numpy_dtype_promotion("standard"):
         many = made._score(score)
         assert seen and {devices for devices, _ in seen} == {8}
@@ -56,6 +59,8 @@ def test_the_launcher_scores_on_every_device(small_data, tmp_path, score):
         one = dataclasses.replace(made._tools(job), mesh=mesh.data_mesh(jax.devices()[:1]))
         alone = job.training.score(job, parts, one)
     assert {devices for devices, _ in seen} == {1, 8}
+    # Nothing was trained here that would say the rates of its labels.
+    assert many.pop("gaps", {}) == alone.pop("gaps", {})
     flat = lambda tree: jax.tree.leaves(tree)  # noqa: E731
     np.testing.assert_allclose(flat(many), flat(alone), atol=1e-6)
     assert scoring.Tools(one.reading).mesh is None

@@ -1,5 +1,6 @@
 """Places that a run is given: its folder, and the file of true labels."""
 
+import functools
 import types
 
 import pytest
@@ -11,8 +12,11 @@ from experiments.pipeline import USER_ERRORS, Pipeline
 def truth(named):
     loaded = configs.load("demo", [f"eval.truth={named}"])
     test = types.SimpleNamespace(dataset=loaded.data.dataset)
-    job = types.SimpleNamespace(slices=types.SimpleNamespace(test=test))
-    return Pipeline._truth(types.SimpleNamespace(config=loaded), job)
+    training = types.SimpleNamespace(feed=types.SimpleNamespace(labels=True))
+    job = types.SimpleNamespace(slices=types.SimpleNamespace(test=test), training=training)
+    run = types.SimpleNamespace(config=loaded)
+    run._truth_of = functools.partial(Pipeline._truth_of, run)
+    return Pipeline._truth(run, job)
 
 
 def test_the_folder_of_runs_is_the_one_that_was_named(tmp_path, monkeypatch):
