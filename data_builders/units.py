@@ -18,7 +18,10 @@ import numpy as np
 from data_builders import disk
 
 #: Modules of the core that records depend on, beside everything in this package.
-_CORE = ("action_units", "folds", "records", "pi_maps", "pictures", "faces")
+_CORE = (
+    *("action_units", "folds", "records", "pi_maps", "pictures"),
+    *(f"faces/{name}" for name in ("base", "reading", "dlib_finder", "cropping")),
+)
 
 
 class Made(NamedTuple):

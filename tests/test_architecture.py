@@ -49,7 +49,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.identity_metrics": ("piapdf_jax.action_units",),
     "piapdf_jax.intervals": (),
     "piapdf_jax.pictures": (),
-    "piapdf_jax.faces": (
+    "piapdf_jax.faces.*": (
+        "piapdf_jax.faces.*",
         *("piapdf_jax.records", "piapdf_jax.pictures"),
         *("piapdf_jax.paths", "piapdf_jax.commands"),
     ),
@@ -126,7 +127,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.folds",
         "piapdf_jax.records",
         "piapdf_jax.pi_maps",
-        "piapdf_jax.faces",
+        "piapdf_jax.faces.*",
         "piapdf_jax.video",
         "piapdf_jax.pictures",
         "piapdf_jax.tfds_files",
@@ -144,7 +145,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
             *("paths", "commands", "command_line"),
         )
     },
-    "piapdf_jax.faces": JAX,
+    "piapdf_jax.faces.*": JAX,
     "piapdf_jax.video": JAX,
     "piapdf_jax.metrics": JAX,
     "piapdf_jax.identity_metrics": JAX,
@@ -317,7 +318,8 @@ CORE = sorted(
     for name in PATHS
     if fits(name, "piapdf_jax.*")
     and not any(
-        fits(name, out) for out in ("piapdf_jax.data.*", "piapdf_jax.runtime.*", "piapdf_jax.faces")
+        fits(name, out)
+        for out in ("piapdf_jax.data.*", "piapdf_jax.runtime.*", "piapdf_jax.faces.*")
     )
 )
 

@@ -1,3 +1,4 @@
+import hashlib
 import pathlib
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from mean_face import mean_face, random_face
 
 from piapdf_jax import faces
+from piapdf_jax.faces import dlib_finder
 from piapdf_jax.pi_maps import mirror_landmarks, polygon_vertices
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data" / "bp4d-small.tar.gz"
@@ -174,7 +176,7 @@ def test_the_variable_of_the_predictor_is_a_path_of_this_machine(tmp_path, monke
 
 def test_missing_predictor_says_where_to_get_it(tmp_path, monkeypatch):
     monkeypatch.delenv(faces.PREDICTOR_VARIABLE, raising=False)
-    monkeypatch.setattr(faces, "_installed_predictor", lambda: None)
+    monkeypatch.setattr(dlib_finder, "_installed_predictor", lambda: None)
     with pytest.raises(FileNotFoundError, match=r"pip install .*dlib-bin.*PIAPDF_LANDMARKS"):
         faces.find_predictor()
     monkeypatch.setenv(faces.PREDICTOR_VARIABLE, str(tmp_path / "other.dat"))
@@ -192,7 +194,8 @@ def test_predictor_is_found_by_path_environment_and_package(tmp_path, monkeypatc
     # The package raises when it is imported, as the real one does under new setuptools.
     (package.parent / "__init__.py").write_text("raise ImportError('pkg_resources')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(faces, "PREDICTOR_SHA256", faces.hashlib.sha256(b"predictor").hexdigest())
+    digest = hashlib.sha256(b"predictor").hexdigest()
+    monkeypatch.setattr(dlib_finder, "PREDICTOR_SHA256", digest)
     monkeypatch.delenv(faces.PREDICTOR_VARIABLE, raising=False)
     assert faces.find_predictor() == files["package"]
     monkeypatch.setenv(faces.PREDICTOR_VARIABLE, str(files["environment.dat"]))

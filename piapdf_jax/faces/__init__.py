@@ -1,0 +1,46 @@
+"""Faces in pictures: read, searched for 68 landmarks, and cut out in the one way that builders and inference share.
+
+dlib and OpenCV are imported inside the functions that use them; JAX never is.
+"""
+
+from piapdf_jax.faces.base import (
+    NO_FACE,
+    TILTED,
+    TOO_SMALL,
+    Face,
+    FaceFinder,
+    Found,
+    LandmarkDetector,
+)
+from piapdf_jax.faces.cropping import BOX_LIFT, BOX_SCALE, crop, crop_matrix, transform
+from piapdf_jax.faces.dlib_finder import (
+    PREDICTOR_FILE,
+    PREDICTOR_LICENCE,
+    PREDICTOR_SHA256,
+    PREDICTOR_VARIABLE,
+    DlibDetector,
+    find_predictor,
+)
+from piapdf_jax.faces.reading import read_image
+
+__all__ = [
+    "BOX_LIFT",
+    "BOX_SCALE",
+    "NO_FACE",
+    "PREDICTOR_FILE",
+    "PREDICTOR_LICENCE",
+    "PREDICTOR_SHA256",
+    "PREDICTOR_VARIABLE",
+    "TILTED",
+    "TOO_SMALL",
+    "DlibDetector",
+    "Face",
+    "FaceFinder",
+    "Found",
+    "LandmarkDetector",
+    "crop",
+    "crop_matrix",
+    "find_predictor",
+    "read_image",
+    "transform",
+]

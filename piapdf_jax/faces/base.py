@@ -1,0 +1,69 @@
+"""What a face finder is, and what it finds."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+#: Reasons why a picture has no face, as rows of ``experiments.detect`` have them.
+NO_FACE, TILTED, TOO_SMALL = "no_face", "tilted", "too_small"
+
+
+class Face(NamedTuple):
+    """A face of a picture; pixel centres at whole numbers.
+
+    Attributes:
+        box: x and y of the upper left corner, width and height, pixels of the picture.
+        score: the finder's confidence, 0 to 1.
+        landmarks: [68, 2] float32, (x, y) in pixels of the picture.
+        roll: degrees by which the line from the right eye (left in the picture) to the left one is
+            turned clockwise, -180 to 180.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: np.ndarray
+    roll: float
+
+
+class Found(NamedTuple):
+    """What a finder says of a picture: its faces, the clearest first, and why there are none ("" where there are)."""
+
+    faces: tuple[Face, ...]
+    reason: str = ""
+
+
+class FaceFinder(Protocol):
+    """Finds the faces of a picture.
+
+    Attributes:
+        name: as ``--finder`` has it.
+        digest: another finder, or another version of one, has another.
+        licence: terms of its models, in one sentence.
+    """
+
+    name: str
+    digest: str
+    licence: str
+
+    def find(self, image: np.ndarray) -> Found:
+        """Returns the faces of a picture [H, W, 3] uint8 RGB."""
+        ...
+
+
+class LandmarkDetector(Protocol):
+    """Finds the landmarks of the clearest face of a picture."""
+
+    #: What a cache of landmarks is kept under: another detector has another.
+    digest: str
+
+    def __call__(self, image: np.ndarray) -> np.ndarray | None:
+        """Landmarks of one face.
+
+        Args:
+            image: [H, W, 3] uint8 RGB.
+
+        Returns:
+            [68, 2] float32, (x, y) in pixels of the picture, pixel centres at whole numbers; None
+            where no face is found.
+        """
+        ...
