@@ -17,7 +17,7 @@ import numpy as np
 MAX_PIXELS = 2**27
 MAX_SIDE = 2**15 - 2
 
-_JPEG, _PNG, _BMP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM"
+STARTS = _JPEG, _PNG, _BMP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM"
 _FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG's markers SOF0 ... SOF15
 _BARE = {0x01, *range(0xD0, 0xD8)}  # JPEG's markers without a length
 _SEQUENTIAL, _TABLES, _SCAN, _END = (0xC0, 0xC1), 0xC4, 0xDA, 0xD9
@@ -82,16 +82,25 @@ def _decoded(data: bytes) -> np.ndarray:
     image = _jpeg(data) if data.startswith(_JPEG) else _opencv(data)
     if image is None:
         raise ValueError(f"its {len(data):,} bytes are damaged or cut off")
-    if image.dtype == np.uint16:
-        # A broken pixel of a sensor says nothing of its range.
-        brightest = np.partition(image.ravel(), -1 - image.size // 5000)[-1 - image.size // 5000]
-        if brightest < 2**15:
-            raise UnknownRangeError(
-                f"it has 16 bits a value but hardly one above {brightest:,}, which may be near black or"
-                " white: scale the values to 0 ... 65,535, or store 8 bits"
-            )
-        image = (image >> 8).astype(np.uint8)
-    return image
+    return to_8_bits(image)
+
+
+def to_8_bits(image: np.ndarray) -> np.ndarray:
+    """Returns the upper 8 bits of a picture of 16 bits a value, and one of 8 bits as it is.
+
+    Raises:
+        UnknownRangeError: for a 16-bit picture whose values are all below 32,768.
+    """
+    if image.dtype != np.uint16:
+        return image
+    # A broken pixel of a sensor says nothing of its range.
+    brightest = np.partition(image.ravel(), -1 - image.size // 5000)[-1 - image.size // 5000]
+    if brightest < 2**15:
+        raise UnknownRangeError(
+            f"it has 16 bits a value but hardly one above {brightest:,}, which may be near black or"
+            " white: scale the values to 0 ... 65,535, or store 8 bits"
+        )
+    return (image >> 8).astype(np.uint8)
 
 
 def _jpeg(data: bytes) -> np.ndarray:

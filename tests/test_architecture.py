@@ -55,6 +55,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("piapdf_jax.paths", "piapdf_jax.commands"),
     ),
     "piapdf_jax.video": (),
+    "piapdf_jax.capture": (),
+    "piapdf_jax.photographs": ("piapdf_jax.pictures", "piapdf_jax.commands"),
     "piapdf_jax.losses": ("piapdf_jax.batch",),
     "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
     # a file that the user names, and what reads it
@@ -147,6 +149,8 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     },
     "piapdf_jax.faces.*": JAX,
     "piapdf_jax.video": JAX,
+    "piapdf_jax.capture": JAX,
+    "piapdf_jax.photographs": JAX,
     "piapdf_jax.metrics": JAX,
     "piapdf_jax.identity_metrics": JAX,
     "piapdf_jax.intervals": JAX,
