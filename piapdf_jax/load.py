@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from piapdf_jax import paths, ranges
+from piapdf_jax import faces, paths, ranges
 from piapdf_jax.batch import unit_images
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.model_json import Model, ModelError, read_model
@@ -64,7 +64,7 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
         ) from error
 
     def probabilities(crops: np.ndarray) -> np.ndarray:
-        images = unit_images(jnp.asarray(_sized(crops, model)))
+        images = unit_images(jnp.asarray(faces.shrink_crops(crops, model.image_size)))
         return np.asarray(stage.predict(parts, images).au_probs)
 
     return model, probabilities
@@ -88,21 +88,3 @@ def _stage(folder: pathlib.Path, model: Model) -> Stage:
     if "generator" in model.parts:
         return PI2Refine(config, optimizer, **sizes)
     return PIAPStage(config, optimizer, LossWeights(), **sizes)
-
-
-def _sized(crops: np.ndarray, model: Model) -> np.ndarray:
-    """Crops as the networks take them; made smaller as frames of a training are."""
-    crops, size = np.asarray(crops), model.image_size
-    sides = {int(model.crop["size"]), size}
-    if (
-        crops.dtype != np.uint8
-        or crops.ndim != 4
-        or crops.shape[1:] not in {(s, s, 3) for s in sides}
-    ):
-        wanted = " or ".join(f"[B, {side}, {side}, 3]" for side in sorted(sides, reverse=True))
-        raise ValueError(f"expected uint8 RGB crops {wanted}, got {crops.dtype} {crops.shape}")
-    if crops.shape[1] == size or not len(crops):
-        return crops
-    import cv2
-
-    return np.stack([cv2.resize(c, (size, size), interpolation=cv2.INTER_AREA) for c in crops])

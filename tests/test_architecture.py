@@ -28,7 +28,16 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.batch": (),
     "piapdf_jax.keys": (),
     "piapdf_jax.model_json": ("piapdf_jax.paths",),
+    "piapdf_jax.detector": (
+        *("piapdf_jax.faces.*", "piapdf_jax.model_json", "piapdf_jax.paths", "piapdf_jax.commands"),
+        "piapdf_jax.detector_runtimes",
+    ),
+    "piapdf_jax.detector_runtimes": (
+        *("piapdf_jax.faces.*", "piapdf_jax.model_json", "piapdf_jax.commands"),
+        "piapdf_jax.load",  # the runtime of JAX alone
+    ),
     "piapdf_jax.load": (
+        "piapdf_jax.faces.*",
         "piapdf_jax.paths",
         "piapdf_jax.ranges",
         "piapdf_jax.model_json",
@@ -151,6 +160,8 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "piapdf_jax.video": JAX,
     "piapdf_jax.capture": JAX,
     "piapdf_jax.photographs": JAX,
+    "piapdf_jax.detector": JAX,
+    "piapdf_jax.detector_runtimes": JAX,
     "piapdf_jax.metrics": JAX,
     "piapdf_jax.identity_metrics": JAX,
     "piapdf_jax.intervals": JAX,

@@ -12,20 +12,31 @@ from piapdf_jax.faces.base import (
     Found,
     LandmarkDetector,
 )
-from piapdf_jax.faces.cropping import BOX_LIFT, BOX_SCALE, crop, crop_matrix, transform
+from piapdf_jax.faces.cropping import (
+    BOX_LIFT,
+    BOX_SCALE,
+    crop,
+    crop_matrix,
+    shrink_crops,
+    transform,
+)
 from piapdf_jax.faces.dlib_finder import (
     PREDICTOR_FILE,
     PREDICTOR_LICENCE,
     PREDICTOR_SHA256,
     PREDICTOR_VARIABLE,
     DlibDetector,
+    DlibFinder,
     find_predictor,
 )
+from piapdf_jax.faces.finders import DEFAULT_FINDER, FINDERS, make_finder
 from piapdf_jax.faces.reading import read_image
 
 __all__ = [
     "BOX_LIFT",
     "BOX_SCALE",
+    "DEFAULT_FINDER",
+    "FINDERS",
     "NO_FACE",
     "PREDICTOR_FILE",
     "PREDICTOR_LICENCE",
@@ -34,6 +45,7 @@ __all__ = [
     "TILTED",
     "TOO_SMALL",
     "DlibDetector",
+    "DlibFinder",
     "Face",
     "FaceFinder",
     "Found",
@@ -41,6 +53,8 @@ __all__ = [
     "crop",
     "crop_matrix",
     "find_predictor",
+    "make_finder",
     "read_image",
+    "shrink_crops",
     "transform",
 ]

@@ -1,5 +1,6 @@
 """What a face finder is, and what it finds."""
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -30,6 +31,16 @@ class Found(NamedTuple):
 
     faces: tuple[Face, ...]
     reason: str = ""
+
+
+def roll_of(landmarks: np.ndarray) -> float:
+    """Returns by how many degrees the line between the eyes is turned clockwise, -180 to 180.
+
+    Args:
+        landmarks: [68, 2], (x, y).
+    """
+    x, y = landmarks[42:48].mean(0) - landmarks[36:42].mean(0)
+    return math.degrees(math.atan2(y, x))
 
 
 class FaceFinder(Protocol):

@@ -96,6 +96,35 @@ def crop(
     return warped, moved.astype(np.float32)
 
 
+def shrink_crops(crops: np.ndarray, size: int) -> np.ndarray:
+    """Makes crops as small as networks take them, as frames of a training are.
+
+    Args:
+        crops: [B, 256, 256, 3] uint8, or of side ``size`` already.
+        size: side of the result in pixels.
+
+    Returns:
+        [B, size, size, 3] uint8.
+
+    Raises:
+        ValueError: for crops of another shape or type.
+    """
+    crops = np.asarray(crops)
+    sides = {IMAGE_SIZE, size}
+    if (
+        crops.dtype != np.uint8
+        or crops.ndim != 4
+        or crops.shape[1:] not in {(s, s, 3) for s in sides}
+    ):
+        wanted = " or ".join(f"[B, {side}, {side}, 3]" for side in sorted(sides, reverse=True))
+        raise ValueError(f"expected uint8 RGB crops {wanted}, got {crops.dtype} {crops.shape}")
+    if crops.shape[1] == size or not len(crops):
+        return crops
+    import cv2
+
+    return np.stack([cv2.resize(c, (size, size), interpolation=cv2.INTER_AREA) for c in crops])
+
+
 def _finite(landmarks: np.ndarray) -> np.ndarray:
     points = np.asarray(landmarks, np.float64)
     if points.shape != (68, 2) or not np.isfinite(points).all():

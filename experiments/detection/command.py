@@ -1,0 +1,168 @@
+"""All inputs of one command, one after another: rows, tables, overlay, and what is told of them."""
+
+import dataclasses
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from experiments.detection import engine, outputs, summary
+from experiments.detection.engine import Finished
+from experiments.detection.inputs import Input
+from experiments.detection.journal import Journal
+from experiments.detection.outputs import Outputs
+from experiments.detection.progress import Progress
+from experiments.detection.settings import Settings
+from piapdf_jax.detector import Detector
+from piapdf_jax.runtime.disk import naming_disk_errors
+
+#: What is wrong with one input alone.
+_FAULTS = (ValueError, OSError, MemoryError)
+
+
+class Told(NamedTuple):
+    """What an input came to: frames, faces, what is wrong with it, seconds by what they went to."""
+
+    frames: int = 0
+    faces: int = 0
+    faults: tuple[str, ...] = ()
+    seconds: dict[str, float] = {}
+
+
+def run(
+    sources: Sequence[Input],
+    settings: Settings,
+    detector: Detector,
+    wanted: Outputs,
+    *,
+    workers: int,
+    overwrite: bool,
+) -> list[str]:
+    """Makes the tables of all inputs; what is wrong with one does not keep the others.
+
+    Args:
+        sources: the inputs.
+        settings: which frames and faces.
+        detector: finder and network.
+        wanted: which tables and pictures, and where.
+        workers: processes that decode and find.
+        overwrite: whether tables of other inputs or settings may be replaced.
+
+    Returns:
+        What is wrong, a line each; an input without a face is in order.
+    """
+    begun, faults, all_told = time.perf_counter(), [], []
+    for source in sources:
+        try:
+            told = _one(source, settings, detector, wanted, workers, overwrite)
+        except _FAULTS as error:
+            told = Told(faults=(f"{source.text}: {' '.join(str(error).split())}",))
+        all_told.append(told)
+        faults += told.faults
+        for line in told.faults:
+            print(f"error: {line}", file=sys.stderr, flush=True)
+    _tell(all_told, time.perf_counter() - begun)
+    return faults
+
+
+def _one(
+    source: Input,
+    settings: Settings,
+    detector: Detector,
+    wanted: Outputs,
+    workers: int,
+    overwrite: bool,
+) -> Told:
+    if source.kind == "picture":
+        # A picture alone shares its batch with nothing.
+        settings, workers = dataclasses.replace(settings, batch=1), 0
+    if source.kind == "camera":
+        workers = 0
+    checksum = source.checksum()
+    fingerprint = summary.fingerprint(source, checksum[0], settings, detector)
+    mark = wanted.mark(fingerprint)
+    place = wanted.out / f"{source.stem}.json"
+    if not overwrite and _is_done(place, mark, wanted):
+        print(f"{source.text}: done before, {place}", flush=True)
+        return Told()
+    journal = Journal(wanted.out, source.stem, fingerprint)
+    try:
+        with naming_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
+            finished = _rows(source, settings, detector, journal, workers)
+            cuts = summary.cuts(settings, detector)
+            written = outputs.write(source, wanted, journal.rows, detector, cuts)
+            told = summary.build(source, checksum, settings, detector, finished, written, mark)
+            summary.write(place, told)
+    finally:
+        journal.close()
+    journal.delete()
+    return _told(source, finished, place)
+
+
+def _rows(
+    source: Input, settings: Settings, detector: Detector, journal: Journal, workers: int
+) -> Finished:
+    progress = Progress(source.text, _expected(source, settings))
+    try:
+        return engine.run(source, settings, detector, journal, workers=workers, progress=progress)
+    finally:
+        progress.close()
+
+
+def _expected(source: Input, settings: Settings) -> int | None:
+    """Frames that will be looked at, as the film says; a camera is opened once alone."""
+    return None if source.kind == "camera" else source.open().looked_at(settings)
+
+
+def _is_done(place: pathlib.Path, mark: str, wanted: Outputs) -> bool:
+    """Whether all is there already.
+
+    Raises:
+        FileExistsError: where something else has the name.
+    """
+    found = summary.written_by(place)
+    if found == mark:
+        return True
+    taken = [path for path in (place, wanted.table(place.stem)) if path.exists()]
+    if taken:
+        raise FileExistsError(
+            f"{taken[0]} is there already, of another input, model or other flags: name another --out, or"
+            " give --overwrite"
+        )
+    return False
+
+
+def _told(source: Input, finished: Finished, place: pathlib.Path) -> Told:
+    counts, told = finished.counts, finished.told
+    reasons = ", ".join(f"{name} {count}" for name, count in sorted(counts.reasons.items()))
+    print(
+        f"{source.text}: {counts.frames} frames, {counts.with_face} with a face"
+        f"{f' ({reasons})' if reasons else ''}, {counts.faces} faces: {place.with_suffix('')}.*",
+        flush=True,
+    )
+    for note in told["notes"]:
+        print(f"{source.text}: {note}", file=sys.stderr, flush=True)
+    faults = [f"{source.text}: {fault}" for fault in counts.faults]
+    if told["broken"]:
+        faults.append(
+            f"{source.text}: ends early: {told['read']} of {told['expected']} frames came"
+        )
+    return Told(counts.frames, counts.faces, tuple(faults), finished.seconds)
+
+
+def _tell(all_told: Sequence[Told], elapsed: float) -> None:
+    """The last line: how fast, and what took the time."""
+    frames, found = (sum(getattr(t, name) for t in all_told) for name in ("frames", "faces"))
+    if not frames:
+        return
+    names = ("decoding", "finding", "network")
+    spent = {n: sum(t.seconds.get(n, 0.0) for t in all_told) for n in names}
+    total = sum(spent.values()) or 1.0
+    shares = ", ".join(f"{name} {100 * value / total:.0f}%" for name, value in spent.items())
+    print(
+        f"{frames} frames, {found} faces, {frames / elapsed:.1f} frames/s; of the work: {shares}"
+        f" ({os.cpu_count()} cores)",
+        flush=True,
+    )

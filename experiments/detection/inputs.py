@@ -1,0 +1,238 @@
+"""What a user names, as inputs with a table each: a picture, the pictures of a folder, a film, a camera."""
+
+import collections
+import dataclasses
+import hashlib
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from experiments.detection.settings import Settings
+from piapdf_jax import capture, paths, photographs
+from piapdf_jax.capture import Shot
+
+_CAMERA = re.compile(r"camera:(\d+)")
+_CHUNK = 2**20
+Wanted = Callable[[int, float | None], bool]
+
+
+class Shots(Protocol):
+    """An opened input."""
+
+    def shots(self, wanted: Any) -> Iterator[Any]:
+        """Frames in order, see ``capture.Film.shots``."""
+        ...
+
+    def told(self, selected: int) -> dict[str, Any]:
+        """After the last: frames ``read`` and ``expected``, ``notes``, whether the input is ``broken``."""
+        ...
+
+    def looked_at(self, settings: Settings) -> int | None:
+        """About how many frames will be looked at; None where nobody knows."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """One input, which gets one table.
+
+    Attributes:
+        text: as the user named it; of a folder's film, folder and path in it.
+        stem: of the names of its tables.
+        kind: ``picture``, ``pictures``, ``film`` or ``camera``.
+        files: its files; of a camera, its number.
+        names: of the rows of each file of ``pictures``.
+    """
+
+    text: str
+    stem: str
+    kind: str
+    files: tuple[str, ...]
+    names: tuple[str, ...] = ()
+
+    @property
+    def is_film(self) -> bool:
+        """Whether frames follow one another in time."""
+        return self.kind in ("film", "camera")
+
+    def frame_name(self, number: int) -> str:
+        """Cell ``input`` of a frame's rows."""
+        return self.names[number] if self.names else self.text
+
+    def open(self, *, threads: int = 1) -> Shots:
+        """Opens the input.
+
+        Raises:
+            ValueError: for a film or camera that cannot be read at all.
+        """
+        if self.kind == "film":
+            return _Film(capture.Film(self.files[0], threads=threads))
+        if self.kind == "camera":
+            return _Film(capture.Camera(int(self.files[0])))
+        return _Pictures(self.files)
+
+    def checksum(self) -> tuple[str, int]:
+        """Returns SHA-256 and bytes of its files; of several, of the names and checksums of all."""
+        if self.kind == "camera":
+            return "", 0
+        found = [_sha256(path) for path in self.files]
+        size = sum(nbytes for _, nbytes in found)
+        if not self.names:
+            return found[0][0], size
+        state = hashlib.sha256()
+        for name, (checksum, _) in zip(self.names, found, strict=True):
+            state.update(f"{checksum}  {name}\n".encode("utf-8", "surrogateescape"))
+        return state.hexdigest(), size
+
+
+class _Film:
+    """A film or camera, with what is known of it at the end."""
+
+    def __init__(self, reader: Any):
+        self._reader = reader
+        self._whole = False
+
+    def shots(self, wanted: Wanted) -> Iterator[Shot]:
+        """See ``capture.Film.shots``."""
+        yield from self._reader.shots(wanted)
+        self._whole = True
+
+    def looked_at(self, settings: Settings) -> int | None:
+        """See ``Shots``: of the frames that the film says it has."""
+        reader = self._reader
+        if reader.expected is None or not reader.rate:
+            return None
+        end = min(reader.expected / reader.rate, settings.end or float("inf"))
+        rate = min(reader.rate / settings.every, settings.fps or float("inf"))
+        return max(0, round((end - settings.start) * rate))
+
+    def told(self, selected: int) -> dict[str, Any]:
+        """See ``Shots``; where no more was asked for than a part, nothing is missing."""
+        reader = self._reader
+        return {
+            "read": reader.read,
+            "expected": reader.expected,
+            "selected": selected,
+            "notes": reader.notes() if self._whole else [],
+            "broken": self._whole and reader.ended_early,
+        }
+
+
+class _Pictures:
+    """Pictures one after another."""
+
+    def __init__(self, files: Sequence[str]):
+        self._files = files
+
+    def shots(self, wanted: Wanted) -> Iterator[Shot]:
+        """Pictures that are wanted; None for one that cannot be read, with the reason as ``fault``."""
+        for number, path in enumerate(self._files):
+            if wanted(number, None):
+                try:
+                    yield Shot(number, None, photographs.read_photograph(path))  # pyright: ignore
+                except (ValueError, OSError, MemoryError) as error:
+                    yield _BadPicture(number, " ".join(str(error).split()))
+
+    def looked_at(self, settings: Settings) -> int:
+        """See ``Shots``."""
+        return -(-len(self._files) // settings.every)
+
+    def told(self, selected: int) -> dict[str, Any]:
+        """See ``Shots``."""
+        count = len(self._files)
+        found = {"read": count, "expected": count, "selected": selected}
+        return {**found, "notes": [], "broken": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class _BadPicture:
+    """Shot of a picture that cannot be read."""
+
+    number: int
+    fault: str
+    timestamp: None = None
+    picture: None = None
+
+
+def collect(texts: Sequence[str], *, recursive: bool) -> tuple[list[Input], list[str]]:
+    """Turns what the user names into inputs.
+
+    Args:
+        texts: files, folders, ``camera:N``.
+        recursive: whether folders below those are searched as well.
+
+    Returns:
+        Inputs, in the order given, with names of tables that no two share; and what is wrong with the others, a line
+        each.
+    """
+    found: list[Input] = []
+    faults: list[str] = []
+    for text in texts:
+        try:
+            made = _inputs(text, recursive, faults)
+        except (OSError, ValueError) as error:
+            faults.append(f"{text}: {' '.join(str(error).split())}")
+            continue
+        found += [one for one in made if one not in found]
+    return _told_apart(found), faults
+
+
+def _inputs(text: str, recursive: bool, faults: list[str]) -> list[Input]:
+    camera = _CAMERA.fullmatch(text)
+    if camera:
+        return [Input(text, f"camera{camera[1]}", "camera", (camera[1],))]
+    path = paths.local_path(text, "input")
+    if path.is_dir():
+        return _of_folder(text, path, recursive, faults)
+    if not path.exists():
+        raise ValueError("is not there")
+    if not path.is_file():
+        raise ValueError("is neither a file nor a folder")
+    kind = "picture" if photographs.is_photograph(path) else "film"
+    return [Input(text, path.stem, kind, (str(path),))]
+
+
+def _of_folder(text: str, path: pathlib.Path, recursive: bool, faults: list[str]) -> list[Input]:
+    listed = photographs.pictures_and_films(path, recursive=recursive)
+    faults += [f"{text}: {line}" for line in listed.faults]
+    if not listed.pictures and not listed.films:
+        deeper = "" if recursive else " (--recursive looks into the folders below as well)"
+        raise ValueError(f"the folder holds no picture and no film{deeper}")
+    made = []
+    if listed.pictures:
+        names = tuple(os.path.join(text, file.relative_to(path)) for file in listed.pictures)
+        files = tuple(map(str, listed.pictures))
+        made.append(Input(text, path.name or "pictures", "pictures", files, names))
+    for film in listed.films:
+        name = os.path.join(text, film.relative_to(path))
+        made.append(Input(name, film.stem, "film", (str(film),)))
+    return made
+
+
+def _told_apart(found: list[Input]) -> list[Input]:
+    """Names of tables: the file's without its ending, with it where two would be the same, then numbered."""
+    stems = collections.Counter(one.stem for one in found)
+    taken: set[str] = set()
+    made = []
+    for one in found:
+        stem = one.stem if stems[one.stem] == 1 else pathlib.Path(one.files[0]).name
+        if one.kind in ("pictures", "camera"):
+            stem = one.stem
+        name, count = stem, 1
+        while name in taken:
+            count += 1
+            name = f"{stem}_{count}"
+        taken.add(name)
+        made.append(dataclasses.replace(one, stem=name))
+    return made
+
+
+def _sha256(path: str) -> tuple[str, int]:
+    try:
+        with open(path, "rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+            return checksum, os.fstat(file.fileno()).st_size
+    except OSError as error:
+        return f"unreadable: {error.strerror}", 0

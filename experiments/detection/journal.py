@@ -1,0 +1,111 @@
+"""Rows on their way: append-only, with a journal of finished blocks, from which a killed command goes on."""
+
+import json
+import os
+import pathlib
+import shutil
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from experiments.detection.rows import Row
+
+_FOLDER = ".{}.detect"
+
+
+class Progress(NamedTuple):
+    """What stands in a journal: blocks, rows and frames that are finished, and what the next block goes on from."""
+
+    blocks: int
+    state: dict[str, Any]
+
+
+class Journal:
+    """Rows of an input as JSON lines; after each block a line with its checksum and the state that the next needs.
+
+    Args:
+        out: folder of the tables.
+        stem: of the input's tables.
+        fingerprint: of all that decides the rows; what another one has left is deleted.
+    """
+
+    def __init__(self, out: pathlib.Path, stem: str, fingerprint: str):
+        self.folder = out / _FOLDER.format(stem)
+        self._rows = self.folder / "rows.jsonl"
+        self._named = self.folder / "fingerprint"
+        self._fingerprint = fingerprint
+        self._file: BinaryIO | None = None
+
+    def open(self, start: dict[str, Any]) -> Progress:
+        """Opens the file of rows, rid of what stands behind the last finished block.
+
+        Args:
+            start: state where there is no finished block.
+        """
+        if not self._is_ours():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            self._named.write_text(self._fingerprint, encoding="utf-8")
+            self._rows.touch()
+        progress, length = self._finished(start)
+        self._file = self._rows.open("r+b")
+        self._file.truncate(length)
+        self._file.seek(length)
+        return progress
+
+    def append(self, block: int, rows: list[Row], state: dict[str, Any]) -> None:
+        """Adds a block's rows, and brings them to disk before the line that says so."""
+        assert self._file is not None
+        text = "".join(json.dumps(list(row)) + "\n" for row in rows).encode()
+        marker = {"block": block, "crc": zlib.crc32(text), "state": state}
+        self._file.write(text + json.dumps(marker).encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def rows(self) -> Iterator[Row]:
+        """Yields all rows of finished blocks."""
+        with self._rows.open("rb") as file:
+            for line in file:
+                told = json.loads(line)
+                if isinstance(told, list):
+                    yield _row(told)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def delete(self) -> None:
+        """Deletes all; when the tables are written."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_ours(self) -> bool:
+        try:
+            named = self._named.read_text(encoding="utf-8") == self._fingerprint
+        except (OSError, UnicodeDecodeError):
+            return False
+        return named and self._rows.is_file()
+
+    def _finished(self, start: dict[str, Any]) -> tuple[Progress, int]:
+        """The last finished block, and the length of the file up to its line."""
+        progress, length, crc, position = Progress(0, start), 0, 0, 0
+        with self._rows.open("rb") as file:
+            for line in file:
+                position += len(line)
+                try:
+                    told = json.loads(line)
+                except ValueError:
+                    break  # torn
+                if isinstance(told, list):
+                    crc = zlib.crc32(line, crc)
+                    continue
+                if not line.endswith(b"\n") or told["crc"] != crc:
+                    break
+                progress, length, crc = Progress(told["block"] + 1, told["state"]), position, 0
+        return progress, length
+
+
+def _row(told: list[Any]) -> Row:
+    return Row(*(tuple(value) if isinstance(value, list) else value for value in told))

@@ -1,0 +1,125 @@
+"""``NAME.json``: where a table of detections comes from, what is in it, and on which terms."""
+
+import datetime
+import importlib.metadata
+import json
+import pathlib
+import platform
+from typing import Any
+
+from experiments.detection.engine import Finished
+from experiments.detection.inputs import Input
+from experiments.detection.settings import Settings, digest
+from piapdf_jax.detector import Detector
+from piapdf_jax.runtime.disk import replacing
+
+#: Grows by 1 with every change of a key or of its meaning.
+SCHEMA = 1
+_PACKAGES = {"jax": ("jax", "jaxlib", "flax"), "onnx": ("onnxruntime",), "opencv": ()}
+_ALWAYS = ("piapdf_jax", "numpy", "opencv-python-headless")
+_TIME_OF_DAY = "created"
+
+
+def fingerprint(source: Input, checksum: str, settings: Settings, detector: Detector) -> str:
+    """Returns a digest of all that decides an input's rows."""
+    told = {
+        "input": [source.text, source.kind, checksum],
+        "model": [detector.model.digest, detector.runtime],
+        "finder": detector.finder.digest,
+        "settings": settings.as_dict(),
+    }
+    return digest(told)
+
+
+def build(
+    source: Input,
+    checksum: tuple[str, int],
+    settings: Settings,
+    detector: Detector,
+    finished: Finished,
+    outputs: dict[str, Any],
+    mark: str,
+) -> dict[str, Any]:
+    """Puts together what ``NAME.json`` says.
+
+    Args:
+        source: the input.
+        checksum: its SHA-256 and bytes.
+        settings: of the command.
+        detector: what made the rows.
+        finished: what the rows came to.
+        outputs: what was written beside it, and how.
+        mark: of all that decides it, which ``written_by`` returns.
+    """
+    model, counts, told = detector.model, finished.counts, finished.told
+    return {
+        "schema": SCHEMA,
+        _TIME_OF_DAY: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "fingerprint": mark,
+        "input": {
+            "name": source.text,
+            "kind": source.kind,
+            "sha256": checksum[0],
+            "bytes": checksum[1],
+        },
+        "model": {"digest": model.digest, "title": model.title, "training": model.training},
+        "runtime": detector.runtime,
+        "finder": {"name": settings.finder, "digest": detector.finder.digest},
+        "versions": versions(detector.runtime),
+        "settings": settings.as_dict(),
+        "cuts": {f"AU{au:02d}": cut for au, cut in cuts(settings, detector).items()},
+        "frames": {
+            "read": told["read"],
+            "expected": told["expected"],
+            "looked_at": counts.frames,
+            "with_a_face": counts.with_face,
+        },
+        "faces": counts.faces,
+        "reasons": dict(sorted(counts.reasons.items())),
+        "notes": list(told["notes"]),
+        "faults": list(counts.faults),
+        "stand_ins": model.stand_ins,
+        "licences": [
+            *(licence._asdict() for licence in model.licences),
+            {
+                "of": f"face finder {settings.finder}",
+                "terms": detector.finder.licence,
+                "source": "",
+            },
+        ],
+        "outputs": outputs,
+    }
+
+
+def cuts(settings: Settings, detector: Detector) -> dict[int, float | None]:
+    """Returns from which probability on each unit is present; None where the model has no cut for it."""
+    if settings.threshold is None:
+        return dict(detector.model.cuts)
+    return dict.fromkeys(detector.model.units, settings.threshold)
+
+
+def versions(runtime: str) -> dict[str, str]:
+    """Returns versions of Python and of what decides numbers."""
+    found = {"python": platform.python_version()}
+    for name in (*_ALWAYS, *_PACKAGES[runtime]):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def write(path: pathlib.Path, told: dict[str, Any]) -> None:
+    """Writes it whole or not at all."""
+    # A name that is no text in UTF-8 is written as escapes.
+    text = json.dumps(told, indent=1, allow_nan=False) + "\n"
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def written_by(path: pathlib.Path) -> str | None:
+    """Returns the fingerprint of a ``NAME.json`` that is there; None where there is none that can be read."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,24 @@
+"""Face finders by name."""
+
+from collections.abc import Callable
+
+from piapdf_jax.faces.base import FaceFinder
+from piapdf_jax.faces.dlib_finder import DlibFinder
+
+FINDERS: dict[str, Callable[[], FaceFinder]] = {"dlib": DlibFinder}
+DEFAULT_FINDER = "dlib"
+
+
+def make_finder(name: str) -> FaceFinder:
+    """Makes a face finder.
+
+    Args:
+        name: a key of ``FINDERS``.
+
+    Raises:
+        ValueError: for another name.
+        FileNotFoundError: where its models are missing; the message says where to get them.
+    """
+    if name not in FINDERS:
+        raise ValueError(f"face finder {name!r} is none of {', '.join(FINDERS)}")
+    return FINDERS[name]()
