@@ -131,14 +131,21 @@ def _threshold(text: str) -> float | None:
 
 
 def _outputs() -> Any:
+    from experiments.detection import maps
     from experiments.detection.outputs import Outputs
 
+    mapped = tuple(map(_unit, _MAPS.value))
+    if mapped and _OVERLAY.value == "none":
+        raise ValueError(
+            "--maps are drawn on an overlay: give --overlay=pictures or --overlay=video"
+        )
     return Outputs(
         out=paths.target_folder(_OUT.value, "--out"),
         form=_FORMAT.value,
-        table_kind=_TABLE.value,
+        kind=_TABLE.value,
         overlay=_OVERLAY.value,
-        maps=tuple(map(_unit, _MAPS.value)),
+        mapped=mapped,
+        maps=maps.load_maps(paths.local_path(_MODEL.value, "--model"), mapped) if mapped else None,
     )
 
 

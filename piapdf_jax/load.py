@@ -70,8 +70,12 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
     return model, probabilities
 
 
-def _stage(folder: pathlib.Path, model: Model) -> Stage:
-    """Whose ``predict`` makes the scores; what a training would need of it beside the sizes is left at anything."""
+def networks(folder: pathlib.Path, model: Model) -> ModelConfig:
+    """Returns the sizes of an export's networks.
+
+    Raises:
+        ModelError: for networks that are a plugin's own, and for what is no configuration.
+    """
     if model.model is None:
         raise ModelError(
             f"{folder}: training {model.training!r} has networks of its own, a plugin's: its stage"
@@ -83,6 +87,12 @@ def _stage(folder: pathlib.Path, model: Model) -> Stage:
         ranges.check(config)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder}: model in model.json is no configuration ({error})") from error
+    return config
+
+
+def _stage(folder: pathlib.Path, model: Model) -> Stage:
+    """Whose ``predict`` makes the scores; what a training would need of it beside the sizes is left at anything."""
+    config = networks(folder, model)
     sizes: Any = {"image_size": model.image_size, "num_aus": len(model.units), "num_maps": 0}
     optimizer = OptimizerConfig(steps=1, learning_rate=1e-3)
     if "generator" in model.parts:

@@ -92,7 +92,8 @@ def _one(
         with naming_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
             finished = _rows(source, settings, detector, journal, workers)
             cuts = summary.cuts(settings, detector)
-            written = outputs.write(source, wanted, journal.rows, detector, cuts)
+            units = detector.model.units
+            written = outputs.write(source, settings, wanted, journal.rows, units, cuts)
             told = summary.build(source, checksum, settings, detector, finished, written, mark)
             summary.write(place, told)
     finally:

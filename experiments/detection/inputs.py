@@ -29,6 +29,11 @@ class Shots(Protocol):
         """After the last: frames ``read`` and ``expected``, ``notes``, whether the input is ``broken``."""
         ...
 
+    @property
+    def rate(self) -> float | None:
+        """Frames a second; None where nobody knows, and of pictures."""
+        ...
+
     def looked_at(self, settings: Settings) -> int | None:
         """About how many frames will be looked at; None where nobody knows."""
         ...
@@ -92,6 +97,7 @@ class _Film:
 
     def __init__(self, reader: Any):
         self._reader = reader
+        self.rate: float | None = reader.rate
         self._whole = False
 
     def shots(self, wanted: Wanted) -> Iterator[Shot]:
@@ -122,6 +128,8 @@ class _Film:
 
 class _Pictures:
     """Pictures one after another."""
+
+    rate: float | None = None
 
     def __init__(self, files: Sequence[str]):
         self._files = files

@@ -2,16 +2,21 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+from experiments.detection import maps as pi_maps
+from experiments.detection import overlay, overlay_files
 from experiments.detection.inputs import Input
 from experiments.detection.rows import Row
-from experiments.detection.settings import digest
+from experiments.detection.settings import PastEnd, Selection, Settings, digest
 from experiments.detection.tables import write_table
-from piapdf_jax.detector import Detector
 
 OVERLAYS = ("none", "pictures", "video")
+#: Frames a second of the film of an input that says no rate.
+_RATE = 25.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,46 +26,97 @@ class Outputs:
     Attributes:
         out: their folder.
         form: columns of the table, of ``tables.FORMS``.
-        table: ``csv`` or ``parquet``.
+        kind: of the table, of ``tables.KINDS``.
         overlay: of ``OVERLAYS``.
-        maps: units whose PI maps are drawn as well.
+        mapped: units whose PI maps are drawn as well.
+        maps: computes those, as ``maps.load_maps`` made it.
     """
 
     out: pathlib.Path
     form: str = "native"
-    table_kind: str = "csv"
+    kind: str = "csv"
     overlay: str = "none"
-    maps: tuple[int, ...] = ()
+    mapped: tuple[int, ...] = ()
+    maps: pi_maps.Maps | None = None
 
     def table(self, stem: str) -> pathlib.Path:
         """File of the table of an input."""
-        return self.out / f"{stem}.{self.table_kind}"
+        return self.out / f"{stem}.{self.kind}"
 
     def mark(self, fingerprint: str) -> str:
         """Returns a digest of the rows and of what is written of them."""
-        return digest([fingerprint, self.form, self.table_kind, self.overlay, list(self.maps)])
+        return digest([fingerprint, self.form, self.kind, self.overlay, list(self.mapped)])
 
 
 def write(
     source: Input,
+    settings: Settings,
     wanted: Outputs,
     rows: Callable[[], Iterator[Row]],
-    detector: Detector,
+    units: Sequence[int],
     cuts: dict[int, float | None],
 ) -> dict[str, Any]:
     """Writes all that is wanted of an input.
 
     Args:
-        source: the input.
+        source: the input; read again for an overlay.
+        settings: which of its frames were looked at.
         wanted: which files.
         rows: reads the finished rows anew.
-        detector: its model names the units.
+        units: FACS numbers, in the order of the probabilities.
         cuts: from which probability on each unit is present.
 
     Returns:
         Names of what was written, as ``NAME.json`` has them.
     """
     table = wanted.table(source.stem)
-    units = detector.model.units
-    write_table(table, rows(), units, form=wanted.form, kind=wanted.table_kind, cuts=cuts)
-    return {"table": table.name, "format": wanted.form}
+    write_table(table, rows(), units, form=wanted.form, kind=wanted.kind, cuts=cuts)
+    written = {"table": table.name, "format": wanted.form}
+    if wanted.overlay == "none" or source.kind == "camera":
+        return written
+
+    def draw(picture: np.ndarray, found: Sequence[Row]) -> np.ndarray:
+        if wanted.maps is not None:
+            picture = pi_maps.painted(picture, found, wanted.maps)
+        canvas = overlay.draw(picture, found, units, cuts)
+        if wanted.maps is not None:
+            overlay.write_legend(canvas, pi_maps.legend(wanted.mapped))
+        return canvas
+
+    path = _overlay(source, settings, wanted, rows, draw)
+    return {**written, "overlay": path.name, "maps": [f"AU{au:02d}" for au in wanted.mapped]}
+
+
+def _overlay(
+    source: Input,
+    settings: Settings,
+    wanted: Outputs,
+    rows: Callable[[], Iterator[Row]],
+    draw: overlay_files.Draw,
+) -> pathlib.Path:
+    shots = source.open()
+    frames = overlay_files.drawn(_again(shots, settings), rows(), draw)
+    stem = wanted.out / f"{source.stem}_overlay"
+    if source.kind == "picture":
+        path = stem.with_name(f"{stem.name}.jpg")
+        overlay_files.write_picture(path, frames)
+    elif source.kind == "film" and wanted.overlay == "video":
+        path = stem.with_name(f"{stem.name}.webm")
+        overlay_files.write_film(path, frames, rate=_rate(shots, settings))
+    else:
+        path = stem
+        overlay_files.write_pictures(path, frames)
+    return path
+
+
+def _again(shots: Any, settings: Settings) -> Iterator[Any]:
+    """The frames that were looked at."""
+    try:
+        yield from shots.shots(Selection(settings))
+    except PastEnd:
+        return
+
+
+def _rate(shots: Any, settings: Settings) -> float:
+    rate = (shots.rate or _RATE) / settings.every
+    return min(rate, settings.fps or rate)

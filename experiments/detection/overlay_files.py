@@ -1,0 +1,160 @@
+"""Frames with boxes and bars as files: a picture for each, or a film."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.detection.rows import Row
+from piapdf_jax.runtime.disk import replacing
+
+#: Draws rows on a picture [H, W, 3] uint8 RGB.
+Draw = Callable[[np.ndarray, Sequence[Row]], np.ndarray]
+_QUALITY = 92
+#: Seconds by which a frame may come before its tick.
+_EARLY = 1e-3
+
+
+def drawn(
+    shots: Iterable[Any], rows: Iterable[Row], draw: Draw
+) -> Iterator[tuple[int, float | None, np.ndarray]]:
+    """Draws frames that were looked at, as their rows say.
+
+    Args:
+        shots: the frames of the rows, in order.
+        rows: of all frames, in order.
+        draw: draws a frame.
+
+    Yields:
+        Number, time and picture; a frame that cannot be decoded is left out.
+    """
+    for shot, (number, group) in zip(
+        shots, itertools.groupby(rows, lambda row: row.frame), strict=False
+    ):
+        if shot.number != number:
+            raise ValueError(
+                f"frame {shot.number} came where frame {number} was looked at before: the file has changed"
+            )
+        if shot.picture is not None:
+            yield shot.number, shot.timestamp, draw(shot.picture, list(group))
+
+
+def write_pictures(
+    folder: pathlib.Path, frames: Iterable[tuple[int, float | None, np.ndarray]]
+) -> None:
+    """Writes a JPEG for each frame, named by its number, all or none.
+
+    Raises:
+        OSError: where the disk refuses one.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        for number, _, picture in frames:
+            (part / f"{number:06d}.jpg").write_bytes(_jpeg(picture))
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def write_picture(
+    path: pathlib.Path, frames: Iterable[tuple[int, float | None, np.ndarray]]
+) -> None:
+    """Writes the first frame as a JPEG."""
+    for _, _, picture in frames:
+        with replacing(path) as part:
+            part.write_bytes(_jpeg(picture))
+        return
+
+
+def write_film(
+    path: pathlib.Path,
+    frames: Iterable[tuple[int, float | None, np.ndarray]],
+    *,
+    rate: float,
+) -> None:
+    """Writes a film, VP9 in WebM, of one rate: at each tick it shows the newest frame, so that durations are kept.
+
+    Args:
+        path: of the film.
+        frames: in order of their times, all of one size.
+        rate: frames a second.
+
+    Raises:
+        OSError: where OpenCV cannot write it.
+    """
+    import cv2
+
+    writer, size, tick = None, (0, 0), 0
+    first: float | None = None
+    newest: np.ndarray | None = None
+    with replacing(path) as part:
+        try:
+            for _, timestamp, picture in frames:
+                if writer is None:
+                    size = picture.shape[1::-1]
+                    writer = _open(part, rate, size)
+                first = timestamp if first is None else first
+                while (
+                    newest is not None
+                    and tick / rate < (timestamp or 0.0) - (first or 0.0) - _EARLY
+                ):
+                    writer.write(newest)
+                    tick += 1
+                newest = cv2.cvtColor(_sized(picture, size), cv2.COLOR_RGB2BGR)
+            if writer is not None and newest is not None:
+                writer.write(newest)
+        finally:
+            if writer is not None:
+                writer.release()
+        if writer is None:
+            part.touch()
+
+
+def _open(path: pathlib.Path, rate: float, size: Sequence[int]) -> Any:
+    import cv2
+
+    with _no_words_of_opencv():
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP90"), rate, tuple(size))
+    if not writer.isOpened():
+        raise OSError(f"{path}: OpenCV cannot write a film here")
+    return writer
+
+
+@contextlib.contextmanager
+def _no_words_of_opencv() -> Iterator[None]:
+    """It says on standard error, whatever its log level, that WebM has no mark for VP9, and writes it all the same."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _sized(picture: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """A film may change its size; what is written has one."""
+    if picture.shape[1::-1] == tuple(size):
+        return picture
+    import cv2
+
+    return cv2.resize(picture, tuple(size), interpolation=cv2.INTER_AREA)
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    import cv2
+
+    done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not done:
+        raise OSError("OpenCV cannot write a JPEG")
+    return data.tobytes()
