@@ -87,7 +87,7 @@ def _onnxruntime(path: pathlib.Path) -> tuple[Model, Probabilities]:
 
     def probabilities(crops: np.ndarray) -> np.ndarray:
         images = crops.astype(np.float32) / np.float32(255) if as_float else crops
-        return session.run(None, {entry.name: images})[0]
+        return np.asarray(session.run(None, {entry.name: images})[0])
 
     return model, probabilities
 

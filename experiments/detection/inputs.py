@@ -134,7 +134,7 @@ class _Pictures:
     def __init__(self, files: Sequence[str]):
         self._files = files
 
-    def shots(self, wanted: Wanted) -> Iterator[Shot]:
+    def shots(self, wanted: Wanted) -> Iterator[Any]:
         """Pictures that are wanted; None for one that cannot be read, with the reason as ``fault``."""
         for number, path in enumerate(self._files):
             if wanted(number, None):

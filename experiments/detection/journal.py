@@ -108,4 +108,5 @@ class Journal:
 
 
 def _row(told: list[Any]) -> Row:
-    return Row(*(tuple(value) if isinstance(value, list) else value for value in told))
+    values: Any = (tuple(value) if isinstance(value, list) else value for value in told)
+    return Row(*values)

@@ -134,7 +134,11 @@ _COLUMNS = {"native": _native, "openface": _openface, "pyfeat": _pyfeat}
 
 def _probabilities(units: Sequence[int], name: str) -> Iterator[Column]:
     for k, au in enumerate(units):
-        yield name.format(au), SIX, lambda row, k=k: row.probabilities[k] if row.success else None
+        yield (
+            name.format(au),
+            SIX,
+            lambda row, k=k: row.probabilities[k] if row.probabilities else None,
+        )
 
 
 def _presence(units: Sequence[int], cuts: Cuts) -> Iterator[Column]:

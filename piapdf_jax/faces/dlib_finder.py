@@ -104,8 +104,8 @@ class DlibFinder(DlibDetector):
 
     def _face(self, image: np.ndarray, box: Any, score: float) -> Face:
         points = self._landmarks(image, box)
-        sides = (box.left(), box.top(), box.width(), box.height())
-        return Face(tuple(map(float, sides)), 1 - math.exp(-score), points, roll_of(points))
+        sides = (float(box.left()), float(box.top()), float(box.width()), float(box.height()))
+        return Face(sides, 1 - math.exp(-score), points, roll_of(points))
 
 
 def find_predictor(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
