@@ -29,7 +29,7 @@ demo: $(VENV)/core.stamp
 # and the demo run what users run. A file's tests stay in one worker: they share fixtures and compiled steps.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not parity and not beam and not soak and not page"
+	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not parity and not beam and not soak and not page and not export"
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest $(WORKERS) --dist loadfile -m x64
 
 soak: $(VENV)/test.stamp

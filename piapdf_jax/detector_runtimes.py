@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from piapdf_jax import commands
-from piapdf_jax.model_json import Model, ModelError, read_model
+from piapdf_jax.model_json import FILE_NAME, Model, ModelError, read_model
 
 #: Of uint8 RGB crops [B, S, S, 3], [B, C] float32.
 Probabilities = Callable[[np.ndarray], np.ndarray]
@@ -15,6 +15,13 @@ Probabilities = Callable[[np.ndarray], np.ndarray]
 RUNTIMES = ("jax", "onnx", "opencv")
 _MODULES = {"jax": "jax", "onnx": "onnxruntime", "opencv": "cv2"}
 _SUFFIX = ".onnx"
+_INPUT, _OUTPUT = "images", "probabilities"
+Prepare = Callable[[np.ndarray], np.ndarray]
+#: By what a file takes: pixels of 0 to 255, or of 0 to 1.
+_PREPARE: dict[str, Prepare] = {
+    "uint8": np.ascontiguousarray,
+    "float32": lambda crops: crops.astype(np.float32) / np.float32(255),
+}
 
 
 def choose(path: pathlib.Path, runtime: str | None) -> tuple[Model, str, Probabilities]:
@@ -70,24 +77,16 @@ def _jax(path: pathlib.Path) -> tuple[Model, Probabilities]:
 def _onnxruntime(path: pathlib.Path) -> tuple[Model, Probabilities]:
     import onnxruntime
 
-    model = _model_beside(path)
+    model, prepare = _described(path)
     try:
         session = onnxruntime.InferenceSession(
             str(path), providers=onnxruntime.get_available_providers()
         )
     except Exception as error:  # pybind's, of several kinds
         raise ModelError(f"{path} cannot be read by onnxruntime: {_one_line(error)}") from error
-    digest = session.get_modelmeta().custom_metadata_map.get("digest", "")
-    if digest != model.digest:
-        raise ModelError(
-            f"{path} is of export {digest or 'unknown'}, the {model.digest} of the model.json beside it"
-        )
-    (entry,) = session.get_inputs()
-    as_float = entry.type == "tensor(float)"
 
     def probabilities(crops: np.ndarray) -> np.ndarray:
-        images = crops.astype(np.float32) / np.float32(255) if as_float else crops
-        return np.asarray(session.run(None, {entry.name: images})[0])
+        return np.asarray(session.run([_OUTPUT], {_INPUT: prepare(crops)})[0])
 
     return model, probabilities
 
@@ -95,21 +94,48 @@ def _onnxruntime(path: pathlib.Path) -> tuple[Model, Probabilities]:
 def _opencv(path: pathlib.Path) -> tuple[Model, Probabilities]:
     import cv2
 
-    model = _model_beside(path)
+    model, prepare = _described(path)
     try:
         net = cv2.dnn.readNetFromONNX(str(path))
     except cv2.error as error:
         raise ModelError(f"{path} cannot be read by OpenCV: {_one_line(error)}") from error
 
     def probabilities(crops: np.ndarray) -> np.ndarray:
-        net.setInput(np.ascontiguousarray(crops), "images")
-        return np.asarray(net.forward("probabilities"), np.float32).reshape(len(crops), -1)
+        net.setInput(prepare(crops), _INPUT)
+        return np.array(net.forward(_OUTPUT), np.float32).reshape(len(crops), -1)
 
     return model, probabilities
 
 
-def _model_beside(path: pathlib.Path) -> Model:
-    return read_model(path.with_name("model.json"))
+def _described(path: pathlib.Path) -> tuple[Model, Prepare]:
+    """What ``model.json`` beside a file says, and how crops become the file's input.
+
+    Raises:
+        ModelError: for a file that is not ours, or of another export than ``model.json``.
+    """
+    model = read_model(path.with_name(FILE_NAME))
+    data = path.read_bytes()
+    digest, kind = (_property(data, key) for key in ("digest", "input"))
+    if kind not in _PREPARE:
+        raise ModelError(f"{path} is no .onnx file of experiments.export, or is cut off")
+    if digest != model.digest:
+        raise ModelError(
+            f"{path} is of export {digest}, the {FILE_NAME} beside it of {model.digest}"
+        )
+    return model, _PREPARE[kind]
+
+
+def _property(data: bytes, key: str) -> str:
+    """A short property that an .onnx file says of itself; "" where it says none.
+
+    In protocol buffers' encoding: the key is field 1, its value field 2, lengths below 128 are one byte. No package
+    is needed to read so much of it.
+    """
+    start = b"\n" + bytes([len(key)]) + key.encode() + b"\x12"
+    place = data.rfind(start) + len(start)
+    if place < len(start) or place >= len(data):
+        return ""
+    return data[place + 1 : place + 1 + data[place]].decode("ascii", "replace")
 
 
 def _one_line(error: Exception) -> str:

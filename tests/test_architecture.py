@@ -36,6 +36,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("piapdf_jax.faces.*", "piapdf_jax.model_json", "piapdf_jax.commands"),
         "piapdf_jax.load",  # the runtime of JAX alone
     ),
+    "piapdf_jax.export.*": (
+        *("piapdf_jax.export.*", "piapdf_jax.models.*", "piapdf_jax.model_json"),
+        *("piapdf_jax.detector_runtimes", "piapdf_jax.load", "piapdf_jax.runtime.exports"),
+    ),
     "piapdf_jax.load": (
         "piapdf_jax.faces.*",
         "piapdf_jax.paths",
@@ -160,6 +164,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "piapdf_jax.video": JAX,
     "piapdf_jax.capture": JAX,
     "piapdf_jax.photographs": JAX,
+    "piapdf_jax.export.check": (*JAX, *HEAVY),
     "piapdf_jax.detector": JAX,
     "piapdf_jax.detector_runtimes": JAX,
     "piapdf_jax.metrics": JAX,

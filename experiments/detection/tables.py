@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from experiments.detection.rows import Row
-from piapdf_jax import commands
 from piapdf_jax.runtime.disk import replacing
 
 FORMS = ("native", "openface", "pyfeat")
@@ -62,8 +61,7 @@ def _parquet(path: Any, rows: Iterable[Row], columns: list[Column]) -> None:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        install = commands.python("pip", "install", "pyarrow")
-        raise ValueError(f"--table=parquet needs pyarrow: {install}") from error
+        raise ValueError("--table=parquet: the package pyarrow is not installed") from error
     types = {TEXT: pyarrow.string(), WHOLE: pyarrow.int64()}
     schema = pyarrow.schema(
         [(name, types.get(kind, pyarrow.float64())) for name, kind, _ in columns]

@@ -20,10 +20,10 @@ def resize(x: jax.Array, height: int, width: int) -> jax.Array:
         [B, height, width, C].
     """
     if x.shape[1] != height:
-        rows = jnp.asarray(_interpolation(x.shape[1], height), x.dtype)
+        rows = jnp.asarray(interpolation(x.shape[1], height), x.dtype)
         x = jnp.einsum("oh,bhwc->bowc", rows, x)
     if x.shape[2] != width:
-        columns = jnp.asarray(_interpolation(x.shape[2], width), x.dtype)
+        columns = jnp.asarray(interpolation(x.shape[2], width), x.dtype)
         x = jnp.einsum("pw,bowc->bopc", columns, x)
     return x
 
@@ -48,7 +48,7 @@ def upsample(x: jax.Array, height: int, width: int) -> jax.Array:
     return jnp.stack([x] * (height // h), 2).reshape(b, height, width, c)
 
 
-def _interpolation(size: int, out: int) -> np.ndarray:
+def interpolation(size: int, out: int) -> np.ndarray:
     """Matrix [out, size] of bilinear interpolation along one axis; every row sums to 1."""
     scale = size / out
     support = max(scale, 1.0)

@@ -1,0 +1,83 @@
+"""From the export of a training to the file of its light detector."""
+
+import dataclasses
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from piapdf_jax.export.onnx_file import write_onnx
+from piapdf_jax.export.operations import light_detector
+from piapdf_jax.model_json import Model, ModelError
+from piapdf_jax.models.config import ModelConfig
+
+
+class Light(NamedTuple):
+    """The parts that stay after training, and what ``model.json`` says of them."""
+
+    model: Model
+    config: ModelConfig
+    parts: dict[str, Any]
+
+
+def read_light(export: pathlib.Path) -> Light:
+    """Reads encoder and head of an export.
+
+    Args:
+        export: its folder.
+
+    Raises:
+        FileNotFoundError: where there is no export.
+        ExportError: where its parts cannot be read.
+        ModelError: for an export that is no light detector: with a generator before the encoder, or networks of a
+            plugin's own.
+    """
+    from piapdf_jax.load import load_export, networks
+    from piapdf_jax.runtime.exports import read_export
+
+    model, _ = load_export(export)
+    if set(model.parts) != {"encoder", "head"}:
+        raise ModelError(
+            f"{export} needs {', '.join(model.parts)}: a light detector has encoder and head alone; take an export"
+            " of baseline, pi3, ap, piap, df, piapdf or disfa"
+        )
+    # What it computes is float32 everywhere.
+    config = dataclasses.replace(networks(export, model), compute_dtype="float32")
+    parts, _ = read_export(export)
+    return Light(model, config, {name: parts[name] for name in model.parts})
+
+
+def golden_probabilities(light: Light, frames: np.ndarray) -> np.ndarray:
+    """Returns what JAX says of frames [N, S, S, 3] uint8, in float32: [N, C]."""
+    import jax
+    import jax.numpy as jnp
+
+    from piapdf_jax.models.prediction import predict_action_units
+
+    images = jnp.asarray(frames.astype(np.float32) / np.float32(255))
+    with jax.default_matmul_precision("highest"):
+        said = predict_action_units(light.config, light.parts, images)
+    return np.asarray(jax.nn.sigmoid(said.au_logits))
+
+
+def write_file(path: pathlib.Path, light: Light, *, dtype: str, input_type: str) -> None:
+    """Writes the .onnx file; it names the export and its units."""
+    model = light.model
+    operations = light_detector(
+        light.config, light.parts["encoder"], light.parts["head"], image_size=model.image_size
+    )
+    told = {
+        "digest": model.digest,
+        "units": " ".join(map(str, model.units)),
+        "dtype": dtype,
+        "input": input_type,
+    }
+    write_onnx(
+        path,
+        operations,
+        image_size=model.image_size,
+        units=len(model.units),
+        dtype=dtype,
+        input_type=input_type,
+        told=told,
+    )

@@ -1,0 +1,195 @@
+"""A list of operations as an .onnx file. The package ``onnx`` is imported inside the functions."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from piapdf_jax.export.operations import (
+    Conv,
+    Dense,
+    Mean,
+    Normalize,
+    Residual,
+    Resize,
+    Sigmoid,
+    SqueezeExcite,
+    Swish,
+)
+
+OPSET, IR_VERSION = 17, 8
+INPUT, OUTPUT = "images", "probabilities"
+DTYPES = ("float32", "float16")
+INPUTS = ("uint8", "float32")
+
+
+def write_onnx(
+    path: pathlib.Path,
+    operations: Sequence[Any],
+    *,
+    image_size: int,
+    units: int,
+    dtype: str = "float32",
+    input_type: str = "uint8",
+    told: dict[str, str] | None = None,
+) -> None:
+    """Writes the file.
+
+    Args:
+        path: of the file.
+        operations: as ``operations.light_detector`` lists them.
+        image_size: side S of the images.
+        units: number of probabilities, C.
+        dtype: of weights and arithmetic behind the normalization.
+        input_type: ``uint8`` for images [B, S, S, 3] of 0 to 255, ``float32`` for 0 to 1.
+        told: what the file says of itself, by name.
+    """
+    import onnx
+    from onnx import helper
+
+    graph = _Graph(dtype)
+    made = graph.add_input(input_type)
+    for operation in operations:
+        made = graph.add(operation, made)
+    graph.node("Identity", [made], OUTPUT)
+    kinds = {"uint8": onnx.TensorProto.UINT8, "float32": onnx.TensorProto.FLOAT}
+    sides = ["batch", image_size, image_size, 3]
+    model = helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            "light_detector",
+            [helper.make_tensor_value_info(INPUT, kinds[input_type], sides)],
+            [helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, ["batch", units])],
+            graph.initializers,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="piapdf_jax",
+    )
+    helper.set_model_props(model, told or {})
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+class _Graph:
+    """Nodes and constants; channels come first between the input and the mean over pixels."""
+
+    def __init__(self, dtype: str):
+        self.nodes: list[Any] = []
+        self.initializers: list[Any] = []
+        self._half = dtype == "float16"
+        self._dtype = np.dtype(dtype)
+
+    def add_input(self, input_type: str) -> str:
+        x = INPUT
+        if input_type == "uint8":
+            x = self._cast(x, np.float32)
+            x = self.node("Mul", [x, self._constant(np.float32(1) / np.float32(255), "pixel")])
+        return self.node("Transpose", [x], perm=[0, 3, 1, 2])
+
+    def add(self, operation: Any, x: str) -> str:
+        """Adds an operation on x; returns the name of what it makes."""
+        return _EMITTERS[type(operation)](self, operation, x)
+
+    def node(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
+        from onnx import helper
+
+        output = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def conv(self, o: Conv, x: str) -> str:
+        (top, bottom), (left, right) = o.padding
+        kernel = np.ascontiguousarray(o.kernel.transpose(3, 2, 0, 1))
+        return self.node(
+            "Conv",
+            [x, self._weight(kernel), self._weight(o.bias)],
+            kernel_shape=list(kernel.shape[2:]),
+            strides=[o.stride] * 2,
+            pads=[top, left, bottom, right],
+            group=o.groups,
+        )
+
+    def resize(self, o: Resize, x: str) -> str:
+        x = self.node("MatMul", [self._constant(o.rows, "rows"), x])
+        return self.node(
+            "MatMul", [x, self._constant(np.ascontiguousarray(o.columns.T), "columns")]
+        )
+
+    def normalize(self, o: Normalize, x: str) -> str:
+        x = self.node("Mul", [x, self._constant(o.scale[None, :, None, None], "scale")])
+        x = self.node("Add", [x, self._constant(o.shift[None, :, None, None], "shift")])
+        return self._cast(x, np.float16) if self._half else x
+
+    def swish(self, _: Swish, x: str) -> str:
+        return self.node("Mul", [x, self.node("Sigmoid", [x])])
+
+    def squeeze_excite(self, o: SqueezeExcite, x: str) -> str:
+        gate = self.node("GlobalAveragePool", [x])
+        gate = self.conv(o.expand, self.swish(Swish(), self.conv(o.reduce, gate)))
+        return self.node("Mul", [x, self.node("Sigmoid", [gate])])
+
+    def residual(self, o: Residual, x: str) -> str:
+        y = x
+        for operation in o.branch:
+            y = self.add(operation, y)
+        return self.node("Add", [x, y])
+
+    def mean(self, _: Mean, x: str) -> str:
+        return self.node("Flatten", [self.node("GlobalAveragePool", [x])], axis=1)
+
+    def dense(self, o: Dense, x: str) -> str:
+        x = self.node("Gemm", [x, self._weight(o.kernel), self._weight(o.bias)])
+        return self._cast(x, np.float32) if self._half else x
+
+    def sigmoid(self, _: Sigmoid, x: str) -> str:
+        return self.node("Sigmoid", [x])
+
+    def _cast(self, x: str, dtype: Any) -> str:
+        from onnx import helper
+
+        return self.node("Cast", [x], to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+    def _weight(self, value: np.ndarray) -> str:
+        return self._constant(value.astype(self._dtype), PARAMETER)
+
+    def _constant(self, value: Any, name: str) -> str:
+        from onnx import numpy_helper
+
+        name = f"{name}_{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+
+#: How the names of parameters begin; other constants are of resize and normalization.
+PARAMETER = "parameter"
+_EMITTERS: dict[type, Any] = {
+    Conv: _Graph.conv,
+    Resize: _Graph.resize,
+    Normalize: _Graph.normalize,
+    Swish: _Graph.swish,
+    SqueezeExcite: _Graph.squeeze_excite,
+    Residual: _Graph.residual,
+    Mean: _Graph.mean,
+    Dense: _Graph.dense,
+    Sigmoid: _Graph.sigmoid,
+}
+
+
+def count_parameters(path: pathlib.Path) -> int:
+    """Returns how many numbers of an .onnx file of ours are parameters.
+
+    Raises:
+        ValueError: for what is no .onnx file.
+    """
+    import onnx
+
+    try:
+        model = onnx.load(str(path))
+    except Exception as error:  # protobuf's own
+        raise ValueError(
+            f"{path} is no .onnx file: {' '.join(str(error).split())[:200]}"
+        ) from error
+    sizes = {i.name: int(np.prod(i.dims)) for i in model.graph.initializer}
+    return sum(size for name, size in sizes.items() if name.startswith(PARAMETER))

@@ -1,0 +1,147 @@
+"""The list of operations, run by a small NumPy program, says what the networks say."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from piapdf_jax.export import operations
+from piapdf_jax.export.operations import count_parameters, light_detector
+from piapdf_jax.models.piap import init_part
+from piapdf_jax.models.prediction import predict_action_units
+from piapdf_jax.models.presets import MODELS
+
+NANO = MODELS["nano"]
+UNITS = 5
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def convolve(x, o):
+    """A convolution by its definition, in float64: a sum over the places of the window."""
+    x = np.pad(x, ((0, 0), *o.padding, (0, 0)))
+    k, length = o.kernel.shape[:2]
+    height, width = (
+        (n - s) // o.stride + 1 for n, s in zip(x.shape[1:3], (k, length), strict=True)
+    )
+    out = 0
+    for i in range(k):
+        for j in range(length):
+            rows = slice(i, i + o.stride * (height - 1) + 1, o.stride)
+            columns = slice(j, j + o.stride * (width - 1) + 1, o.stride)
+            seen = x[:, rows, columns]
+            weight = o.kernel[i, j].astype(np.float64)
+            out = out + (seen * weight[0] if o.groups > 1 else seen @ weight)
+    return out + o.bias
+
+
+def run(listed, x):
+    for o in listed:
+        match o:
+            case operations.Resize():
+                x = np.einsum("oh,bhwc,pw->bopc", o.rows.astype(float), x, o.columns.astype(float))
+            case operations.Normalize():
+                x = x * o.scale + o.shift
+            case operations.Conv():
+                x = convolve(x, o)
+            case operations.Swish():
+                x = x * sigmoid(x)
+            case operations.SqueezeExcite():
+                gate = convolve(x.mean((1, 2), keepdims=True), o.reduce)
+                x = x * sigmoid(convolve(gate * sigmoid(gate), o.expand))
+            case operations.Residual():
+                x = x + run(o.branch, x)
+            case operations.Mean():
+                x = x.mean((1, 2))
+            case operations.Dense():
+                x = x @ o.kernel.astype(float) + o.bias
+            case operations.Sigmoid():
+                x = sigmoid(x)
+            case _:
+                raise AssertionError(o)
+    return x
+
+
+def trained(part, seed, noise):
+    """Parameters and running statistics as after a training, all different."""
+    rng = np.random.default_rng(seed)
+
+    def changed(leaf):
+        return jnp.asarray(np.asarray(leaf) + rng.normal(0, noise, leaf.shape), jnp.float32)
+
+    stats = {
+        name: jax.tree.map(
+            lambda leaf: jnp.asarray(rng.uniform(0.5, 2, leaf.shape), jnp.float32), found
+        )
+        for name, found in part[1].items()
+    }
+    return jax.tree.map(changed, part[0]), stats
+
+
+def parts_of(config, seed=0, noise=0.15):
+    encoder = trained(init_part(config, "encoder", jax.random.key(seed)), seed, noise)
+    head = trained(
+        init_part(config, "head", jax.random.key(seed + 1), num_aus=UNITS), seed + 1, noise
+    )
+    return encoder, head
+
+
+CASES = {
+    "nano": ({}, 32),
+    "resized": ({}, 48),
+    "enlarged": ({}, 20),
+    "odd sides": ({"encoder_size": 37}, 37),
+    "very small": ({"encoder_size": 16, "rows": 7}, 16),
+    "one pixel": ({"encoder_size": 16, "rows": 7, "width": 0.04}, 16),
+    "symmetric": ({"convention": "pytorch"}, 32),
+    "symmetric and odd": ({"convention": "torchvision_large", "encoder_size": 27}, 27),
+    "ported": ({"convention": "tensorflow_ported"}, 32),
+    "deeper": ({"depth": 0.9, "rows": 4, "features": None}, 32),
+    "another input": ({"mean": (0.1, 0.5, 0.9), "std": (0.3, 1.0, 0.2)}, 32),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_list_says_what_the_networks_say(case):
+    changes, size = CASES[case]
+    config = dataclasses.replace(NANO, **changes)
+    encoder, head = parts_of(config)
+    images = np.random.default_rng(3).uniform(0, 1, (2, size, size, 3)).astype(np.float32)
+    said = predict_action_units(config, {"encoder": encoder, "head": head}, jnp.asarray(images))
+    listed = light_detector(config, encoder, head, image_size=size)
+    found = run(listed, images.astype(np.float64))
+    wanted = sigmoid(np.asarray(said.au_logits, np.float64))
+    assert wanted.std() > 1e-3
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-6)
+
+
+def test_a_block_of_equal_sides_and_channels_adds_its_input_even_at_stride_two():
+    # At one pixel a stride of 2 keeps the side, and the network adds what it may add.
+    config = dataclasses.replace(NANO, **CASES["one pixel"][0])
+    listed = light_detector(config, *parts_of(config), image_size=16)
+    inside = [o for r in listed if isinstance(r, operations.Residual) for o in r.branch]
+    assert any(isinstance(o, operations.Conv) and o.stride == 2 for o in inside)
+
+
+@pytest.mark.parametrize("name", ["nano", "tiny", "b1"])
+def test_parameters_are_those_of_encoder_and_head_alone(name):
+    config = MODELS[name]
+    encoder = init_part(config, "encoder", jax.random.key(0))
+    head = init_part(config, "head", jax.random.key(1), num_aus=UNITS)
+    leaves = jax.tree_util.tree_flatten_with_path((encoder[0], head[0]))[0]
+    # A BatchNorm's scale goes into the kernel before it; its bias stays.
+    wanted = sum(leaf.size for path, leaf in leaves if path[-1].key != "scale")
+    listed = light_detector(config, encoder, head, image_size=256)
+    assert count_parameters(listed) == wanted
+
+
+def test_arithmetic_is_float32_whatever_the_training_took():
+    half = dataclasses.replace(NANO, compute_dtype="bfloat16")
+    parts = parts_of(NANO)
+    one, other = (light_detector(c, *parts, image_size=32) for c in (NANO, half))
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
