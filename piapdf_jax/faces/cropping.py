@@ -72,8 +72,6 @@ def crop(
             picture, or one further outside than its sides are long; for a picture that would be less than a
             pixel wide or high in the crop, or has a side beyond ``pictures.MAX_SIDE``.
     """
-    import cv2
-
     sides = image.shape[:2]
     _check_place(_finite(landmarks), sides)
     matrix = crop_matrix(landmarks, size=size)
@@ -83,6 +81,23 @@ def crop(
         raise ValueError(
             f"no face can be cut out of {sides[1]:,} x {sides[0]:,} pixels at {scale:.3g} times that size"
         )
+    return cut_out(image, matrix, size), moved.astype(np.float32)
+
+
+def cut_out(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
+    """Cuts a square out of a picture by a similarity transform; beyond the border the picture's edge is repeated.
+
+    Args:
+        image: [H, W, 3] uint8.
+        matrix: [2, 3], from the picture to the square.
+        size: side of the square in pixels.
+
+    Returns:
+        [size, size, 3] uint8.
+    """
+    import cv2
+
+    scale = float(np.hypot(*matrix[:, 0]))
     if scale < 0.75:
         # Bilinear sampling alone skips pixels: average to nearly the final scale first.
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -90,10 +105,9 @@ def crop(
         matrix = np.column_stack([matrix[:, :2] / ratio, matrix[:, 2]])
         matrix[:, 2] -= matrix[:, :2] @ (0.5 * ratio - 0.5)  # resizing keeps the outer edges
         image = small
-    warped = cv2.warpAffine(
+    return cv2.warpAffine(
         image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    return warped, moved.astype(np.float32)
 
 
 def shrink_crops(crops: np.ndarray, size: int) -> np.ndarray:

@@ -1,8 +1,5 @@
 """dlib's frontal face detector with its 68-point predictor (extra ``landmarks``)."""
 
-import functools
-import hashlib
-import importlib.util
 import logging
 import math
 import os
@@ -11,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from piapdf_jax import commands, paths
+from piapdf_jax import commands
 from piapdf_jax.faces.base import NO_FACE, Face, Found, roll_of
+from piapdf_jax.faces.model_files import ModelFile, find
 
 #: Names a file with dlib's 68-point predictor.
 PREDICTOR_VARIABLE = "PIAPDF_LANDMARKS"
@@ -122,34 +120,9 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
         FileNotFoundError: where there is none; the message says where to get it.
         ValueError: for a file with another checksum.
     """
-    named = path or os.environ.get(PREDICTOR_VARIABLE)
-    found = paths.local_path(named, PREDICTOR_VARIABLE) if named else _installed_predictor()
-    if found is None or not found.is_file():
-        lacks = "is no file" if found and found.exists() else "is not there"
-        missing = f"{found} {lacks}" if found else "no 68-point landmark predictor found"
-        raise FileNotFoundError(
-            f"{missing}: {commands.install('landmarks')}, or put the path of {PREDICTOR_FILE} into"
-            f" {PREDICTOR_VARIABLE} ({PREDICTOR_LICENCE})"
-        )
-    state = found.stat()
-    digest = _sha256(found, state.st_size, state.st_mtime_ns)
-    if digest != PREDICTOR_SHA256:
-        raise ValueError(
-            f"{found} is not {PREDICTOR_FILE}: its sha256 is {digest}, not {PREDICTOR_SHA256}"
-        )
-    return found
-
-
-def _installed_predictor() -> pathlib.Path | None:
-    # Found without importing: the package needs pkg_resources, which new setuptools lack.
-    spec = importlib.util.find_spec("face_recognition_models")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return pathlib.Path(next(iter(spec.submodule_search_locations)), "models", PREDICTOR_FILE)
-
-
-@functools.lru_cache(maxsize=4)
-def _sha256(path: pathlib.Path, size: int, changed: int) -> str:
-    """Checksum of a file, read once a process unless its size or time of change differ."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    get = (
+        f"{commands.install('landmarks')}, or put the path of {PREDICTOR_FILE} into {PREDICTOR_VARIABLE}"
+        f" ({PREDICTOR_LICENCE})"
+    )
+    file = ModelFile(PREDICTOR_FILE, PREDICTOR_SHA256, "face_recognition_models", "models", get)
+    return find(file, path or os.environ.get(PREDICTOR_VARIABLE), PREDICTOR_VARIABLE)

@@ -1,0 +1,95 @@
+"""What a user has who installed a wheel and stands outside of any checkout."""
+
+import csv
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import sysconfig
+
+import drawn_people
+import light_model
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.export
+SITE = pathlib.Path(sysconfig.get_path("purelib"))
+
+
+def run(folder, *command):
+    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PIAPDF_LANDMARKS")}
+    return subprocess.run(
+        list(map(str, command)), cwd=folder, env=clean, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(
+    "PIAPDF_INSTALLED" not in os.environ, reason="make export-check installs a wheel"
+)
+def test_packages_are_those_of_the_wheel(tmp_path):
+    for name in ("piapdf_jax", "experiments", "data_builders"):
+        found = importlib.util.find_spec(name)
+        assert SITE in pathlib.Path(found.origin).parents
+    assert not (pathlib.Path.cwd() / "setup.cfg").exists()
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    out = tmp_path_factory.mktemp("detector")
+    export = light_model.write(tmp_path_factory.mktemp("runs"))
+    done = run(out, sys.executable, "-m", "experiments.export", export, f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    return out / "model.onnx"
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    import cv2
+
+    picture = drawn_people.portrait()
+    path = tmp_path_factory.mktemp("photo") / "portrait.jpg"
+    cv2.imwrite(str(path), np.ascontiguousarray(picture.image[..., ::-1]))
+    return path, picture.landmarks
+
+
+@pytest.mark.parametrize("program", ["module", "script"])
+def test_a_photograph_and_a_file_are_all_that_is_needed(tmp_path, detector, photo, program):
+    path, landmarks = photo
+    command = [sys.executable, "-m", "experiments.detect"]
+    if program == "script":
+        command = [pathlib.Path(sys.executable).with_name("piapdf-detect")]
+    done = run(
+        tmp_path,
+        *command,
+        path,
+        f"--model={detector}",
+        "--out=units",
+        "--overlay=pictures",
+        "--finder=dlib",
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in (tmp_path / "units").iterdir()) == [
+        "portrait.csv",
+        "portrait.json",
+        "portrait_overlay.jpg",
+    ]
+    with (tmp_path / "units" / "portrait.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
+    inside = (landmarks > (x - width / 4, y - height / 4)) & (
+        landmarks < (x + 1.25 * width, y + 1.25 * height)
+    )
+    assert row["success"] == "1" and inside.all(1).mean() > 0.9
+    assert all(0 < float(row[f"AU{au:02d}_p"]) < 1 for au in light_model.UNITS)
+    told = json.loads((tmp_path / "units" / "portrait.json").read_text())
+    assert told["runtime"] == "onnx" and told["model"]["digest"] == light_model.DIGEST
+    assert any("excludes commercial use" in licence["terms"] for licence in told["licences"])
+
+
+def test_the_script_has_help(tmp_path):
+    done = run(tmp_path, pathlib.Path(sys.executable).with_name("piapdf-detect"), "--help")
+    assert done.returncode == 0
+    assert "A row for every frame".lower() in done.stdout.lower() and "--overlay" in done.stdout
+    assert done.stdout.count("\n") < 120
