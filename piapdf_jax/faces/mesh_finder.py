@@ -44,6 +44,8 @@ _MAX_APART = 0.5
 #: Width of a face's box below which its crop is a smudge, pixels.
 _MIN_WIDTH = 20.0
 _SMALLEST_VIEW = 64
+#: Pixels around a part of a picture that is averaged, so that it looks as the whole would.
+_SEAM = 8
 #: How far the mouth lies below the eyes, in distances between them.
 _MOUTH_BELOW = (0.4, 2.2)
 _MOST_FACES = 32
@@ -149,7 +151,8 @@ class MeshFinder:
         scale = _MESH_SIDE / (_MARGIN * float(seen.box[2:].max()))
         matrix = cv2.getRotationMatrix2D((0.0, 0.0), roll, scale)
         matrix[:, 2] = (_MESH_SIDE - 1) / 2 - matrix[:, :2] @ middle
-        square = cut_out(image, matrix, _MESH_SIDE)
+        part, moved = _around(image, matrix)
+        square = cut_out(part, moved, _MESH_SIDE)
         self._net.setInput(cv2.dnn.blobFromImage(square, 1 / 255))
         score = float(np.asarray(self._net.forward(_MESH_SCORE)).ravel()[0])
         mesh = np.asarray(self._net.forward(_MESH_POINTS)).reshape(-1, 3)[_POINTS, :2]
@@ -199,19 +202,33 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(k * (length - side) / max(1, count - 1)) for k in range(count)]
 
 
+def _around(image: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The part of a picture that a square of the mesh network shows, and the matrix from there: less to average."""
+    import cv2
+
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * (_MESH_SIDE - 1.0)
+    places = transform(corners, cv2.invertAffineTransform(matrix))
+    low = np.maximum(np.floor(places.min(0)).astype(int) - _SEAM, 0)
+    high = np.maximum(np.ceil(places.max(0)).astype(int) + _SEAM, low + 1)
+    low = np.minimum(low, np.array(image.shape[1::-1]) - 1)
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ low
+    return image[low[1] : high[1], low[0] : high[0]], moved
+
+
 def _square(image: np.ndarray, view: _View) -> np.ndarray:
     """A part of a picture as BlazeFace takes it; black beyond the border."""
     import cv2
 
     x, y, side, turns = view
-    height, width = image.shape[:2]
     part = image[max(0, y) : y + side, max(0, x) : x + side]
-    top, left = max(0, -y), max(0, -x)
-    bottom, right = max(0, y + side - height), max(0, x + side - width)
-    if top or left or bottom or right:
-        part = cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_CONSTANT)
-    small = cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(np.rot90(small, turns))
+    sides = [max(1, round(n * SIDE / side)) for n in part.shape[1::-1]]
+    small = cv2.resize(part, sides, interpolation=cv2.INTER_AREA)
+    top, left = (round(max(0, -n) * SIDE / side) for n in (y, x))
+    square = np.zeros((SIDE, SIDE, 3), np.uint8)
+    small = small[: SIDE - top, : SIDE - left]
+    square[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return np.ascontiguousarray(np.rot90(square, turns))
 
 
 def _placed(points: np.ndarray, view: _View) -> np.ndarray:
