@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from piapdf_jax import film_kinds
+from piapdf_jax import film_kinds, opencv_messages
 
 #: Frames in a row that do not decode, after which nothing more is expected of a film; and of a camera.
 _TRIES, _CAMERA_TRIES = 100, 25
@@ -180,7 +180,7 @@ class Camera:
 
     def __init__(self, index: int, *, open: Callable[[int], Any] | None = None):
         if open is None:
-            _silence()
+            opencv_messages.silence()
             import cv2
 
             open = cv2.VideoCapture
@@ -239,7 +239,7 @@ class Camera:
 
 
 def _open(path: pathlib.Path, threads: int) -> Any:
-    _silence()
+    opencv_messages.silence()
     import cv2
 
     # In full, for http:/x may be a folder's file; as bytes, for OpenCV crashes on names that are not UTF-8. By name of
@@ -250,18 +250,6 @@ def _open(path: pathlib.Path, threads: int) -> Any:
         reader.release()
         raise CaptureError(f"{path} is no film that OpenCV can read, or it has no picture")
     return reader
-
-
-def _silence() -> None:
-    """What FFmpeg prints of a damaged file helps nobody; rows and notes say it. It reads this once a process."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    # Nothing is fetched from other places, whatever a file says.
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
-    quiet = os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT") == "SILENT"
-    import cv2
-
-    if quiet:  # where it was imported before
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def _properties(*names: str) -> list[int]:
