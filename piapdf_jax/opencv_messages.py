@@ -14,4 +14,6 @@ def silence() -> None:
     import cv2
 
     if quiet:  # where it was imported before
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        # OpenCV 4 and 5 have it in different places.
+        set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+        set_level(0)

@@ -177,11 +177,8 @@ def _heif(path: pathlib.Path) -> np.ndarray:
         ) from error
     try:
         picture = pillow_heif.open_heif(path, convert_hdr_to_8bit=True)
-    except Exception as error:  # of its own kinds
-        raise ValueError(str(error)[:_TOLD]) from error
-    width, height = picture.size
-    pictures.check_size(height, width)
-    try:
+        width, height = picture.size
+        pictures.check_size(height, width)
         # It is turned upright already.
         image = np.asarray(picture.to_pillow().convert("RGBA"))
     except Exception as error:  # of its own kinds
