@@ -84,17 +84,26 @@ def patched(path, name, change):
     return path
 
 
-def test_a_film_of_a_phone_is_turned_upright(tmp_path):
+#: Quarter turns clockwise: what stands in the header of a track, and where the upper left corner comes.
+TURNS = {
+    1: ((0, 1, -1, 0), (10, -10)),
+    2: ((-1, 0, 0, -1), (-10, -10)),
+    3: ((0, -1, 1, 0), (-10, 10)),
+}
+
+
+@pytest.mark.parametrize("turns", TURNS)
+def test_a_film_of_a_phone_is_turned_upright(tmp_path, turns):
     picture = gray(40)
     picture[:40, :40] = 230  # upper left
     path = write(tmp_path / "a.mp4", [picture] * 3)
-    # Transformation of the track header: a quarter turn clockwise, in 16.16 fixed point.
-    matrix = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    (a, b, c, d), (y, x) = TURNS[turns]
+    # Transformation of the track header, in 16.16 fixed point.
+    matrix = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     patched(path, b"tkhd", lambda old: old[:40] + matrix + old[76:])
     shot = next(capture.Film(path).shots(every))
-    assert shot.picture.shape == (128, 96, 3)
-    # What was at the upper left is at the upper right.
-    assert shot.picture[10, -10].min() > 200 and shot.picture[10, 10].max() < 80
+    assert shot.picture.shape == ((128, 96, 3) if turns % 2 else (96, 128, 3))
+    assert shot.picture[y, x].min() > 200 and shot.picture[-y, -x].max() < 80
 
 
 def test_variable_rates_keep_their_times(tmp_path):
