@@ -13,12 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from piapdf_jax import film_kinds, opencv_messages
+
 #: Frames in a row that do not decode, after which nothing more is expected of a film; and of a camera.
 _TRIES, _CAMERA_TRIES = 100, 25
+_CAMERA_WAIT = 0.02  # seconds from a frame that did not come to the next try
 #: A film ends early where so many seconds, and so large a share of it, are missing.
 _MISSING_SECONDS, _MISSING_SHARE = 0.15, 0.02
 _FASTEST = 10**4  # frames a second
-_LOOKED_AT = 512  # bytes that tell text from a film
+_LONGEST = 10**6  # seconds of a film
+_STEP = 0.04  # seconds from a frame to the next, where the film says no rate
 
 #: Whether a frame is decoded, by its number and time in seconds.
 Wanted = Callable[[int, float], bool]
@@ -42,8 +46,9 @@ class Film:
     Attributes:
         expected: frames that the container says it has; None where it says none.
         rate: frames a second, on the mean, as the container says; None where it says none.
-        read: frames that have come so far.
-        ended_early: whether clearly fewer frames came than the container says; after the last.
+        read: frames that have come so far, damaged ones among them.
+        ended_early: after the last frame, whether clearly fewer came than the container says: 0.15 seconds and 2 % of
+            its length are missing.
 
     Args:
         path: a file of any container that OpenCV's FFmpeg knows.
@@ -55,19 +60,22 @@ class Film:
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int = 1):
         self._path = pathlib.Path(path)
-        _check(self._path)
+        fault = film_kinds.fault(self._path)
+        if fault:
+            raise CaptureError(f"{self._path} {fault}")
         self._reader = _open(self._path, threads)
         count, rate = (self._reader.get(which) for which in _properties("FRAME_COUNT", "FPS"))
-        self.expected = int(count) if 0 < count < 2**40 else None
+        # A frame takes a byte at least: other numbers are made up.
+        self.expected = int(count) if 0 < count <= self._path.stat().st_size else None
         self.rate = rate if 0 < rate <= _FASTEST else None
         self.read = 0
         self.ended_early = False
         self._notes: list[str] = []
-        self._last = -math.inf
-        self._made_up = 0
+        self._first, self._last = 0.0, -math.inf
+        self._made_up = self._at_end = self._damaged = 0
 
     def shots(self, wanted: Wanted) -> Iterator[Shot]:
-        """Decodes frames in order.
+        """Decodes frames in order; to be called once.
 
         Args:
             wanted: which; asked once for every frame, and what it raises ends the film.
@@ -75,20 +83,27 @@ class Film:
         Yields:
             The frames that are wanted. Times are those of presentation, from the first frame on; where the film says
             none, or one that is not after the last, the frame is shown one frame's duration later, and ``notes`` says
-            so.
+            so. A damaged frame has no picture, and its time lies between those of its neighbors.
+
+        Raises:
+            CaptureError: where no frame can be decoded.
         """
         (milliseconds,) = _properties("POS_MSEC")
         failed = 0
         try:
             while failed < _TRIES:
+                # OpenCV says of each damaged frame, as at the end, that there is none.
                 if not self._reader.grab():
                     failed += 1
                     continue
+                before = max(self._last, -self._step())
+                timestamp = self._time(self._reader.get(milliseconds) / 1000, failed)
+                for lost in range(1, failed + 1):
+                    between = before + (timestamp - before) * lost / (failed + 1)
+                    self._damaged += 1
+                    yield from self._shot(between, wanted, lambda: (False, None))
                 failed = 0
-                timestamp = self._time(self._reader.get(milliseconds) / 1000)
-                number, self.read = self.read, self.read + 1
-                if wanted(number, timestamp):
-                    yield Shot(number, timestamp, _rgb(*self._reader.retrieve()))
+                yield from self._shot(timestamp, wanted, self._reader.retrieve)
             self._end()
         finally:
             self._reader.release()
@@ -97,33 +112,55 @@ class Film:
         """Returns what a user should know of the film, a line each; after the last frame."""
         return list(self._notes)
 
-    def _time(self, said: float) -> float:
-        step = 1 / self.rate if self.rate else 0.04
-        known = math.isfinite(said) and said >= 0 and said > self._last
-        if not known:
-            said = max(self._last, -step) + step
+    def _shot(
+        self, timestamp: float, wanted: Wanted, decode: Callable[[], tuple[bool, Any]]
+    ) -> Iterator[Shot]:
+        number, self.read = self.read, self.read + 1
+        if wanted(number, timestamp):
+            yield Shot(number, timestamp, _rgb(*decode()))
+
+    def _step(self) -> float:
+        return 1 / self.rate if self.rate else _STEP
+
+    def _time(self, said: float, lost: int) -> float:
+        """Seconds from the first frame to one before which so many are lost."""
+        known = 0 <= said <= _LONGEST  # NaN is not
+        if self._last == -math.inf:
+            # Of an AVI whose decoder holds frames back, as for B-frames, all times are late; see ``video``.
+            self._first = said - lost * self._step() if known else 0.0
+        timestamp = said - self._first
+        # Frames that follow one another faster than any camera's have numbers for times.
+        if known and timestamp > self._last + 1 / _FASTEST:
+            self._at_end = 0
+        else:
+            timestamp = max(self._last, -self._step()) + (lost + 1) * self._step()
             self._made_up += 1
-        self._last = said
-        return said
+            self._at_end += 1
+        self._last = timestamp
+        return timestamp
 
     def _end(self) -> None:
         if not self.read:
             raise CaptureError(f"{self._path} holds no frame that can be decoded")
-        if self._made_up:
+        held_back = self._at_end <= round(self._first / self._step())
+        unknown = self._made_up - (self._at_end if held_back else 0)
+        if unknown:
             self._notes.append(
-                f"the film says no time, or none after the last, of {self._made_up} of {self.read} frames:"
+                f"the film says no time, or none after the last, of {unknown:,} of {self.read:,} frames:"
                 " they are taken to follow one frame's duration later"
             )
+        if self._damaged:
+            self._notes.append(f"{self._damaged:,} of {self.read:,} frames are damaged")
         if self.expected is None or self.expected == self.read:
             return
         self._notes.append(
             f"{self.read:,} frames came, where the film says that it has {self.expected:,}"
         )
-        if self.rate:
-            # By time: of a variable rate, the number of frames is a guess.
-            promised = self.expected / self.rate
-            missing = promised - self._last - 1 / self.rate
-            self.ended_early = missing > max(_MISSING_SECONDS, _MISSING_SHARE * promised)
+        # By time: of a variable rate, the number of frames is a guess.
+        step = self._step() if self.rate or self.read < 2 else self._last / (self.read - 1)
+        promised = self.expected * step
+        missing = promised - self._last - step
+        self.ended_early = missing > max(_MISSING_SECONDS, _MISSING_SHARE * promised)
 
 
 class Camera:
@@ -143,7 +180,7 @@ class Camera:
 
     def __init__(self, index: int, *, open: Callable[[int], Any] | None = None):
         if open is None:
-            _silence()
+            opencv_messages.silence()
             import cv2
 
             open = cv2.VideoCapture
@@ -163,57 +200,56 @@ class Camera:
 
         Yields:
             The frames that are wanted, with seconds since the first; a frame that was dropped has no picture.
+
+        Raises:
+            CaptureError: where no frame comes at all.
         """
-        begun, failed = None, 0
+        begun: float | None = None
+        lost: list[
+            float
+        ] = []  # times at which none came; those before the first are of a camera that wakes up
         try:
-            while failed < _CAMERA_TRIES:
+            while len(lost) < _CAMERA_TRIES:
                 came, picture = self._reader.read()
-                failed = 0 if came else failed + 1
                 now = time.monotonic()
-                begun = now if begun is None else begun
-                number, self.read = self.read, self.read + 1
-                self._dropped += not came
-                if wanted(number, now - begun):
-                    yield Shot(number, now - begun, _rgb(came, picture))
+                if not came:
+                    lost.append(now)
+                    time.sleep(_CAMERA_WAIT)
+                    continue
+                if begun is None:
+                    begun, lost = now, []
+                self._dropped += len(lost)
+                for at, shown in [*((at, None) for at in lost), (now, picture)]:
+                    number, self.read = self.read, self.read + 1
+                    if wanted(number, at - begun):
+                        yield Shot(number, at - begun, _rgb(shown is not None, shown))
+                lost = []
+            if not self.read:
+                raise CaptureError(f"{self._name} gives no picture")
         finally:
             self._reader.release()
 
     def notes(self) -> list[str]:
         """Returns what a user should know, a line each."""
-        return [f"{self._name} dropped {self._dropped:,} frames"] if self._dropped else []
-
-
-def _check(path: pathlib.Path) -> None:
-    """Refuses what FFmpeg would take for a list of other files: those are text, and no film is."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(_LOOKED_AT)
-    except OSError as error:
-        raise CaptureError(f"{path} cannot be read ({error.strerror})") from error
-    if not head:
-        raise CaptureError(f"{path} is empty")
-    if b"\0" not in head and head.isascii():
-        raise CaptureError(f"{path} is text, no film")
+        return (
+            [f"{self._name} dropped {self._dropped:,} of {self.read:,} frames"]
+            if self._dropped
+            else []
+        )
 
 
 def _open(path: pathlib.Path, threads: int) -> Any:
-    _silence()
+    opencv_messages.silence()
     import cv2
 
-    # By name: another backend would count frames, and say that as the time.
-    reader = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
+    # In full, for http:/x may be a folder's file; as bytes, for OpenCV crashes on names that are not UTF-8. By name of
+    # the backend: another one would count frames, and say that as the time.
+    name: Any = os.fsencode(path.absolute())
+    reader = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
     if not reader.isOpened():
         reader.release()
         raise CaptureError(f"{path} is no film that OpenCV can read, or it has no picture")
     return reader
-
-
-def _silence() -> None:
-    """What FFmpeg prints of a damaged file helps nobody; rows and notes say it. It reads this once a process."""
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-    # Nothing is fetched from other places, whatever a file says.
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "protocol_whitelist;file")
 
 
 def _properties(*names: str) -> list[int]:

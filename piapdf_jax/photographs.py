@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from piapdf_jax import commands, pictures
+from piapdf_jax import commands, opencv_messages, picture_headers, pictures
 
 #: Names of files that are pictures, and films, in a folder.
 PICTURE_ENDINGS = frozenset(
@@ -25,12 +25,10 @@ FILM_ENDINGS = frozenset(
     )
 )
 _MAX_BYTES = 2**30
-_HEAD = 2**17  # where a JPEG's marks of its camera stand
-_PNG = b"\x89PNG\r\n\x1a\n"
-#: Kinds whose pictures hide nothing: OpenCV turns them upright. The others may have transparent parts.
-_OPAQUE = (b"II*\0", b"MM\0*", b"\0\0\0\x0cjP  ")
-_STARTS = (*pictures.STARTS, b"GIF8", *_OPAQUE)
-_HEIF = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_ROWS = 256  # laid over white at once
+_TOLD = 200  # characters of what another library says
+#: Kinds read as builders read them; kinds of which no part is transparent, or none is taken to be.
+_STRICT, _OPAQUE = ("jpeg", "png", "bmp"), ("tiff", "jp2")
 
 
 class Listed(NamedTuple):
@@ -44,16 +42,17 @@ class Listed(NamedTuple):
 def is_photograph(path: str | os.PathLike[str]) -> bool:
     """Returns whether a file is a picture: by its first bytes, and where those say nothing, by its name."""
     path = pathlib.Path(path)
+    head = b""
     try:
-        with path.open("rb") as file:
-            head = file.read(16)
+        if path.is_file():
+            with path.open("rb") as file:
+                head = file.read(12)
     except OSError:
-        head = b""
-    if head.startswith(_STARTS) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
+        pass
+    if picture_headers.kind(head):
         return True
-    if head[4:8] == b"ftyp":
-        return head[8:12] in (*_HEIF, b"avif", b"avis")
-    return path.suffix.lower() in PICTURE_ENDINGS
+    # Another kind of what MP4 is made of is a film, whatever its name.
+    return head[4:8] != b"ftyp" and path.suffix.lower() in PICTURE_ENDINGS
 
 
 def pictures_and_films(folder: str | os.PathLike[str], *, recursive: bool) -> Listed:
@@ -86,18 +85,20 @@ def pictures_and_films(folder: str | os.PathLike[str], *, recursive: bool) -> Li
 def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads a picture file.
 
-    Marks of the camera turn it upright, transparent parts of PNG, WebP and GIF are white, of 16 bits a value the upper
-    eight are taken, of several pictures in a file the first. Color profiles are not followed.
+    Marks of the camera turn it upright, transparent parts are white but of TIFF and JPEG 2000, of 16 bits a value the
+    upper eight are taken, of several pictures in a file the first. Color profiles are not followed.
 
     Args:
-        path: JPEG, PNG, BMP, WebP, TIFF, GIF and what else this OpenCV reads; HEIC with pillow-heif.
+        path: JPEG, PNG, BMP, WebP, TIFF, GIF, JPEG 2000, AVIF; HEIC with pillow-heif.
 
     Returns:
         [H, W, 3] uint8 RGB.
 
     Raises:
-        ValueError: for what is no picture, is damaged, or is larger than ``pictures.MAX_PIXELS``; in one line.
+        ValueError: for what is no picture, is damaged, has 16 bits a value and uses fewer, or is larger than
+            ``pictures.check_size`` lets through, which is found before any pixel is decoded; in one line.
         OSError: where the file cannot be read.
+        MemoryError: where there is no room for the picture.
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -105,47 +106,51 @@ def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
     if path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"{path} cannot be read as a picture: it has more than a gigabyte")
     data = path.read_bytes()
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
-        return _heif(path)
-    return _decoded(data, str(path))
+    kind = picture_headers.kind(data[:12])
+    if kind in _STRICT:
+        image = pictures.decode(data, str(path))
+        if not _is_clear(data):
+            return picture_headers.turned(image, data)
+        del image
+    try:
+        if kind is None:
+            told = f"it begins with {data[:12]!r}, which no picture does" if data else "it is empty"
+            raise ValueError(told)
+        return _heif(path) if kind == "heif" else _decoded(data, kind)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} cannot be read as a picture: {' '.join(str(error).split())}"
+        ) from error
 
 
-def _decoded(data: bytes, name: str) -> np.ndarray:
-    """The picture of a file's content; JPEG, PNG and BMP as strictly as builders take them."""
+def _decoded(data: bytes, kind: str) -> np.ndarray:
+    """The picture of a file's content, upright; OpenCV turns TIFF by itself, and of the others only some kinds."""
+    opencv_messages.silence()
     import cv2
 
-    if data.startswith(pictures.STARTS):
-        image = pictures.decode(data, name)
-        clear = _is_clear(data)
-        if not clear and not _has_marks(data):
-            return image
-    else:
-        clear = not data.startswith(_OPAQUE)
-    reason = (
-        f"its {len(data):,} bytes are no picture, damaged or cut off" if data else "it is empty"
-    )
-    buffer = np.frombuffer(data, np.uint8)
+    if kind not in _STRICT:
+        pictures.check_size(*picture_headers.size(data))
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
+    if kind not in _OPAQUE:
+        flags = cv2.IMREAD_UNCHANGED
     try:
-        flags = cv2.IMREAD_UNCHANGED if clear else cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH
-        image = cv2.imdecode(buffer, flags) if data else None
-        if image is not None:
-            image = pictures.to_8_bits(image)
-            image = _over_white(image) if clear else image
-    except (cv2.error, ValueError) as error:
-        image, reason = None, " ".join(str(error).split())[:200]
-    if image is None or image.dtype != np.uint8 or image.size > 3 * pictures.MAX_PIXELS:
-        raise ValueError(f"{name} cannot be read as a picture: {reason}")
-    return image
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ValueError(str(error)[:_TOLD]) from error
+    if image is None:
+        raise ValueError(
+            f"its {len(data):,} bytes are damaged, cut off, or of a kind that is not read"
+        )
+    image = pictures.to_8_bits(image)
+    if image.dtype != np.uint8:
+        raise ValueError(f"its values are {image.dtype}, and should have 8 or 16 bits")
+    return image if kind in _OPAQUE else picture_headers.turned(_over_white(image), data)
 
 
 def _is_clear(data: bytes) -> bool:
-    """Whether parts of a PNG are transparent: its color type or a chunk says so."""
-    return data.startswith(_PNG) and (data[25] in (4, 6) or b"tRNS" in data[:_HEAD])
-
-
-def _has_marks(data: bytes) -> bool:
-    """Whether a camera may have said how to turn a picture; OpenCV then reads and follows it."""
-    return b"Exif\0\0" in data[:_HEAD] or (data.startswith(_PNG) and b"eXIf" in data)
+    """Whether parts of a PNG may be transparent: its color type or a chunk says so."""
+    is_png = data.startswith(picture_headers.PNG) and len(data) > 25
+    return is_png and (data[25] in (4, 6) or b"tRNS" in data)
 
 
 def _over_white(image: np.ndarray) -> np.ndarray:
@@ -154,23 +159,28 @@ def _over_white(image: np.ndarray) -> np.ndarray:
 
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    colors = cv2.cvtColor(image[..., :3].copy(), cv2.COLOR_BGR2RGB)
     if image.shape[2] == 3:
-        return colors
-    share = image[..., 3:].astype(np.float32) / 255
-    return np.rint(colors * share + 255 * (1 - share)).astype(np.uint8)
+        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    found = np.empty((*image.shape[:2], 3), np.uint8)
+    for top in range(0, len(image), _ROWS):
+        colors, share = np.split(image[top : top + _ROWS].astype(np.uint16), [3], axis=2)
+        found[top : top + _ROWS] = (colors[..., ::-1] * share + 255 * (255 - share) + 127) // 255
+    return found
 
 
 def _heif(path: pathlib.Path) -> np.ndarray:
     try:
         import pillow_heif
     except ImportError as error:
-        raise ValueError(f"{path} is a HEIC picture: {commands.install('heic')}") from error
+        raise ValueError(
+            f"it is a HEIC, which needs pillow-heif: {commands.install('heic')}"
+        ) from error
     try:
         picture = pillow_heif.open_heif(path, convert_hdr_to_8bit=True)
+        width, height = picture.size
+        pictures.check_size(height, width)
         # It is turned upright already.
-        image = np.asarray(picture.to_pillow().convert("RGB"))
+        image = np.asarray(picture.to_pillow().convert("RGBA"))
     except Exception as error:  # of its own kinds
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path} cannot be read as a picture: {reason}") from error
-    return np.ascontiguousarray(image)
+        raise ValueError(str(error)[:_TOLD]) from error
+    return _over_white(image[..., [2, 1, 0, 3]])

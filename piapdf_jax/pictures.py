@@ -126,7 +126,11 @@ def _check_size(data: bytes) -> None:
     if start is None:
         told = f"it begins with {data[:12]!r}, which no JPEG, PNG or BMP does"
         raise ValueError(told if data else "it is empty")
-    height, width = known[start](data)
+    check_size(*known[start](data))
+
+
+def check_size(height: int, width: int) -> None:
+    """Raises ValueError for a picture of more than ``MAX_PIXELS`` or a side beyond ``MAX_SIDE``, or of none."""
     if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE or min(height, width) < 1:
         raise ValueError(
             f"its header says {width:,} x {height:,} pixels; read are up to {MAX_PIXELS:,} in all"
@@ -135,14 +139,14 @@ def _check_size(data: bytes) -> None:
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int]:
-    for marker, start, _ in _segments(data):
+    for marker, start, _ in segments(data):
         if marker in _FRAME_HEADERS:
             return struct.unpack_from(">HH", data, start + 1)
     raise ValueError("its header is damaged")
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of the segments of a JPEG; that of a scan holds its data too."""
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yields marker, start and end of the segments of a JPEG; that of a scan holds its data too."""
     place = 2
     while data[place] == 0xFF and data[place + 1] != _END:
         marker = data[place + 1]
@@ -166,7 +170,7 @@ def _check_holes(data: bytes) -> None:
     are an even surface. Scans that are not sequential are left to libjpeg.
     """
     frame, first_codes = 0, {}
-    for marker, start, end in _segments(data):
+    for marker, start, end in segments(data):
         if marker in _FRAME_HEADERS:
             frame = marker
         while marker == _TABLES and start < end:

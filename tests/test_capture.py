@@ -84,17 +84,26 @@ def patched(path, name, change):
     return path
 
 
-def test_a_film_of_a_phone_is_turned_upright(tmp_path):
+#: Quarter turns clockwise: what stands in the header of a track, and where the upper left corner comes.
+TURNS = {
+    1: ((0, 1, -1, 0), (10, -10)),
+    2: ((-1, 0, 0, -1), (-10, -10)),
+    3: ((0, -1, 1, 0), (-10, 10)),
+}
+
+
+@pytest.mark.parametrize("turns", TURNS)
+def test_a_film_of_a_phone_is_turned_upright(tmp_path, turns):
     picture = gray(40)
     picture[:40, :40] = 230  # upper left
     path = write(tmp_path / "a.mp4", [picture] * 3)
-    # Transformation of the track header: a quarter turn clockwise, in 16.16 fixed point.
-    matrix = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    (a, b, c, d), (y, x) = TURNS[turns]
+    # Transformation of the track header, in 16.16 fixed point.
+    matrix = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     patched(path, b"tkhd", lambda old: old[:40] + matrix + old[76:])
     shot = next(capture.Film(path).shots(every))
-    assert shot.picture.shape == (128, 96, 3)
-    # What was at the upper left is at the upper right.
-    assert shot.picture[10, -10].min() > 200 and shot.picture[10, 10].max() < 80
+    assert shot.picture.shape == ((128, 96, 3) if turns % 2 else (96, 128, 3))
+    assert shot.picture[y, x].min() > 200 and shot.picture[-y, -x].max() < 80
 
 
 def test_variable_rates_keep_their_times(tmp_path):
@@ -153,7 +162,7 @@ class Reader:
 
 
 def film_of(monkeypatch, tmp_path, reader):
-    (tmp_path / "a.mkv").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(9))
+    (tmp_path / "a.mkv").write_bytes(b"\x1a\x45\xdf\xa3" + bytes(20_000))
     monkeypatch.setattr(capture, "_open", lambda path, threads: reader)
     return capture.Film(tmp_path / "a.mkv")
 
@@ -165,14 +174,17 @@ def film_of(monkeypatch, tmp_path, reader):
         ([0.0, 0.04, 0.02, 0.12], [0.0, 0.04, 0.08, 0.12]),
         ([float("nan"), 0.04, 0.08], [0.0, 0.04, 0.08]),
         ([-1.0, 0.04], [0.0, 0.04]),
-        ([0.5, 0.54], [0.5, 0.54]),
+        ([0.5, 0.54, 0.62], [0.0, 0.04, 0.12]),
+        ([0.0, 0.04, 1e9, 0.12], [0.0, 0.04, 0.08, 0.12]),
+        # a rate of 90,000: numbers for times
+        ([0.0, 1 / 90_000, 2 / 90_000], [0.0, 0.04, 0.08]),
     ],
 )
 def test_times_that_are_none_or_fall(monkeypatch, tmp_path, times, wanted):
     film = film_of(monkeypatch, tmp_path, Reader(times, count=len(times)))
     found = [shot.timestamp for shot in film.shots(every)]
     assert found == pytest.approx(wanted)
-    assert len(film.notes()) == (times != wanted)
+    assert len(film.notes()) == (times[0] != 0.5)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +196,7 @@ def test_times_that_are_none_or_fall(monkeypatch, tmp_path, times, wanted):
         (10_000, 75, True, True),
         (0, 75, False, False),
         (-5, 75, False, False),
+        (2**32 - 5, 75, False, False),  # more than the file has bytes
         (70, 75, False, True),
     ],
 )
@@ -203,18 +216,25 @@ def test_a_variable_rate_is_no_early_end(monkeypatch, tmp_path):
     ]
 
 
-def test_a_damaged_place_does_not_end_a_film(monkeypatch, tmp_path):
-    reader = Reader([0.0, 0.04, None, None, 0.16])
+def test_damaged_frames_have_a_number_and_a_time_but_no_picture(monkeypatch, tmp_path):
+    reader = Reader([None, 0.04, 0.08, None, None, 0.26], count=6)
     film = film_of(monkeypatch, tmp_path, reader)
-    found = [(shot.number, shot.timestamp) for shot in film.shots(every)]
-    assert found == [(0, 0.0), (1, 0.04), (2, 0.16)] and reader.released
+    shots = list(film.shots(every))
+    assert [shot.number for shot in shots] == list(range(6)) and reader.released
+    # Between their neighbors, evenly.
+    times = [shot.timestamp for shot in shots]
+    assert times == pytest.approx([0.0, 0.04, 0.08, 0.14, 0.20, 0.26])
+    assert [shot.picture is None for shot in shots] == [True, False, False, True, True, False]
+    assert film.notes() == ["3 of 6 frames are damaged"] and not film.ended_early
 
 
 FAULTS = {
     "empty.mp4": (b"", "is empty"),
-    "list.m3u8": (b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n", "is text, no film"),
-    "list.txt": (b"ffconcat version 1.0\nfile a.mp4\n", "is text, no film"),
-    "noise.mp4": (bytes(range(256)) * 40, "no film that OpenCV can read"),
+    "list.m3u8": (b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n", "is no film: it begins with b'#EXTM3U"),
+    "list.txt": (b"ffconcat version 1.0\nfile a.mp4\n", "is no film: it begins with"),
+    "accent.m3u8": ("#EXTM3U\n#é\0\n/etc/passwd\n".encode(), "is no film: it begins with"),
+    "picture.mp4": (b"\xff\xd8\xff\xe0" + bytes(40), "is no film: it begins with"),
+    "noise.mp4": (bytes(range(1, 256)) * 40, "is no film: it begins with"),
     "head.mp4": (b"\0\0\0\x20ftypisom" + bytes(40), "no film that OpenCV can read"),
 }
 
@@ -265,15 +285,22 @@ def test_sound_alone_is_no_film(tmp_path):
 
 
 def test_a_camera_that_drops_frames_and_ends():
-    reader = Reader([], came=[True, False, True, True])
+    reader = Reader([], came=[False, True, False, True, True])
     camera = capture.Camera(0, open=lambda index: reader)
     shots = list(camera.shots(every))
-    assert [shot.picture is not None for shot in shots[:4]] == [True, False, True, True]
-    assert all(shot.picture is None for shot in shots[4:])
+    # What it wakes up with, and its end, are no frames.
+    assert [shot.picture is not None for shot in shots] == [True, False, True, True]
     times = [shot.timestamp for shot in shots]
     assert times[0] == 0 and times == sorted(times) and reader.released
-    assert camera.read == len(shots) == 4 + 25
-    assert camera.notes() == ["camera:0 dropped 26 frames"]
+    assert [shot.number for shot in shots] == [0, 1, 2, 3] and camera.read == 4
+    assert camera.notes() == ["camera:0 dropped 1 of 4 frames"]
+
+
+def test_a_camera_that_gives_nothing():
+    reader = Reader([])
+    with pytest.raises(capture.CaptureError, match="^camera:2 gives no picture$"):
+        list(capture.Camera(2, open=lambda index: reader).shots(every))
+    assert reader.released
 
 
 def test_a_camera_is_let_go_when_nobody_reads_on():

@@ -1,10 +1,12 @@
 import io
+import os
+import struct
 import sys
 
 import numpy as np
 import pytest
 
-from piapdf_jax import photographs
+from piapdf_jax import capture, photographs, picture_headers
 
 PIL = pytest.importorskip("PIL.Image")
 RED, GREEN, BLUE, YELLOW = (200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 30)
@@ -53,14 +55,38 @@ SEEN = {
 
 
 @pytest.mark.parametrize("mark", SEEN)
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
 def test_marks_of_cameras_turn_pictures_upright_once(tmp_path, kind, mark):
     exif = PIL.Exif()
     exif[0x0112] = mark
-    quality = {"quality": 95} if kind == "JPEG" else {}
+    quality = {"quality": 95} if kind not in ("PNG", "TIFF") else {}
     image = read(tmp_path, stored(kind, exif=exif, **quality))
     assert image.shape == ((40, 60, 3) if mark <= 4 else (60, 40, 3))
     assert near(shows(image), SEEN[mark])
+
+
+@pytest.mark.parametrize("mark", [0, 9, 200])
+def test_marks_that_mean_nothing_turn_nothing(tmp_path, mark):
+    exif = PIL.Exif()
+    exif[0x0112] = mark
+    whole = stored("JPEG", exif=exif, quality=95)
+    assert near(shows(read(tmp_path, whole)), UPRIGHT)
+    # A directory that says to have more entries than there is room for.
+    place = whole.index(b"\x01\x12\x00\x03") - 2
+    damaged = whole[:place] + b"\xff\xff" + whole[place + 2 :]
+    assert near(shows(read(tmp_path, damaged)), UPRIGHT)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_transparent_pictures_are_turned_as_well(tmp_path, kind):
+    exif = PIL.Exif()
+    exif[0x0112] = 6
+    image = np.dstack([corners(), np.full((40, 60), 255, np.uint8)])
+    image[:20, :30, 3] = 0
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    found = read(tmp_path, stored(kind, image, exif=exif, **lossless))
+    assert found.shape == (60, 40, 3)
+    assert near(shows(found), (YELLOW, (255, 255, 255), GREEN, BLUE))
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -123,6 +149,59 @@ def test_one_pixel_and_a_very_wide_picture(tmp_path):
     assert read(tmp_path, stored("JPEG", wide)).shape == wide.shape
 
 
+HUGE = 60_000
+BOMBS = {
+    "gif": b"GIF89a" + struct.pack("<HH", HUGE, HUGE) + bytes(9),
+    "webp": b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0" + bytes(4) + 2 * (HUGE - 1).to_bytes(3, "little"),
+    "tiff": b"II*\0\x08\0\0\0" + struct.pack("<HHHIIHHII", 2, 256, 4, 1, HUGE, 257, 4, 1, HUGE),
+    "jp2": b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x16ihdr" + struct.pack(">II", HUGE, HUGE),
+    "avif": b"\0\0\0\x0cftypavif\0\0\0\x14ispe\0\0\0\0" + struct.pack(">II", HUGE, HUGE),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_pictures_larger_than_memory_are_refused_by_their_header(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("cv2.imdecode", None)  # is not asked
+    with pytest.raises(ValueError, match="its header says 60,000 x 60,000 pixels"):
+        read(tmp_path, BOMBS[kind])
+
+
+SMALL = {"GIF": {}, "WEBP": {"lossless": True}, "TIFF": {}, "JPEG2000": {}, "AVIF": {}}
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_headers_say_the_size_of_a_picture(kind):
+    assert picture_headers.size(stored(kind, **SMALL[kind])) == (40, 60)
+    if kind == "WEBP":  # the other two kinds of header
+        assert picture_headers.size(stored(kind)) == (40, 60)
+        alpha = np.dstack([corners(), np.full((40, 60), 9, np.uint8)])
+        assert picture_headers.size(stored(kind, alpha)) == (40, 60)
+
+
+def test_values_that_are_not_whole_numbers_and_other_files(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"a\.jpg cannot be read as a picture: its .*(damaged|float32)"
+    ):
+        read(tmp_path, stored("TIFF", np.zeros((9, 9), np.float32)))
+    for data in (b"P6 1 1 255\nabc", b"%PDF-1.7\n", b"\0\0\0\x14ftypqt  "):
+        with pytest.raises(ValueError, match=r"a\.jpg cannot be read.*begins with"):
+            read(tmp_path, data)
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
+    for name, said in {
+        "pipe.jpg": "is no file",
+        "": "is no file",
+        "none.png": "is not there",
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            photographs.read_photograph(tmp_path / name)
+    assert photographs.is_photograph(tmp_path / "pipe.jpg")
+    with pytest.raises(capture.CaptureError, match="pipe.jpg is no file"):
+        capture.Film(tmp_path / "pipe.jpg")
+
+
 def test_a_heic_picture_is_turned_once(tmp_path):
     heif = pytest.importorskip("pillow_heif")
     image = heif.from_pillow(PIL.fromarray(corners()).resize((120, 80)))
@@ -140,7 +219,9 @@ def test_a_heic_picture_is_turned_once(tmp_path):
 def test_a_heic_picture_without_pillow_heif_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
-    with pytest.raises(ValueError, match=r"a.heic is a HEIC picture: .*pillow-heif"):
+    with pytest.raises(
+        ValueError, match=r"a.heic cannot be read.* HEIC.*pip install .*pillow-heif"
+    ):
         photographs.read_photograph(tmp_path / "a.heic")
 
 
@@ -150,6 +231,7 @@ def test_pictures_are_known_by_their_content_first(tmp_path):
         "webp": (stored("WEBP"), True),
         "film.avi": (b"RIFF\0\0\0\0AVI LIST", False),
         "film.mov": (b"\0\0\0\x14ftypqt  ", False),
+        "film.jpg": (b"\0\0\0\x14ftypisom", False),
         "phone": (b"\0\0\0\x18ftypheic", True),
         "empty.png": (b"", True),
         "empty": (b"", False),
@@ -173,3 +255,21 @@ def test_folders_are_listed_in_order_without_hidden_files(tmp_path):
     deep = photographs.pictures_and_films(tmp_path, recursive=True)
     assert len(deep.pictures) == 6 and len(deep.films) == 2
     assert {path.parent.name for path in deep.pictures} == {tmp_path.name, "below"}
+
+
+def test_folders_name_what_cannot_be_looked_into_and_keep_strange_names(tmp_path, monkeypatch):
+    strange = os.fsdecode(b"caf\xe9.png")  # not UTF-8
+    (tmp_path / strange).write_bytes(stored("PNG"))
+    (tmp_path / "closed").mkdir()
+    looked = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return looked(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    listed = photographs.pictures_and_films(tmp_path, recursive=True)
+    assert listed.pictures == [tmp_path / strange]
+    assert listed.faults == [f"{tmp_path}/closed cannot be looked into (Permission denied)"]
+    assert near(shows(photographs.read_photograph(tmp_path / strange)), UPRIGHT)
