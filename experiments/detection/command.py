@@ -84,18 +84,21 @@ def _one(
     fingerprint = summary.fingerprint(source, checksum[0], settings, detector)
     mark = wanted.mark(fingerprint)
     place = wanted.out / f"{source.stem}.json"
-    if not overwrite and _is_done(place, mark, wanted):
+    journal = Journal(wanted.out, source.stem, fingerprint)
+    # Rows that wait to be gone on with are ours, and so is a table that was written of them.
+    if not overwrite and not journal.is_ours() and _is_done(place, mark, wanted):
+        journal.delete()
         print(f"{source.text}: done before, {place}", flush=True)
         return Told()
-    journal = Journal(wanted.out, source.stem, fingerprint)
     try:
         with naming_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
             finished = _rows(source, settings, detector, journal, workers)
             cuts = summary.cuts(settings, detector)
             units = detector.model.units
-            written = outputs.write(source, settings, wanted, journal.rows, units, cuts)
+            written = outputs.write(source, settings, wanted, journal, units, cuts)
             told = summary.build(source, checksum, settings, detector, finished, written, mark)
-            summary.write(place, told)
+            part = summary.write(journal.folder / place.name, told)
+            part.replace(place)
     finally:
         journal.close()
     journal.delete()

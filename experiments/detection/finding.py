@@ -1,6 +1,10 @@
 """Decoding and finding, in processes beside the network: frames to blocks of faces and crops."""
 
 import dataclasses
+import multiprocessing
+import multiprocessing.connection
+import os
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -193,8 +197,17 @@ def _plain(face: faces.Face) -> FoundFace:
     )
 
 
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, by whatever signal."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
 def work(queue: Any, source: Input, settings: Settings, share: Share) -> None:
     """Main function of a process: puts its blocks, ``End`` or the text of an error into a queue."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         import cv2
 

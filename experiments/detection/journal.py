@@ -42,7 +42,7 @@ class Journal:
         Args:
             start: state where there is no finished block.
         """
-        if not self._is_ours():
+        if not self.is_ours():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             self._named.write_text(self._fingerprint, encoding="utf-8")
@@ -81,7 +81,8 @@ class Journal:
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _is_ours(self) -> bool:
+    def is_ours(self) -> bool:
+        """Returns whether there are rows of this fingerprint to go on with."""
         try:
             named = self._named.read_text(encoding="utf-8") == self._fingerprint
         except (OSError, UnicodeDecodeError):

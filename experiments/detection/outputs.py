@@ -2,7 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from experiments.detection import maps as pi_maps
 from experiments.detection import overlay, overlay_files
 from experiments.detection.inputs import Input
+from experiments.detection.journal import Journal
 from experiments.detection.rows import Row
 from experiments.detection.settings import PastEnd, Selection, Settings, digest
 from experiments.detection.tables import write_table
@@ -52,17 +54,17 @@ def write(
     source: Input,
     settings: Settings,
     wanted: Outputs,
-    rows: Callable[[], Iterator[Row]],
+    journal: Journal,
     units: Sequence[int],
     cuts: dict[int, float | None],
 ) -> dict[str, Any]:
-    """Writes all that is wanted of an input.
+    """Writes all that is wanted of an input, each file beside the journal first: none is ever there by half.
 
     Args:
         source: the input; read again for an overlay.
         settings: which of its frames were looked at.
         wanted: which files.
-        rows: reads the finished rows anew.
+        journal: with the finished rows.
         units: FACS numbers, in the order of the probabilities.
         cuts: from which probability on each unit is present.
 
@@ -70,7 +72,9 @@ def write(
         Names of what was written, as ``NAME.json`` has them.
     """
     table = wanted.table(source.stem)
-    write_table(table, rows(), units, form=wanted.form, kind=wanted.kind, cuts=cuts)
+    part = journal.folder / table.name
+    write_table(part, journal.rows(), units, form=wanted.form, kind=wanted.kind, cuts=cuts)
+    part.replace(table)
     written = {"table": table.name, "format": wanted.form}
     if wanted.overlay == "none" or source.kind == "camera":
         return written
@@ -83,7 +87,11 @@ def write(
             overlay.write_legend(canvas, pi_maps.legend(wanted.mapped))
         return canvas
 
-    path = _overlay(source, settings, wanted, rows, draw)
+    part = _overlay(source, settings, wanted, journal, draw)
+    path = wanted.out / part.name
+    if path.is_dir():
+        shutil.rmtree(path)
+    part.replace(path)
     return {**written, "overlay": path.name, "maps": [f"AU{au:02d}" for au in wanted.mapped]}
 
 
@@ -91,12 +99,12 @@ def _overlay(
     source: Input,
     settings: Settings,
     wanted: Outputs,
-    rows: Callable[[], Iterator[Row]],
+    journal: Journal,
     draw: overlay_files.Draw,
 ) -> pathlib.Path:
     shots = source.open()
-    frames = overlay_files.drawn(_again(shots, settings), rows(), draw)
-    stem = wanted.out / f"{source.stem}_overlay"
+    frames = overlay_files.drawn(_again(shots, settings), journal.rows(), draw)
+    stem = journal.folder / f"{source.stem}_overlay"
     if source.kind == "picture":
         path = stem.with_name(f"{stem.name}.jpg")
         overlay_files.write_picture(path, frames)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from experiments.detection.rows import Row
-from piapdf_jax.runtime.disk import replacing
 
 #: Draws rows on a picture [H, W, 3] uint8 RGB.
 Draw = Callable[[np.ndarray, Sequence[Row]], np.ndarray]
@@ -47,31 +46,22 @@ def drawn(
 def write_pictures(
     folder: pathlib.Path, frames: Iterable[tuple[int, float | None, np.ndarray]]
 ) -> None:
-    """Writes a JPEG for each frame, named by its number, all or none.
+    """Writes a JPEG for each frame, named by its number, into a folder that is made anew.
 
     Raises:
         OSError: where the disk refuses one.
     """
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        for number, _, picture in frames:
-            (part / f"{number:06d}.jpg").write_bytes(_jpeg(picture))
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for number, _, picture in frames:
+        (folder / f"{number:06d}.jpg").write_bytes(_jpeg(picture))
 
 
 def write_picture(
     path: pathlib.Path, frames: Iterable[tuple[int, float | None, np.ndarray]]
 ) -> None:
-    """Writes the first frame as a JPEG."""
-    for _, _, picture in frames:
-        with replacing(path) as part:
-            part.write_bytes(_jpeg(picture))
-        return
+    """Writes the first frame as a JPEG; an empty file where there is none."""
+    path.write_bytes(next((_jpeg(picture) for _, _, picture in frames), b""))
 
 
 def write_film(
@@ -93,29 +83,23 @@ def write_film(
     import cv2
 
     writer, size, tick = None, (0, 0), 0
-    first: float | None = None
-    newest: np.ndarray | None = None
-    with replacing(path) as part:
-        try:
-            for _, timestamp, picture in frames:
-                if writer is None:
-                    size = picture.shape[1::-1]
-                    writer = _open(part, rate, size)
-                first = timestamp if first is None else first
-                while (
-                    newest is not None
-                    and tick / rate < (timestamp or 0.0) - (first or 0.0) - _EARLY
-                ):
-                    writer.write(newest)
-                    tick += 1
-                newest = cv2.cvtColor(_sized(picture, size), cv2.COLOR_RGB2BGR)
-            if writer is not None and newest is not None:
+    first, newest = None, None
+    try:
+        for _, timestamp, picture in frames:
+            if writer is None:
+                first, size = timestamp or 0.0, picture.shape[1::-1]
+                writer = _open(path, rate, size)
+            while newest is not None and tick / rate < (timestamp or 0.0) - first - _EARLY:
                 writer.write(newest)
-        finally:
-            if writer is not None:
-                writer.release()
-        if writer is None:
-            part.touch()
+                tick += 1
+            newest = cv2.cvtColor(_sized(picture, size), cv2.COLOR_RGB2BGR)
+        if writer is not None and newest is not None:
+            writer.write(newest)
+    finally:
+        if writer is not None:
+            writer.release()
+    if writer is None:
+        path.touch()
 
 
 def _open(path: pathlib.Path, rate: float, size: Sequence[int]) -> Any:

@@ -11,7 +11,6 @@ from experiments.detection.engine import Finished
 from experiments.detection.inputs import Input
 from experiments.detection.settings import Settings, digest
 from piapdf_jax.detector import Detector
-from piapdf_jax.runtime.disk import replacing
 
 #: Grows by 1 with every change of a key or of its meaning.
 SCHEMA = 1
@@ -109,12 +108,12 @@ def versions(runtime: str) -> dict[str, str]:
     return found
 
 
-def write(path: pathlib.Path, told: dict[str, Any]) -> None:
-    """Writes it whole or not at all."""
+def write(path: pathlib.Path, told: dict[str, Any]) -> pathlib.Path:
+    """Writes it; returns its path."""
     # A name that is no text in UTF-8 is written as escapes.
     text = json.dumps(told, indent=1, allow_nan=False) + "\n"
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def written_by(path: pathlib.Path) -> str | None:

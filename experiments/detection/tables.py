@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from experiments.detection.rows import Row
-from piapdf_jax.runtime.disk import replacing
 
 FORMS = ("native", "openface", "pyfeat")
 KINDS = ("csv", "parquet")
@@ -22,7 +21,7 @@ TEXT, WHOLE, SIX, TWO = "s", "d", ".6f", ".2f"
 def write_table(
     path: Any, rows: Iterable[Row], units: Sequence[int], *, form: str, kind: str, cuts: Cuts
 ) -> None:
-    """Writes a table whole or not at all, in one pass.
+    """Writes a table in one pass.
 
     Args:
         path: of the file.
@@ -39,8 +38,7 @@ def write_table(
         ValueError: for ``parquet`` where pyarrow is not installed.
     """
     columns = list(_COLUMNS[form](units, cuts))
-    with replacing(path) as part:
-        {"csv": _csv, "parquet": _parquet}[kind](part, rows, columns)
+    {"csv": _csv, "parquet": _parquet}[kind](path, rows, columns)
 
 
 def _csv(path: Any, rows: Iterable[Row], columns: list[Column]) -> None:

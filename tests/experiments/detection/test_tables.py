@@ -1,5 +1,4 @@
 import csv
-import errno
 
 import pytest
 
@@ -84,16 +83,3 @@ def test_parquet_holds_what_csv_holds(tmp_path, form):
                 assert str(value) == text
     whole = {"frame", "face_id", "success"} & set(table.column_names)
     assert {str(table.schema.field(name).type) for name in whole} == {"int64"}
-
-
-def test_a_table_is_written_whole_or_not_at_all(tmp_path):
-    path = written(tmp_path)
-    before = path.read_bytes()
-
-    def rows():
-        yield from ROWS
-        raise OSError(errno.ENOSPC, "full")
-
-    with pytest.raises(OSError, match="full"):
-        write_table(path, rows(), UNITS, form="native", kind="csv", cuts=CUTS)
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
