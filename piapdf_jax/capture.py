@@ -83,7 +83,8 @@ class Film:
         Yields:
             The frames that are wanted. Times are those of presentation, from the first frame on; where the film says
             none, or one that is not after the last, the frame is shown one frame's duration later, and ``notes`` says
-            so. A damaged frame has no picture, and its time lies between those of its neighbors.
+            so. A damaged frame has no picture, and is taken to follow the one before by as much, or by less where the
+            next leaves less.
 
         Raises:
             CaptureError: where no frame can be decoded.
@@ -98,10 +99,10 @@ class Film:
                     continue
                 before = max(self._last, -self._step())
                 timestamp = self._time(self._reader.get(milliseconds) / 1000, failed)
+                apart = min(self._step(), (timestamp - before) / (failed + 1))
                 for lost in range(1, failed + 1):
-                    between = before + (timestamp - before) * lost / (failed + 1)
                     self._damaged += 1
-                    yield from self._shot(between, wanted, lambda: (False, None))
+                    yield from self._shot(before + lost * apart, wanted, lambda: (False, None))
                 failed = 0
                 yield from self._shot(timestamp, wanted, self._reader.retrieve)
             self._end()
@@ -129,7 +130,7 @@ class Film:
             # Of an AVI whose decoder holds frames back, as for B-frames, all times are late; see ``video``.
             self._first = said - lost * self._step() if known else 0.0
         timestamp = said - self._first
-        # Frames that follow one another faster than any camera's have numbers for times.
+        # What follows the last faster than any camera goes is no time but a number.
         if known and timestamp > self._last + 1 / _FASTEST:
             self._at_end = 0
         else:
@@ -205,9 +206,8 @@ class Camera:
             CaptureError: where no frame comes at all.
         """
         begun: float | None = None
-        lost: list[
-            float
-        ] = []  # times at which none came; those before the first are of a camera that wakes up
+        # Times at which no frame came. Those before the first are of a camera that wakes up, the last ones its end.
+        lost: list[float] = []
         try:
             while len(lost) < _CAMERA_TRIES:
                 came, picture = self._reader.read()
@@ -231,11 +231,9 @@ class Camera:
 
     def notes(self) -> list[str]:
         """Returns what a user should know, a line each."""
-        return (
-            [f"{self._name} dropped {self._dropped:,} of {self.read:,} frames"]
-            if self._dropped
-            else []
-        )
+        if not self._dropped:
+            return []
+        return [f"{self._name} dropped {self._dropped:,} of {self.read:,} frames"]
 
 
 def _open(path: pathlib.Path, threads: int) -> Any:

@@ -217,15 +217,15 @@ def test_a_variable_rate_is_no_early_end(monkeypatch, tmp_path):
 
 
 def test_damaged_frames_have_a_number_and_a_time_but_no_picture(monkeypatch, tmp_path):
-    reader = Reader([None, 0.04, 0.08, None, None, 0.26], count=6)
+    reader = Reader([None, 0.04, 0.08, None, None, 0.26, None, None, 0.32], count=9)
     film = film_of(monkeypatch, tmp_path, reader)
     shots = list(film.shots(every))
-    assert [shot.number for shot in shots] == list(range(6)) and reader.released
-    # Between their neighbors, evenly.
+    assert [shot.number for shot in shots] == list(range(9)) and reader.released
+    # A frame's duration after the one before, and evenly where there is no room.
     times = [shot.timestamp for shot in shots]
-    assert times == pytest.approx([0.0, 0.04, 0.08, 0.14, 0.20, 0.26])
-    assert [shot.picture is None for shot in shots] == [True, False, False, True, True, False]
-    assert film.notes() == ["3 of 6 frames are damaged"] and not film.ended_early
+    assert times == pytest.approx([0.0, 0.04, 0.08, 0.12, 0.16, 0.26, 0.28, 0.30, 0.32])
+    assert [k for k, shot in enumerate(shots) if shot.picture is None] == [0, 3, 4, 6, 7]
+    assert film.notes() == ["5 of 9 frames are damaged"] and not film.ended_early
 
 
 FAULTS = {

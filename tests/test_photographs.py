@@ -3,10 +3,11 @@ import os
 import struct
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
-from piapdf_jax import capture, photographs, picture_headers
+from piapdf_jax import capture, photographs, picture_headers, pictures
 
 PIL = pytest.importorskip("PIL.Image")
 RED, GREEN, BLUE, YELLOW = (200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 30)
@@ -63,6 +64,16 @@ def test_marks_of_cameras_turn_pictures_upright_once(tmp_path, kind, mark):
     image = read(tmp_path, stored(kind, exif=exif, **quality))
     assert image.shape == ((40, 60, 3) if mark <= 4 else (60, 40, 3))
     assert near(shows(image), SEEN[mark])
+
+
+def test_a_mark_behind_a_part_of_odd_length(tmp_path):
+    exif = PIL.Exif()
+    exif[0x0112] = 6
+    data = stored("WEBP", exif=exif, quality=95)
+    place = data.index(b"EXIF")
+    data = data[:place] + b"NOTE\x03\0\0\0abc\0" + data[place:]
+    data = data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
+    assert near(shows(read(tmp_path, data)), SEEN[6])
 
 
 @pytest.mark.parametrize("mark", [0, 9, 200])
@@ -179,10 +190,9 @@ def test_headers_say_the_size_of_a_picture(kind):
 
 
 def test_values_that_are_not_whole_numbers_and_other_files(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"a\.jpg cannot be read as a picture: its .*(damaged|float32)"
-    ):
-        read(tmp_path, stored("TIFF", np.zeros((9, 9), np.float32)))
+    floats = cv2.imencode(".tiff", np.zeros((9, 9, 3), np.float32))[1].tobytes()
+    with pytest.raises(ValueError, match=r"a\.jpg cannot be read as a picture: .* float32"):
+        read(tmp_path, floats)
     for data in (b"P6 1 1 255\nabc", b"%PDF-1.7\n", b"\0\0\0\x14ftypqt  "):
         with pytest.raises(ValueError, match=r"a\.jpg cannot be read.*begins with"):
             read(tmp_path, data)
@@ -214,6 +224,21 @@ def test_a_heic_picture_is_turned_once(tmp_path):
     (tmp_path / "b.heic").write_bytes((tmp_path / "a.heic").read_bytes()[:200])
     with pytest.raises(ValueError, match="b.heic cannot be read"):
         photographs.read_photograph(tmp_path / "b.heic")
+
+
+def test_a_heic_picture_that_is_too_large_or_damaged_inside(tmp_path, monkeypatch):
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(PIL.fromarray(corners())).save(tmp_path / "a.heic")
+    monkeypatch.setattr(pictures, "MAX_SIDE", 59)
+    with pytest.raises(ValueError, match=r"a\.heic .* header says 60 x 40 pixels"):
+        photographs.read_photograph(tmp_path / "a.heic")
+
+    def fail(*arguments, **options):
+        raise IndexError("list\nindex")
+
+    monkeypatch.setattr(heif, "open_heif", fail)
+    with pytest.raises(ValueError, match=r"a\.heic cannot be read as a picture: list index$"):
+        photographs.read_photograph(tmp_path / "a.heic")
 
 
 def test_a_heic_picture_without_pillow_heif_says_what_to_install(tmp_path, monkeypatch):
