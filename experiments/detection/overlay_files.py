@@ -83,7 +83,8 @@ def write_film(
     import cv2
 
     writer, size, tick = None, (0, 0), 0
-    first, newest = None, None
+    first: float = 0.0
+    newest: np.ndarray | None = None
     try:
         for _, timestamp, picture in frames:
             if writer is None:
