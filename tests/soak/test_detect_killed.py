@@ -65,7 +65,7 @@ def finished(process):
     return said
 
 
-FLAGS = ("--batch=4", "--overlay=video", "--finder=dlib", "--workers=2")
+FLAGS = ("--batch=4", "--overlay=video", "--finder=mesh", "--workers=2")
 
 
 def results(out):
