@@ -189,6 +189,13 @@ def test_headers_say_the_size_of_a_picture(kind):
         assert picture_headers.size(stored(kind, alpha)) == (40, 60)
 
 
+def test_an_avif_of_10_bits(tmp_path):
+    image = np.full((40, 60, 3), (100, 500, 900), np.uint16)  # blue, green, red of up to 1,023
+    options = [cv2.IMWRITE_AVIF_DEPTH, 10, cv2.IMWRITE_AVIF_QUALITY, 95]
+    found = read(tmp_path, cv2.imencode(".avif", image, options)[1].tobytes())
+    assert near(found[20, 30], (900 / 4, 500 / 4, 100 / 4))
+
+
 def test_values_that_are_not_whole_numbers_and_other_files(tmp_path):
     floats = cv2.imencode(".tiff", np.zeros((9, 9, 3), np.float32))[1].tobytes()
     with pytest.raises(ValueError, match=r"a\.jpg cannot be read as a picture: .* float32"):
