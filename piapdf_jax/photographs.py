@@ -130,11 +130,14 @@ def _decoded(data: bytes, kind: str) -> np.ndarray:
 
     if kind not in _STRICT:
         pictures.check_size(*picture_headers.size(data))
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH
-    if kind not in _OPAQUE:
-        flags = cv2.IMREAD_UNCHANGED
+    plain = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    deep = plain | cv2.IMREAD_ANYDEPTH if kind in _OPAQUE else cv2.IMREAD_UNCHANGED
+    buffer = np.frombuffer(data, np.uint8)
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        image = cv2.imdecode(buffer, deep)
+        if image is not None and image.dtype == np.uint16 and kind == "avif":
+            # It has 10 or 12 bits, as its header says: OpenCV makes them 8, but leaves its transparency out.
+            image = cv2.imdecode(buffer, plain)
     except cv2.error as error:
         raise ValueError(str(error)[:_TOLD]) from error
     if image is None:
@@ -144,7 +147,8 @@ def _decoded(data: bytes, kind: str) -> np.ndarray:
     image = pictures.to_8_bits(image)
     if image.dtype != np.uint8:
         raise ValueError(f"its values are {image.dtype}, and should have 8 or 16 bits")
-    return image if kind in _OPAQUE else picture_headers.turned(_over_white(image), data)
+    image = _over_white(image)
+    return image if kind in _OPAQUE else picture_headers.turned(image, data)
 
 
 def _is_clear(data: bytes) -> bool:

@@ -5,11 +5,12 @@ import sys
 
 import cv2
 import numpy as np
+import PIL.Image as PIL
+import pillow_heif
 import pytest
 
 from piapdf_jax import capture, photographs, picture_headers, pictures
 
-PIL = pytest.importorskip("PIL.Image")
 RED, GREEN, BLUE, YELLOW = (200, 30, 30), (30, 200, 30), (30, 30, 200), (220, 220, 30)
 
 
@@ -189,6 +190,13 @@ def test_headers_say_the_size_of_a_picture(kind):
         assert picture_headers.size(stored(kind, alpha)) == (40, 60)
 
 
+def test_an_avif_of_10_bits(tmp_path):
+    image = np.full((40, 60, 3), (100, 500, 900), np.uint16)  # blue, green, red of up to 1,023
+    options = [cv2.IMWRITE_AVIF_DEPTH, 10, cv2.IMWRITE_AVIF_QUALITY, 95]
+    found = read(tmp_path, cv2.imencode(".avif", image, options)[1].tobytes())
+    assert near(found[20, 30], (900 / 4, 500 / 4, 100 / 4))
+
+
 def test_values_that_are_not_whole_numbers_and_other_files(tmp_path):
     floats = cv2.imencode(".tiff", np.zeros((9, 9, 3), np.float32))[1].tobytes()
     with pytest.raises(ValueError, match=r"a\.jpg cannot be read as a picture: .* float32"):
@@ -213,8 +221,7 @@ def test_what_is_no_file(tmp_path):
 
 
 def test_a_heic_picture_is_turned_once(tmp_path):
-    heif = pytest.importorskip("pillow_heif")
-    image = heif.from_pillow(PIL.fromarray(corners()).resize((120, 80)))
+    image = pillow_heif.from_pillow(PIL.fromarray(corners()).resize((120, 80)))
     exif = PIL.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "a.heic", quality=95, exif=exif.tobytes())
@@ -227,8 +234,7 @@ def test_a_heic_picture_is_turned_once(tmp_path):
 
 
 def test_a_heic_picture_that_is_too_large_or_damaged_inside(tmp_path, monkeypatch):
-    heif = pytest.importorskip("pillow_heif")
-    heif.from_pillow(PIL.fromarray(corners())).save(tmp_path / "a.heic")
+    pillow_heif.from_pillow(PIL.fromarray(corners())).save(tmp_path / "a.heic")
     monkeypatch.setattr(pictures, "MAX_SIDE", 59)
     with pytest.raises(ValueError, match=r"a\.heic .* header says 60 x 40 pixels"):
         photographs.read_photograph(tmp_path / "a.heic")
@@ -236,7 +242,7 @@ def test_a_heic_picture_that_is_too_large_or_damaged_inside(tmp_path, monkeypatc
     def fail(*arguments, **options):
         raise IndexError("list\nindex")
 
-    monkeypatch.setattr(heif, "open_heif", fail)
+    monkeypatch.setattr(pillow_heif, "open_heif", fail)
     with pytest.raises(ValueError, match=r"a\.heic cannot be read as a picture: list index$"):
         photographs.read_photograph(tmp_path / "a.heic")
 
