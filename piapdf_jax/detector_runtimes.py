@@ -80,7 +80,7 @@ def _onnxruntime(path: pathlib.Path) -> tuple[Model, Probabilities]:
     model, prepare = _described(path)
     try:
         session = onnxruntime.InferenceSession(
-            str(path), providers=onnxruntime.get_available_providers()
+            path.read_bytes(), providers=onnxruntime.get_available_providers()
         )
     except Exception as error:  # pybind's, of several kinds
         raise ModelError(f"{path} cannot be read by onnxruntime: {_one_line(error)}") from error
@@ -96,7 +96,7 @@ def _opencv(path: pathlib.Path) -> tuple[Model, Probabilities]:
 
     model, prepare = _described(path)
     try:
-        net = cv2.dnn.readNetFromONNX(str(path))
+        net = cv2.dnn.readNetFromONNX(np.frombuffer(path.read_bytes(), np.uint8))
     except cv2.error as error:
         raise ModelError(f"{path} cannot be read by OpenCV: {_one_line(error)}") from error
 

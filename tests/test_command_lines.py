@@ -48,6 +48,7 @@ PROGRAMS = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if is_program(path)
 )
+DETECT = "experiments.detect"
 LAUNCHER, STATUS, SCORE = "experiments.piapdf", "experiments.status", "experiments.score"
 PREPARE, VALIDATE = "data_builders.prepare", "data_builders.validate"
 STUDY, SHEET = "experiments.feedback_study", "data_builders.synthetic_faces.contact_sheet"
@@ -154,6 +155,20 @@ MISTAKES: list[tuple[str, tuple[str, ...], str]] = [
     (SCORE, ("folder", "--dataset=bp4d", "--split=a", "--data_dir=x"), "build it with `"),
     (PREPARE, (), "give one data set"),
     (SHEET, (), "give the file to write"),
+    (DETECT, (), "name pictures, films, folders or camera:0"),
+    (DETECT, ("a.jpg",), "--model is not given"),
+    (DETECT, ("a.jpg", "--model=m"), "--out is not given"),
+    (DETECT, ("a.jpg", "--model=m", "--out=s3://b/x"), "--out=s3://b/x is no path on"),
+    (DETECT, ("a.jpg", "--model=m", "--out=o", "--threshold=half"), "--threshold=half is neither"),
+    (DETECT, ("a.jpg", "--model=m", "--out=o", "--start=5", "--end=4"), "--end=4.0 is not after"),
+    (DETECT, ("a.jpg", "--model=m", "--out=o", "--maps=AU12"), "--maps are drawn on an overlay"),
+    (
+        DETECT,
+        ("a.jpg", "--model=m", "--out=o", "--overlay=pictures", "--maps=AU3"),
+        "--maps: 'AU3' is no action unit",
+    ),
+    ("experiments.export", (), "give the folder of an export"),
+    ("experiments.export", ("absent",), "--out is not given"),
     ("benchmarks.first_step", (), "give a stage out of"),
     ("benchmarks.worker", (), "give a side"),
     ("benchmarks.compare", ("b9",), "give networks out of"),

@@ -107,7 +107,10 @@ def _open(path: pathlib.Path, rate: float, size: Sequence[int]) -> Any:
     import cv2
 
     with _no_words_of_opencv():
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP90"), rate, tuple(size))
+        # As bytes: OpenCV crashes at text that is no UTF-8.
+        writer: Any = cv2.VideoWriter(
+            os.fsencode(path), cv2.VideoWriter.fourcc(*"VP90"), rate, tuple(size)
+        )
     if not writer.isOpened():
         raise OSError(f"{path}: OpenCV cannot write a film here")
     return writer

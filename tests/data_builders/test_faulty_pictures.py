@@ -12,7 +12,7 @@ from test_faults import whole as whole
 
 from data_builders import crops, landmarks, portraits, prepare, videos
 from data_builders.lfw_pairs import lfw_pairs_dataset_builder as lfw
-from piapdf_jax import faces, pictures
+from piapdf_jax import pictures
 
 
 def damaged(data):
@@ -168,7 +168,7 @@ def test_a_picture_without_room_in_memory_ends_the_build_with_its_name(
     def full(data, name):
         raise MemoryError(f"{name} cannot be read as a picture: not enough memory")
 
-    monkeypatch.setattr(faces.pictures, "decode", full)
+    monkeypatch.setattr(pictures, "decode", full)
     monkeypatch.setattr(
         prepare, "_main", lambda _: build("afew_va", manual, tmp_path / "data") and 0
     )

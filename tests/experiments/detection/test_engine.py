@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import bright
 import numpy as np
@@ -306,3 +308,36 @@ def test_a_camera_that_drops_and_ends(tmp_path, monkeypatch):
     ]
     assert float(found[0][2]) == 0 and float(found[2][2]) > 0
     assert all("frame 1 cannot be decoded" in f or "camera:0" in f for f in faults)
+
+
+def test_a_full_disk_ends_one_input_in_one_line_and_keeps_its_rows(tmp_path, monkeypatch, capsys):
+    path = bright.write(tmp_path / "a.avi", FRAMES)
+    real = Journal.append
+
+    def full(self, number, rows, state):
+        if number == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(self, number, rows, state)
+
+    monkeypatch.setattr(Journal, "append", full)
+    (fault,) = run(tmp_path, [path])
+    assert "No space left on device" in fault and "start the same command again" in fault
+    assert "\n" not in fault and "Traceback" not in capsys.readouterr().err
+    made = []
+    monkeypatch.setattr(Journal, "append", lambda *a: (made.append(a[1]), real(*a)))
+    assert run(tmp_path, [path]) == [] and made == [2, 3]
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_a_folder_without_pictures(tmp_path, recursive):
+    (tmp_path / "empty" / "below").mkdir(parents=True)
+    (tmp_path / "empty" / "notes.txt").touch()
+    sources, (fault,) = inputs.collect([str(tmp_path / "empty")], recursive=recursive)
+    assert sources == [] and "holds no picture and no film" in fault
+    assert ("--recursive" in fault) == (not recursive)
+
+
+def test_a_camera_that_there_is_not(tmp_path):
+    (fault,) = run(tmp_path, ["camera:97"])
+    assert fault.startswith("camera:97: there is no camera:97")
+    assert not list((tmp_path / "out").glob("*.csv"))
