@@ -9,6 +9,7 @@ where it was stopped.
 
 import logging
 import os
+import signal
 import sys
 from typing import Any
 
@@ -80,9 +81,13 @@ def main(arguments: list[str]) -> int:
     for line in faults:
         print(f"error: {line}", file=sys.stderr)
     workers = _cores() if _WORKERS.value is None else _WORKERS.value
-    faults += command.run(
-        sources, settings, detector, wanted, workers=workers, overwrite=_OVERWRITE.value
-    )
+    try:
+        faults += command.run(
+            sources, settings, detector, wanted, workers=workers, overwrite=_OVERWRITE.value
+        )
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from there", file=sys.stderr)
+        return 128 + signal.SIGINT
     return int(bool(faults))
 
 

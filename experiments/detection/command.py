@@ -1,12 +1,15 @@
 """All inputs of one command, one after another: rows, tables, overlay, and what is told of them."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from experiments.detection import engine, outputs, summary
 from experiments.detection.engine import Finished
@@ -109,10 +112,32 @@ def _rows(
     source: Input, settings: Settings, detector: Detector, journal: Journal, workers: int
 ) -> Finished:
     progress = Progress(source.text, _expected(source, settings))
+    with contextlib.ExitStack() as stack:
+        stack.callback(progress.close)
+        stop = stack.enter_context(_asked_to_stop()) if source.kind == "camera" else _never
+        return engine.run(
+            source, settings, detector, journal, workers=workers, progress=progress, stop=stop
+        )
+
+
+def _never() -> bool:
+    return False
+
+
+@contextlib.contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Takes Ctrl-C as the end of a camera: what came is written; a second one ends the command."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
     try:
-        return engine.run(source, settings, detector, journal, workers=workers, progress=progress)
+        yield asked.is_set
     finally:
-        progress.close()
+        signal.signal(signal.SIGINT, before)
 
 
 def _expected(source: Input, settings: Settings) -> int | None:

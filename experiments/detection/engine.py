@@ -45,6 +45,7 @@ def run(
     *,
     workers: int,
     progress: Callable[[Counts, dict[str, Any]], None],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Finished:
     """Makes the rows of an input, from where its journal stands.
 
@@ -55,6 +56,7 @@ def run(
         journal: opened here, left open.
         workers: processes that decode and find; 0 for none.
         progress: called after every block.
+        stop: with no processes, whether what comes is left out.
 
     Raises:
         InputError: for an input that cannot be read.
@@ -65,7 +67,7 @@ def run(
     tracker = Tracker(done.state["tracker"])
     counts = Counts(**{**done.state["counts"], "faults": tuple(done.state["counts"]["faults"])})
     seconds: dict[str, float] = {"decoding": 0.0, "finding": 0.0, "network": 0.0, "waiting": 0.0}
-    with feed(source, settings, first=done.blocks, workers=workers) as made:
+    with feed(source, settings, first=done.blocks, workers=workers, stop=stop) as made:
         for block in _timed(made, seconds):
             if isinstance(block, End):
                 return Finished(counts, block.told, seconds)

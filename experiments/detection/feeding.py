@@ -4,7 +4,7 @@ import contextlib
 import functools
 import multiprocessing
 import queue as queues
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from experiments.detection import finding
@@ -23,7 +23,12 @@ class InputError(ValueError):
 
 @contextlib.contextmanager
 def feed(
-    source: Input, settings: Settings, *, first: int, workers: int
+    source: Input,
+    settings: Settings,
+    *,
+    first: int,
+    workers: int,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Iterator[Block | End]]:
     """Opens the stream of an input's blocks.
 
@@ -32,12 +37,13 @@ def feed(
         settings: which frames, which faces.
         first: number of the first block that is made.
         workers: processes; 0 reads in this one.
+        stop: with no processes, whether what comes is left out.
 
     Yields:
         Blocks in order, then ``End``; it raises ``InputError`` where the input cannot be read or a process is gone.
     """
     if workers == 0:
-        yield _here(source, settings, first)
+        yield _here(source, settings, first, stop)
         return
     context = multiprocessing.get_context("spawn")
     shares = [Share(place, workers, first) for place in range(workers)]
@@ -58,10 +64,12 @@ def feed(
             line.close()
 
 
-def _here(source: Input, settings: Settings, first: int) -> Iterator[Block | End]:
+def _here(
+    source: Input, settings: Settings, first: int, stop: Callable[[], bool]
+) -> Iterator[Block | End]:
     finder = _finder(settings.finder)
     try:
-        yield from finding.blocks(source, settings, finder, Share(first=first))
+        yield from finding.blocks(source, settings, finder, Share(first=first), stop)
     except (ValueError, OSError, MemoryError) as error:
         raise InputError(" ".join(str(error).split())) from error
 

@@ -4,10 +4,11 @@ import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,9 +77,9 @@ class Looking:
     cut there.
     """
 
-    def __init__(self, settings: Settings, share: Share):
+    def __init__(self, settings: Settings, share: Share, stop: Callable[[], bool] = lambda: False):
         self._select = Selection(settings)
-        self._size, self._share = settings.batch, share
+        self._size, self._share, self._stop = settings.batch, share, stop
         self.selected = 0
 
     def __call__(self, number: int, timestamp: float | None) -> bool:
@@ -87,6 +88,8 @@ class Looking:
         Raises:
             PastEnd: where no later frame is looked at.
         """
+        if self._stop():
+            raise PastEnd
         if not self._select(number, timestamp):
             return False
         place = self.selected
@@ -103,7 +106,11 @@ class Looking:
 
 
 def blocks(
-    source: Input, settings: Settings, finder: faces.FaceFinder, share: Share
+    source: Input,
+    settings: Settings,
+    finder: faces.FaceFinder,
+    share: Share,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Block | End]:
     """Makes a process's share of an input's blocks, then says what is known of the input.
 
@@ -112,6 +119,7 @@ def blocks(
         settings: which frames, which faces.
         finder: of faces.
         share: which blocks.
+        stop: whether what comes is left out, asked before every frame.
 
     Yields:
         Blocks in order, and ``End``.
@@ -119,7 +127,7 @@ def blocks(
     Raises:
         ValueError: for an input that cannot be read at all.
     """
-    looking = Looking(settings, share)
+    looking = Looking(settings, share, stop)
     shots = source.open()
     builder = _Builder(source, settings, finder)
     current, ended = -1, time.perf_counter()
@@ -207,6 +215,8 @@ def _end_with_parent() -> None:
 
 def work(queue: Any, source: Input, settings: Settings, share: Share) -> None:
     """Main function of a process: puts its blocks, ``End`` or the text of an error into a queue."""
+    # Ctrl-C reaches every process of a terminal; the one that started this one ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         import cv2

@@ -53,18 +53,25 @@ def check(folder: pathlib.Path) -> list[Result]:
         folder: as ``experiments.export`` wrote it.
 
     Returns:
-        One result a runtime; one that is not installed is left out.
+        One result a runtime; one that is not installed is left out, one that cannot read the file is unsupported.
 
     Raises:
         FileNotFoundError: where a file is missing.
-        ModelError: for a file that is not what it should be.
+        ModelError: for a file that is not what it should be, or that no runtime can read.
     """
     golden = read_golden(folder / GOLDEN_FILE)
-    results = []
+    results, refused = [], []
     for runtime in RUNTIMES[1:]:
         version = _version(runtime)
-        if version:
+        if not version:
+            continue
+        try:
             results.append(_run(folder / MODEL_FILE, runtime, version, golden))
+        except ModelError as error:
+            refused.append(error)
+            results.append(Result(runtime, version, unsupported=str(error)))
+    if refused and len(refused) == len(results):
+        raise refused[0]
     return results
 
 

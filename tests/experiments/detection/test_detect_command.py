@@ -2,8 +2,11 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import cv2
 import drawn_people
@@ -138,6 +141,24 @@ def test_a_model_that_cannot_be_used_is_one_line(export, tmp_path, name, said):
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ") and said in done.stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(film, export, tmp_path):
+    flags = (film, f"--model={export}", f"--out={tmp_path}", "--batch=1", "--finder=dlib")
+    command = [sys.executable, "-m", "experiments.detect", *map(str, flags)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    rows_file = tmp_path / ".a.detect" / "rows.jsonl"
+    until = time.monotonic() + 60
+    while not (rows_file.exists() and rows_file.stat().st_size) and time.monotonic() < until:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process gets it
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines() == ["stopped; the same command goes on from there"]
+    detect(*flags)
+    assert len(rows(tmp_path / "a.csv")) == 20
 
 
 def test_a_folder_that_may_not_be_written_to(export, tmp_path):

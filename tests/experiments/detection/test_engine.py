@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import signal
 
 import bright
 import numpy as np
@@ -308,6 +309,26 @@ def test_a_camera_that_drops_and_ends(tmp_path, monkeypatch):
     ]
     assert float(found[0][2]) == 0 and float(found[2][2]) > 0
     assert all("frame 1 cannot be decoded" in f or "camera:0" in f for f in faults)
+
+
+def test_ctrl_c_ends_a_camera_and_keeps_its_rows(tmp_path, monkeypatch):
+    class Endless(Camera):
+        count = 0
+
+        def read(self):
+            self.count += 1
+            if self.count == 6:
+                os.kill(os.getpid(), signal.SIGINT)
+            return True, frame((20, 20, 200))[..., ::-1]
+
+    import cv2
+
+    monkeypatch.setattr(cv2, "VideoCapture", Endless)
+    before = signal.getsignal(signal.SIGINT)
+    assert run(tmp_path, ["camera:0"], batch=4) == []
+    rows = (tmp_path / "out" / "camera0.csv").read_text().splitlines()[1:]
+    assert 5 <= len(rows) <= 8 and all(",1,," in row for row in rows)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_full_disk_ends_one_input_in_one_line_and_keeps_its_rows(tmp_path, monkeypatch, capsys):
