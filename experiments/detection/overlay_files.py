@@ -106,11 +106,10 @@ def write_film(
 def _open(path: pathlib.Path, rate: float, size: Sequence[int]) -> Any:
     import cv2
 
+    # As bytes: OpenCV crashes at text that is no UTF-8.
+    name: Any = os.fsencode(path)
     with _no_words_of_opencv():
-        # As bytes: OpenCV crashes at text that is no UTF-8.
-        writer: Any = cv2.VideoWriter(
-            os.fsencode(path), cv2.VideoWriter.fourcc(*"VP90"), rate, tuple(size)
-        )
+        writer = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"VP90"), rate, tuple(size))
     if not writer.isOpened():
         raise OSError(f"{path}: OpenCV cannot write a film here")
     return writer
