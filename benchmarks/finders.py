@@ -192,19 +192,23 @@ def main(arguments: list[str]) -> None:
             _row(table, what, name, measure(finder, pictures, detectors, by_dlib))
     console = Console(width=120)
     console.print(table)
-    lost = Table(
+    console.print(_lost(finders, people[: max(2, len(people) // 2)]))
+
+
+def _lost(finders: dict[str, faces.FaceFinder], people: Sequence[Picture]) -> Table:
+    """Shares of faces that are lost when pictures are made smaller, turned or darker."""
+    table = Table(
         "faces lost, drawn",
         *(f"x {v}" for v in _SCALES[1:]),
         *(f"{v} deg" for v in _ROLLS),
         *(f"light {v}" for v in _LIGHTS[1:]),
     )
-    few = people[: max(2, len(people) // 2)]
     for name, finder in finders.items():
-        shares = [robustness(finder, few, scale=v) for v in _SCALES[1:]]
-        shares += [robustness(finder, few, roll=v) for v in _ROLLS]
-        shares += [robustness(finder, few, light=v) for v in _LIGHTS[1:]]
-        lost.add_row(name, *(f"{100 * share:.0f}%" for share in shares))
-    console.print(lost)
+        shares = [robustness(finder, people, scale=v) for v in _SCALES[1:]]
+        shares += [robustness(finder, people, roll=v) for v in _ROLLS]
+        shares += [robustness(finder, people, light=v) for v in _LIGHTS[1:]]
+        table.add_row(name, *(f"{100 * share:.0f}%" for share in shares))
+    return table
 
 
 if __name__ == "__main__":

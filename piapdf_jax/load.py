@@ -44,14 +44,7 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
     folder = paths.local_path(path, "export")
     model = read_model(folder)
     exported, info = read_export(folder)
-    columns = {leaf.shape[-1] for leaf in jax.tree.leaves(exported.get("head", ({}, {}))[0])}
-    told = (model.digest, {len(model.units)}, set(model.parts) & set(exported))
-    if told != (info.get("digest"), columns, set(model.parts)):
-        raise ModelError(
-            f"{folder} holds the model.json of another export: it is of {model.digest} with"
-            f" {', '.join(model.parts)} for {len(model.units)} units, the export of"
-            f" {info.get('digest')} with {', '.join(exported)} for {', '.join(map(str, sorted(columns)))}"
-        )
+    _check_same(folder, model, exported, info)
     stage = _stage(folder, model)
     parts: Any = {name: exported[name] for name in model.parts}
     images = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
@@ -68,6 +61,18 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
         return np.asarray(stage.predict(parts, images).au_probs)
 
     return model, probabilities
+
+
+def _check_same(folder: pathlib.Path, model: Model, exported: Any, info: dict[str, Any]) -> None:
+    """Refuses parts that are of another export than ``model.json``."""
+    columns = {leaf.shape[-1] for leaf in jax.tree.leaves(exported.get("head", ({}, {}))[0])}
+    told = (model.digest, {len(model.units)}, set(model.parts) & set(exported))
+    if told != (info.get("digest"), columns, set(model.parts)):
+        raise ModelError(
+            f"{folder} holds the model.json of another export: it is of {model.digest} with"
+            f" {', '.join(model.parts)} for {len(model.units)} units, the export of"
+            f" {info.get('digest')} with {', '.join(exported)} for {', '.join(map(str, sorted(columns)))}"
+        )
 
 
 def networks(folder: pathlib.Path, model: Model) -> ModelConfig:

@@ -127,8 +127,7 @@ def blocks(
     Raises:
         ValueError: for an input that cannot be read at all.
     """
-    looking = Looking(settings, share, stop)
-    shots = source.open()
+    looking, shots = Looking(settings, share, stop), source.open()
     builder = _Builder(source, settings, finder)
     current, ended = -1, time.perf_counter()
     try:

@@ -59,14 +59,7 @@ def load_maps(export: pathlib.Path, units: Sequence[int]) -> Maps:
     folder = _generator_folder(export)
     model = read_model(folder)
     parts, info = read_export(folder)
-    known = info["fingerprint"]["settings"]["maps"]
-    missing = [au for au in units if au not in known]
-    if missing:
-        raise MapsError(
-            f"--maps: PI Generator 1 has no map of AU{missing[0]:02d}; it has those of"
-            f" {', '.join(f'AU{au:02d}' for au in known)}"
-        )
-    columns = np.array([known.index(au) for au in units])
+    columns = _columns(info["fingerprint"]["settings"]["maps"], units)
     config = networks(folder, model)
 
     @jax.jit
@@ -79,6 +72,17 @@ def load_maps(export: pathlib.Path, units: Sequence[int]) -> Maps:
         return np.asarray(probabilities(jnp.asarray(images)))
 
     return maps
+
+
+def _columns(known: Sequence[int], units: Sequence[int]) -> np.ndarray:
+    """Where the maps of units are among those of a generator."""
+    missing = [au for au in units if au not in known]
+    if missing:
+        raise MapsError(
+            f"--maps: PI Generator 1 has no map of AU{missing[0]:02d}; it has those of"
+            f" {', '.join(f'AU{au:02d}' for au in known)}"
+        )
+    return np.array([list(known).index(au) for au in units])
 
 
 def _generator_folder(export: pathlib.Path) -> pathlib.Path:

@@ -79,6 +79,17 @@ def write(
     if wanted.overlay == "none" or source.kind == "camera":
         return written
 
+    part = _overlay(source, settings, wanted, journal, _drawing(wanted, units, cuts))
+    path = wanted.out / part.name
+    if path.is_dir():
+        shutil.rmtree(path)
+    part.replace(path)
+    return {**written, "overlay": path.name, "maps": [f"AU{au:02d}" for au in wanted.mapped]}
+
+
+def _drawing(
+    wanted: Outputs, units: Sequence[int], cuts: dict[int, float | None]
+) -> overlay_files.Draw:
     def draw(picture: np.ndarray, found: Sequence[Row]) -> np.ndarray:
         if wanted.maps is not None:
             picture = pi_maps.painted(picture, found, wanted.maps)
@@ -87,12 +98,7 @@ def write(
             overlay.write_legend(canvas, pi_maps.legend(wanted.mapped))
         return canvas
 
-    part = _overlay(source, settings, wanted, journal, draw)
-    path = wanted.out / part.name
-    if path.is_dir():
-        shutil.rmtree(path)
-    part.replace(path)
-    return {**written, "overlay": path.name, "maps": [f"AU{au:02d}" for au in wanted.mapped]}
+    return draw
 
 
 def _overlay(

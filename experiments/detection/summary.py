@@ -39,16 +39,9 @@ def build(
     outputs: dict[str, Any],
     mark: str,
 ) -> dict[str, Any]:
-    """Puts together what ``NAME.json`` says.
+    """Puts together what ``NAME.json`` says: of an input (SHA-256 and bytes), what made the rows and came of them.
 
-    Args:
-        source: the input.
-        checksum: its SHA-256 and bytes.
-        settings: of the command.
-        detector: what made the rows.
-        finished: what the rows came to.
-        outputs: what was written beside it, and how.
-        mark: of all that decides it, which ``written_by`` returns.
+    ``mark`` is a digest of all that decides it, which ``written_by`` returns.
     """
     model, counts, told = detector.model, finished.counts, finished.told
     return {
@@ -61,12 +54,7 @@ def build(
             "sha256": checksum[0],
             "bytes": checksum[1],
         },
-        "model": {"digest": model.digest, "title": model.title, "training": model.training},
-        "runtime": detector.runtime,
-        "finder": {"name": settings.finder, "digest": detector.finder.digest},
-        "versions": versions(detector.runtime),
-        "settings": settings.as_dict(),
-        "cuts": {f"AU{au:02d}": cut for au, cut in cuts(settings, detector).items()},
+        **_made_by(detector, settings),
         "frames": {
             "read": told["read"],
             "expected": told["expected"],
@@ -78,16 +66,30 @@ def build(
         "notes": list(told["notes"]),
         "faults": list(counts.faults),
         "stand_ins": model.stand_ins,
-        "licences": [
-            *(licence._asdict() for licence in model.licences),
-            {
-                "of": f"face finder {settings.finder}",
-                "terms": detector.finder.licence,
-                "source": "",
-            },
-        ],
+        "licences": _licences(detector, settings),
         "outputs": outputs,
     }
+
+
+def _made_by(detector: Detector, settings: Settings) -> dict[str, Any]:
+    model = detector.model
+    return {
+        "model": {"digest": model.digest, "title": model.title, "training": model.training},
+        "runtime": detector.runtime,
+        "finder": {"name": settings.finder, "digest": detector.finder.digest},
+        "versions": versions(detector.runtime),
+        "settings": settings.as_dict(),
+        "cuts": {f"AU{au:02d}": cut for au, cut in cuts(settings, detector).items()},
+    }
+
+
+def _licences(detector: Detector, settings: Settings) -> list[dict[str, str]]:
+    finder = {
+        "of": f"face finder {settings.finder}",
+        "terms": detector.finder.licence,
+        "source": "",
+    }
+    return [*(licence._asdict() for licence in detector.model.licences), finder]
 
 
 def cuts(settings: Settings, detector: Detector) -> dict[int, float | None]:

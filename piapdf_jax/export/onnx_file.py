@@ -49,20 +49,13 @@ def write_onnx(
     from onnx import helper
 
     graph = _Graph(dtype)
-    made = graph.add_input(input_type)
-    for operation in operations:
-        made = graph.add(operation, made)
-    graph.node("Identity", [made], OUTPUT)
+    graph.fill(operations, input_type)
     kinds = {"uint8": onnx.TensorProto.UINT8, "float32": onnx.TensorProto.FLOAT}
     sides = ["batch", image_size, image_size, 3]
+    entry = helper.make_tensor_value_info(INPUT, kinds[input_type], sides)
+    last = helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, ["batch", units])
     model = helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "light_detector",
-            [helper.make_tensor_value_info(INPUT, kinds[input_type], sides)],
-            [helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, ["batch", units])],
-            graph.initializers,
-        ),
+        helper.make_graph(graph.nodes, "light_detector", [entry], [last], graph.initializers),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="piapdf_jax",
@@ -80,6 +73,13 @@ class _Graph:
         self.initializers: list[Any] = []
         self._half = dtype == "float16"
         self._dtype = np.dtype(dtype)
+
+    def fill(self, operations: Sequence[Any], input_type: str) -> None:
+        """Adds all, from the input to the output."""
+        made = self.add_input(input_type)
+        for operation in operations:
+            made = self.add(operation, made)
+        self.node("Identity", [made], OUTPUT)
 
     def add_input(self, input_type: str) -> str:
         x = INPUT
