@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bright import frame
 
-from experiments.detection import command, engine, inputs
+from experiments.detection import command, engine, inputs, summary
 from experiments.detection.journal import Journal
 from experiments.detection.outputs import Outputs
 from experiments.detection.settings import Settings
@@ -362,3 +362,21 @@ def test_a_camera_that_there_is_not(tmp_path):
     (fault,) = run(tmp_path, ["camera:97"])
     assert fault.startswith("camera:97: there is no camera:97")
     assert not list((tmp_path / "out").glob("*.csv"))
+
+
+def test_a_command_that_was_stopped_between_its_table_and_its_json_goes_on(tmp_path, monkeypatch):
+    path = bright.write(tmp_path / "a.avi", FRAMES)
+
+    def stop(*_):
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(summary, "write", stop)
+        with pytest.raises(Stopped):
+            run(tmp_path, [path])
+    table = tmp_path / "out" / "a.csv"
+    before = table.read_bytes()
+    assert not (tmp_path / "out" / "a.json").exists()
+    assert run(tmp_path, [path]) == []
+    assert table.read_bytes() == before
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a.csv", "a.json"]
