@@ -1,5 +1,4 @@
 import cv2
-import light_model
 import numpy as np
 import pytest
 
@@ -159,17 +158,3 @@ def test_two_maps_have_two_colors_and_a_frame_without_a_face_has_none():
     assert maps.legend((12, 6))[1][1] != maps.legend((12, 6))[2][1]
     nothing = maps.painted(picture, [Row("a", 0, reason="no_face")], lambda crops: both)
     assert (nothing == picture).all()
-
-
-@pytest.mark.parametrize("name", ["model.onnx", "."])
-def test_maps_are_no_part_of_an_onnx_file(tmp_path, name):
-    (tmp_path / "model.onnx").touch()
-    with pytest.raises(
-        maps.MapsError, match="holds the detector alone; PI Generator 1 is an export"
-    ):
-        maps.load_maps(tmp_path / name, (12,))
-
-
-def test_a_run_without_a_generator_has_no_maps(tmp_path):
-    with pytest.raises(maps.MapsError, match="^--maps: "):
-        maps.load_maps(light_model.write(tmp_path), (12,))
