@@ -13,6 +13,7 @@ import shutil
 
 import numpy as np
 from absl import app, flags
+from absl import logging as absl_logging
 from rich.console import Console
 from rich.table import Table
 
@@ -37,6 +38,7 @@ _COARSE = (3, 7, 17)
 
 def main(arguments: list[str]) -> int:
     """Writes and checks what the flags name; returns the exit code, 1 where a runtime differs."""
+    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every step
     if len(arguments) != 2:
         example = ("EXPORT", "--out=FOLDER", "--check")
         raise app.UsageError(

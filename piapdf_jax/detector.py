@@ -53,6 +53,7 @@ class Detector:
 
     Raises:
         ModelError: for a model of another crop recipe.
+        ValueError: for another name of a finder.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class Detector:
             raise ModelError(
                 f"the model was trained on crops of {model.crop}; this version cuts out {own}"
             )
+        if isinstance(finder, str):
+            faces.check_finder(finder)
         self.model = model
         self.runtime = runtime
         self._probabilities = probabilities
@@ -88,11 +91,12 @@ class Detector:
                 with its ``model.json`` beside it, or their folder (runtimes ``onnx`` and ``opencv``).
             runtime: ``jax``, ``onnx`` (onnxruntime) or ``opencv`` (``cv2.dnn``); None takes the first
                 that is installed and runs such a path.
-            finder: face finder of ``detect``, by name or as an object; None takes the default.
+            finder: face finder of ``detect``, ``dlib`` or ``mesh``, or an object; None takes the default.
 
         Raises:
             FileNotFoundError: where there is nothing, or the runtime is not installed.
-            ValueError: for another runtime; as ``ModelError``, for a file that is not what it should be.
+            ValueError: for another runtime or finder; as ``ModelError``, for a file that is not what it
+                should be.
         """
         place = paths.local_path(path, "model")
         model, name, probabilities = choose(_model_path(place), runtime)
@@ -127,11 +131,17 @@ class Detector:
         """Finds the faces of a picture and computes their action units.
 
         Args:
-            picture: [H, W, 3] uint8 RGB, upright.
+            picture: [H, W, 3] uint8 RGB, upright, as ``photographs.read_photograph`` reads a file; OpenCV's
+                own order is BGR.
 
         Returns:
             One entry a face, the clearest first; [] where there is none.
+
+        Raises:
+            ValueError: for a picture of another shape or type.
+            FileNotFoundError: where the models of the face finder are missing.
         """
+        _check_picture(picture)
         found, _ = cut_faces(self.finder, picture)
         if not found:
             return []
@@ -167,6 +177,19 @@ def cut_faces(
             continue
         cropped.append(CroppedFace(face, crop))
     return cropped[:most], "" if cropped else found.reason or faces.NO_FACE
+
+
+def _check_picture(picture: object) -> None:
+    """Refuses what a finder would fail at, or would see no face in."""
+    if not isinstance(picture, np.ndarray):
+        told = f"{type(picture).__name__}: photographs.read_photograph reads a file"
+    elif picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        told = f"{picture.dtype} {picture.shape}"
+    elif not picture.size:
+        told = f"one without pixels, {picture.shape}"
+    else:
+        return
+    raise ValueError(f"expected a picture [H, W, 3] uint8 RGB, got {told}")
 
 
 def _model_path(place: pathlib.Path) -> pathlib.Path:

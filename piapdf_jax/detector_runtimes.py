@@ -43,6 +43,8 @@ def choose(path: pathlib.Path, runtime: str | None) -> tuple[Model, str, Probabi
         raise ValueError(f"runtime {runtime!r} is none of {', '.join(RUNTIMES)}")
     if not path.exists():
         raise FileNotFoundError(f"model {path} is not there")
+    if path.is_file() and path.suffix.lower() != _SUFFIX:
+        raise ModelError(f"{path} is neither the folder of an export nor an {_SUFFIX} file")
     able = RUNTIMES[1:] if path.suffix.lower() == _SUFFIX else RUNTIMES[:1]
     if runtime is not None and runtime not in able:
         raise ValueError(_mismatch(path, runtime))

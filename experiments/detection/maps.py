@@ -40,10 +40,10 @@ def load_maps(export: pathlib.Path, units: Sequence[int]) -> Maps:
         units: FACS numbers whose maps are wanted, in order.
 
     Raises:
-        MapsError: for an .onnx file, a run without the generator, and a unit that it has no map for.
+        MapsError: for an .onnx file or its folder, a run without the generator, and a unit that it has no map for.
         ExportError: for an export that cannot be read.
     """
-    if not export.is_dir():
+    if not export.is_dir() or (export / "model.onnx").is_file():
         raise MapsError(
             f"--maps: {export} holds the detector alone; PI Generator 1 is an export of its run: give"
             " --model=RUNS/exports/TRAINING/DIGEST"

@@ -29,7 +29,7 @@ from piapdf_jax.faces.dlib_finder import (
     DlibFinder,
     find_predictor,
 )
-from piapdf_jax.faces.finders import DEFAULT_FINDER, FINDERS, make_finder
+from piapdf_jax.faces.finders import DEFAULT_FINDER, FINDERS, check_finder, make_finder
 from piapdf_jax.faces.reading import read_image
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "FaceFinder",
     "Found",
     "LandmarkDetector",
+    "check_finder",
     "crop",
     "crop_matrix",
     "find_predictor",

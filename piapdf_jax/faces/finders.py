@@ -20,6 +20,11 @@ def make_finder(name: str) -> FaceFinder:
         ValueError: for another name.
         FileNotFoundError: where its models are missing; the message says where to get them.
     """
+    check_finder(name)
+    return FINDERS[name]()
+
+
+def check_finder(name: str) -> None:
+    """Raises ``ValueError`` for a name that is no key of ``FINDERS``."""
     if name not in FINDERS:
         raise ValueError(f"face finder {name!r} is none of {', '.join(FINDERS)}")
-    return FINDERS[name]()

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -49,6 +50,7 @@ def written(export, tmp_path_factory):
     code, said, error = program(export, f"--out={out}", "--check")
     assert code == 0, error
     assert "within 1e-05" in said
+    assert not re.search("^I[0-9]{4} ", error, re.MULTILINE), error  # no library's log
     return out
 
 
@@ -205,8 +207,6 @@ def test_a_corrupt_file_is_one_line(written, tmp_path, name, fault):
     (tmp_path / name).write_bytes(data[: int(len(data) * new)] if isinstance(new, float) else new)
     code, _, error = program(tmp_path, "--check")
     assert code == 2 and len(error.splitlines()) == 1 and error.startswith("error: ")
-    import re
-
     assert re.search(said, error) and name in error
 
 
