@@ -80,6 +80,8 @@ def main(arguments: list[str]) -> int:
     sources, faults = inputs.collect(arguments[1:], recursive=_RECURSIVE.value)
     for line in faults:
         print(f"error: {line}", file=sys.stderr)
+    if _OVERLAY.value != "none" and any(source.kind == "camera" for source in sources):
+        raise app.UsageError("--overlay: a camera's frames come once, and are not kept to draw on")
     workers = _cores() if _WORKERS.value is None else _WORKERS.value
     try:
         faults += command.run(

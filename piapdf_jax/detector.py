@@ -1,5 +1,6 @@
 """What stays after training, loaded and run: pictures in, probabilities of action units out; JAX is optional."""
 
+import hashlib
 import os
 import pathlib
 from typing import NamedTuple
@@ -50,6 +51,7 @@ class Detector:
         runtime: name of what runs the network.
         probabilities: of uint8 RGB crops [B, S, S, 3], S being ``model.image_size``; [B, C] float32.
         finder: of ``detect``; None takes the default, and a name makes it on first use.
+        file_sha256: of the .onnx file; None where an export is run.
 
     Raises:
         ModelError: for a model of another crop recipe.
@@ -63,6 +65,7 @@ class Detector:
         probabilities: Probabilities,
         *,
         finder: FaceFinder | str | None = None,
+        file_sha256: str | None = None,
     ):
         own = {"size": CROP_SIZE, "box_scale": faces.BOX_SCALE, "box_lift": faces.BOX_LIFT}
         if model.crop != own:
@@ -73,6 +76,7 @@ class Detector:
             faces.check_finder(finder)
         self.model = model
         self.runtime = runtime
+        self.file_sha256 = file_sha256
         self._probabilities = probabilities
         self._finder = finder
 
@@ -98,9 +102,10 @@ class Detector:
             ValueError: for another runtime or finder; as ``ModelError``, for a file that is not what it
                 should be.
         """
-        place = paths.local_path(path, "model")
-        model, name, probabilities = choose(_model_path(place), runtime)
-        return cls(model, name, probabilities, finder=finder)
+        place = _model_path(paths.local_path(path, "model"))
+        model, name, probabilities = choose(place, runtime)
+        checksum = hashlib.sha256(place.read_bytes()).hexdigest() if place.is_file() else None
+        return cls(model, name, probabilities, finder=finder, file_sha256=checksum)
 
     @property
     def finder(self) -> FaceFinder:

@@ -84,10 +84,16 @@ def _one(
     if source.kind == "camera":
         workers = 0
     checksum = source.checksum()
-    fingerprint = summary.fingerprint(source, checksum[0], settings, detector)
+    # What a camera sees comes once.
+    content = checksum[0] if source.kind != "camera" else f"{time.time_ns()}"
+    fingerprint = summary.fingerprint(source, content, settings, detector)
     mark = wanted.mark(fingerprint)
     place = wanted.out / f"{source.stem}.json"
     journal = Journal(wanted.out, source.stem, fingerprint)
+    if source.kind == "camera" and journal.folder.exists() and not overwrite:
+        raise FileExistsError(
+            f"{journal.folder} holds rows of a command that was cut off: keep them elsewhere, or give --overwrite"
+        )
     # Rows that wait to be gone on with are ours, and so is a table that was written of them.
     if not overwrite and not journal.is_ours() and _is_done(place, mark, wanted):
         journal.delete()

@@ -144,7 +144,7 @@ def blocks(
         pass
     if builder.frames:
         yield builder.block(current)
-    yield End(shots.told(looking.selected))
+    yield End(shots.told())
 
 
 class _Builder:

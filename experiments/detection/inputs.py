@@ -14,7 +14,6 @@ from piapdf_jax import capture, paths, photographs
 from piapdf_jax.capture import Shot
 
 _CAMERA = re.compile(r"camera:(\d+)")
-_CHUNK = 2**20
 Wanted = Callable[[int, float | None], bool]
 
 
@@ -25,7 +24,7 @@ class Shots(Protocol):
         """Frames in order, see ``capture.Film.shots``."""
         ...
 
-    def told(self, selected: int) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """After the last: frames ``read`` and ``expected``, ``notes``, whether the input is ``broken``."""
         ...
 
@@ -79,7 +78,7 @@ class Input:
         return _Pictures(self.files)
 
     def checksum(self) -> tuple[str, int]:
-        """Returns SHA-256 and bytes of its files; of several, of the names and checksums of all."""
+        """Returns SHA-256 and bytes of its files; of several, of the names and checksums of all; of a camera "", 0."""
         if self.kind == "camera":
             return "", 0
         found = [_sha256(path) for path in self.files]
@@ -114,13 +113,12 @@ class _Film:
         rate = min(reader.rate / settings.every, settings.fps or float("inf"))
         return max(0, round((end - settings.start) * rate))
 
-    def told(self, selected: int) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """See ``Shots``; where no more was asked for than a part, nothing is missing."""
         reader = self._reader
         return {
             "read": reader.read,
             "expected": reader.expected,
-            "selected": selected,
             "notes": reader.notes() if self._whole else [],
             "broken": self._whole and reader.ended_early,
         }
@@ -147,11 +145,10 @@ class _Pictures:
         """See ``Shots``."""
         return -(-len(self._files) // settings.every)
 
-    def told(self, selected: int) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """See ``Shots``."""
         count = len(self._files)
-        found = {"read": count, "expected": count, "selected": selected}
-        return {**found, "notes": [], "broken": False}
+        return {"read": count, "expected": count, "notes": [], "broken": False}
 
 
 @dataclasses.dataclass(frozen=True)

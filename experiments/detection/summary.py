@@ -23,7 +23,7 @@ def fingerprint(source: Input, checksum: str, settings: Settings, detector: Dete
     """Returns a digest of all that decides an input's rows."""
     told = {
         "input": [source.text, source.kind, checksum],
-        "model": [detector.model.digest, detector.runtime],
+        "model": [detector.model.digest, detector.file_sha256, detector.runtime],
         "finder": detector.finder.digest,
         "settings": settings.as_dict(),
     }
@@ -74,7 +74,12 @@ def build(
 def _made_by(detector: Detector, settings: Settings) -> dict[str, Any]:
     model = detector.model
     return {
-        "model": {"digest": model.digest, "title": model.title, "training": model.training},
+        "model": {
+            "digest": model.digest,
+            "file_sha256": detector.file_sha256,
+            "title": model.title,
+            "training": model.training,
+        },
         "runtime": detector.runtime,
         "finder": {"name": settings.finder, "digest": detector.finder.digest},
         "versions": versions(detector.runtime),

@@ -101,7 +101,8 @@ class MeshFinder:
 
     def find(self, image: np.ndarray) -> Found:
         """See ``FaceFinder``."""
-        reason, unsure = NO_FACE, []
+        reason: str = NO_FACE
+        unsure: list[Face] = []
         for views in _searches(*image.shape[:2]):
             faces: list[Face] = []
             for view in views:
@@ -116,7 +117,7 @@ class MeshFinder:
                 return Found(tuple(_distinct(faces)[:_MOST_FACES]))
             # A face that stands on its head is seen upright as well, with less confidence.
             unsure = faces
-        return Found((), reason)
+        return Found(tuple(unsure)) if unsure else Found((), reason)
 
     def _seen(self, image: np.ndarray, view: _View) -> Iterator[Detection]:
         """Detections of a part of a picture, in the picture's pixels."""

@@ -90,6 +90,17 @@ def test_all_faces_of_a_picture_and_a_small_one_in_a_large_one(finder):
     assert crop_error(face.landmarks, picture.landmarks + (1000, 500)) < 30
 
 
+def test_a_face_that_is_unsure_everywhere_is_found(finder, portrait, monkeypatch):
+    upright = finder._detect
+    monkeypatch.setattr(
+        finder, "_detect", lambda square: [one._replace(score=0.6) for one in upright(square)]
+    )
+    turned = np.ascontiguousarray(np.rot90(portrait.image))
+    for image in (portrait.image, turned):
+        (face,) = finder.find(image).faces
+        assert face.score == 0.6
+
+
 @pytest.mark.parametrize("sides", [(1, 1), (1, 2000), (2000, 1), (64, 64), (3, 9)])
 def test_pictures_without_a_face(finder, sides):
     rng = np.random.default_rng(0)

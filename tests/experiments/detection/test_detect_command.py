@@ -161,6 +161,14 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(film, export, tmp_path)
     assert len(rows(tmp_path / "a.csv")) == 20
 
 
+def test_a_camera_has_no_overlay(export, tmp_path):
+    done = detect(
+        *("camera:0", f"--model={export}", f"--out={tmp_path}", "--overlay=video", "--finder=dlib"),
+        check=False,
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: --overlay: a camera's frames")
+
+
 def test_a_folder_that_may_not_be_written_to(export, tmp_path):
     (tmp_path / "file").touch()
     done = detect("a.png", f"--model={export}", f"--out={tmp_path / 'file' / 'o'}", check=False)

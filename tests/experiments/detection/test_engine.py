@@ -311,6 +311,23 @@ def test_a_camera_that_drops_and_ends(tmp_path, monkeypatch):
     assert all("frame 1 cannot be decoded" in f or "camera:0" in f for f in faults)
 
 
+def test_a_camera_is_looked_at_anew_and_replaces_nothing_unasked(tmp_path, monkeypatch):
+    import cv2
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    run(tmp_path, ["camera:0"], batch=1)
+    table = tmp_path / "out" / "camera0.csv"
+    first = table.read_bytes()
+    (fault,) = run(tmp_path, ["camera:0"], batch=1)
+    assert "camera0.json is there already" in fault and table.read_bytes() == first
+    run(tmp_path, ["camera:0"], batch=1, overwrite=True)
+    # Other times, the same frames.
+    assert len(table.read_bytes().splitlines()) == len(first.splitlines())
+    (tmp_path / "out" / ".camera0.detect").mkdir()
+    (fault,) = run(tmp_path, ["camera:0"], batch=1)
+    assert "holds rows of a command that was cut off" in fault
+
+
 def test_ctrl_c_ends_a_camera_and_keeps_its_rows(tmp_path, monkeypatch):
     class Endless(Camera):
         count = 0
