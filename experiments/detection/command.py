@@ -61,7 +61,7 @@ def run(
         try:
             told = _one(source, settings, detector, wanted, workers, overwrite)
         except _FAULTS as error:
-            told = Told(faults=(f"{source.text}: {' '.join(str(error).split())}",))
+            told = Told(faults=(f"{source.shown}: {' '.join(str(error).split())}",))
         all_told.append(told)
         faults += told.faults
         for line in told.faults:
@@ -97,7 +97,7 @@ def _one(
     # Rows that wait to be gone on with are ours, and so is a table that was written of them.
     if not overwrite and not journal.is_ours() and _is_done(place, mark, wanted):
         journal.delete()
-        print(f"{source.text}: done before, {place}", flush=True)
+        print(f"{source.shown}: done before, {place}", flush=True)
         return Told()
     try:
         with naming_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
@@ -108,16 +108,16 @@ def _one(
             told = summary.build(source, checksum, settings, detector, finished, written, mark)
             part = summary.write(journal.folder / place.name, told)
             part.replace(place)
+        journal.delete()
     finally:
         journal.close()
-    journal.delete()
     return _told(source, finished, place)
 
 
 def _rows(
     source: Input, settings: Settings, detector: Detector, journal: Journal, workers: int
 ) -> Finished:
-    progress = Progress(source.text, _expected(source, settings))
+    progress = Progress(source.shown, _expected(source, settings))
     with contextlib.ExitStack() as stack:
         stack.callback(progress.close)
         stop = stack.enter_context(_asked_to_stop()) if source.kind == "camera" else _never
@@ -173,16 +173,16 @@ def _told(source: Input, finished: Finished, place: pathlib.Path) -> Told:
     counts, told = finished.counts, finished.told
     reasons = ", ".join(f"{name} {count}" for name, count in sorted(counts.reasons.items()))
     print(
-        f"{source.text}: {counts.frames} frames, {counts.with_face} with a face"
-        f"{f' ({reasons})' if reasons else ''}, {counts.faces} faces: {place.with_suffix('')}.*",
+        f"{source.shown}: {counts.frames} frames, {counts.with_face} with a face"
+        f"{f' ({reasons})' if reasons else ''}, {counts.faces} faces: {place}",
         flush=True,
     )
     for note in told["notes"]:
-        print(f"{source.text}: {note}", file=sys.stderr, flush=True)
-    faults = [f"{source.text}: {fault}" for fault in counts.faults]
+        print(f"{source.shown}: {note}", file=sys.stderr, flush=True)
+    faults = [f"{source.shown}: {fault}" for fault in counts.faults]
     if told["broken"]:
         faults.append(
-            f"{source.text}: ends early: {told['read']} of {told['expected']} frames came"
+            f"{source.shown}: ends early: {told['read']} of {told['expected']} frames came"
         )
     return Told(counts.frames, counts.faces, tuple(faults), finished.seconds)
 

@@ -57,6 +57,11 @@ class Input:
     names: tuple[str, ...] = ()
 
     @property
+    def shown(self) -> str:
+        """The name as it is printed, on one line."""
+        return self.text if self.text.isprintable() else repr(self.text)
+
+    @property
     def is_film(self) -> bool:
         """Whether frames follow one another in time."""
         return self.kind in ("film", "camera")
@@ -178,7 +183,8 @@ def collect(texts: Sequence[str], *, recursive: bool) -> tuple[list[Input], list
         try:
             made = _inputs(text, recursive, faults)
         except (OSError, ValueError) as error:
-            faults.append(f"{text}: {' '.join(str(error).split())}")
+            shown = text if text.isprintable() else repr(text)
+            faults.append(f"{shown}: {' '.join(str(error).split())}")
             continue
         found += [one for one in made if one not in found]
     return _told_apart(found), faults

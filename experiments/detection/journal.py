@@ -1,5 +1,6 @@
 """Rows on their way: append-only, with a journal of finished blocks, from which a killed command goes on."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -35,16 +36,22 @@ class Journal:
         self._named = self.folder / "fingerprint"
         self._fingerprint = fingerprint
         self._file: BinaryIO | None = None
+        self._lock: int | None = None
 
     def open(self, start: dict[str, Any]) -> Progress:
         """Opens the file of rows, rid of what stands behind the last finished block.
 
         Args:
             start: state where there is no finished block.
+
+        Raises:
+            BlockingIOError: where another command is at work on it.
         """
+        self._hold()
         if not self.is_ours():
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
+            # The folder itself stays, for the lock is on it.
+            for left in self.folder.iterdir():
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
             self._named.write_text(self._fingerprint, encoding="utf-8")
             self._rows.touch()
         progress, length = self._finished(start)
@@ -52,6 +59,18 @@ class Journal:
         self._file.truncate(length)
         self._file.seek(length)
         return progress
+
+    def _hold(self) -> None:
+        """Takes the folder for this command, as long as it runs; a command that was killed holds nothing."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            raise BlockingIOError(
+                f"{self.folder} is in use: another command makes the same tables"
+            ) from error
 
     def append(self, block: int, rows: list[Row], state: dict[str, Any]) -> None:
         """Adds a block's rows, and brings them to disk before the line that says so."""
@@ -75,11 +94,14 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def delete(self) -> None:
         """Deletes all; when the tables are written."""
-        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.close()
 
     def is_ours(self) -> bool:
         """Returns whether there are rows of this fingerprint to go on with."""

@@ -1,6 +1,7 @@
 """Frames with boxes and bars as files: a picture for each, or a film."""
 
 import contextlib
+import errno
 import itertools
 import os
 import pathlib
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from experiments.detection.rows import Row
+from piapdf_jax import capture
 
 #: Draws rows on a picture [H, W, 3] uint8 RGB.
 Draw = Callable[[np.ndarray, Sequence[Row]], np.ndarray]
@@ -78,7 +80,7 @@ def write_film(
         rate: frames a second.
 
     Raises:
-        OSError: where OpenCV cannot write it.
+        OSError: where OpenCV cannot write it, or not all of it is on disk.
     """
     import cv2
 
@@ -96,11 +98,24 @@ def write_film(
             newest = cv2.cvtColor(_sized(picture, size), cv2.COLOR_RGB2BGR)
         if writer is not None and newest is not None:
             writer.write(newest)
+            tick += 1
     finally:
         if writer is not None:
             writer.release()
     if writer is None:
         path.touch()
+    else:
+        _check_written(path, tick)
+
+
+def _check_written(path: pathlib.Path, frames: int) -> None:
+    """Looks at what lies on disk: OpenCV does not tell that one was full."""
+    film = capture.Film(path)
+    for _ in film.shots(lambda *_: False):
+        pass
+    if film.read != frames:
+        told = f"{film.read:,} of {frames:,} frames of {path.name} are on disk"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {told}")
 
 
 def _open(path: pathlib.Path, rate: float, size: Sequence[int]) -> Any:

@@ -24,7 +24,7 @@ def naming_disk_errors(path: str | os.PathLike[str], nbytes: int, kept: str = ""
 
     Args:
         path: what is written.
-        nbytes: its size in memory.
+        nbytes: its size in memory; 0 where nobody knows.
         kept: what is safe on disk all the same, for the message.
 
     Raises:
@@ -39,7 +39,7 @@ def naming_disk_errors(path: str | os.PathLike[str], nbytes: int, kept: str = ""
         free = _free(pathlib.Path(path))
         raise DiskError(
             number,
-            f"{os.strerror(number)}: {path} of {nbytes:,} bytes could not be written"
+            f"{os.strerror(number)}: {path}{f' of {nbytes:,} bytes' if nbytes else ''} could not be written"
             f" ({free:,} bytes are free there){'; ' + kept if kept else ''};"
             " make room and start the same command again",
         ) from error

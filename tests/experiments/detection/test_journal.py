@@ -68,6 +68,20 @@ def test_rows_of_another_fingerprint_are_not_gone_on_with(tmp_path):
     other.close()
 
 
+def test_two_commands_do_not_write_the_same_rows(tmp_path):
+    first, second = (Journal(tmp_path, "film", name) for name in ("f", "another"))
+    first.open(START)
+    first.append(0, [row(0)], {"k": 0})
+    with pytest.raises(BlockingIOError, match="is in use: another command makes the same tables"):
+        second.open(START)
+    first.append(1, [row(1)], {"k": 1})
+    first.close()
+    assert len(list(first.rows())) == 2
+    assert second.open(START) == Progress(0, START)
+    second.delete()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_names_of_any_kind(tmp_path):
     names = ['a,"b"\nc.jpg', "\udcff.jpg", "Zoë ☺.jpg"]
     journal = Journal(tmp_path, "film", "f")

@@ -102,6 +102,29 @@ def test_a_film_of_a_variable_rate_keeps_durations(tmp_path):
     assert levels(tmp_path / "a.webm") == (10, [0, 1, 1, 1, 2, 3])
 
 
+def test_a_film_that_is_not_all_on_disk_is_an_error(tmp_path, monkeypatch):
+    real = overlay_files._open
+
+    class Full:
+        """As OpenCV on a full disk: frames are taken, and nobody tells that they are lost."""
+
+        def __init__(self, path, rate, size):
+            self._writer, self._count = real(path, rate, size), 0
+
+        def write(self, picture):
+            self._count += 1
+            if self._count <= 5:
+                self._writer.write(picture)
+
+        def release(self):
+            self._writer.release()
+
+    monkeypatch.setattr(overlay_files, "_open", Full)
+    frames = overlay_files.drawn(shots(8), [row(k) for k in range(8)], plain)
+    with pytest.raises(OSError, match="No space left on device: 5 of 8 frames of a.webm"):
+        overlay_files.write_film(tmp_path / "a.webm", frames, rate=25.0)
+
+
 def test_pictures_are_named_by_their_frames(tmp_path):
     made = (
         Shot(k, None, None if k == 4 else np.full((96, 128, 3), 20 * k, np.uint8))
