@@ -102,6 +102,12 @@ class Detector:
         model, name, probabilities = choose(_model_path(place), runtime)
         return cls(model, name, probabilities, finder=finder)
 
+    def __repr__(self) -> str:
+        return (
+            f"<Detector {self.model.title} {self.model.digest}: {len(self.model.units)} units,"
+            f" runtime {self.runtime}>"
+        )
+
     @property
     def finder(self) -> FaceFinder:
         """The face finder, made on first use."""
