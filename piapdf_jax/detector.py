@@ -107,6 +107,12 @@ class Detector:
         checksum = hashlib.sha256(place.read_bytes()).hexdigest() if place.is_file() else None
         return cls(model, name, probabilities, finder=finder, file_sha256=checksum)
 
+    def __repr__(self) -> str:
+        return (
+            f"<Detector {self.model.title} {self.model.digest}: {len(self.model.units)} units,"
+            f" runtime {self.runtime}>"
+        )
+
     @property
     def finder(self) -> FaceFinder:
         """The face finder, made on first use."""

@@ -85,6 +85,7 @@ def test_crops_are_made_smaller_by_averaging_and_scored_as_load_export_does(expo
     told, probabilities = load_export(export)
     wanted = probabilities(np.rint(blocks).astype(np.uint8))
     scores = detector(crops)
+    assert repr(detector) == "<Detector PIAP 0123456789abcdef: 3 units, runtime jax>"
     assert detector.runtime == "jax" and detector.model == told and told.units == UNITS
     assert scores.shape == (3, 3) and scores.dtype == np.float32
     # A half may round either way: one level in a few pixels.
