@@ -119,7 +119,7 @@ class _Film:
         return {
             "read": reader.read,
             "expected": reader.expected,
-            "notes": reader.notes() if self._whole else [],
+            "notes": reader.notes(),
             "broken": self._whole and reader.ended_early,
         }
 
@@ -209,7 +209,7 @@ def _of_folder(text: str, path: pathlib.Path, recursive: bool, faults: list[str]
     if listed.pictures:
         names = tuple(os.path.join(text, file.relative_to(path)) for file in listed.pictures)
         files = tuple(map(str, listed.pictures))
-        made.append(Input(text, path.name or "pictures", "pictures", files, names))
+        made.append(Input(text, path.resolve().name or "pictures", "pictures", files, names))
     for film in listed.films:
         name = os.path.join(text, film.relative_to(path))
         made.append(Input(name, film.stem, "film", (str(film),)))

@@ -81,6 +81,11 @@ class Journal:
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def delete_if_empty(self) -> None:
+        """Deletes all where no block is finished, as of an input that cannot be read."""
+        if self.is_ours() and not self._rows.stat().st_size:
+            self.delete()
+
     def is_ours(self) -> bool:
         """Returns whether there are rows of this fingerprint to go on with."""
         try:
