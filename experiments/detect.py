@@ -8,6 +8,7 @@ where it was stopped.
 """
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -57,7 +58,7 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace tables that are ther
 def main(arguments: list[str]) -> int:
     """Makes the tables that the flags ask for; returns the exit code, 1 where some input is broken."""
     # Spawned processes import this file again, and find faces without what follows.
-    from experiments.detection import command, inputs
+    from experiments.detection import command, inputs, progress
     from piapdf_jax.detector import Detector
 
     if not arguments[1:]:
@@ -79,7 +80,7 @@ def main(arguments: list[str]) -> int:
         raise app.UsageError(str(error)) from error
     sources, faults = inputs.collect(arguments[1:], recursive=_RECURSIVE.value)
     for line in faults:
-        print(f"error: {line}", file=sys.stderr)
+        progress.say(f"error: {line}", sys.stderr)
     if _OVERLAY.value != "none" and any(source.kind == "camera" for source in sources):
         raise app.UsageError("--overlay: a camera's frames come once, and are not kept to draw on")
     workers = _cores() if _WORKERS.value is None else _WORKERS.value
@@ -111,6 +112,9 @@ def _start(detector: Any) -> None:
 def _settings() -> Any:
     from experiments.detection.settings import Settings
 
+    for flag in (_FPS, _START, _END):
+        if flag.value is not None and not math.isfinite(flag.value):
+            raise ValueError(f"--{flag.name}={flag.value} is no number")
     if _END.value is not None and _END.value <= _START.value:
         raise ValueError(f"--end={_END.value} is not after --start={_START.value}")
     return Settings(

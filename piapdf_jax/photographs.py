@@ -71,7 +71,8 @@ def pictures_and_films(folder: str | os.PathLike[str], *, recursive: bool) -> Li
         below[:] = sorted(name for name in below if recursive and not name.startswith("."))
         for name in sorted(files):
             ending = os.path.splitext(name)[1].lower()
-            if name.startswith("."):
+            # A pipe would be waited for; a link to nothing is named as what cannot be read.
+            if name.startswith(".") or _is_pipe(pathlib.Path(place, name)):
                 continue
             if ending in PICTURE_ENDINGS:
                 listed.pictures.append(pathlib.Path(place, name))
@@ -80,6 +81,10 @@ def pictures_and_films(folder: str | os.PathLike[str], *, recursive: bool) -> Li
     listed.pictures.sort()
     listed.films.sort()
     return listed
+
+
+def _is_pipe(path: pathlib.Path) -> bool:
+    return path.exists() and not path.is_file()
 
 
 def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:

@@ -16,7 +16,7 @@ from experiments.detection.engine import Finished
 from experiments.detection.inputs import Input
 from experiments.detection.journal import Journal
 from experiments.detection.outputs import Outputs
-from experiments.detection.progress import Progress
+from experiments.detection.progress import Progress, say
 from experiments.detection.settings import Settings
 from piapdf_jax.detector import Detector
 from piapdf_jax.runtime.disk import naming_disk_errors
@@ -61,11 +61,11 @@ def run(
         try:
             told = _one(source, settings, detector, wanted, workers, overwrite)
         except _FAULTS as error:
-            told = Told(faults=(f"{source.shown}: {' '.join(str(error).split())}",))
+            told = Told(faults=(f"{source.text}: {' '.join(str(error).split())}",))
         all_told.append(told)
         faults += told.faults
         for line in told.faults:
-            print(f"error: {line}", file=sys.stderr, flush=True)
+            say(f"error: {line}", sys.stderr)
     _tell(all_told, time.perf_counter() - begun)
     return faults
 
@@ -95,10 +95,10 @@ def _one(
             f"{journal.folder} holds rows of a command that was cut off: keep them elsewhere, or give --overwrite"
         )
     # Rows that wait to be gone on with are ours, and so is a table that was written of them.
-    if not overwrite and not journal.is_ours() and _is_done(place, mark, wanted):
+    if not overwrite and not journal.is_ours() and _is_done(source, place, mark, wanted):
         journal.delete()
-        print(f"{source.shown}: done before, {place}", flush=True)
-        return Told()
+        say(f"{source.text}: done before, {place}")
+        return Told(faults=_named(source, summary.faults_of(place)))
     try:
         with naming_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
             finished = _rows(source, settings, detector, journal, workers)
@@ -109,15 +109,16 @@ def _one(
             part = summary.write(journal.folder / place.name, told)
             part.replace(place)
         journal.delete()
-    finally:
-        journal.close()
+    except BaseException:
+        journal.abandon()
+        raise
     return _told(source, finished, place)
 
 
 def _rows(
     source: Input, settings: Settings, detector: Detector, journal: Journal, workers: int
 ) -> Finished:
-    progress = Progress(source.shown, _expected(source, settings))
+    progress = Progress(source.text, _expected(source, settings))
     with contextlib.ExitStack() as stack:
         stack.callback(progress.close)
         stop = stack.enter_context(_asked_to_stop()) if source.kind == "camera" else _never
@@ -151,16 +152,16 @@ def _expected(source: Input, settings: Settings) -> int | None:
     return None if source.kind == "camera" else source.open().looked_at(settings)
 
 
-def _is_done(place: pathlib.Path, mark: str, wanted: Outputs) -> bool:
+def _is_done(source: Input, place: pathlib.Path, mark: str, wanted: Outputs) -> bool:
     """Whether all is there already.
 
     Raises:
         FileExistsError: where something else has the name.
     """
-    found = summary.written_by(place)
-    if found == mark:
-        return True
-    taken = [path for path in (place, wanted.table(place.stem)) if path.exists()]
+    if summary.written_by(place) == mark:
+        return all((wanted.out / name).exists() for name in summary.files_of(place))
+    names = (place, wanted.table(place.stem), wanted.overlay_of(source))
+    taken = [path for path in names if path is not None and path.exists()]
     if taken:
         raise FileExistsError(
             f"{taken[0]} is there already, of another input, model or other flags: name another --out, or"
@@ -172,19 +173,18 @@ def _is_done(place: pathlib.Path, mark: str, wanted: Outputs) -> bool:
 def _told(source: Input, finished: Finished, place: pathlib.Path) -> Told:
     counts, told = finished.counts, finished.told
     reasons = ", ".join(f"{name} {count}" for name, count in sorted(counts.reasons.items()))
-    print(
-        f"{source.shown}: {counts.frames} frames, {counts.with_face} with a face"
-        f"{f' ({reasons})' if reasons else ''}, {counts.faces} faces: {place}",
-        flush=True,
+    say(
+        f"{source.text}: {counts.frames} frames, {counts.with_face} with a face"
+        f"{f' ({reasons})' if reasons else ''}, {counts.faces} faces: {place}"
     )
     for note in told["notes"]:
-        print(f"{source.shown}: {note}", file=sys.stderr, flush=True)
-    faults = [f"{source.shown}: {fault}" for fault in counts.faults]
-    if told["broken"]:
-        faults.append(
-            f"{source.shown}: ends early: {told['read']} of {told['expected']} frames came"
-        )
-    return Told(counts.frames, counts.faces, tuple(faults), finished.seconds)
+        say(f"{source.text}: {note}", sys.stderr)
+    faults = _named(source, summary.faults(finished))
+    return Told(counts.frames, counts.faces, faults, finished.seconds)
+
+
+def _named(source: Input, faults: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{source.text}: {fault}" for fault in faults)
 
 
 def _tell(all_told: Sequence[Told], elapsed: float) -> None:
@@ -196,8 +196,7 @@ def _tell(all_told: Sequence[Told], elapsed: float) -> None:
     spent = {n: sum(t.seconds.get(n, 0.0) for t in all_told) for n in names}
     total = sum(spent.values()) or 1.0
     shares = ", ".join(f"{name} {100 * value / total:.0f}%" for name, value in spent.items())
-    print(
+    say(
         f"{frames} frames, {found} faces, {frames / elapsed:.1f} frames/s; of the work: {shares}"
-        f" ({os.cpu_count()} cores)",
-        flush=True,
+        f" ({os.cpu_count()} cores)"
     )

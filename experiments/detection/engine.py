@@ -127,7 +127,10 @@ def _scores(crops: np.ndarray, batch: int, detector: Detector) -> np.ndarray:
         part = crops[begin : begin + batch]
         padding = np.zeros((batch - len(part), *part.shape[1:]), np.uint8)
         parts.append(detector(np.concatenate([part, padding]))[: len(part)])
-    return np.concatenate(parts)
+    scores = np.concatenate(parts)
+    if not np.isfinite(scores).all():
+        raise ValueError(f"model {detector.model.digest} gives probabilities that are no numbers")
+    return scores
 
 
 def _counted(counts: Counts, block: Block) -> Counts:

@@ -57,11 +57,6 @@ class Input:
     names: tuple[str, ...] = ()
 
     @property
-    def shown(self) -> str:
-        """The name as it is printed, on one line."""
-        return self.text if self.text.isprintable() else repr(self.text)
-
-    @property
     def is_film(self) -> bool:
         """Whether frames follow one another in time."""
         return self.kind in ("film", "camera")
@@ -124,7 +119,7 @@ class _Film:
         return {
             "read": reader.read,
             "expected": reader.expected,
-            "notes": reader.notes() if self._whole else [],
+            "notes": reader.notes(),
             "broken": self._whole and reader.ended_early,
         }
 
@@ -183,8 +178,7 @@ def collect(texts: Sequence[str], *, recursive: bool) -> tuple[list[Input], list
         try:
             made = _inputs(text, recursive, faults)
         except (OSError, ValueError) as error:
-            shown = text if text.isprintable() else repr(text)
-            faults.append(f"{shown}: {' '.join(str(error).split())}")
+            faults.append(f"{text}: {' '.join(str(error).split())}")
             continue
         found += [one for one in made if one not in found]
     return _told_apart(found), faults
@@ -215,7 +209,7 @@ def _of_folder(text: str, path: pathlib.Path, recursive: bool, faults: list[str]
     if listed.pictures:
         names = tuple(os.path.join(text, file.relative_to(path)) for file in listed.pictures)
         files = tuple(map(str, listed.pictures))
-        made.append(Input(text, path.name or "pictures", "pictures", files, names))
+        made.append(Input(text, path.resolve().name or "pictures", "pictures", files, names))
     for film in listed.films:
         name = os.path.join(text, film.relative_to(path))
         made.append(Input(name, film.stem, "film", (str(film),)))

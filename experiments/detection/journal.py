@@ -103,6 +103,14 @@ class Journal:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.close()
 
+    def abandon(self) -> None:
+        """Lets go of what this command holds, and deletes it where no block is finished."""
+        if self._lock is None:  # another command's
+            return
+        if self._rows.is_file() and not self._rows.stat().st_size:
+            self.delete()
+        self.close()
+
     def is_ours(self) -> bool:
         """Returns whether there are rows of this fingerprint to go on with."""
         try:

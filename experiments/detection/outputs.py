@@ -19,6 +19,7 @@ from experiments.detection.tables import write_table
 OVERLAYS = ("none", "pictures", "video")
 #: Frames a second of the film of an input that says no rate.
 _RATE = 25.0
+_FILM = ".webm"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,13 @@ class Outputs:
     def table(self, stem: str) -> pathlib.Path:
         """File of the table of an input."""
         return self.out / f"{stem}.{self.kind}"
+
+    def overlay_of(self, source: Input) -> pathlib.Path | None:
+        """File or folder of the overlay of an input; None where none is wanted."""
+        if self.overlay == "none":
+            return None
+        ending = {"picture": ".jpg", "film": _FILM if self.overlay == "video" else ""}
+        return self.out / f"{source.stem}_overlay{ending.get(source.kind, '')}"
 
     def mark(self, fingerprint: str) -> str:
         """Returns a digest of the rows and of what is written of them."""
@@ -76,11 +84,14 @@ def write(
     write_table(part, journal.rows(), units, form=wanted.form, kind=wanted.kind, cuts=cuts)
     part.replace(table)
     written = {"table": table.name, "format": wanted.form}
-    if wanted.overlay == "none" or source.kind == "camera":
+    path = wanted.overlay_of(source)
+    if path is None or source.kind == "camera":
         return written
 
-    part = _overlay(source, settings, wanted, journal, _drawing(wanted, units, cuts))
-    path = wanted.out / part.name
+    part = journal.folder / path.name
+    _overlay(part, source, settings, journal, _drawing(wanted, units, cuts))
+    if not part.exists():
+        return {**written, "overlay": None}  # of no frame
     if path.is_dir():
         shutil.rmtree(path)
     part.replace(path)
@@ -102,25 +113,20 @@ def _drawing(
 
 
 def _overlay(
+    path: pathlib.Path,
     source: Input,
     settings: Settings,
-    wanted: Outputs,
     journal: Journal,
     draw: overlay_files.Draw,
-) -> pathlib.Path:
+) -> None:
     shots = source.open()
     frames = overlay_files.drawn(_again(shots, settings), journal.rows(), draw)
-    stem = journal.folder / f"{source.stem}_overlay"
     if source.kind == "picture":
-        path = stem.with_name(f"{stem.name}.jpg")
         overlay_files.write_picture(path, frames)
-    elif source.kind == "film" and wanted.overlay == "video":
-        path = stem.with_name(f"{stem.name}.webm")
+    elif source.kind == "film" and path.suffix == _FILM:
         overlay_files.write_film(path, frames, rate=_rate(shots, settings))
     else:
-        path = stem
         overlay_files.write_pictures(path, frames)
-    return path
 
 
 def _again(shots: Any, settings: Settings) -> Iterator[Any]:

@@ -48,22 +48,24 @@ def drawn(
 def write_pictures(
     folder: pathlib.Path, frames: Iterable[tuple[int, float | None, np.ndarray]]
 ) -> None:
-    """Writes a JPEG for each frame, named by its number, into a folder that is made anew.
+    """Writes a JPEG for each frame, named by its number, into a folder that is made anew; none where there is no frame.
 
     Raises:
         OSError: where the disk refuses one.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     for number, _, picture in frames:
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{number:06d}.jpg").write_bytes(_jpeg(picture))
 
 
 def write_picture(
     path: pathlib.Path, frames: Iterable[tuple[int, float | None, np.ndarray]]
 ) -> None:
-    """Writes the first frame as a JPEG; an empty file where there is none."""
-    path.write_bytes(next((_jpeg(picture) for _, _, picture in frames), b""))
+    """Writes the first frame as a JPEG; nothing where there is none."""
+    for _, _, picture in frames:
+        path.write_bytes(_jpeg(picture))
+        return
 
 
 def write_film(
@@ -73,6 +75,8 @@ def write_film(
     rate: float,
 ) -> None:
     """Writes a film, VP9 in WebM, of one rate: at each tick it shows the newest frame, so that durations are kept.
+
+    Of no frame there is none.
 
     Args:
         path: of the film.
@@ -102,9 +106,7 @@ def write_film(
     finally:
         if writer is not None:
             writer.release()
-    if writer is None:
-        path.touch()
-    else:
+    if writer is not None:
         _check_written(path, tick)
 
 

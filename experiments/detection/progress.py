@@ -1,12 +1,35 @@
 """What a user sees while frames are looked at."""
 
+import os
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 from experiments.detection.engine import Counts
 
 _SECONDS = {True: 0.5, False: 15.0}
+
+
+def shown(name: str) -> str:
+    """Returns a name that fits on a line: control characters, and bytes that are no text, are written as escapes."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
+
+
+def say(text: str, file: TextIO | None = None) -> None:
+    """Prints a line of its own.
+
+    Args:
+        text: what it says; names in it may hold anything.
+        file: None for standard output; where nobody reads it any more, as behind ``| head``, the work goes on unseen.
+    """
+    file = file or sys.stdout
+    if file is None:  # closed from the start
+        return
+    code = file.encoding or "utf-8"
+    try:
+        print(shown(text).encode(code, "backslashreplace").decode(code), file=file, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
 
 
 class Progress:
@@ -18,7 +41,7 @@ class Progress:
     """
 
     def __init__(self, name: str, expected: int | None):
-        self._name, self._expected = name, expected
+        self._name, self._expected = shown(name), expected
         self._terminal = sys.stderr.isatty()
         self._begun = self._told = time.monotonic()
         self._first: int | None = None
@@ -42,7 +65,7 @@ class Progress:
         if self._terminal:
             print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
         else:
-            print(line, file=sys.stderr, flush=True)
+            say(line, sys.stderr)
 
     def close(self) -> None:
         """Clears the line."""

@@ -64,7 +64,7 @@ def build(
         "faces": counts.faces,
         "reasons": dict(sorted(counts.reasons.items())),
         "notes": list(told["notes"]),
-        "faults": list(counts.faults),
+        "faults": faults(finished),
         "stand_ins": model.stand_ins,
         "licences": _licences(detector, settings),
         "outputs": outputs,
@@ -121,6 +121,24 @@ def write(path: pathlib.Path, told: dict[str, Any]) -> pathlib.Path:
     text = json.dumps(told, indent=1, allow_nan=False) + "\n"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def faults(finished: Finished) -> list[str]:
+    """Returns what is wrong with an input that was read, a line each."""
+    told = finished.told
+    early = [f"ends early: {told['read']} of {told['expected']} frames came"]
+    return [*finished.counts.faults, *(early if told["broken"] else [])]
+
+
+def faults_of(path: pathlib.Path) -> list[str]:
+    """Returns the faults that a ``NAME.json`` names."""
+    return json.loads(path.read_text(encoding="utf-8"))["faults"]
+
+
+def files_of(path: pathlib.Path) -> list[str]:
+    """Returns the names of the table and of the overlay that a ``NAME.json`` tells of."""
+    told = json.loads(path.read_text(encoding="utf-8"))["outputs"]
+    return [name for name in (told["table"], told.get("overlay")) if name]
 
 
 def written_by(path: pathlib.Path) -> str | None:

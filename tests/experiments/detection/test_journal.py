@@ -74,12 +74,26 @@ def test_two_commands_do_not_write_the_same_rows(tmp_path):
     first.append(0, [row(0)], {"k": 0})
     with pytest.raises(BlockingIOError, match="is in use: another command makes the same tables"):
         second.open(START)
+    second.abandon()
     first.append(1, [row(1)], {"k": 1})
     first.close()
     assert len(list(first.rows())) == 2
     assert second.open(START) == Progress(0, START)
     second.delete()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_left_where_no_block_was_finished(tmp_path):
+    empty = Journal(tmp_path, "film", "f")
+    empty.open(START)
+    empty.abandon()
+    assert list(tmp_path.iterdir()) == []
+    kept = Journal(tmp_path, "film", "f")
+    kept.open(START)
+    kept.append(0, [row(0)], {"k": 0})
+    kept.abandon()
+    assert kept.open(START) == Progress(1, {"k": 0})
+    kept.close()
 
 
 def test_names_of_any_kind(tmp_path):
