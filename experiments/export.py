@@ -13,6 +13,7 @@ import shutil
 
 import numpy as np
 from absl import app, flags
+from absl import logging as absl_logging
 from rich.console import Console
 from rich.table import Table
 
@@ -70,6 +71,7 @@ def _write(export: pathlib.Path, out: pathlib.Path) -> None:
         ) from error
     from piapdf_jax.export.detector_file import golden_probabilities, read_light, write_file
 
+    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every file that it reads
     light = read_light(export)
     frames = golden_frames(light.model.image_size)
     out.mkdir(parents=True, exist_ok=True)
