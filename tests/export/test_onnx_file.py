@@ -5,6 +5,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import light_model
@@ -148,7 +149,8 @@ def test_networks_of_full_depth(tmp_path, name):
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(path))
-        np.testing.assert_allclose(session.run(None, {"images": frames})[0], wanted, atol=tolerance)
+        found = np.asarray(session.run(None, {"images": frames})[0])
+        np.testing.assert_allclose(found, wanted, atol=tolerance)
         net = cv2.dnn.readNetFromONNX(str(path))
         net.setInput(frames, "images")
         np.testing.assert_allclose(net.forward("probabilities"), wanted, atol=tolerance)
@@ -207,7 +209,7 @@ def test_golden_frames_of_another_type_or_size(written, tmp_path):
     for path in written.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     frames, probabilities, _ = check.read_golden(written / "golden.npz")
-    golden = {"frames": frames, "probabilities": probabilities, "dtype": "float32"}
+    golden: dict[str, Any] = {"frames": frames, "probabilities": probabilities, "dtype": "float32"}
     for changes, said in (
         ({"dtype": "float16"}, "says that model.onnx is of float16: it is not"),
         ({"dtype": "int8"}, "holds no golden frames"),
@@ -220,6 +222,34 @@ def test_golden_frames_of_another_type_or_size(written, tmp_path):
         np.savez(tmp_path / "golden.npz", **(golden | changes))
         with pytest.raises(ModelError, match=said):
             check.check(tmp_path)
+
+
+def test_nothing_in_golden_frames_is_unpickled(written, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return pathlib.Path.touch, (tmp_path / "ran",)
+
+    for path in written.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    frames = np.array([Evil()], object)
+    np.savez(tmp_path / "golden.npz", frames=frames, probabilities=frames, dtype="float32")
+    with pytest.raises(ModelError, match="holds no golden frames"):
+        check.check(tmp_path)
+    assert not (tmp_path / "ran").exists()
+    with np.load(tmp_path / "golden.npz", allow_pickle=True) as stored:
+        _ = stored["frames"]
+    assert (tmp_path / "ran").exists()
+
+
+def test_sides_of_kernels_are_written_out(written):
+    # OpenCV 4.12 demands what the standard leaves to the shape of the weights.
+    import onnx
+
+    convolutions = [
+        node for node in onnx.load(str(written / "model.onnx")).graph.node if node.op_type == "Conv"
+    ]
+    named = [[a.name for a in node.attribute] for node in convolutions]
+    assert named and all("kernel_shape" in names for names in named)
 
 
 FAULTS = {
