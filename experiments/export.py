@@ -38,6 +38,7 @@ _COARSE = (3, 7, 17)
 
 def main(arguments: list[str]) -> int:
     """Writes and checks what the flags name; returns the exit code, 1 where a runtime differs."""
+    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every step
     if len(arguments) != 2:
         example = ("EXPORT", "--out=FOLDER", "--check")
         raise app.UsageError(
@@ -71,7 +72,6 @@ def _write(export: pathlib.Path, out: pathlib.Path) -> None:
         ) from error
     from piapdf_jax.export.detector_file import golden_probabilities, read_light, write_file
 
-    absl_logging.set_verbosity(absl_logging.FATAL)  # Orbax tells of every file that it reads
     light = read_light(export)
     frames = golden_frames(light.model.image_size)
     out.mkdir(parents=True, exist_ok=True)
