@@ -86,7 +86,7 @@ $(VENV)/core.stamp: $(VENV)/made.stamp $(DECLARED)
 
 # As users get it: not editable, with what the detector needs beside the core.
 $(VENV)/installed.stamp: $(VENV)/made.stamp $(DECLARED) $(SOURCES)
-	rm -rf $(VENV)/wheel
+	rm -rf $(VENV)/wheel build
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir=$(VENV)/wheel .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps $(VENV)/wheel/*.whl
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'piapdf_jax[export,export-check,landmarks]' 'pytest>=8'

@@ -117,7 +117,7 @@ def _described(path: pathlib.Path) -> tuple[Model, Prepare]:
     """
     model = read_model(path.with_name(FILE_NAME))
     data = path.read_bytes()
-    digest, kind = (_property(data, key) for key in ("digest", "input"))
+    digest, kind = (property_of(data, key) for key in ("digest", "input"))
     if kind not in _PREPARE:
         raise ModelError(f"{path} is no .onnx file of experiments.export, or is cut off")
     if digest != model.digest:
@@ -127,8 +127,8 @@ def _described(path: pathlib.Path) -> tuple[Model, Prepare]:
     return model, _PREPARE[kind]
 
 
-def _property(data: bytes, key: str) -> str:
-    """A short property that an .onnx file says of itself; "" where it says none.
+def property_of(data: bytes, key: str) -> str:
+    """Returns a short property that an .onnx file says of itself; "" where it says none.
 
     In protocol buffers' encoding: the key is field 1, its value field 2, lengths below 128 are one byte. No package
     is needed to read so much of it.

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from piapdf_jax.detector_runtimes import RUNTIMES, choose
+from piapdf_jax.detector_runtimes import RUNTIMES, choose, property_of
 from piapdf_jax.model_json import ModelError
 
 MODEL_FILE, GOLDEN_FILE, CHECK_FILE = "model.onnx", "golden.npz", "check.json"
@@ -130,15 +130,20 @@ def read_golden(path: pathlib.Path) -> Golden:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{path} holds no golden frames: {reason}") from error
     frames, probabilities, dtype = golden
-    shapes = (frames.ndim, probabilities.ndim, len(frames) == len(probabilities) > 0)
-    if shapes != (4, 2, True) or frames.dtype != np.uint8 or dtype not in TOLERANCES:
+    shapes = (frames.ndim, probabilities.ndim, frames.shape[:1] == probabilities.shape[:1])
+    types = (frames.dtype, probabilities.dtype, dtype in TOLERANCES)
+    if shapes != (4, 2, True) or not len(frames) or types != (np.uint8, np.float32, True):
         raise ModelError(f"{path} holds no golden frames of {', '.join(TOLERANCES)}")
     return golden
 
 
 def _run(path: pathlib.Path, runtime: str, version: str, golden: Golden) -> Result:
     model, _, probabilities = choose(path, runtime)
-    frames, wanted, _ = golden
+    frames, wanted, dtype = golden
+    if property_of(path.read_bytes(), "dtype") != dtype:
+        raise ModelError(
+            f"{path.with_name(GOLDEN_FILE)} says that {path.name} is of {dtype}: it is not"
+        )
     sides = (model.image_size, model.image_size, 3, len(model.units))
     if (*frames.shape[1:], wanted.shape[1]) != sides:
         raise ModelError(f"{path.with_name(GOLDEN_FILE)} holds the golden frames of another model")

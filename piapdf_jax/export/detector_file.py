@@ -8,7 +8,7 @@ import numpy as np
 
 from piapdf_jax.export.onnx_file import write_onnx
 from piapdf_jax.export.operations import light_detector
-from piapdf_jax.model_json import Model, ModelError
+from piapdf_jax.model_json import Model, ModelError, read_model
 from piapdf_jax.models.config import ModelConfig
 
 
@@ -35,7 +35,7 @@ def read_light(export: pathlib.Path) -> Light:
     from piapdf_jax.load import load_export, networks
     from piapdf_jax.runtime.exports import read_export
 
-    model, _ = load_export(export)
+    model = read_model(export)
     if set(model.parts) != {"encoder", "head"}:
         raise ModelError(
             f"{export} needs {', '.join(model.parts)}: a light detector has encoder and head alone; take an export"
@@ -43,6 +43,7 @@ def read_light(export: pathlib.Path) -> Light:
         )
     # What it computes is float32 everywhere.
     config = dataclasses.replace(networks(export, model), compute_dtype="float32")
+    load_export(export)  # says what does not fit
     parts, _ = read_export(export)
     return Light(model, config, {name: parts[name] for name in model.parts})
 

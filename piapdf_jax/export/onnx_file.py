@@ -186,7 +186,8 @@ def count_parameters(path: pathlib.Path) -> int:
     import onnx
 
     try:
-        model = onnx.load(str(path))
+        # Sizes stand in the file itself; no other file that it may name is opened.
+        model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's own
         raise ValueError(
             f"{path} is no .onnx file: {' '.join(str(error).split())[:200]}"

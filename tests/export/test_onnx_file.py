@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from typing import Any
 
 import jax
 import light_model
@@ -150,7 +151,8 @@ def test_networks_of_full_depth(tmp_path, name):
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(path))
-        np.testing.assert_allclose(session.run(None, {"images": frames})[0], wanted, atol=tolerance)
+        found = np.asarray(session.run(None, {"images": frames})[0])
+        np.testing.assert_allclose(found, wanted, atol=tolerance)
         net = cv2.dnn.readNetFromONNX(str(path))
         net.setInput(frames, "images")
         np.testing.assert_allclose(net.forward("probabilities"), wanted, atol=tolerance)
@@ -161,6 +163,30 @@ def test_networks_of_full_depth(tmp_path, name):
         if path[-1].key == "scale"
     )
     assert count_parameters(path) == wanted_count - scales
+    # Nothing else lies in it: 1/255, normalization, and the resize of two matrices.
+    constants = 1 + 3 + 3 + (2 * size * config.encoder_size if size != config.encoder_size else 0)
+    assert (
+        sum(constant.size for constant in constants_of(path)) == wanted_count - scales + constants
+    )
+
+
+def constants_of(path):
+    import onnx
+
+    return [onnx.numpy_helper.to_array(i) for i in onnx.load(str(path)).graph.initializer]
+
+
+def test_no_other_file_is_opened(written, tmp_path):
+    import onnx
+
+    model = onnx.load(str(written / "model.onnx"))
+    weight = next(i for i in model.graph.initializer if i.name.startswith("parameter"))
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="secret")
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    # The file that it names is not there, and nobody looks.
+    assert count_parameters(tmp_path / "model.onnx") == count_parameters(written / "model.onnx")
 
 
 def test_a_file_that_differs_is_told(written, tmp_path):
@@ -179,6 +205,53 @@ def test_a_file_that_differs_is_told(written, tmp_path):
         dtype="float32",
     )
     assert program(tmp_path, "--check")[0] == 1
+
+
+def test_golden_frames_of_another_type_or_size(written, tmp_path):
+    for path in written.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    frames, probabilities, _ = check.read_golden(written / "golden.npz")
+    golden: dict[str, Any] = {"frames": frames, "probabilities": probabilities, "dtype": "float32"}
+    for changes, said in (
+        ({"dtype": "float16"}, "says that model.onnx is of float16: it is not"),
+        ({"dtype": "int8"}, "holds no golden frames"),
+        ({"frames": frames[:, 1:]}, "of another model"),
+        ({"frames": frames[1:]}, "holds no golden frames"),
+        ({"frames": frames[:0], "probabilities": probabilities[:0]}, "holds no golden frames"),
+        ({"probabilities": probabilities.astype(str)}, "holds no golden frames"),
+        ({"probabilities": probabilities.astype(object)}, "holds no golden frames"),
+    ):
+        np.savez(tmp_path / "golden.npz", **(golden | changes))
+        with pytest.raises(ModelError, match=said):
+            check.check(tmp_path)
+
+
+def test_nothing_in_golden_frames_is_unpickled(written, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return pathlib.Path.touch, (tmp_path / "ran",)
+
+    for path in written.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    frames = np.array([Evil()], object)
+    np.savez(tmp_path / "golden.npz", frames=frames, probabilities=frames, dtype="float32")
+    with pytest.raises(ModelError, match="holds no golden frames"):
+        check.check(tmp_path)
+    assert not (tmp_path / "ran").exists()
+    with np.load(tmp_path / "golden.npz", allow_pickle=True) as stored:
+        _ = stored["frames"]
+    assert (tmp_path / "ran").exists()
+
+
+def test_sides_of_kernels_are_written_out(written):
+    # OpenCV 4.12 demands what the standard leaves to the shape of the weights.
+    import onnx
+
+    convolutions = [
+        node for node in onnx.load(str(written / "model.onnx")).graph.node if node.op_type == "Conv"
+    ]
+    named = [[a.name for a in node.attribute] for node in convolutions]
+    assert named and all("kernel_shape" in names for names in named)
 
 
 FAULTS = {

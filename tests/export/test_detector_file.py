@@ -1,0 +1,43 @@
+"""Which exports are light detectors, and what becomes of the others."""
+
+import light_model
+import pytest
+
+from piapdf_jax.export.detector_file import golden_probabilities, read_light
+from piapdf_jax.load import load_export
+from piapdf_jax.model_json import ModelError, read_model, to_json
+
+NONE = {
+    "gray times maps": (
+        {"parts": ("generator", "encoder", "head")},
+        "needs generator, encoder, head: a light detector has encoder and head alone",
+    ),
+    "a plugin's networks": (
+        {"model": None, "mean": None, "std": None},
+        "has networks of its own, a plugin's",
+    ),
+    "another export's": ({"digest": "fedcba9876543210"}, "holds the model.json of another export"),
+}
+
+
+@pytest.mark.parametrize("case", NONE)
+def test_an_export_that_is_no_light_detector(tmp_path, case):
+    changes, said = NONE[case]
+    export = light_model.write(tmp_path)
+    model = read_model(export)._replace(**changes)
+    (export / "model.json").write_text(to_json(model))
+    with pytest.raises(ModelError, match=said) as error:
+        read_light(export)
+    assert "\n" not in str(error.value)
+
+
+def test_golden_probabilities_are_those_of_the_export(tmp_path):
+    from experiments.export import golden_frames
+
+    export = light_model.write(tmp_path)
+    frames = golden_frames(light_model.SIZE)
+    assert frames.std((1, 2, 3)).min() > 20  # of 255: pictures, not plains
+    assert (frames == golden_frames(light_model.SIZE)).all()
+    found = golden_probabilities(read_light(export), frames)
+    assert found.shape == (4, len(light_model.UNITS)) and found.std(0).min() > 2e-5
+    assert found == pytest.approx(load_export(export)[1](frames), abs=1e-6)
