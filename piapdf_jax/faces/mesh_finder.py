@@ -76,7 +76,7 @@ class MeshFinder:
     """Finds faces by BlazeFace and their landmarks by the face mesh.
 
     The picture is looked at as a whole, then in its quarter turns, then in squares of its shorter side and of half of
-    that, which overlap by a third; the first look that shows a face ends the search. So a face of a fifteenth of the
+    that, which overlap by a third; the first look that shows a face ends the search. So a face of a thirteenth of the
     shorter side is found where it is alone, and beside larger ones where it has about a tenth of the longer side.
 
     Args:
