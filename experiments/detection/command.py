@@ -109,8 +109,7 @@ def _one(
             part = summary.write(journal.folder / place.name, told)
             part.replace(place)
     except BaseException:
-        journal.close()
-        journal.delete_if_empty()
+        journal.abandon()
         raise
     journal.delete()
     return _told(source, finished, place)

@@ -1,5 +1,6 @@
 """Rows on their way: append-only, with a journal of finished blocks, from which a killed command goes on."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -41,14 +42,20 @@ class Journal:
 
         Args:
             start: state where there is no finished block.
+
+        Raises:
+            BlockingIOError: where another command writes rows of the same name.
         """
+        with contextlib.suppress(FileNotFoundError), self._rows.open("rb") as file:
+            self._lock(file)
         if not self.is_ours():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir(parents=True)
             self._named.write_text(self._fingerprint, encoding="utf-8")
             self._rows.touch()
-        progress, length = self._finished(start)
         self._file = self._rows.open("r+b")
+        self._lock(self._file)
+        progress, length = self._finished(start)
         self._file.truncate(length)
         self._file.seek(length)
         return progress
@@ -81,9 +88,13 @@ class Journal:
         self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def delete_if_empty(self) -> None:
-        """Deletes all where no block is finished, as of an input that cannot be read."""
-        if self.is_ours() and not self._rows.stat().st_size:
+    def abandon(self) -> None:
+        """Lets go of the file, and deletes all where it has no rows, as of an input that cannot be read."""
+        if self._file is None:
+            return
+        if os.fstat(self._file.fileno()).st_size:
+            self.close()
+        else:
             self.delete()
 
     def is_ours(self) -> bool:
@@ -93,6 +104,18 @@ class Journal:
         except (OSError, UnicodeDecodeError):
             return False
         return named and self._rows.is_file()
+
+    def _lock(self, file: BinaryIO) -> None:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows
+            return
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f"another command writes {self.folder}: wait for it, or name another --out"
+            ) from error
 
     def _finished(self, start: dict[str, Any]) -> tuple[Progress, int]:
         """The last finished block, and the length of the file up to its line."""

@@ -39,7 +39,7 @@ def naming_disk_errors(path: str | os.PathLike[str], nbytes: int, kept: str = ""
         free = _free(pathlib.Path(path))
         raise DiskError(
             number,
-            f"{os.strerror(number)}: {path} of {nbytes:,} bytes could not be written"
+            f"{os.strerror(number)}: {path}{f' of {nbytes:,} bytes' if nbytes else ''} could not be written"
             f" ({free:,} bytes are free there){'; ' + kept if kept else ''};"
             " make room and start the same command again",
         ) from error

@@ -75,3 +75,29 @@ def test_names_of_any_kind(tmp_path):
     journal.append(0, [row(1, name) for name in names], {})
     assert [found.input for found in journal.rows()] == names
     journal.close()
+
+
+@pytest.mark.parametrize("fingerprint", ["f", "other"])
+def test_two_commands_do_not_write_the_same_rows(tmp_path, fingerprint):
+    first = Journal(tmp_path, "film", "f")
+    first.open(START)
+    first.append(0, [row(1)], {"k": 0})
+    second = Journal(tmp_path, "film", fingerprint)
+    with pytest.raises(BlockingIOError, match="another command writes .*film.detect: wait for it"):
+        second.open(START)
+    second.abandon()
+    first.append(1, [row(2)], {"k": 1})
+    assert list(first.rows()) == [row(1), row(2)]
+    first.close()
+    assert second.open(START).blocks == (2 if fingerprint == "f" else 0)
+    second.close()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_only_rows_are_kept_to_go_on_with(tmp_path, count):
+    journal = Journal(tmp_path, "film", "f")
+    journal.open(START)
+    for k in range(count):
+        journal.append(k, [row(k)], {"k": k})
+    journal.abandon()
+    assert journal.folder.exists() == bool(count)
