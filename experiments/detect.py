@@ -145,7 +145,7 @@ def _outputs() -> Any:
     from experiments.detection import maps
     from experiments.detection.outputs import Outputs
 
-    mapped = tuple(map(_unit, _MAPS.value))
+    mapped = tuple(dict.fromkeys(map(_unit, _MAPS.value)))
     if mapped and _OVERLAY.value == "none":
         raise ValueError(
             "--maps are drawn on an overlay: give --overlay=pictures or --overlay=video"

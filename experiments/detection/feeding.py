@@ -3,8 +3,7 @@
 import contextlib
 import functools
 import multiprocessing
-import queue as queues
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from experiments.detection import finding
@@ -12,9 +11,6 @@ from experiments.detection.finding import Block, End, Share
 from experiments.detection.inputs import Input
 from experiments.detection.settings import Settings
 from piapdf_jax import faces
-
-#: Blocks that a process may be ahead of the network.
-_AHEAD = 2
 
 
 class InputError(ValueError):
@@ -47,13 +43,14 @@ def feed(
         return
     context = multiprocessing.get_context("spawn")
     shares = [Share(place, workers, first) for place in range(workers)]
-    lines: list[Any] = [context.Queue(_AHEAD) for _ in shares]
+    lines, ends = zip(*(context.Pipe(duplex=False) for _ in shares), strict=True)
     processes = [
-        context.Process(target=finding.work, args=(line, source, settings, share), daemon=True)
-        for line, share in zip(lines, shares, strict=True)
+        context.Process(target=finding.work, args=(end, source, settings, share), daemon=True)
+        for end, share in zip(ends, shares, strict=True)
     ]
-    for process in processes:
+    for process, end in zip(processes, ends, strict=True):
         process.start()
+        end.close()  # or nobody would see that a process is gone in the middle of a block
     try:
         yield _merged(lines, processes, first)
     finally:
@@ -80,7 +77,7 @@ def _finder(name: str) -> faces.FaceFinder:
     return faces.make_finder(name)
 
 
-def _merged(lines: list[Any], processes: list[Any], first: int) -> Iterator[Block | End]:
+def _merged(lines: Sequence[Any], processes: Sequence[Any], first: int) -> Iterator[Block | End]:
     """Block k comes from process k mod their number; the first that has none left is at the end, as all are."""
     block = first
     while True:
@@ -95,15 +92,8 @@ def _merged(lines: list[Any], processes: list[Any], first: int) -> Iterator[Bloc
 
 
 def _next(line: Any, process: Any) -> Block | End | str:
-    while True:
-        try:
-            return line.get(timeout=0.5)
-        except queues.Empty:
-            # What it put before it ended may still be on its way.
-            if process.is_alive():
-                continue
-            with contextlib.suppress(queues.Empty):
-                return line.get(timeout=1)
-            return (
-                f"the process that reads it is gone (exit code {process.exitcode}); out of memory?"
-            )
+    try:
+        return line.recv()
+    except (EOFError, OSError):
+        process.join()
+        return f"the process that reads it is gone (exit code {process.exitcode}); out of memory?"

@@ -1,9 +1,11 @@
 """Decoding and finding, in processes beside the network: frames to blocks of faces and crops."""
 
+import contextlib
 import dataclasses
 import multiprocessing
 import multiprocessing.connection
 import os
+import queue as queues
 import signal
 import threading
 import time
@@ -19,6 +21,9 @@ from experiments.detection.rows import UNREADABLE
 from experiments.detection.settings import PastEnd, Selection, Settings
 from piapdf_jax import faces
 from piapdf_jax.detector import cut_faces
+
+#: Blocks that a process may be ahead of the network.
+_AHEAD = 2
 
 
 class FoundFace(NamedTuple):
@@ -212,18 +217,35 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def work(queue: Any, source: Input, settings: Settings, share: Share) -> None:
-    """Main function of a process: puts its blocks, ``End`` or the text of an error into a queue."""
+@contextlib.contextmanager
+def _ahead(line: Any) -> Iterator[Callable[[Any], None]]:
+    """Yields what takes things to send down a line, and waits where ``_AHEAD`` of them are not taken yet."""
+    waiting: queues.Queue[Any] = queues.Queue(_AHEAD)
+
+    def send() -> None:
+        for made in iter(waiting.get, None):
+            line.send(made)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    yield waiting.put
+    waiting.put(None)
+    thread.join()
+
+
+def work(line: Any, source: Input, settings: Settings, share: Share) -> None:
+    """Main function of a process: sends its blocks, ``End`` or the text of an error down a line."""
     # Ctrl-C reaches every process of a terminal; the one that started this one ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        import cv2
+    with _ahead(line) as put:
+        try:
+            import cv2
 
-        cv2.setNumThreads(1)  # one process a core
-        for made in blocks(source, settings, faces.make_finder(settings.finder), share):
-            queue.put(made)
-    except (ValueError, OSError, MemoryError) as error:
-        queue.put(f"{' '.join(str(error).split()) or type(error).__name__}")
-    except Exception:
-        queue.put(f"unexpected: {traceback.format_exc()}")
+            cv2.setNumThreads(1)  # one process a core
+            for made in blocks(source, settings, faces.make_finder(settings.finder), share):
+                put(made)
+        except (ValueError, OSError, MemoryError) as error:
+            put(f"{' '.join(str(error).split()) or type(error).__name__}")
+        except Exception:
+            put(f"unexpected: {traceback.format_exc()}")

@@ -13,7 +13,11 @@ from experiments.detection.settings import Settings
 from piapdf_jax import capture, paths, photographs
 from piapdf_jax.capture import Shot
 
-_CAMERA = re.compile(r"camera:(\d+)")
+_CAMERA = re.compile(r"camera:(\d{1,4})")
+#: Files and folders that a command of detection draws.
+_OVERLAY = re.compile(r"(.+)_overlay(?:\.jpg|\.webm)?", re.DOTALL)
+#: Bytes of the name of a table, which leaves room for its endings.
+_LONGEST = 200
 Wanted = Callable[[int, float | None], bool]
 
 
@@ -202,18 +206,28 @@ def _inputs(text: str, recursive: bool, faults: list[str]) -> list[Input]:
 def _of_folder(text: str, path: pathlib.Path, recursive: bool, faults: list[str]) -> list[Input]:
     listed = photographs.pictures_and_films(path, recursive=recursive)
     faults += [f"{text}: {line}" for line in listed.faults]
-    if not listed.pictures and not listed.films:
+    pictures, films = (
+        [file for file in files if not _is_overlay(file)]
+        for files in (listed.pictures, listed.films)
+    )
+    if not pictures and not films:
         deeper = "" if recursive else " (--recursive looks into the folders below as well)"
         raise ValueError(f"the folder holds no picture and no film{deeper}")
     made = []
-    if listed.pictures:
-        names = tuple(os.path.join(text, file.relative_to(path)) for file in listed.pictures)
-        files = tuple(map(str, listed.pictures))
-        made.append(Input(text, path.resolve().name or "pictures", "pictures", files, names))
-    for film in listed.films:
+    if pictures:
+        names = tuple(os.path.join(text, file.relative_to(path)) for file in pictures)
+        stem = path.resolve().name or "pictures"
+        made.append(Input(text, stem, "pictures", tuple(map(str, pictures)), names))
+    for film in films:
         name = os.path.join(text, film.relative_to(path))
         made.append(Input(name, film.stem, "film", (str(film),)))
     return made
+
+
+def _is_overlay(file: pathlib.Path) -> bool:
+    """Whether a file, or its folder, was drawn by an earlier command, whose ``NAME.json`` lies beside it."""
+    matches = ((path, _OVERLAY.fullmatch(path.name)) for path in (file, file.parent))
+    return any(match and path.with_name(f"{match[1]}.json").is_file() for path, match in matches)
 
 
 def _told_apart(found: list[Input]) -> list[Input]:
@@ -225,6 +239,7 @@ def _told_apart(found: list[Input]) -> list[Input]:
         stem = one.stem if stems[one.stem] == 1 else pathlib.Path(one.files[0]).name
         if one.kind in ("pictures", "camera"):
             stem = one.stem
+        stem = os.fsencode(stem)[:_LONGEST].decode(errors="ignore") if _is_long(stem) else stem
         name, count = stem, 1
         while name in taken:
             count += 1
@@ -232,6 +247,10 @@ def _told_apart(found: list[Input]) -> list[Input]:
         taken.add(name)
         made.append(dataclasses.replace(one, stem=name))
     return made
+
+
+def _is_long(stem: str) -> bool:
+    return len(os.fsencode(stem)) > _LONGEST
 
 
 def _sha256(path: str) -> tuple[str, int]:

@@ -1,6 +1,5 @@
 """Rows on their way: append-only, with a journal of finished blocks, from which a killed command goes on."""
 
-import fcntl
 import json
 import os
 import pathlib
@@ -65,7 +64,11 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.folder, os.O_RDONLY)
         try:
+            import fcntl
+
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows
+            return
         except BlockingIOError as error:
             self.close()
             raise BlockingIOError(

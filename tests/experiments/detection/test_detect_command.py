@@ -161,6 +161,13 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(film, export, tmp_path)
     assert len(rows(tmp_path / "a.csv")) == 20
 
 
+@pytest.mark.parametrize("flag", ["--start=nan", "--end=inf", "--fps=nan"])
+def test_a_time_that_is_no_number(export, tmp_path, flag):
+    done = detect("a.png", f"--model={export}", f"--out={tmp_path / 'o'}", flag, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {flag} is no number\n"
+
+
 def test_a_camera_has_no_overlay(export, tmp_path):
     done = detect(
         *("camera:0", f"--model={export}", f"--out={tmp_path}", "--overlay=video", "--finder=dlib"),

@@ -336,15 +336,19 @@ def test_ctrl_c_ends_a_camera_and_keeps_its_rows(tmp_path, monkeypatch):
             self.count += 1
             if self.count == 6:
                 os.kill(os.getpid(), signal.SIGINT)
-            return True, frame((20, 20, 200))[..., ::-1]
+            return self.count != 3, frame((20, 20, 200))[..., ::-1]
 
     import cv2
 
     monkeypatch.setattr(cv2, "VideoCapture", Endless)
     before = signal.getsignal(signal.SIGINT)
-    assert run(tmp_path, ["camera:0"], batch=4) == []
+    assert run(tmp_path, ["camera:0"], batch=4) == ["camera:0: frame 2 cannot be decoded"]
     rows = (tmp_path / "out" / "camera0.csv").read_text().splitlines()[1:]
-    assert 5 <= len(rows) <= 8 and all(",1,," in row for row in rows)
+    assert 5 <= len(rows) <= 8
+    assert [k for k, row in enumerate(rows) if ",0,unreadable," in row] == [2]
+    assert all(",1,," in row for k, row in enumerate(rows) if k != 2)
+    found = told(tmp_path / "out" / "camera0.json")
+    assert found["notes"] == [f"camera:0 dropped 1 of {found['frames']['read']} frames"]
     assert signal.getsignal(signal.SIGINT) is before
 
 

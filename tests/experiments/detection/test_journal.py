@@ -68,34 +68,6 @@ def test_rows_of_another_fingerprint_are_not_gone_on_with(tmp_path):
     other.close()
 
 
-def test_two_commands_do_not_write_the_same_rows(tmp_path):
-    first, second = (Journal(tmp_path, "film", name) for name in ("f", "another"))
-    first.open(START)
-    first.append(0, [row(0)], {"k": 0})
-    with pytest.raises(BlockingIOError, match="is in use: another command makes the same tables"):
-        second.open(START)
-    second.abandon()
-    first.append(1, [row(1)], {"k": 1})
-    first.close()
-    assert len(list(first.rows())) == 2
-    assert second.open(START) == Progress(0, START)
-    second.delete()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_nothing_is_left_where_no_block_was_finished(tmp_path):
-    empty = Journal(tmp_path, "film", "f")
-    empty.open(START)
-    empty.abandon()
-    assert list(tmp_path.iterdir()) == []
-    kept = Journal(tmp_path, "film", "f")
-    kept.open(START)
-    kept.append(0, [row(0)], {"k": 0})
-    kept.abandon()
-    assert kept.open(START) == Progress(1, {"k": 0})
-    kept.close()
-
-
 def test_names_of_any_kind(tmp_path):
     names = ['a,"b"\nc.jpg', "\udcff.jpg", "Zoë ☺.jpg"]
     journal = Journal(tmp_path, "film", "f")
@@ -103,3 +75,29 @@ def test_names_of_any_kind(tmp_path):
     journal.append(0, [row(1, name) for name in names], {})
     assert [found.input for found in journal.rows()] == names
     journal.close()
+
+
+@pytest.mark.parametrize("fingerprint", ["f", "other"])
+def test_two_commands_do_not_write_the_same_rows(tmp_path, fingerprint):
+    first = Journal(tmp_path, "film", "f")
+    first.open(START)
+    first.append(0, [row(1)], {"k": 0})
+    second = Journal(tmp_path, "film", fingerprint)
+    with pytest.raises(BlockingIOError, match="film.detect is in use: another command"):
+        second.open(START)
+    second.abandon()
+    first.append(1, [row(2)], {"k": 1})
+    assert list(first.rows()) == [row(1), row(2)]
+    first.close()
+    assert second.open(START).blocks == (2 if fingerprint == "f" else 0)
+    second.close()
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_only_rows_are_kept_to_go_on_with(tmp_path, count):
+    journal = Journal(tmp_path, "film", "f")
+    journal.open(START)
+    for k in range(count):
+        journal.append(k, [row(k)], {"k": k})
+    journal.abandon()
+    assert journal.folder.exists() == bool(count)
