@@ -90,10 +90,8 @@ def _one(
     mark = wanted.mark(fingerprint)
     place = wanted.out / f"{source.stem}.json"
     journal = Journal(wanted.out, source.stem, fingerprint)
-    if source.kind == "camera" and journal.folder.exists() and not overwrite:
-        raise FileExistsError(
-            f"{journal.folder} holds rows of a command that was cut off: keep them elsewhere, or give --overwrite"
-        )
+    if source.kind == "camera" and not overwrite:
+        _check_nothing_waits(journal)
     # Rows that wait to be gone on with are ours, and so is a table that was written of them.
     if not overwrite and not journal.is_ours() and _is_done(source, place, mark, wanted):
         journal.delete()
@@ -113,6 +111,14 @@ def _one(
         journal.abandon()
         raise
     return _told(source, finished, place)
+
+
+def _check_nothing_waits(journal: Journal) -> None:
+    """Refuses to lose what a camera showed before."""
+    if journal.folder.exists():
+        raise FileExistsError(
+            f"{journal.folder} holds rows of a command that was cut off: keep them elsewhere, or give --overwrite"
+        )
 
 
 def _rows(

@@ -41,16 +41,7 @@ def feed(
     if workers == 0:
         yield _here(source, settings, first, stop)
         return
-    context = multiprocessing.get_context("spawn")
-    shares = [Share(place, workers, first) for place in range(workers)]
-    lines, ends = zip(*(context.Pipe(duplex=False) for _ in shares), strict=True)
-    processes = [
-        context.Process(target=finding.work, args=(end, source, settings, share), daemon=True)
-        for end, share in zip(ends, shares, strict=True)
-    ]
-    for process, end in zip(processes, ends, strict=True):
-        process.start()
-        end.close()  # or nobody would see that a process is gone in the middle of a block
+    lines, processes = _started(source, settings, first, workers)
     try:
         yield _merged(lines, processes, first)
     finally:
@@ -59,6 +50,22 @@ def feed(
             process.join()
         for line in lines:
             line.close()
+
+
+def _started(
+    source: Input, settings: Settings, first: int, workers: int
+) -> tuple[list[Any], list[Any]]:
+    """Lines to read from, and the process at the other end of each."""
+    context, lines, processes = multiprocessing.get_context("spawn"), [], []
+    for place in range(workers):
+        line, end = context.Pipe(duplex=False)
+        arguments = (end, source, settings, Share(place, workers, first))
+        process = context.Process(target=finding.work, args=arguments, daemon=True)
+        process.start()
+        end.close()  # or nobody would see that a process is gone in the middle of a block
+        lines.append(line)
+        processes.append(process)
+    return lines, processes
 
 
 def _here(

@@ -204,7 +204,7 @@ def _plain(face: faces.Face) -> FoundFace:
     return FoundFace(
         box,  # pyright: ignore
         round(float(face.score), 6),
-        round(float(face.roll), 2),
+        round(float(face.roll), 2) + 0.0,  # no -0
         (round(float(a), 8), round(float(b), 8), round(float(x), 4), round(float(y), 4)),
     )
 

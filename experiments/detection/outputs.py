@@ -17,8 +17,6 @@ from experiments.detection.settings import PastEnd, Selection, Settings, digest
 from experiments.detection.tables import write_table
 
 OVERLAYS = ("none", "pictures", "video")
-#: Frames a second of the film of an input that says no rate.
-_RATE = 25.0
 _FILM = ".webm"
 
 
@@ -124,7 +122,8 @@ def _overlay(
     if source.kind == "picture":
         overlay_files.write_picture(path, frames)
     elif source.kind == "film" and path.suffix == _FILM:
-        overlay_files.write_film(path, frames, rate=_rate(shots, settings))
+        rate = overlay_files.film_rate(_rate(shots, settings), journal.rows())
+        overlay_files.write_film(path, frames, rate=rate)
     else:
         overlay_files.write_pictures(path, frames)
 
@@ -137,6 +136,6 @@ def _again(shots: Any, settings: Settings) -> Iterator[Any]:
         return
 
 
-def _rate(shots: Any, settings: Settings) -> float:
-    rate = (shots.rate or _RATE) / settings.every
-    return min(rate, settings.fps or rate)
+def _rate(shots: Any, settings: Settings) -> float | None:
+    rate = shots.rate / settings.every if shots.rate else None
+    return min(rate, settings.fps) if rate and settings.fps else rate

@@ -6,6 +6,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -17,8 +18,11 @@ from piapdf_jax import capture
 #: Draws rows on a picture [H, W, 3] uint8 RGB.
 Draw = Callable[[np.ndarray, Sequence[Row]], np.ndarray]
 _QUALITY = 92
-#: Seconds by which a frame may come before its tick.
-_EARLY = 1e-3
+#: Seconds by which a frame may come before its tick, and the share of a tick that they may be.
+_EARLY, _EARLY_SHARE = 1e-3, 0.25
+#: Frames a second of a film that says no rate; steps that are looked at; how many times too high what it says may be.
+_RATE, _STEPS, _TOO_HIGH = 25.0, 10_000, 2
+_LONGEST = 60.0  # seconds that a frame is shown
 
 
 def drawn(
@@ -68,6 +72,23 @@ def write_picture(
         return
 
 
+def film_rate(said: float | None, rows: Iterable[Row]) -> float:
+    """Returns frames a second of the film of an overlay: those that are said, unless far fewer came.
+
+    Where a container says none, as browsers' WebM does, FFmpeg takes its clock's 1,000 ticks a second for frames.
+
+    Args:
+        said: frames a second that should come; None where nobody knows.
+        rows: of the frames, in order; the first 10,000 frames are looked at.
+    """
+    times = (time for time, _ in itertools.groupby(row.timestamp or 0.0 for row in rows))
+    steps = [b - a for a, b in itertools.pairwise(itertools.islice(times, _STEPS + 1))]
+    came = 1 / statistics.median(steps) if steps else None
+    if came is None:
+        return said or _RATE
+    return said if said and said <= _TOO_HIGH * came else came
+
+
 def write_film(
     path: pathlib.Path,
     frames: Iterable[tuple[int, float | None, np.ndarray]],
@@ -76,7 +97,7 @@ def write_film(
 ) -> None:
     """Writes a film, VP9 in WebM, of one rate: at each tick it shows the newest frame, so that durations are kept.
 
-    Of no frame there is none.
+    Of no frame there is none. A frame is shown for a minute at most: one time that is wrong would fill a disk.
 
     Args:
         path: of the film.
@@ -88,26 +109,37 @@ def write_film(
     """
     import cv2
 
-    writer, size, tick = None, (0, 0), 0
-    first: float = 0.0
-    newest: np.ndarray | None = None
+    writer, size, count = None, (0, 0), 0
     try:
-        for _, timestamp, picture in frames:
+        for picture in _ticked(frames, rate):
             if writer is None:
-                first, size = timestamp or 0.0, picture.shape[1::-1]
+                size = picture.shape[1::-1]
                 writer = _open(path, rate, size)
-            while newest is not None and tick / rate < (timestamp or 0.0) - first - _EARLY:
-                writer.write(newest)
-                tick += 1
-            newest = cv2.cvtColor(_sized(picture, size), cv2.COLOR_RGB2BGR)
-        if writer is not None and newest is not None:
-            writer.write(newest)
-            tick += 1
+            writer.write(cv2.cvtColor(_sized(picture, size), cv2.COLOR_RGB2BGR))
+            count += 1
     finally:
         if writer is not None:
             writer.release()
     if writer is not None:
-        _check_written(path, tick)
+        _check_written(path, count)
+
+
+def _ticked(
+    frames: Iterable[tuple[int, float | None, np.ndarray]], rate: float
+) -> Iterator[np.ndarray]:
+    """The picture of each tick: the newest frame."""
+    early = min(_EARLY, _EARLY_SHARE / rate)
+    first, tick = 0.0, 0
+    newest: np.ndarray | None = None
+    for _, timestamp, picture in frames:
+        now = timestamp or 0.0
+        first = now if newest is None else first + max(0.0, now - first - tick / rate - _LONGEST)
+        while newest is not None and tick / rate < now - first - early:
+            yield newest
+            tick += 1
+        newest = picture
+    if newest is not None:
+        yield newest
 
 
 def _check_written(path: pathlib.Path, frames: int) -> None:

@@ -44,10 +44,20 @@ def write_table(
 def _csv(path: Any, rows: Iterable[Row], columns: list[Column]) -> None:
     # A name may hold bytes that are no text: they are written as they are.
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(_Lines(file), lineterminator="\r\n")
         writer.writerow([name for name, _, _ in columns])
         for row in rows:
             writer.writerow([_text(cell(row), kind) for _, kind, cell in columns])
+
+
+class _Lines:
+    """Ends lines with a newline alone; csv, which quotes letters that end its lines, has to quote both."""
+
+    def __init__(self, file: Any):
+        self._file = file
+
+    def write(self, line: str) -> None:
+        self._file.write(line.removesuffix("\r\n") + "\n")
 
 
 def _text(value: Any, kind: str) -> str:

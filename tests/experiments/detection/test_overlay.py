@@ -102,6 +102,44 @@ def test_a_film_of_a_variable_rate_keeps_durations(tmp_path):
     assert levels(tmp_path / "a.webm") == (10, [0, 1, 1, 1, 2, 3])
 
 
+@pytest.mark.parametrize("rate", [24.0, 120.0, 1000.0, 2500.0])
+def test_no_frame_is_lost_at_any_rate(tmp_path, rate):
+    times = [k / rate for k in range(6)]
+    frames = overlay_files.drawn(shots(6, times=times), [row(k) for k in range(6)], plain)
+    overlay_files.write_film(tmp_path / "a.webm", frames, rate=rate)
+    assert levels(tmp_path / "a.webm")[1] == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("said", "times", "rate"),
+    [
+        # A browser's WebM: steps of 30, 40, 40 and 50 ms.
+        (1000.0, [0.0, 0.03, 0.07, 0.11, 0.16], 25),
+        (30.0, [0.0, 0.03, 0.07, 0.11, 0.16], 30),
+        (25.0, [0.0, 0.04, 0.08, 600.0, 600.04], 25),  # a still for ten minutes
+        (None, [0.0, 0.1, 0.2], 10),
+        (12.5, [3.0], 12.5),
+        (None, [], 25),
+    ],
+)
+def test_a_rate_that_a_film_cannot_have_is_not_believed(said, times, rate):
+    rows = [
+        row(k)._replace(timestamp=time, face_id=face)
+        for k, time in enumerate(times)
+        for face in (0, 1)
+    ]
+    assert overlay_files.film_rate(said, iter(rows)) == pytest.approx(rate)
+
+
+def test_a_time_that_jumps_by_hours_does_not_fill_the_disk(tmp_path):
+    frames = overlay_files.drawn(
+        shots(3, times=[0.0, 7200.0, 7201.0]), [row(k) for k in range(3)], plain
+    )
+    overlay_files.write_film(tmp_path / "a.webm", frames, rate=1.0)
+    # A minute of the first frame, then one tick each.
+    assert levels(tmp_path / "a.webm")[1] == [0] * 60 + [1, 2]
+
+
 def test_a_film_that_is_not_all_on_disk_is_an_error(tmp_path, monkeypatch):
     real = overlay_files._open
 

@@ -35,7 +35,16 @@ def test_native_to_the_letter(tmp_path):
 
 
 def test_names_come_back_whatever_they_hold(tmp_path):
-    names = ['b,"c"\nd.jpg', "Zoë ☺.jpg", "=1+1.jpg", " blank .jpg", "\udcff.jpg"]
+    names = [
+        'b,"c"\nd.jpg',
+        "b\rd.jpg",
+        "b\r\n.jpg",
+        "ends\r\n",
+        "Zoë ☺.jpg",
+        "=1+1.jpg",
+        " blank .jpg",
+        "\udcff.jpg",
+    ]
     path = written(tmp_path, [Row(name, 0) for name in names])
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         assert [row["input"] for row in csv.DictReader(file)] == names
@@ -63,6 +72,14 @@ def test_columns_of_py_feat(tmp_path):
         "100.00,2.00,3.00,4.00,0.500000,0.499999,1.000000,a.mp4,0,00:00\n"
         ",,,,0.000000,,,a.mp4,1,01:01\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "clock"), [(59.999, "00:59"), (120.0, "02:00"), (3725.9, "62:05")]
+)
+def test_py_feat_counts_whole_minutes_and_seconds(tmp_path, seconds, clock):
+    path = written(tmp_path, [Row("a.mp4", 0, seconds, reason="no_face")], form="pyfeat")
+    assert path.read_text().splitlines()[1].endswith(f",a.mp4,0,{clock}")
 
 
 @pytest.mark.parametrize("form", tables.FORMS)
