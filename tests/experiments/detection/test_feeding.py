@@ -41,6 +41,18 @@ def test_a_process_that_is_killed_while_it_sends_is_named(monkeypatch):
             list(made)
 
 
+def test_a_process_ends_in_silence_with_the_one_that_started_it(capfd):
+    context = multiprocessing.get_context("spawn")
+    line, end = context.Pipe(duplex=False)
+    process = context.Process(target=endless, args=(end, None, None, None), daemon=True)
+    process.start()
+    end.close()
+    assert line.recv().number == 0
+    line.close()
+    process.join(30)
+    assert process.exitcode == 1 and capfd.readouterr().err == ""
+
+
 def test_no_more_than_some_blocks_are_made_ahead():
     reading, writing = multiprocessing.Pipe(duplex=False)
     made = []
