@@ -1,8 +1,6 @@
 """Blocks that come from processes, and processes that are gone."""
 
 import multiprocessing
-import os
-import signal
 import threading
 import time
 
@@ -32,10 +30,11 @@ def test_a_process_that_is_killed_while_it_sends_is_named(monkeypatch):
     monkeypatch.setattr(finding, "work", endless)
     source = Input("a.avi", "a", "film", ("a.avi",))
     with feeding.feed(source, Settings(finder="mesh"), first=0, workers=1) as made:
-        assert next(made).number == 0
+        first = next(made)
+        assert isinstance(first, Block) and first.number == 0
         time.sleep(0.3)  # the next block is on its way, and a pipe holds only a part of it
         (process,) = multiprocessing.active_children()
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         gone = r"the process that reads it is gone \(exit code -9\); out of memory"
         with pytest.raises(feeding.InputError, match=gone):
             list(made)
