@@ -223,8 +223,11 @@ def _ahead(line: Any) -> Iterator[Callable[[Any], None]]:
     waiting: queues.Queue[Any] = queues.Queue(_AHEAD)
 
     def send() -> None:
-        for made in iter(waiting.get, None):
-            line.send(made)
+        try:
+            for made in iter(waiting.get, None):
+                line.send(made)
+        except OSError:  # nobody is there any more who takes it
+            os._exit(1)
 
     thread = threading.Thread(target=send, daemon=True)
     thread.start()

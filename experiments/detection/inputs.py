@@ -216,7 +216,7 @@ def _of_folder(text: str, path: pathlib.Path, recursive: bool, faults: list[str]
     made = []
     if pictures:
         names = tuple(os.path.join(text, file.relative_to(path)) for file in pictures)
-        stem = path.resolve().name or "pictures"
+        stem = os.path.basename(os.path.normpath(path)) or "pictures"
         made.append(Input(text, stem, "pictures", tuple(map(str, pictures)), names))
     for film in films:
         name = os.path.join(text, film.relative_to(path))

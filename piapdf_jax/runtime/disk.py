@@ -24,7 +24,7 @@ def naming_disk_errors(path: str | os.PathLike[str], nbytes: int, kept: str = ""
 
     Args:
         path: what is written.
-        nbytes: its size in memory; 0 where nobody knows.
+        nbytes: its size in memory; 0 where nobody knows it.
         kept: what is safe on disk all the same, for the message.
 
     Raises:

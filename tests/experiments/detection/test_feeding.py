@@ -1,8 +1,6 @@
 """Blocks that come from processes, and processes that are gone."""
 
 import multiprocessing
-import os
-import signal
 import threading
 import time
 
@@ -32,13 +30,26 @@ def test_a_process_that_is_killed_while_it_sends_is_named(monkeypatch):
     monkeypatch.setattr(finding, "work", endless)
     source = Input("a.avi", "a", "film", ("a.avi",))
     with feeding.feed(source, Settings(finder="mesh"), first=0, workers=1) as made:
-        assert next(made).number == 0
+        first = next(made)
+        assert isinstance(first, Block) and first.number == 0
         time.sleep(0.3)  # the next block is on its way, and a pipe holds only a part of it
         (process,) = multiprocessing.active_children()
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         gone = r"the process that reads it is gone \(exit code -9\); out of memory"
         with pytest.raises(feeding.InputError, match=gone):
             list(made)
+
+
+def test_a_process_ends_in_silence_with_the_one_that_started_it(capfd):
+    context = multiprocessing.get_context("spawn")
+    line, end = context.Pipe(duplex=False)
+    process = context.Process(target=endless, args=(end, None, None, None), daemon=True)
+    process.start()
+    end.close()
+    assert line.recv().number == 0
+    line.close()
+    process.join(30)
+    assert process.exitcode == 1 and capfd.readouterr().err == ""
 
 
 def test_no_more_than_some_blocks_are_made_ahead():

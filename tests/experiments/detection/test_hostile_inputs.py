@@ -123,13 +123,16 @@ def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("text", [".", "../day", "below/.."])
-def test_a_folder_by_another_name_has_its_own(tmp_path, monkeypatch, text):
+@pytest.mark.parametrize(
+    ("text", "stem"), [(".", "day"), ("../day", "day"), ("below/..", "day"), ("../link", "link")]
+)
+def test_a_folder_by_another_name_has_its_own(tmp_path, monkeypatch, text, stem):
     picture(tmp_path / "day" / "a.png")
     (tmp_path / "day" / "below").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "day")
     monkeypatch.chdir(tmp_path / "day")
     (one,), _ = inputs.collect([text], recursive=False)
-    assert one.stem == "day" and one.text == text
+    assert one.stem == stem and one.text == text
 
 
 def test_names_as_long_as_a_disk_has_them(tmp_path):
