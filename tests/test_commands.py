@@ -93,7 +93,7 @@ def test_commands_that_are_made_are_of_modules_and_extras_that_exist():
         modules += calls(path.read_text(), "python")
         extras += calls(path.read_text(), "install")
     assert {"experiments.piapdf", "experiments.status"} <= set(modules)
-    told = {"landmarks", "weights", "beam", "plots", "parity", "heic", "export-check"}
+    told = {"landmarks", "weights", "beam", "plots", "parity", "heic", "export", "export-check"}
     assert told == set(extras)
     assert all(map(exists, modules))
     text = (ROOT / "setup.cfg").read_text()

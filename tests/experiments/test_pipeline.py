@@ -228,7 +228,7 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
 def test_the_program_of_the_document_needs_no_launcher(demo):
     root = pathlib.Path(__file__).parents[2]
     text = (root / "docs" / "exports.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    program, *_ = re.findall(r"```python\n(.*?)```", text, re.S)
     assert program.count("\n") <= 12
     code = program.replace("runs/exports/piapdf/0123456789abcdef", str(folder_of(demo, "piapdf")))
     code += (
