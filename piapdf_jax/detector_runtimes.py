@@ -1,5 +1,6 @@
 """What runs the network of a detector: JAX an export, onnxruntime and OpenCV an .onnx file."""
 
+import hashlib
 import importlib.util
 import pathlib
 from collections.abc import Callable
@@ -117,9 +118,13 @@ def _described(path: pathlib.Path) -> tuple[Model, Prepare]:
     """
     model = read_model(path.with_name(FILE_NAME))
     data = path.read_bytes()
+    if not is_whole(data):
+        raise ModelError(
+            f"{path} is no .onnx file of experiments.export, or is damaged or cut off: make it anew"
+        )
     digest, kind = (property_of(data, key) for key in ("digest", "input"))
     if kind not in _PREPARE:
-        raise ModelError(f"{path} is no .onnx file of experiments.export, or is cut off")
+        raise ModelError(f"{path} is of no input that this version of piapdf_jax knows: {kind!r}")
     if digest != model.digest:
         raise ModelError(
             f"{path} is of export {digest}, the {FILE_NAME} beside it of {model.digest}"
@@ -138,6 +143,26 @@ def property_of(data: bytes, key: str) -> str:
     if place < len(start) or place >= len(data):
         return ""
     return data[place + 1 : place + 1 + data[place]].decode("ascii", "replace")
+
+
+def sealed(data: bytes) -> bytes:
+    """Returns an .onnx file with a last property: the SHA-256 of what stands before it.
+
+    In protocol buffers' encoding a message goes on with what is appended: field 14 of a model is a property.
+    """
+    return data + _seal(data)
+
+
+def is_whole(data: bytes) -> bool:
+    """Returns whether a file ends with the checksum of what stands before it, as ``sealed`` leaves it."""
+    length = len(_seal(b""))
+    return data[-length:] == _seal(data[:-length])
+
+
+def _seal(data: bytes) -> bytes:
+    value = hashlib.sha256(data).hexdigest().encode()
+    entry = b"\n\x06sha256\x12" + bytes([len(value)]) + value
+    return b"\x72" + bytes([len(entry)]) + entry
 
 
 def _one_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import shutil
 import signal
 import sys
 import threading
@@ -105,6 +106,7 @@ def _one(
             written = outputs.write(source, settings, wanted, journal, units, cuts)
             told = summary.build(source, checksum, settings, detector, finished, written, mark)
             part = summary.write(journal.folder / place.name, told)
+            _delete_former(place, told["outputs"])
             part.replace(place)
         journal.delete()
     except BaseException:
@@ -119,6 +121,17 @@ def _check_nothing_waits(journal: Journal) -> None:
         raise FileExistsError(
             f"{journal.folder} holds rows of a command that was cut off: keep them elsewhere, or give --overwrite"
         )
+
+
+def _delete_former(place: pathlib.Path, written: dict[str, Any]) -> None:
+    """Deletes table and overlay that the ``NAME.json`` to be replaced tells of, and the new one does not."""
+    former = summary.files_of(place) if summary.written_by(place) else []
+    for name in set(former) - {written["table"], written.get("overlay")}:
+        path = place.with_name(pathlib.PurePath(name).name)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _rows(

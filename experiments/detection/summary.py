@@ -137,8 +137,8 @@ def faults_of(path: pathlib.Path) -> list[str]:
 
 def files_of(path: pathlib.Path) -> list[str]:
     """Returns the names of the table and of the overlay that a ``NAME.json`` tells of."""
-    told = json.loads(path.read_text(encoding="utf-8"))["outputs"]
-    return [name for name in (told["table"], told.get("overlay")) if name]
+    told = json.loads(path.read_text(encoding="utf-8")).get("outputs", {})
+    return [name for name in (told.get("table"), told.get("overlay")) if name]
 
 
 def written_by(path: pathlib.Path) -> str | None:

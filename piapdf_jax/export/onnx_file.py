@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from piapdf_jax.detector_runtimes import sealed
 from piapdf_jax.export.operations import (
     Conv,
     Dense,
@@ -43,7 +44,7 @@ def write_onnx(
         units: number of probabilities, C.
         dtype: of weights and arithmetic behind the normalization.
         input_type: ``uint8`` for images [B, S, S, 3] of 0 to 255, ``float32`` for 0 to 1.
-        told: what the file says of itself, by name.
+        told: what the file says of itself, by name; the checksum of its content follows by itself.
     """
     import onnx
     from onnx import helper
@@ -62,7 +63,7 @@ def write_onnx(
     )
     helper.set_model_props(model, told or {})
     onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(sealed(model.SerializeToString()))
 
 
 class _Graph:

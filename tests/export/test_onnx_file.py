@@ -290,7 +290,22 @@ def test_damage_inside_a_file_is_found(written, tmp_path):
     place = len(data) // 2
     data[place : place + 400] = bytes(400)
     (tmp_path / "model.onnx").write_bytes(data)
-    assert program(tmp_path, "--check")[0] != 0
+    code, _, error = program(tmp_path, "--check")
+    assert code == 2 and len(error.splitlines()) == 1 and "model.onnx" in error
+    # A detector, which has no golden frames, does not take other numbers for it either.
+    with pytest.raises(ModelError, match=r"model.onnx .* is damaged or cut off"):
+        Detector.load(tmp_path / "model.onnx")
+
+
+def test_the_checksum_is_a_property_that_every_reader_sees(written):
+    import hashlib
+
+    import onnx
+
+    data = (written / "model.onnx").read_bytes()
+    told = {p.key: p.value for p in onnx.load_from_string(data).metadata_props}
+    assert list(told)[-1] == "sha256"
+    assert told["sha256"] == hashlib.sha256(data[: data.rfind(b"\x72\x4a")]).hexdigest()
 
 
 def test_a_model_json_of_another_export(written, tmp_path):

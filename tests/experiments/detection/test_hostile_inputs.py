@@ -23,10 +23,10 @@ def _bright(monkeypatch):
     monkeypatch.setitem(finders.FINDERS, "bright", bright.BrightFinder)
 
 
-def run(out, *texts, detector=None, overwrite=False, overlay="none", form="native", **more):
+def run(out, *texts, detector=None, overwrite=False, overlay="none", kind="csv", **more):
     out.mkdir(exist_ok=True)
     sources, faults = inputs.collect([str(text) for text in texts], recursive=True)
-    wanted = Outputs(out=out, overlay=overlay, form=form)
+    wanted = Outputs(out=out, overlay=overlay, kind=kind)
     settings = Settings(**{"finder": "bright", "batch": 4, **more})
     made = detector or bright.detector()
     return faults + command.run(sources, settings, made, wanted, workers=0, overwrite=overwrite)
@@ -67,6 +67,18 @@ def test_what_was_deleted_is_made_again(tmp_path):
         assert run(tmp_path / "out", film, overlay="pictures") == []
         assert names(tmp_path / "out") == ["a.csv", "a.json", "a_overlay"]
     assert table.read_bytes() == before
+
+
+def test_what_replaces_a_table_leaves_nothing_of_the_former_one(tmp_path):
+    film = bright.write(tmp_path / "a.avi", [frame((20, 20, 200))] * 3)
+    out = tmp_path / "out"
+    assert run(out, film, overlay="pictures") == []
+    assert names(out) == ["a.csv", "a.json", "a_overlay"]
+    (out / "a.txt").touch()
+    assert run(out, film, overlay="video", kind="parquet", overwrite=True) == []
+    assert names(out) == ["a.json", "a.parquet", "a.txt", "a_overlay.webm"]
+    assert run(out, film, overwrite=True) == []
+    assert names(out) == ["a.csv", "a.json", "a.txt"]
 
 
 @pytest.mark.parametrize("overlay", ["pictures", "video"])
