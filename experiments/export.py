@@ -31,10 +31,6 @@ _CHECK = flags.DEFINE_bool(
     "check", False, "run the file in every installed runtime; 1 if one differs"
 )
 
-#: Golden frames: as many, drawn anew from this seed.
-_FRAMES, _SEED = 4, 20
-_COARSE = (3, 7, 17)
-
 
 def main(arguments: list[str]) -> int:
     """Writes and checks what the flags name; returns the exit code, 1 where a runtime differs."""
@@ -70,7 +66,12 @@ def _write(export: pathlib.Path, out: pathlib.Path) -> None:
         raise ValueError(
             f"the package onnx is not installed: {commands.install('export')}"
         ) from error
-    from piapdf_jax.export.detector_file import golden_probabilities, read_light, write_file
+    from piapdf_jax.export.detector_file import (
+        golden_frames,
+        golden_probabilities,
+        read_light,
+        write_file,
+    )
 
     light = read_light(export)
     frames = golden_frames(light.model.image_size)
@@ -91,23 +92,6 @@ def _write(export: pathlib.Path, out: pathlib.Path) -> None:
             write_file(part, light, dtype=_DTYPE.value, input_type=_INPUT.value)
     size = (out / check.MODEL_FILE).stat().st_size
     print(f"{light.model.title}, {_DTYPE.value}: {out / check.MODEL_FILE}, {size:,} bytes")
-
-
-def golden_frames(size: int) -> np.ndarray:
-    """Draws pictures that are smooth and have edges and grain, as photographs: [N, size, size, 3] uint8."""
-    import cv2
-
-    rng = np.random.default_rng(_SEED)
-    frames = []
-    for _ in range(_FRAMES):
-        picture = np.zeros((size, size, 3), np.float32)
-        for coarse in _COARSE:
-            spots = rng.uniform(0, 1, (coarse, coarse, 3)).astype(np.float32)
-            picture += cv2.resize(spots, (size, size), interpolation=cv2.INTER_CUBIC) / len(_COARSE)
-        picture[size // 3 :, : size // 2] *= 0.6
-        picture += rng.normal(0, 0.02, picture.shape)
-        frames.append(np.rint(255 * picture.clip(0, 1)).astype(np.uint8))
-    return np.stack(frames)
 
 
 def _check(folder: pathlib.Path) -> int:

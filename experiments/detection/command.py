@@ -101,8 +101,7 @@ def _one(
     try:
         with naming_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
             finished = _rows(source, settings, detector, journal, workers)
-            cuts = summary.cuts(settings, detector)
-            units = detector.model.units
+            units, cuts = detector.model.units, summary.cuts(settings, detector)
             written = outputs.write(source, settings, wanted, journal, units, cuts)
             told = summary.build(source, checksum, settings, detector, finished, written, mark)
             part = summary.write(journal.folder / place.name, told)

@@ -11,6 +11,10 @@ from piapdf_jax.export.operations import light_detector
 from piapdf_jax.model_json import Model, ModelError, read_model
 from piapdf_jax.models.config import ModelConfig
 
+#: Golden frames: as many, drawn anew from this seed.
+_FRAMES, _SEED = 4, 20
+_COARSE = (3, 7, 17)
+
 
 class Light(NamedTuple):
     """The parts that stay after training, and what ``model.json`` says of them."""
@@ -46,6 +50,23 @@ def read_light(export: pathlib.Path) -> Light:
     load_export(export)  # says what does not fit
     parts, _ = read_export(export)
     return Light(model, config, {name: parts[name] for name in model.parts})
+
+
+def golden_frames(size: int) -> np.ndarray:
+    """Draws pictures that are smooth and have edges and grain, as photographs: [N, size, size, 3] uint8."""
+    import cv2
+
+    rng = np.random.default_rng(_SEED)
+    frames = []
+    for _ in range(_FRAMES):
+        picture = np.zeros((size, size, 3), np.float32)
+        for coarse in _COARSE:
+            spots = rng.uniform(0, 1, (coarse, coarse, 3)).astype(np.float32)
+            picture += cv2.resize(spots, (size, size), interpolation=cv2.INTER_CUBIC) / len(_COARSE)
+        picture[size // 3 :, : size // 2] *= 0.6
+        picture += rng.normal(0, 0.02, picture.shape)
+        frames.append(np.rint(255 * picture.clip(0, 1)).astype(np.uint8))
+    return np.stack(frames)
 
 
 def golden_probabilities(light: Light, frames: np.ndarray) -> np.ndarray:

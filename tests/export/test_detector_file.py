@@ -3,7 +3,7 @@
 import light_model
 import pytest
 
-from piapdf_jax.export.detector_file import golden_probabilities, read_light
+from piapdf_jax.export.detector_file import golden_frames, golden_probabilities, read_light
 from piapdf_jax.load import load_export
 from piapdf_jax.model_json import ModelError, read_model, to_json
 
@@ -32,7 +32,6 @@ def test_an_export_that_is_no_light_detector(tmp_path, case):
 
 
 def test_golden_probabilities_are_those_of_the_export(tmp_path):
-    from experiments.export import golden_frames
 
     export = light_model.write(tmp_path)
     frames = golden_frames(light_model.SIZE)

@@ -151,9 +151,15 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(export, tmp_path):
     # Long enough not to be done before it is stopped, however busy the machine is.
     film = write_film(tmp_path / "a.avi", 150)
     flags = (film, f"--model={export}", f"--out={tmp_path}", "--batch=1", "--finder=dlib")
+    # A shell starts what runs in the background with Ctrl-C ignored; what that starts inherits it.
+    heard = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
     command = [sys.executable, "-m", "experiments.detect", *map(str, flags)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", heard, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     rows_file = tmp_path / ".a.detect" / "rows.jsonl"
     until = time.monotonic() + 60
