@@ -17,6 +17,8 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
+from experiments.detection.settings import FACES
+from experiments.detection.tables import FORMS, KINDS
 from piapdf_jax import action_units, command_line, commands, faces, paths
 
 _MODEL = flags.DEFINE_string(
@@ -27,7 +29,7 @@ _RUNTIME = flags.DEFINE_enum(
     "runtime", None, ["jax", "onnx", "opencv"], "what runs the network (default: what fits --model)"
 )
 _FINDER = flags.DEFINE_enum("finder", faces.DEFAULT_FINDER, list(faces.FINDERS), "finds the faces")
-_FACES = flags.DEFINE_enum("faces", "all", ["all", "one"], "all faces of a frame or the clearest")
+_FACES = flags.DEFINE_enum("faces", "all", list(FACES), "all faces of a frame or the clearest")
 _EVERY = flags.DEFINE_integer("every", 1, "look at every N-th frame of a film", lower_bound=1)
 _FPS = flags.DEFINE_float(
     "fps", None, "look at so many frames a second of a film", lower_bound=1e-3
@@ -39,8 +41,8 @@ _THRESHOLD = flags.DEFINE_string(
     "0.5",
     "a unit is present from this probability on; matched: from model.json's cuts",
 )
-_FORMAT = flags.DEFINE_enum("format", "native", ["native", "openface", "pyfeat"], "columns")
-_TABLE = flags.DEFINE_enum("table", "csv", ["csv", "parquet"], "kind of table")
+_FORMAT = flags.DEFINE_enum("format", "native", list(FORMS), "columns")
+_TABLE = flags.DEFINE_enum("table", "csv", list(KINDS), "kind of table")
 _OVERLAY = flags.DEFINE_enum(
     "overlay", "none", ["none", "pictures", "video"], "draw boxes and bars on the frames"
 )

@@ -1,7 +1,7 @@
 """One input to its finished rows: blocks of crops through the network, faces numbered, every block kept."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,9 +66,9 @@ def run(
     done = journal.open(start)
     tracker = Tracker(done.state["tracker"])
     counts = Counts(**{**done.state["counts"], "faults": tuple(done.state["counts"]["faults"])})
-    seconds: dict[str, float] = {"decoding": 0.0, "finding": 0.0, "network": 0.0, "waiting": 0.0}
+    seconds: dict[str, float] = {"decoding": 0.0, "finding": 0.0, "network": 0.0}
     with feed(source, settings, first=done.blocks, workers=workers, stop=stop) as made:
-        for block in _timed(made, seconds):
+        for block in made:
             if isinstance(block, End):
                 return Finished(counts, block.told, seconds)
             rows = _rows(block, settings, detector, tracker, seconds)
@@ -77,15 +77,6 @@ def run(
             journal.append(block.number, rows, state)
             progress(counts, seconds)
     raise AssertionError("blocks end with End")
-
-
-def _timed(made: Iterator[Block | End], seconds: dict[str, float]) -> Iterator[Block | End]:
-    """The same, with the time that the network waits for each."""
-    while True:
-        begun = time.perf_counter()
-        block = next(made)
-        seconds["waiting"] += time.perf_counter() - begun
-        yield block
 
 
 def _rows(
