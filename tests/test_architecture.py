@@ -27,6 +27,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.command_line": ("piapdf_jax.paths",),
     "piapdf_jax.batch": (),
     "piapdf_jax.keys": (),
+    "piapdf_jax.landmarks": (),
     "piapdf_jax.model_json": ("piapdf_jax.paths",),
     "piapdf_jax.detector": (
         *("piapdf_jax.faces.*", "piapdf_jax.model_json", "piapdf_jax.paths", "piapdf_jax.commands"),
@@ -90,6 +91,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.feedback_variants",
         "piapdf_jax.batch",
         "piapdf_jax.keys",
+        "piapdf_jax.landmarks",
         "piapdf_jax.action_units",
         "piapdf_jax.ranges",
         "piapdf_jax.stages.base",
