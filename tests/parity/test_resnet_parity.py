@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import resnet_peers as peers
 
-from piapdf_jax.models.costs import multiply_adds, parameter_count
+from piapdf_jax.models.config import ModelConfig, encoder_of
+from piapdf_jax.models.pretrained import convert_weights, pretrained_encoder, resolve
 from piapdf_jax.models.resnet import ResNet, ResNetConfig
-from piapdf_jax.models.resnet_weights import module_names
+from piapdf_jax.models.resnet_encoder import ResNetEncoder
+from piapdf_jax.models.weight_files import WeightsError
+from piapdf_jax.models.weight_names import library_of
 
 pytestmark = pytest.mark.parity
 
@@ -26,30 +29,17 @@ def fixture_torch() -> Any:
     return importlib.import_module("torch")
 
 
-LEAVES = {"scale": "weight", "mean": "running_mean", "var": "running_var"}
-
-
 def variables(name: str, arrays: dict[str, np.ndarray], dtype: Any, channels: int = 3) -> Any:
     """Parameters with the classifier beside them, and running statistics."""
-    config = peers.config(name)
-    names = module_names(config)
-    images = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
-    made = jax.eval_shape(lambda x: ResNet(config).init(jax.random.key(0), x, mode="eval"), images)
-    left = {k: v for k, v in arrays.items() if not k.endswith("num_batches_tracked")}
-
-    def leaf(path: Any, shape: Any) -> Any:
-        _, *module, last = (entry.key for entry in path)
-        last = LEAVES.get(last, "weight" if last == "kernel" else last)
-        array = left.pop(f"{names['/'.join(module)]}.{last}")
-        array = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-        assert array.shape == shape.shape
-        return jnp.asarray(array, dtype)
-
-    found = jax.tree_util.tree_map_with_path(leaf, made)
-    kernel, bias = (left.pop(f"{names['classifier']}.{leaf}") for leaf in ("weight", "bias"))
-    assert not left
-    classifier = (jnp.asarray(kernel.T, dtype), jnp.asarray(bias, dtype))
-    return {"encoder": found["params"], "classifier": classifier}, found["batch_stats"]
+    encoder = ResNetEncoder(peers.config(name))
+    stem, shown = arrays["conv1.weight"], dict(arrays)
+    # Files are of RGB; another stem is put in its place.
+    shown["conv1.weight"] = stem[:, :3]
+    library = encoder.weights.libraries[library_of(shown, encoder.weights.libraries)]
+    (params, stats), classifier = convert_weights(shown, library, encoder, dtype)
+    params = {**params, "stem": {"kernel": stem.transpose(2, 3, 1, 0).astype(dtype)}}
+    assert classifier is not None and params["stem"]["kernel"].shape[2] == channels
+    return jax.tree.map(jnp.asarray, ({"encoder": params, "classifier": classifier}, stats))
 
 
 def pair(library: str, name: str, dtype: Any, channels: int = 3) -> compared.Pair:
@@ -99,19 +89,6 @@ def test_two_training_steps_in_float64(
         assert max(errors.values()) <= 1e-9
 
 
-def test_parameters_and_multiply_adds_are_those_that_torchvision_publishes(torch: Any) -> None:
-    """``ResNet50_Weights.meta``, of 1000 classes at 224 px; billions with three decimals."""
-    from torchvision.models import ResNet50_Weights
-
-    module = ResNet(ResNetConfig())
-    image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-    made = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, mode="eval"), image)
-    told = ResNet50_Weights.IMAGENET1K_V1.meta
-    assert parameter_count(made["params"]) + 2049 * 1000 == told["num_params"]
-    count = multiply_adds(lambda v, x: module.apply(v, x, mode="eval"), made, image)
-    assert count + 2048 * 1000 == pytest.approx(told["_ops"] * 1e9, abs=0.0005e9)
-
-
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_batch_norm_is_the_libraries(torch: Any, library: str) -> None:
     network = peers.MAKERS[library]("resnet50", 3)
@@ -119,3 +96,55 @@ def test_batch_norm_is_the_libraries(torch: Any, library: str) -> None:
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert {m.eps for m in norms} == {numbers.epsilon}
     assert {round(1 - m.momentum, 9) for m in norms} == {numbers.momentum}
+
+
+#: What of timm is no ResNet-50, and what the message says of its arrays.
+OTHERS = {
+    "resnet50d": "no stem is among them",
+    "resnetv2_50": "no stem is among them",
+    "ecaresnet50t": "no stem is among them",
+    "seresnet50": r"\d+ unexpected \(layer1.0.se.fc1",
+    "ecaresnetlight": r"\d+ missing .* unexpected \(",
+    "resnext50_32x4d": r"layer1.0.bn1.running_mean has shape \(128,\), not \(64,\)",
+    "wide_resnet50_2": r"layer1.0.bn1.running_mean has shape \(128,\), not \(64,\)",
+    "resnet50_gn": r"106 missing \(layer1.0.bn2.running_mean",
+    "resnet34": r"\d+ missing \(layer1.0.bn3.running_mean",
+    "resnet101": r"306 unexpected \(layer3.6.conv1.weight",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_networks_of_the_family_are_refused(torch: Any, name: str) -> None:
+    import timm
+
+    with torch.device("meta"):
+        network = timm.create_model(name, pretrained=False)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    arrays = {name: np.broadcast_to(np.float32(1), shape) for name, shape in shapes.items()}
+    encoder: Any = encoder_of(ModelConfig(encoder="resnet50"))
+    libraries = encoder.weights.libraries
+    with pytest.raises(WeightsError, match=OTHERS[name]):
+        convert_weights(arrays, libraries[library_of(arrays, libraries)], encoder)
+
+
+def test_a_file_of_timm_with_the_description_that_timm_writes(torch: Any, tmp_path: Any) -> None:
+    import timm
+    from timm.models import save_for_hf
+
+    torch.manual_seed(0)
+    network = timm.create_model("resnet50", pretrained=False).eval()
+    save_for_hf(network, tmp_path, safe_serialization=True)
+    path = str(tmp_path / "model.safetensors")
+    found = resolve(ModelConfig(encoder="resnet50", pretrained=path))
+    told = network.pretrained_cfg
+    assert found.convention == "pytorch"
+    assert found.normalization == (tuple(told["mean"]), tuple(told["std"]))
+    images = peers.images(65, 64).astype(np.float32)
+    params, stats = pretrained_encoder(found, 3)
+    with jax.numpy_dtype_promotion("standard"):
+        ours, _, _ = encoder_of(found).apply(
+            (params, stats), jnp.asarray(images), mode="eval", key=None
+        )
+    with torch.no_grad():
+        theirs = network.forward_features(compared.tensor(network, images)).permute(0, 2, 3, 1)
+    assert compared.error(ours, theirs.numpy()) <= 1e-5
