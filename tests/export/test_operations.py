@@ -6,11 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from encoder_variants import variant
+from encoder_variants import resnet_variant, variant
 
 from piapdf_jax.export import operations
 from piapdf_jax.export.light_detector import light_detector
 from piapdf_jax.export.operations import count_parameters
+from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.prediction import predict_action_units
 from piapdf_jax.models.presets import MODELS
@@ -41,6 +42,17 @@ def convolve(x, o):
     return out + o.bias
 
 
+def largest(x, o):
+    """Max pooling by its definition: the largest over the places of the window that lie in the picture."""
+    height, width = ((n + 2 * o.padding - o.size) // o.stride + 1 for n in x.shape[1:3])
+    out = np.empty((len(x), height, width, x.shape[-1]))
+    for i, j in np.ndindex(height, width):
+        top, left = i * o.stride - o.padding, j * o.stride - o.padding
+        seen = x[:, max(top, 0) : top + o.size, max(left, 0) : left + o.size]
+        out[:, i, j] = seen.max((1, 2))
+    return out
+
+
 def run(listed, x):
     for o in listed:
         match o:
@@ -55,8 +67,12 @@ def run(listed, x):
             case operations.SqueezeExcite():
                 gate = convolve(x.mean((1, 2), keepdims=True), o.reduce)
                 x = x * sigmoid(convolve(gate * sigmoid(gate), o.expand))
+            case operations.Relu():
+                x = np.where(x > 0, x, 0)
+            case operations.MaxPool():
+                x = largest(x, o)
             case operations.Residual():
-                x = x + run(o.branch, x)
+                x = run(o.shortcut, x) + run(o.branch, x)
             case operations.Mean():
                 x = x.mean((1, 2))
             case operations.Dense():
@@ -103,6 +119,8 @@ CASES = {
     "symmetric and odd": ({"convention": "torchvision_large", "encoder_size": 27}, 27),
     "ported": ({"convention": "tensorflow_ported"}, 32),
     "deeper": ({"encoder": variant(depth=0.9, rows=4, features=None)}, 32),
+    "resnet": ({"encoder": resnet_variant(2, 1, 1)}, 32),
+    "resnet, resized to an odd side": ({"encoder": resnet_variant(1, 2), "encoder_size": 37}, 48),
     "another input": ({"mean": (0.1, 0.5, 0.9), "std": (0.3, 1.0, 0.2)}, 32),
 }
 
@@ -129,9 +147,9 @@ def test_a_block_of_equal_sides_and_channels_adds_its_input_even_at_stride_two()
     assert any(isinstance(o, operations.Conv) and o.stride == 2 for o in inside)
 
 
-@pytest.mark.parametrize("name", ["nano", "tiny", "b1"])
+@pytest.mark.parametrize("name", ["nano", "tiny", "b1", "resnet50"])
 def test_parameters_are_those_of_encoder_and_head_alone(name):
-    config = MODELS[name]
+    config = ModelConfig(encoder=name)
     encoder = init_part(config, "encoder", jax.random.key(0))
     head = init_part(config, "head", jax.random.key(1), num_aus=UNITS)
     leaves = jax.tree_util.tree_flatten_with_path((encoder[0], head[0]))[0]
