@@ -188,6 +188,17 @@ def batch_norm(
     )
 
 
+def convention_norm(name: str, convention: Convention, mode: str) -> BatchNorm:
+    """Returns the batch normalization of a library's networks; see ``batch_norm``."""
+    return batch_norm(
+        name,
+        mode=mode,
+        momentum=convention.momentum,
+        epsilon=convention.epsilon,
+        unbiased=convention.unbiased,
+    )
+
+
 def norm_swish(norm: BatchNorm, x: jax.Array) -> jax.Array:
     """Normalise and apply swish: ``swish(norm(x))``, [..., C] -> [..., C].
 
@@ -265,6 +276,25 @@ def stochastic_depth(x: jax.Array, uniform: jax.Array, rate: float) -> jax.Array
     """
     keep = (uniform >= rate).astype(x.dtype) / (1.0 - rate)
     return x * keep[:, None, None, None]
+
+
+def stochastic_depth_draws(
+    module: nn.Module, blocks: int, batch: int, *, rate: float, mode: str
+) -> list[jax.Array] | list[None]:
+    """Returns the draws of ``stochastic_depth`` of each block, [B]; None where nothing is dropped.
+
+    Args:
+        module: whose random stream ``dropout`` they are of.
+        blocks: how many blocks there are.
+        batch: number of images, B.
+        rate: chance to drop the last block's branch.
+        mode: see ``Mode``; only ``train`` drops.
+    """
+    if mode != "train" or rate == 0:
+        return [None] * blocks
+    # One draw for all blocks: each draw is a hash of its own to compile.
+    key = module.make_rng("dropout")
+    return list(jax.random.uniform(key, (blocks, batch), jnp.float32))
 
 
 def prior_logit(prior: float) -> float:
