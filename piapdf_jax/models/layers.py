@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from piapdf_jax.models.depthwise import depthwise, pointwise
-from piapdf_jax.models.parameters import initializer
+from piapdf_jax.models.initializers import conv_init, dense_init, depthwise_init
 
 #: What a forward pass is for.
 #: ``train``: batch statistics, running statistics updated, dropout and stochastic depth on.
@@ -72,7 +72,7 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve [B, H, W, C]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", initializer("kernel"), shape)
+        kernel = self.param("kernel", conv_init, shape)
         sides = _sides(self.padding, self.kernel_size)
         return jax.lax.conv_general_dilated(
             x,
@@ -93,11 +93,11 @@ class Pointwise(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve [..., C]."""
         shape = (1, 1, x.shape[-1], self.features)
-        kernel = self.param("kernel", initializer("kernel"), shape)
+        kernel = self.param("kernel", conv_init, shape)
         y = pointwise(x, kernel[0, 0].astype(x.dtype))
         if not self.use_bias:
             return y
-        bias = self.param("bias", initializer("bias"), (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return y + jnp.broadcast_to(bias.astype(x.dtype), y.shape)
 
 
@@ -112,7 +112,7 @@ class Depthwise(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve [B, H, W, C]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1])
-        kernel = self.param("kernel", initializer("kernel"), shape)
+        kernel = self.param("kernel", depthwise_init, shape)
         padding = _sides(self.padding, self.kernel_size)
         return depthwise(x, kernel.astype(x.dtype), stride=self.stride, padding=padding)
 
@@ -136,8 +136,8 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Multiply [B, F] and add."""
-        y = x @ self.param("kernel", initializer("kernel"), (x.shape[-1], self.features))
-        return y + self.param("bias", initializer("bias"), (self.features,))[None]
+        y = x @ self.param("kernel", dense_init, (x.shape[-1], self.features))
+        return y + self.param("bias", nn.initializers.zeros, (self.features,))[None]
 
 
 class BatchNorm(nn.BatchNorm):
