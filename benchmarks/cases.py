@@ -70,6 +70,7 @@ def sizes(case: Case) -> dict[str, Any]:
 
     ``vector`` is the length of the encoder's vector, ``grid`` the side of its features.
     """
+    from piapdf_jax.models.config import encoder_of
     from piapdf_jax.models.encoder import feature_shape
     from piapdf_jax.models.presets import MODELS
 
@@ -80,6 +81,8 @@ def sizes(case: Case) -> dict[str, Any]:
     told = dataclasses.asdict(model)
     (told["mean"], told["std"]) = model.normalization
     told["grid"], _, told["vector"] = feature_shape(model)
+    network: Any = encoder_of(model)
+    told["width"], told["depth"] = network.config.width, network.config.depth
     return told
 
 

@@ -19,12 +19,12 @@ from benchmarks.jax_side import WEIGHTS, batch_of, model_of
 from piapdf_jax import command_line, commands
 from piapdf_jax.batch import Targets
 from piapdf_jax.losses import pi_loss, piap_loss
-from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.decoder import decoder_apply
 from piapdf_jax.models.generator import generator_apply
 from piapdf_jax.models.piap import network_apply
 from piapdf_jax.models.prediction import frozen_targets
-from piapdf_jax.models.pretrained import carry, encoder_config
+from piapdf_jax.models.pretrained import convert_weights
 
 if TYPE_CHECKING:  # PyTorch is imported where it is used: help is given without it
     import torch
@@ -92,7 +92,9 @@ def parts_of(named: dict[str, np.ndarray], model: ModelConfig, dtype: Any = np.f
         if name in ("generator", "decoder"):
             parts[name] = tree(own)
             continue
-        parts[name], classifier = carry(own, "efficientnet_pytorch", encoder_config(model), dtype)
+        encoder: Any = encoder_of(model)
+        library = encoder.weights.libraries["efficientnet_pytorch"]
+        parts[name], classifier = convert_weights(own, library, encoder, dtype)
         if name == "encoder":
             assert classifier is not None
             parts["head"] = ({"dense": dict(zip(("kernel", "bias"), classifier, strict=True))}, {})

@@ -21,9 +21,9 @@ from experiments.sections import (
 from experiments.values import coerce
 from piapdf_jax import paths, ranges
 from piapdf_jax.action_units import record_columns
-from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.presets import MODELS
-from piapdf_jax.models.weight_files import PUBLISHED
+from piapdf_jax.models.pretrained import weights_of
 from piapdf_jax.ranges import Range, Seed
 
 #: Which part of the people is tested.
@@ -92,6 +92,30 @@ class ExperimentConfig:
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
+    def _check_model(self) -> None:
+        """Refuses settings that the encoder does not follow, and weights that there are not."""
+        model = self.model
+        try:
+            weights = weights_of(encoder_of(model))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"model.encoder={model.encoder}: {error}") from error
+        known = ("none", *(weights.published if weights else ()))
+        if model.pretrained in known:
+            return
+        without = "; to start from random values: --set model.pretrained=none"
+        if weights is None:
+            raise ConfigError(
+                f"model.pretrained={model.pretrained!r}: encoder {model.encoder!r} takes no file of"
+                f" weights{without}"
+            )
+        try:
+            paths.local_file(model.pretrained, "model.pretrained")
+        except (FileNotFoundError, paths.PathError) as error:
+            raise ConfigError(
+                f"model.pretrained={model.pretrained!r} is neither a file nor one of"
+                f" {', '.join(known)}, which are for encoder {model.encoder!r}: {error}{without}"
+            ) from error
+
     def _check_trainings(self) -> None:
         """Refuses sections whose values mean nothing together."""
         from experiments.trainings import TRAININGS
@@ -151,16 +175,7 @@ class ExperimentConfig:
             raise ConfigError(
                 f"methods={','.join(self.methods)} {wrong}: take all, or some of {', '.join(METHODS)}"
             )
-        model = self.model
-        known = ("none", *PUBLISHED)
-        if model.pretrained not in known:
-            try:
-                paths.local_file(model.pretrained, "model.pretrained")
-            except (FileNotFoundError, paths.PathError) as error:
-                raise ConfigError(
-                    f"model.pretrained={model.pretrained!r} is neither a file nor one of"
-                    f" {', '.join(known)}: {error}"
-                ) from error
+        self._check_model()
         self._check_units()
         self._check_trainings()
 

@@ -17,6 +17,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
+from data_builders.registry import import_plugins
 from experiments.detection.settings import FACES
 from experiments.detection.tables import FORMS, KINDS
 from piapdf_jax import action_units, command_line, commands, faces, paths
@@ -54,6 +55,9 @@ _BATCH = flags.DEFINE_integer("batch", 32, "faces of a batch", lower_bound=1, up
 _WORKERS = flags.DEFINE_integer(
     "workers", None, "processes that decode and find (default: one a core); 0: none", lower_bound=0
 )
+_PLUGIN = flags.DEFINE_multi_string(
+    "plugin", [], "module that registers the encoder of the export, repeatable"
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace tables that are there")
 
 
@@ -73,6 +77,7 @@ def main(arguments: list[str]) -> int:
             raise app.UsageError(f"{flag} is not given")
     _quiet()
     try:
+        import_plugins(_PLUGIN.value)
         settings = _settings()
         wanted = _outputs()
         detector = Detector.load(_MODEL.value, runtime=_RUNTIME.value, finder=settings.finder)

@@ -17,6 +17,7 @@ from absl import logging as absl_logging
 from rich.console import Console
 from rich.table import Table
 
+from data_builders.registry import import_plugins
 from piapdf_jax import command_line, commands, paths
 from piapdf_jax.export import check
 from piapdf_jax.model_json import FILE_NAME, ModelError
@@ -30,6 +31,9 @@ _INPUT = flags.DEFINE_enum(
 _CHECK = flags.DEFINE_bool(
     "check", False, "run the file in every installed runtime; 1 if one differs"
 )
+_PLUGIN = flags.DEFINE_multi_string(
+    "plugin", [], "module that registers the encoder of the export, repeatable"
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -42,6 +46,7 @@ def main(arguments: list[str]) -> int:
         )
     place = paths.local_path(arguments[1], "export")
     try:
+        import_plugins(_PLUGIN.value)
         if (place / check.MODEL_FILE).is_file():
             return _check_again(place)
         if not _OUT.value:

@@ -19,7 +19,8 @@ import piapdf_jax
 from experiments.job import Job
 from experiments.sections import TrainSection
 from piapdf_jax.data import description
-from piapdf_jax.models.config import part_settings
+from piapdf_jax.models.config import ModelConfig, encoder_of, part_settings
+from piapdf_jax.models.encoders import maker
 from piapdf_jax.runtime.sources import source_digest
 
 #: Packages that sources are never followed into: what they choose stands in the settings, what they
@@ -106,9 +107,25 @@ def stage_fields(stage: Any) -> dict[str, Any]:
             continue
         value: Any = getattr(stage, field.name)
         if field.name == "model":
-            value = part_settings(value, getattr(stage, "parts", None))
+            parts = getattr(stage, "parts", None)
+            if parts is None or "encoder" in parts:
+                found["encoder"] = encoder_fields(encoder_of(value))
+            value = part_settings(value, parts)
         found[field.name] = dataclasses.asdict(value) if _is_instance(value) else value
     return found
+
+
+def encoder_fields(encoder: Any) -> dict[str, Any]:
+    """Returns what an encoder is: its class and its fields."""
+    return {"class": type(encoder).__name__, **dataclasses.asdict(encoder)}
+
+
+def _encoder_modules(stage: Any) -> list[str]:
+    """The modules that make the encoder of a stage's networks; none where it has no encoder."""
+    model, parts = getattr(stage, "model", None), getattr(stage, "parts", None)
+    if not isinstance(model, ModelConfig) or (parts is not None and "encoder" not in parts):
+        return []
+    return [_module_of(maker(model.encoder)), type(encoder_of(model)).__module__]
 
 
 def _section_fields(section: Any, stage: dict[str, Any]) -> dict[str, Any]:
@@ -150,6 +167,7 @@ def _start_modules(job: Job) -> list[str]:
     names = [_module_of(made) for made in made_by]
     names = [name for name in names if _followed(name)]
     names += [type(job.stage).__module__, type(job.stream()).__module__, *_EVERY_TRAINING]
+    names += _encoder_modules(job.stage)
     if job.slices.validation is not None:
         names += _CHOICE
     return [name for name in dict.fromkeys(names) if name.partition(".")[0] not in _STDLIB]

@@ -1,10 +1,12 @@
 """Terms of what exports are made of: software, data sets, landmarks, weights to start from."""
 
 import importlib.metadata
+from collections.abc import Mapping
 from typing import Any
 
 from piapdf_jax.faces import PREDICTOR_LICENCE
 from piapdf_jax.model_json import Licence
+from piapdf_jax.models.weight_files import Published
 
 #: By builder. What their owners say, in short: the words that bind stand at the source.
 _DATA = {
@@ -32,20 +34,18 @@ _DATA = {
 }
 #: Builders whose pictures were cropped, and whose maps were drawn, by landmarks that dlib found.
 _LANDMARKS = ("bp4d", "disfa", "casia_webface", "lfw_pairs")
-_PUBLISHED = {
-    "imagenet": ("Apache-2.0 (Keras Applications)", "https://github.com/keras-team/keras"),
-    "imagenet-timm": ("Apache-2.0 (timm)", "https://github.com/huggingface/pytorch-image-models"),
-    "imagenet-torchvision": ("BSD-3-Clause (torchvision)", "https://github.com/pytorch/vision"),
-}
 _IMAGENET = "; learned from ImageNet, whose pictures are for non-commercial research"
 
 
-def licences(datasets: list[str], weights: str) -> tuple[Licence, ...]:
+def licences(
+    datasets: list[str], weights: str, published: Mapping[str, Published]
+) -> tuple[Licence, ...]:
     """Returns the terms of what an export is made of, as far as they are known.
 
     Args:
         datasets: names of data sets.
         weights: ``model.pretrained``: ``none``, a published name or a file.
+        published: files that are published for the encoder.
     """
     found = [Licence("software piapdf_jax", *_own())]
     for name in dict.fromkeys(datasets):
@@ -54,8 +54,8 @@ def licences(datasets: list[str], weights: str) -> tuple[Licence, ...]:
     if any(name.partition("/")[0] in _LANDMARKS for name in datasets):
         source = "https://github.com/davisking/dlib-models"
         found.append(Licence("landmarks", PREDICTOR_LICENCE, source))
-    if weights in _PUBLISHED:
-        terms, source = _PUBLISHED[weights]
+    if weights in published:
+        terms, source = published[weights].terms
         found.append(Licence(f"weights {weights}", terms + _IMAGENET, source))
     elif weights != "none":
         found.append(Licence("weights", "not known: a file of the user's", ""))

@@ -17,8 +17,9 @@ from piapdf_jax.action_units import record_columns
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.source import SomeRows
 from piapdf_jax.metrics import base_rates, matching_cut
-from piapdf_jax.model_json import FILE_NAME, Data, Model, to_json
-from piapdf_jax.models.config import part_settings
+from piapdf_jax.model_json import FILE_NAME, Data, Licence, Model, to_json
+from piapdf_jax.models.config import encoder_of, part_settings
+from piapdf_jax.models.pretrained import weights_of
 from piapdf_jax.records import IMAGE_SIZE
 from piapdf_jax.runtime.evaluate import evaluate
 from piapdf_jax.stages.base import Exported
@@ -98,7 +99,7 @@ def describe(catalog: Catalog, job: Job, exported: Exported) -> Model:
         frames={},
         data=tuple(data),
         stand_ins=stand_ins,
-        licences=licences(names, job.config.model.pretrained if ours else "none"),
+        licences=_licences(job, names, ours=ours),
     )
 
 
@@ -110,6 +111,14 @@ def _networks(job: Job, exported: Exported) -> tuple[tuple[str, ...], dict[str, 
     settings = part_settings(job.model, parts)
     mean, std = job.model.normalization
     return parts, settings | {"mean": mean, "std": std}
+
+
+def _licences(job: Job, names: list[str], *, ours: bool) -> tuple[Licence, ...]:
+    model = job.config.model
+    weights = weights_of(encoder_of(model)) if ours else None
+    return licences(
+        names, model.pretrained if ours else "none", weights.published if weights else {}
+    )
 
 
 def _data(job: Job) -> list[Data]:

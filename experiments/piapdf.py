@@ -24,7 +24,7 @@ _RUNS_DIR = flags.DEFINE_string("runs_dir", "runs", "where runs and exports are 
 _NAME = flags.DEFINE_string("name", "", "name of the run folder (default: the configuration's)")
 _STAGES = flags.DEFINE_list("stages", [], "train only these, comma separated (default: all)")
 _PLUGIN = flags.DEFINE_multi_string(
-    "plugin", [], "module that registers trainings, data sets or metrics, repeatable"
+    "plugin", [], "module that registers trainings, encoders, data sets or metrics, repeatable"
 )
 _ACCEPT_STALE = flags.DEFINE_list(
     "accept_stale",

@@ -1,4 +1,4 @@
-"""Trainings, data sets and metrics from outside: ``--plugin=MODULE`` imports a module, which registers them."""
+"""Trainings, encoders, data sets and metrics from outside: ``--plugin=MODULE`` imports what registers them."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,15 @@ from data_builders.registry import UsageError, import_plugins, register_dataset
 from experiments.au_scores import register_metric
 from experiments.config import ConfigError
 from experiments.trainings import register_training
+from piapdf_jax.models.encoders import register_encoder
 
-__all__ = ["load", "register_dataset", "register_metric", "register_training"]
+__all__ = [
+    "load",
+    "register_dataset",
+    "register_encoder",
+    "register_metric",
+    "register_training",
+]
 
 
 def load(modules: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ import sys
 from absl import app, flags
 from rich.console import Console
 
+from data_builders.registry import UsageError, import_plugins
 from experiments import export_score_table, export_scores, frame_table, run_folder
 from experiments.export_scores import Scored, ScoreError
 from piapdf_jax import command_line, commands, paths
@@ -36,9 +37,12 @@ _TRUTH = flags.DEFINE_string(
 )
 _OUT = flags.DEFINE_string("out", "", "file of the scores, such as scores.json")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "images of a batch", lower_bound=1)
+_PLUGIN = flags.DEFINE_multi_string(
+    "plugin", [], "module that registers the encoder of the export, repeatable"
+)
 
 _MISTAKES = (
-    *(ScoreError, ModelError, ExportError, CorruptShard, NoRecords, ReaderDied),
+    *(UsageError, ScoreError, ModelError, ExportError, CorruptShard, NoRecords, ReaderDied),
     *(paths.PathError, OSError),  # no export, no data set, no file, a full disk
 )
 
@@ -54,6 +58,7 @@ def main(arguments: list[str]) -> None:
         if not value:
             raise app.UsageError(f"{flag} is not given: say what the export is scored on")
     try:
+        import_plugins(_PLUGIN.value)
         _score(paths.local_path(arguments[1], "export"))
     except _MISTAKES as error:
         raise app.UsageError(str(error)) from error

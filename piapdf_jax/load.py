@@ -13,7 +13,8 @@ from piapdf_jax import faces, paths, ranges
 from piapdf_jax.batch import unit_images
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.model_json import Model, ModelError, read_model
-from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.config import ModelConfig, encoder_of
+from piapdf_jax.models.encoders import encoder_names
 from piapdf_jax.stages.base import OptimizerConfig, Stage
 from piapdf_jax.stages.pi2_refine import PI2Refine
 from piapdf_jax.stages.piap import PIAPStage
@@ -87,9 +88,15 @@ def networks(folder: pathlib.Path, model: Model) -> ModelConfig:
             " alone can run them"
         )
     settings: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in model.model.items()}
+    if settings.get("encoder") not in (None, *encoder_names()):
+        raise ModelError(
+            f"{folder}: encoder {settings['encoder']!r} is none of {', '.join(encoder_names())}: the"
+            " module of the plugin that registers it must be imported first (--plugin=MODULE)"
+        )
     try:
         config = ModelConfig(**settings)
         ranges.check(config)
+        encoder_of(config)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{folder}: model in model.json is no configuration ({error})") from error
     return config

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.efficientnet import EfficientNetConfig, blocks
+from piapdf_jax.models.efficientnet_encoder import EfficientNetEncoder
 from piapdf_jax.models.layers import Convention
-from piapdf_jax.models.pretrained import encoder_config
 from piapdf_jax.models.resizing import interpolation
 
 
@@ -104,7 +104,9 @@ def light_detector(
         found.append(Resize(matrix, matrix))
     mean, std = (np.array(v, np.float64) for v in config.normalization)
     found.append(Normalize((1 / std).astype(np.float32), (-mean / std).astype(np.float32)))
-    found += _encoder(encoder_config(config), encoder, side)
+    made = encoder_of(config)
+    assert isinstance(made, EfficientNetEncoder)
+    found += _encoder(made.config, encoder, side)
     kernel, bias = (np.asarray(head[0]["dense"][name], np.float32) for name in ("kernel", "bias"))
     return [*found, Mean(), Dense(kernel, bias), Sigmoid()]
 

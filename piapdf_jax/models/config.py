@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+from piapdf_jax.models.encoders import Encoder, EncoderSettings, encoder_names, make_encoder
 from piapdf_jax.models.layers import CONVENTIONS
 from piapdf_jax.ranges import Chance, Choice, Length, Range
 
@@ -11,8 +12,6 @@ COMPUTE_DTYPES = ("float32", "bfloat16")
 #: Of red, green and blue in [0, 1], over ImageNet.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: Of EfficientNet, whose largest has 2.0 and 3.1.
-_Coefficient = Annotated[float, Range(0, 8, low_open=True)]
 _Channels = Annotated[int, Range(1, 8192)]
 #: By level; eight halve 256 px to one.
 _Widths = Annotated[tuple[_Channels, ...], Length(1, 9)]
@@ -21,23 +20,30 @@ _Mean = Annotated[float, Range(0, 1)]
 _Deviation = Annotated[float, Range(1e-3, 1)]
 
 
+@dataclasses.dataclass(frozen=True)
+class EncoderName:
+    """A name of the registry of encoders, in which plugins add theirs."""
+
+    def wrong(self, value: str) -> str:
+        """Returns what is allowed for another text, "" for nothing wrong."""
+        return "" if value in encoder_names() else f"must be one of {', '.join(encoder_names())}"
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Sizes of all networks of one experiment.
 
     Attributes:
+        encoder: name of what every encoder is, of ``encoders.encoder_names``: the AU network's, that of PI
+            stage 2 and Encoder P.
         pretrained: start of every encoder: ``none`` for random values, ``imagenet`` or another name
-            of ``weight_files.PUBLISHED``, or a file of weights.
+            that is published for the encoder, or a file of weights.
         pretrained_sha256: hash of that file, filled in by ``pretrained.resolve``.
-        width: the encoder's width coefficient.
-        depth: the encoder's depth coefficient.
-        rows: rows of EfficientNet's block table that the encoder has; 7 is all.
-        features: length of the encoder's vector, F; None scales 1280 by the width.
         encoder_size: side in px to which the encoder resizes what it gets.
         dropout: chance to drop an entry of the vector before the AU head.
         stochastic_depth: chance to drop the branch of the encoder's last block.
         convention: the encoder's padding and BatchNorm, a key of ``layers.CONVENTIONS``; None is
-            that of the pretrained file, without one ``tensorflow``.
+            that of the pretrained file, without one the encoder's own.
         bn_momentum: share of the old running statistics that a step keeps, in all networks; None
             is the convention's.
         unet_widths: the generator's channels by level.
@@ -54,12 +60,9 @@ class ModelConfig:
             logits are float32 either way.
     """
 
+    encoder: Annotated[str, EncoderName()] = "b1"
     pretrained: str = "none"
     pretrained_sha256: str = ""
-    width: _Coefficient = 1.0
-    depth: _Coefficient = 1.1
-    rows: Annotated[int, Range(1, 7)] = 7
-    features: _Channels | None = None
     encoder_size: Annotated[int, Range(16, 1024)] = 224
     dropout: Chance = 0.2
     stochastic_depth: Chance = 0.2
@@ -92,6 +95,16 @@ class ModelConfig:
         return self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD
 
 
+def encoder_of(config: ModelConfig) -> Encoder:
+    """Returns the encoder that a configuration names.
+
+    Raises:
+        ValueError: for an unknown name, and for settings that the encoder does not follow.
+    """
+    settings = EncoderSettings(config.stochastic_depth, config.convention, config.bn_momentum)
+    return make_encoder(config.encoder, settings)
+
+
 _NORM = ("convention", "bn_momentum")
 _INPUT = ("mean", "std", "compute_dtype")
 #: Fields of ``ModelConfig`` that decide what a part is and does.
@@ -100,11 +113,8 @@ PART_FIELDS = {
     "encoder": (
         *_NORM,
         *_INPUT,
+        "encoder",
         "pretrained_sha256",
-        "width",
-        "depth",
-        "rows",
-        "features",
         "encoder_size",
         "stochastic_depth",
     ),

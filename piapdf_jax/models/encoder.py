@@ -3,20 +3,11 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.efficientnet import EfficientNet, EfficientNetConfig, feature_side
-from piapdf_jax.models.layers import wide
-from piapdf_jax.models.parts import (
-    Part,
-    apply_module,
-    cast_to_compute_dtype,
-    check_key,
-    init_module,
-    normalize,
-)
-from piapdf_jax.models.pretrained import encoder_config, pretrained_encoder
+from piapdf_jax.models.config import ModelConfig, encoder_of
+from piapdf_jax.models.inputs import cast_to_compute_dtype, normalize
+from piapdf_jax.models.parts import Part, check_key
+from piapdf_jax.models.pretrained import pretrained_encoder
 from piapdf_jax.models.resizing import resize
 
 
@@ -33,15 +24,12 @@ def init_encoder(config: ModelConfig, key: jax.Array, *, in_channels: int = 3) -
     """
     if config.pretrained != "none":
         return pretrained_encoder(config, in_channels)
-    side = config.encoder_size
-    return init_module(EfficientNet(encoder_config(config)), key, side, side, in_channels)
+    return encoder_of(config).init(key, config.encoder_size, in_channels)
 
 
 def feature_shape(config: ModelConfig) -> tuple[int, int, int]:
     """Returns the shape [h, w, F] of the feature map of one image."""
-    own: EfficientNetConfig = encoder_config(config)
-    side = feature_side(own, config.encoder_size)
-    return side, side, own.out_features
+    return encoder_of(config).feature_shape(config.encoder_size)
 
 
 def encoder_apply(
@@ -58,13 +46,12 @@ def encoder_apply(
         key: typed key of stochastic depth, needed in ``train``.
 
     Returns:
-        (features [B, h, w, F] of the compute dtype, vector [B, F] float32, their mean over pixels,
-        batch statistics after the pass).
+        (features [B, h, w, F] of the compute dtype, vector [B, F] float32, batch statistics after the
+        pass).
     """
     inputs = resize(inputs, config.encoder_size, config.encoder_size)
     if inputs.shape[-1] == 3:
         inputs = normalize(config, inputs)
     check_key(mode, key, config.stochastic_depth)
     inputs = cast_to_compute_dtype(config, inputs)
-    features, stats = apply_module(EfficientNet(encoder_config(config)), part, inputs, mode, key)
-    return features, jnp.mean(wide(features), (1, 2)), stats
+    return encoder_of(config).apply(part, inputs, mode=mode, key=key)

@@ -7,13 +7,8 @@ import jax.numpy as jnp
 
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.dw_unet import DWUNet
-from piapdf_jax.models.parts import (
-    Part,
-    apply_module,
-    cast_to_compute_dtype,
-    init_module,
-    normalize,
-)
+from piapdf_jax.models.inputs import cast_to_compute_dtype, normalize
+from piapdf_jax.models.parts import Part, apply_module, init_module
 
 #: Weights of red, green and blue in a gray image (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)

@@ -1,16 +1,14 @@
 """The named sizes of all networks of an experiment."""
 
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.efficientnet import COEFFICIENTS
 
 #: Named sizes: ``b1`` is the paper's; ``tiny`` trains on a laptop's CPU; ``nano`` is for tests.
 MODELS = {
     "b1": ModelConfig(),
     "tiny": ModelConfig(
-        width=COEFFICIENTS["tiny"].width,
-        depth=COEFFICIENTS["tiny"].depth,
-        encoder_size=COEFFICIENTS["tiny"].resolution,
-        dropout=COEFFICIENTS["tiny"].dropout,
+        encoder="tiny",
+        encoder_size=96,
+        dropout=0.1,
         stochastic_depth=0.05,
         bn_momentum=0.9,
         # A quarter of the resolution trains faster than a half, and draws better in as many steps:
@@ -24,12 +22,9 @@ MODELS = {
         std=(0.25, 0.25, 0.25),
     ),
     "nano": ModelConfig(
-        width=COEFFICIENTS["nano"].width,
-        depth=COEFFICIENTS["nano"].depth,
-        rows=3,
-        features=32,
-        encoder_size=COEFFICIENTS["nano"].resolution,
-        dropout=COEFFICIENTS["nano"].dropout,
+        encoder="nano",
+        encoder_size=32,
+        dropout=0.1,
         # Three blocks, of which only the first, whose rate is 0, has a branch to drop.
         stochastic_depth=0.0,
         bn_momentum=0.9,

@@ -1,4 +1,4 @@
-"""Published EfficientNet weights into Flax: every name and shape checked against the source."""
+"""Published weights into Flax: every name and shape checked against the library's."""
 
 import dataclasses
 import pathlib
@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from piapdf_jax.models.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig
-from piapdf_jax.models.efficientnet import EfficientNet, EfficientNetConfig
+from piapdf_jax.models.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig, encoder_of
+from piapdf_jax.models.encoders import Encoder, FlaxEncoder
 from piapdf_jax.models.weight_files import WeightsError, file_hash, locate, read_arrays
-from piapdf_jax.models.weight_names import SOURCES, Source, module_names, source_of
+from piapdf_jax.models.weight_names import Library, Weights, library_of
 from piapdf_jax.models.weight_origin import Origin, complete, origin
 
 
-class Carried(NamedTuple):
+class ConvertedEncoder(NamedTuple):
     """An encoder out of a file.
 
     Attributes:
@@ -28,18 +28,23 @@ class Carried(NamedTuple):
     classifier: tuple[np.ndarray, np.ndarray] | None
 
 
-def carry(
+def weights_of(encoder: Encoder) -> Weights | None:
+    """Returns of what files an encoder starts; None for one that takes no file."""
+    return getattr(encoder, "weights", None)
+
+
+def convert_weights(
     arrays: Mapping[str, np.ndarray],
-    source_name: str,
-    config: EfficientNetConfig,
+    library: Library,
+    encoder: FlaxEncoder,
     dtype: Any = np.float32,
-) -> Carried:
-    """Arrays of a library into ours.
+) -> ConvertedEncoder:
+    """Converts arrays of a library into ours.
 
     Args:
         arrays: by the library's names.
-        source_name: a key of ``weight_names.SOURCES``.
-        config: the network they should fit, with 3 input channels.
+        library: its names.
+        encoder: the one they should fit, with 3 input channels.
         dtype: of the result.
 
     Returns:
@@ -48,37 +53,30 @@ def carry(
     Raises:
         WeightsError: naming what is missing, unexpected, of another shape, or no sound number.
     """
-    taking = _Taking(arrays, SOURCES[source_name], config, dtype)
-    variables = jax.tree_util.tree_map_with_path(taking.leaf_at, _shapes(config))
+    converter, shapes = _WeightConverter(arrays, library, dtype), _shapes(encoder)
+    variables = jax.tree_util.tree_map_with_path(converter.leaf_at, shapes)
     classifier = None
-    if taking.has("classifier"):
-        kernel = taking.leaf("classifier", "kernel", (config.out_features, None))
-        bias = taking.leaf("classifier", "bias", kernel.shape[1:] or (None,))
+    if converter.has("classifier"):
+        features = encoder.feature_shape(_SIDE)[-1]
+        kernel = converter.leaf("classifier", "kernel", (features, None))
+        bias = converter.leaf("classifier", "bias", kernel.shape[1:] or (None,))
         classifier = (kernel, bias)
-    taking.check()
-    return Carried((variables["params"], variables["batch_stats"]), classifier)
+    converter.check()
+    return ConvertedEncoder((variables["params"], variables["batch_stats"]), classifier)
 
 
-class _Taking:
+class _WeightConverter:
     """Takes arrays one by one, and remembers what is wrong with them and what is left."""
 
-    def __init__(
-        self,
-        arrays: Mapping[str, np.ndarray],
-        source: Source,
-        config: EfficientNetConfig,
-        dtype: Any,
-    ) -> None:
-        self.left, self.source, self.dtype = dict(arrays), source, dtype
-        self.names = module_names(source, config)
+    def __init__(self, arrays: Mapping[str, np.ndarray], library: Library, dtype: Any) -> None:
+        self.left, self.library, self.dtype = dict(arrays), library, dtype
         self.missing: list[str] = []
         self.wrong: list[str] = []
 
     def has(self, module: str) -> bool:
         """Whether any leaf of a module is left."""
-        return any(
-            name.startswith(self.names[module] + self.source.separator) for name in self.left
-        )
+        start = self.library.modules[module] + self.library.separator
+        return any(name.startswith(start) for name in self.left)
 
     def leaf_at(self, path: Any, leaf: Any) -> np.ndarray:
         """The leaf at a path of our variables, whose first key is the collection."""
@@ -87,10 +85,10 @@ class _Taking:
 
     def leaf(self, module: str, leaf: str, shape: tuple[int | None, ...]) -> np.ndarray:
         """A leaf of a module, in our layout; None in its shape fits any size."""
-        source = self.source
-        theirs = source.norm_leaves if module.endswith("norm") else source.leaves
-        name = self.names[module] + source.separator + theirs[leaf]
-        expected = _their_shape(shape, source.layout)
+        library = self.library
+        theirs = library.norm_leaves if module.endswith("norm") else library.leaves
+        name = library.modules[module] + library.separator + theirs[leaf]
+        expected = _their_shape(shape, library.layout)
         if name not in self.left:
             self.missing.append(name)
             return np.zeros(())
@@ -103,16 +101,15 @@ class _Taking:
         elif not np.isfinite(array).all() or (leaf == "var" and (array < 0).any()):
             self.wrong.append(f"{name} holds values that are not finite, or a negative variance")
         else:
-            return _our_layout(np.asarray(array, self.dtype), len(shape), source.layout)
+            return _our_layout(np.asarray(array, self.dtype), len(shape), library.layout)
         return np.zeros(())
 
     def check(self) -> None:
         """Raise WeightsError unless everything was there and sound, and nothing is left."""
-        norms = [name for module, name in self.names.items() if module.endswith("norm")]
-        known = {
-            f"{norm}{self.source.separator}{leaf}" for norm in norms for leaf in self.source.unused
-        }
-        known.update(self.source.beside)
+        library = self.library
+        norms = [name for module, name in library.modules.items() if module.endswith("norm")]
+        known = {f"{norm}{library.separator}{leaf}" for norm in norms for leaf in library.unused}
+        known.update(library.beside)
         unexpected = [name for name in self.left if name not in known]
         told = [
             f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -127,9 +124,14 @@ class _Taking:
             raise WeightsError("its arrays do not fit the network: " + ", ".join(told))
 
 
-def _shapes(config: EfficientNetConfig) -> Any:
-    module, images = EfficientNet(config), jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    return jax.eval_shape(lambda x: module.init(jax.random.key(0), x, mode="eval"), images)
+#: Of an image that shapes are asked for; no shape of a parameter depends on it.
+_SIDE = 64
+
+
+def _shapes(encoder: FlaxEncoder) -> Any:
+    images = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, 3), jnp.float32)
+    key = jax.random.key(0)
+    return jax.eval_shape(lambda x: encoder.module.init(key, x, mode="eval"), images)
 
 
 def _their_shape(shape: tuple[int | None, ...], layout: str) -> tuple[int | None, ...]:
@@ -154,73 +156,67 @@ class Loaded(NamedTuple):
     """A file of weights that was read.
 
     Attributes:
-        carried: the encoder in it.
-        source: name of the library it is of.
+        converted: the encoder in it.
+        library: name of the library it is of.
         origin: what is known of its network.
         sha256: the file's hash.
     """
 
-    carried: Carried
-    source: str
+    converted: ConvertedEncoder
+    library: str
     origin: Origin
     sha256: str
 
 
-def load(path: pathlib.Path, config: EfficientNetConfig) -> Loaded:
-    """An encoder out of a file of any of the formats.
+def load(path: pathlib.Path, encoder: Encoder) -> Loaded:
+    """Loads an encoder out of a file of any of the formats.
 
     Args:
         path: safetensors, a PyTorch state dict, or Keras's HDF5.
-        config: the network it should fit.
+        encoder: the one it should fit.
 
     Returns:
         The encoder, and what is known of the file.
 
     Raises:
-        WeightsError: naming the file and what is wrong with it.
+        WeightsError: naming the file and what is wrong with it, or for an encoder that takes no file.
     """
-    arrays, digest = read_arrays(path), file_hash(path)
+    arrays, digest, weights = read_arrays(path), file_hash(path), weights_of(encoder)
+    if weights is None or not isinstance(encoder, FlaxEncoder):
+        raise WeightsError(f"{type(encoder).__name__} says no names of weights: it takes no file")
     try:
-        source = source_of(arrays)
-        known = origin(path, digest, source, arrays, config)
-        return Loaded(carry(arrays, source, config), source, known, digest)
+        library = library_of(arrays, weights.libraries)
+        known = origin(path, digest, library, arrays, weights)
+        converted = convert_weights(arrays, weights.libraries[library], encoder)
+        return Loaded(converted, library, known, digest)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
 
 
-def encoder_config(config: ModelConfig) -> EfficientNetConfig:
-    """Returns the encoder's own numbers."""
-    return EfficientNetConfig(
-        width=config.width,
-        depth=config.depth,
-        rows=config.rows,
-        features=config.features,
-        stochastic_depth=config.stochastic_depth,
-        convention=config.convention or "tensorflow",
-        bn_momentum=config.bn_momentum,
-    )
-
-
 def resolve(config: ModelConfig) -> ModelConfig:
-    """A configuration that names its file: found or downloaded, read and checked, before any training.
+    """Returns a configuration that names its file: found or downloaded, read and checked, before any training.
 
     Args:
-        config: ``pretrained`` is ``none``, a name of ``weight_files.PUBLISHED`` or a path.
+        config: ``pretrained`` is ``none``, a name that is published for the encoder, or a path.
 
     Returns:
-        The same with the file's path and hash, and its padding, BatchNorm and input normalisation
-        where the configuration leaves them open. A warning says it where ImageNet's normalisation
+        The same with the file's path and hash, and its padding, BatchNorm and input normalization
+        where the configuration leaves them open. A warning says it where ImageNet's normalization
         is taken for a file that may be of a network of another.
 
     Raises:
         WeightsError: in one line, naming the file and the setting that does without.
     """
+    encoder = encoder_of(config)
     known, path, digest = Origin(), "none", ""
     if config.pretrained != "none":
+        weights = weights_of(encoder)
         try:
-            found = locate(config.pretrained)
-            loaded = load(found, encoder_config(config))
-            known = complete(config, loaded.origin, loaded.source)
+            if weights is None:
+                raise WeightsError(f"encoder {config.encoder!r} takes no file of weights")
+            found = locate(config.pretrained, weights.published)
+            loaded = load(found, encoder)
+            known = complete(config, loaded.origin, loaded.library, weights)
         except WeightsError as error:
             raise WeightsError(
                 f"model.pretrained={config.pretrained}: {error}; to start from random values:"
@@ -231,18 +227,37 @@ def resolve(config: ModelConfig) -> ModelConfig:
         config,
         pretrained=path,
         pretrained_sha256=digest,
-        convention=config.convention or known.convention or "tensorflow",
+        convention=config.convention or known.convention or own_convention(encoder),
         mean=config.mean or known.mean or IMAGENET_MEAN,
         std=config.std or known.std or IMAGENET_STD,
     )
 
 
+def own_convention(encoder: Encoder) -> str:
+    """Returns the padding and BatchNorm that an encoder has of itself, which the other networks of a run then have."""
+    return getattr(encoder, "convention", "tensorflow")
+
+
+def _of_file(config: ModelConfig) -> tuple[Encoder, ConvertedEncoder]:
+    """The encoder of a resolved configuration, and what its file holds."""
+    if not config.pretrained_sha256:
+        raise ValueError(
+            f"model.pretrained={config.pretrained!r} has not been looked up: pass the configuration"
+            " through models.pretrained.resolve first."
+        )
+    path, encoder = pathlib.Path(config.pretrained), encoder_of(config)
+    loaded = load(path, encoder)
+    if loaded.sha256 != config.pretrained_sha256:
+        raise WeightsError(f"{path} changed while it was in use")
+    return encoder, loaded.converted
+
+
 def pretrained_encoder(config: ModelConfig, in_channels: int) -> tuple[Any, Any]:
-    """The encoder of a resolved configuration's file.
+    """Returns the encoder of a resolved configuration's file.
 
     Args:
         config: what ``resolve`` returned.
-        in_channels: 3 for images; for another number see ``adapt_stem``.
+        in_channels: 3 for images; for another number the encoder's own rule makes a stem.
 
     Returns:
         (params, batch_stats), float32.
@@ -251,46 +266,21 @@ def pretrained_encoder(config: ModelConfig, in_channels: int) -> tuple[Any, Any]
         WeightsError: when the file changed since.
         ValueError: for a configuration that was not resolved.
     """
-    if not config.pretrained_sha256:
-        raise ValueError(
-            f"model.pretrained={config.pretrained!r} has not been looked up: pass the configuration"
-            " through models.pretrained.resolve first."
-        )
-    path = pathlib.Path(config.pretrained)
-    loaded = load(path, encoder_config(config))
-    if loaded.sha256 != config.pretrained_sha256:
-        raise WeightsError(f"{path} changed while it was in use")
-    part = loaded.carried.part
-    if in_channels != 3:
-        part = adapt_stem(part, in_channels, *config.normalization)
+    encoder, converted = _of_file(config)
+    part, weights = converted.part, weights_of(encoder)
+    if in_channels != 3 and weights is not None:
+        part = weights.adapt_stem(part, in_channels, *config.normalization)
     return jax.tree.map(jnp.asarray, part)
 
 
-def adapt_stem(
-    part: tuple[Any, Any], channels: int, mean: tuple[float, ...], std: tuple[float, ...]
-) -> tuple[Any, Any]:
-    """A stem for gray images seen through maps out of one for RGB.
-
-    Every channel gets the filter that the RGB stem is for a gray picture, ``sum_c w_c / std_c``,
-    divided by the number of channels, and the running mean moves by what RGB's mean took away. So
-    maps that are all open show the network the gray picture as it knows it, but for the image's
-    edge, where it sees black instead of the mean colour.
-
-    Args:
-        part: (params, batch_stats) of an encoder for normalised RGB.
-        channels: of the new input, in [0, 1] and not normalised.
-        mean: of RGB.
-        std: of RGB.
+def pretrained_classifier(config: ModelConfig) -> tuple[jax.Array, jax.Array] | None:
+    """Returns the linear layer over ImageNet's classes of a resolved configuration's file.
 
     Returns:
-        The same with another ``stem`` and ``stem_norm``.
+        (kernel [F, N], bias [N]), float32; None where the file has none.
+
+    Raises:
+        WeightsError, ValueError: as ``pretrained_encoder``.
     """
-    params, stats = part
-    kernel = np.asarray(params["stem"]["kernel"])
-    gray = np.einsum("uvcd,c->uvd", kernel, 1 / np.asarray(std, kernel.dtype))
-    shift = np.einsum(
-        "uvcd,c->d", kernel, np.asarray(mean, kernel.dtype) / np.asarray(std, kernel.dtype)
-    )
-    wide = np.repeat(gray[:, :, None] / channels, channels, axis=2)
-    norm = {**stats["stem_norm"], "mean": stats["stem_norm"]["mean"] + shift}
-    return {**params, "stem": {"kernel": wide}}, {**stats, "stem_norm": norm}
+    classifier = _of_file(config)[1].classifier
+    return None if classifier is None else jax.tree.map(jnp.asarray, classifier)

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,33 +29,15 @@ class Published(NamedTuple):
         pin: ``algorithm:digits`` of its hash as the publisher gives it; fewer digits than the
             algorithm has are its first ones.
         convention: of its network, a key of ``layers.CONVENTIONS``.
+        terms: of its use, and where they stand.
     """
 
     url: str
     pin: str
     convention: str
+    terms: tuple[str, str]
 
 
-#: ImageNet weights of EfficientNet-B1, the paper's encoder. The first one, Keras's, is published
-#: with its whole hash and read without PyTorch; the others carry 8 digits in their names.
-PUBLISHED = {
-    "imagenet": Published(
-        "https://storage.googleapis.com/keras-applications/efficientnetb1_notop.h5",
-        "md5:74c4e6b3e1f6a1eea24c589628592432",
-        "tensorflow",
-    ),
-    "imagenet-timm": Published(
-        "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/"
-        "tf_efficientnet_b1-5c1377c4.pth",
-        "sha256:5c1377c4",
-        "tensorflow_ported",
-    ),
-    "imagenet-torchvision": Published(
-        "https://download.pytorch.org/models/efficientnet_b1-c27df63c.pth",
-        "sha256:c27df63c",
-        "pytorch",
-    ),
-}
 #: First bytes by format; a safetensors file begins with a length and an opening brace instead.
 _MAGIC = {"h5": (b"\x89HDF\r\n\x1a\n",), "torch": (b"PK\x03\x04", b"\x80")}
 #: The first PyTorch whose ``weights_only`` keeps what it promises, as far as is known.
@@ -86,11 +69,12 @@ def cache_folder() -> pathlib.Path:
         raise WeightsError(str(error)) from error
 
 
-def locate(name: str) -> pathlib.Path:
+def locate(name: str, known: Mapping[str, Published]) -> pathlib.Path:
     """The file that a name stands for, downloaded where it is a published one that is not there yet.
 
     Args:
-        name: a key of ``PUBLISHED``, or a path.
+        name: a key of ``known``, or a path.
+        known: published files by name.
 
     Returns:
         The file; a published one has the hash that its publisher gives.
@@ -98,17 +82,17 @@ def locate(name: str) -> pathlib.Path:
     Raises:
         WeightsError: when there is no such file, it cannot be downloaded, or it is another one.
     """
-    if name not in PUBLISHED:
+    if name not in known:
         try:
             path = paths.local_path(name, "file")
         except paths.PathError as error:
             raise WeightsError(str(error)) from error
         if not path.is_file():
             raise WeightsError(
-                f"{name!r} is neither a file nor one of none, {', '.join(PUBLISHED)}"
+                f"{name!r} is neither a file nor one of {', '.join(('none', *known))}"
             )
         return path.resolve()
-    published = PUBLISHED[name]
+    published = known[name]
     path = cache_folder() / published.url.rpartition("/")[2]
     if not path.exists():
         _download(published.url, path)

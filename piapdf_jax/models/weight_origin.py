@@ -4,25 +4,17 @@ import json
 import logging
 import math
 import pathlib
-import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from piapdf_jax.models.config import IMAGENET_STD, ModelConfig
-from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNetConfig
-from piapdf_jax.models.weight_files import PUBLISHED, WeightsError
-from piapdf_jax.models.weight_names import SOURCES
+from piapdf_jax.models.weight_files import WeightsError
+from piapdf_jax.models.weight_names import Weights
 
 log = logging.getLogger("piapdf.pretrained")
 
-#: What a description calls an EfficientNet; timm's with and without tf_ have the same names of arrays.
-_ARCHITECTURE = re.compile(r"(tf_)?efficientnet[_-](b\d)(?(1)(?:_\w+)?)")
-#: torchvision makes these with TensorFlow's BatchNorm, and the smaller ones with PyTorch's.
-_TORCHVISION_LARGE = ("b5", "b6", "b7")
-#: Libraries with networks that were trained on images in [-1, 1], under the same names.
-_OTHER_NORMALIZATIONS = ("timm", "efficientnet_pytorch")
 #: A description is a few kilobytes.
 _LARGEST = 1 << 20
 
@@ -44,38 +36,32 @@ class Origin(NamedTuple):
 def origin(
     path: pathlib.Path,
     digest: str,
-    source_name: str,
+    library: str,
     arrays: Mapping[str, np.ndarray],
-    config: EfficientNetConfig,
+    weights: Weights,
 ) -> Origin:
     """Finds out what network a file is of, from itself, its hash, and ``config.json`` beside it.
 
     Args:
         path: the file.
         digest: its SHA-256.
-        source_name: the library whose names it has, a key of ``weight_names.SOURCES``.
+        library: whose names it has, a key of ``weights.libraries``.
         arrays: its arrays by name.
-        config: the network that it should fit.
+        weights: of the encoder that it should fit.
 
     Returns:
-        What is known. timm's names leave the convention open, which then comes from a published
+        What is known. Where a library's names leave the convention open, it comes from a published
         file's hash, or from the ``architecture`` of a ``config.json`` as timm writes it; one of another
         architecture or size is not used, and a warning says so.
 
     Raises:
-        WeightsError: for a ``config.json`` that cannot be read or holds no sound normalisation.
+        WeightsError: for a ``config.json`` that cannot be read or holds no sound normalization.
     """
-    coefficients = (config.width, config.depth)
-    sizes = [
-        k for k, v in COEFFICIENTS.items() if k[0] == "b" and (v.width, v.depth) == coefficients
-    ]
-    described = _described(path.with_name("config.json"), sizes)
-    convention = SOURCES[source_name].convention
-    if source_name == "torchvision" and sizes and sizes[0] in _TORCHVISION_LARGE:
-        convention = "torchvision_large"
+    described = _described(path.with_name("config.json"), weights)
+    convention = weights.libraries[library].convention
     published = [
         known
-        for known in PUBLISHED.values()
+        for known in weights.published.values()
         if known.pin.startswith("sha256:") and digest.startswith(known.pin.removeprefix("sha256:"))
     ]
     if convention is None:
@@ -84,7 +70,7 @@ def origin(
     return Origin(convention, mean, std)
 
 
-def _described(path: pathlib.Path, sizes: list[str]) -> Origin:
+def _described(path: pathlib.Path, weights: Weights) -> Origin:
     """What a ``config.json`` as timm writes it says; nothing where there is none, or one of another network."""
     if not path.is_file():
         return Origin()
@@ -100,12 +86,11 @@ def _described(path: pathlib.Path, sizes: list[str]) -> Origin:
         raise WeightsError(f"{path}, which lies beside it, cannot be used: {error}") from error
     # A tag, such as .ns_jft_in1k, says on what it was trained.
     name = str(told.get("architecture")).partition(".")[0]
-    found = _ARCHITECTURE.fullmatch(name)
-    if not found or (sizes and found[2] not in sizes):
-        network = f"EfficientNet-{sizes[0].upper()}" if sizes else "EfficientNet"
-        log.warning("%s is not used: its architecture %.80r is no %s", path, name, network)
+    convention = weights.convention_of(name)
+    if convention is None:
+        log.warning("%s is not used: its architecture %.80r is no %s", path, name, weights.title)
         return Origin()
-    return Origin("tensorflow_ported" if found[1] else "pytorch", mean, std)
+    return Origin(convention, mean, std)
 
 
 def _three(told: dict[str, Any], name: str) -> tuple[float, ...] | None:
@@ -138,28 +123,25 @@ def _keras_normalization(
     return tuple(mean.tolist()), tuple(np.sqrt(variance).tolist())
 
 
-def complete(config: ModelConfig, known: Origin, source_name: str) -> Origin:
+def complete(config: ModelConfig, known: Origin, library: str, weights: Weights) -> Origin:
     """Checks that a file and the configuration say together what the network is.
 
     Args:
         config: whose own settings come first.
         known: what the file says.
-        source_name: as for ``origin``.
+        library: as for ``origin``.
+        weights: as for ``origin``.
 
     Returns:
-        ``known``; a warning says it where the two contradict each other, and where ImageNet's normalisation
+        ``known``; a warning says it where the two contradict each other, and where ImageNet's normalization
         is assumed for a network that may have had another.
 
     Raises:
         WeightsError: where neither says the convention.
     """
+    theirs = weights.libraries[library]
     if known.convention is None and config.convention is None:
-        raise WeightsError(
-            f"its names are those of {source_name}'s efficientnet_b* and tf_efficientnet_b* alike,"
-            " whose padding and BatchNorm differ: --set model.convention=pytorch for the first,"
-            " model.convention=tensorflow_ported for the second, or put beside it the config.json"
-            " that names its architecture"
-        )
+        raise WeightsError(theirs.open_convention)
     if config.convention and known.convention not in (None, config.convention):
         log.warning(
             "model.convention=%s is taken for model.pretrained=%s, which is of a network of %s",
@@ -170,7 +152,7 @@ def complete(config: ModelConfig, known: Origin, source_name: str) -> Origin:
         for name in ("mean", "std")
         if getattr(config, name) is None and getattr(known, name) is None
     ]
-    if left and source_name in _OTHER_NORMALIZATIONS and config.pretrained not in PUBLISHED:
+    if left and theirs.several_normalizations and config.pretrained not in weights.published:
         log.warning(
             "model.pretrained=%s does not say how its images were normalised: ImageNet's mean and"
             " standard deviation are taken; others are set as %s",

@@ -17,7 +17,7 @@ def test_full_size_configs_are_the_papers():
         config = configs.load(name)
         assert config.data.image_size == 256
         assert config.model.encoder_size == 224
-        assert (config.model.width, config.model.depth) == (1.0, 1.1)
+        assert config.model.encoder == "b1"
         assert config.fold == int(name[-1])
         assert len(config.pi.units) == 12 and len(config.disfa.units) == 8
 

@@ -8,7 +8,7 @@ from experiments import licences, model_json
 from experiments.pipeline import Pipeline
 from piapdf_jax import metrics
 from piapdf_jax.model_json import Data
-from piapdf_jax.models.weight_files import PUBLISHED
+from piapdf_jax.models.efficientnet_weights import PUBLISHED
 
 
 def test_base_rates_are_of_the_known_labels():

@@ -146,9 +146,9 @@ def test_sizes_are_those_of_the_settings(job):
     # Without L_PI there are no maps.
     counts |= dict.fromkeys(("baseline", "ap", "df"), (3, 0))
     for name in (*OPTIMIZERS, "df", "piapdf"):
-        stage = job(name, *sizes, "model.width=0.3", "model.dropout=0.7").stage
+        stage = job(name, *sizes, "model.encoder=b0", "model.dropout=0.7").stage
         assert stage.image_size == 96, name
-        assert (stage.model.width, stage.model.dropout) == (0.3, 0.7), name
+        assert (stage.model.encoder, stage.model.dropout) == ("b0", 0.7), name
         aus, maps = counts.get(name, (3, 2))
         assert getattr(stage, "num_aus", None) == aus, name
         assert getattr(stage, "num_maps", None) == maps, name

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from encoder_variants import variant
 
 from piapdf_jax.export import operations
 from piapdf_jax.export.operations import count_parameters, light_detector
@@ -95,12 +96,12 @@ CASES = {
     "resized": ({}, 48),
     "enlarged": ({}, 20),
     "odd sides": ({"encoder_size": 37}, 37),
-    "very small": ({"encoder_size": 16, "rows": 7}, 16),
-    "one pixel": ({"encoder_size": 16, "rows": 7, "width": 0.04}, 16),
+    "very small": ({"encoder_size": 16, "encoder": variant(rows=7)}, 16),
+    "one pixel": ({"encoder_size": 16, "encoder": variant(rows=7, width=0.04)}, 16),
     "symmetric": ({"convention": "pytorch"}, 32),
     "symmetric and odd": ({"convention": "torchvision_large", "encoder_size": 27}, 27),
     "ported": ({"convention": "tensorflow_ported"}, 32),
-    "deeper": ({"depth": 0.9, "rows": 4, "features": None}, 32),
+    "deeper": ({"encoder": variant(depth=0.9, rows=4, features=None)}, 32),
     "another input": ({"mean": (0.1, 0.5, 0.9), "std": (0.3, 1.0, 0.2)}, 32),
 }
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from encoder_variants import variant
 
 from piapdf_jax.models.config import PART_FIELDS, ModelConfig, part_settings
 from piapdf_jax.models.decoder import decoder_apply, init_decoder
@@ -15,12 +16,11 @@ from piapdf_jax.models.heads import head_apply, init_head
 from piapdf_jax.models.presets import MODELS
 
 #: As deep as it takes for a block to have a branch that can be dropped.
-BASE = dataclasses.replace(MODELS["nano"], depth=2.0, bn_momentum=None, stochastic_depth=0.1)
+BASE = dataclasses.replace(
+    MODELS["nano"], encoder=variant(depth=2.0), bn_momentum=None, stochastic_depth=0.1
+)
 OTHER = {
-    "width": 0.5,
-    "depth": 3.0,
-    "rows": 2,
-    "features": 16,
+    "encoder": variant(width=0.5),
     "encoder_size": 48,
     "dropout": 0.4,
     "stochastic_depth": 0.3,

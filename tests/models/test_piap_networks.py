@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from encoder_variants import variant
 
 from piapdf_jax.models.costs import parameter_count
 from piapdf_jax.models.decoder import decoder_apply
@@ -16,7 +17,7 @@ from piapdf_jax.models.piap import PARTS, init_part, network_apply
 from piapdf_jax.models.presets import MODELS
 
 #: Deep enough for branches that stochastic depth can drop.
-NANO = dataclasses.replace(MODELS["nano"], depth=0.7, stochastic_depth=0.5)
+NANO = dataclasses.replace(MODELS["nano"], encoder=variant(depth=0.7), stochastic_depth=0.5)
 SIZE = 40
 NUMBERS = {"image_size": SIZE, "num_aus": 5, "num_maps": 4, "num_identities": 7}
 

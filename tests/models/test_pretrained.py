@@ -14,26 +14,24 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from piapdf_jax.models import pretrained, weight_files
-from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.efficientnet import EfficientNet, EfficientNetConfig
+from piapdf_jax.models import efficientnet_weights, pretrained, weight_files
+from piapdf_jax.models.config import ModelConfig, encoder_of
+from piapdf_jax.models.efficientnet import EfficientNet
 from piapdf_jax.models.parameters import initialize
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.models.weight_files import WeightsError
-from piapdf_jax.models.weight_names import SOURCES, module_names
 
 #: Seven rows, as the published networks have, one block each.
 SMALL = dataclasses.replace(MODELS["tiny"], mean=None, std=None, bn_momentum=None)
+LIBRARIES = encoder_of(SMALL).weights.libraries
 
 
 @pytest.fixture(scope="module")
 def variables():
     """An encoder's, with drawn statistics."""
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    made = initialize(
-        EfficientNet(pretrained.encoder_config(SMALL)), jax.random.key(0), images, mode="eval"
-    )
+    made = initialize(encoder_of(SMALL).module, jax.random.key(0), images, mode="eval")
     rng = np.random.default_rng(0)
     stats = jax.tree.map(
         lambda x: rng.uniform(0.5, 2, x.shape).astype(np.float32), made["batch_stats"]
@@ -43,8 +41,8 @@ def variables():
 
 def theirs(variables, library):
     """The same as a library would store it: written by hand, layer by layer."""
-    source, found = SOURCES[library], {}
-    names = module_names(source, pretrained.encoder_config(SMALL))
+    source, found = LIBRARIES[library], {}
+    names = source.modules
     for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
         _, *module, name = (entry.key for entry in path)
         norm = module[-1].endswith("norm")
@@ -82,7 +80,7 @@ def resolved(path, **settings):
     return pretrained.resolve(dataclasses.replace(SMALL, pretrained=str(path), **settings))
 
 
-@pytest.mark.parametrize("library", SOURCES)
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_every_leaf_comes_back(variables, tmp_path, library):
     arrays = theirs(variables, library)
     path = tmp_path / ("w.h5" if library == "keras" else "w.safetensors")
@@ -92,7 +90,7 @@ def test_every_leaf_comes_back(variables, tmp_path, library):
         safetensors.numpy.save_file(arrays, path)
     asked = {"convention": "pytorch"} if library == "timm" else {}
     config = resolved(path, **asked)
-    assert config.convention == (SOURCES[library].convention or "pytorch")
+    assert config.convention == (LIBRARIES[library].convention or "pytorch")
     part = init_part(config, "encoder", jax.random.key(0))
     jax.tree.map(
         np.testing.assert_array_equal, part, (variables["params"], variables["batch_stats"])
@@ -192,7 +190,7 @@ def test_twelve_open_maps_look_like_the_gray_picture(timm):
     make = functools.partial(init_part, config, "encoder", jax.random.key(0))
     gray = jnp.asarray(np.random.default_rng(0).uniform(size=(2, 16, 16, 1)), jnp.float32)
     mean, std = (jnp.asarray(x, jnp.float32)[None, None, None] for x in config.normalization)
-    stem = EfficientNet(dataclasses.replace(pretrained.encoder_config(config), rows=0, features=8))
+    stem = EfficientNet(dataclasses.replace(encoder_of(config).config, rows=0, features=8))
 
     def answer(part, images):
         params, stats = ({k: tree[k] for k in ("stem", "stem_norm") if k in tree} for tree in part)
@@ -245,35 +243,27 @@ def test_downloads_go_on_where_they_stopped_and_are_pinned(tmp_path, monkeypatch
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/w.bin"
     digest = weight_files.hashlib.sha256(Server.content).hexdigest()
-    monkeypatch.setitem(
-        weight_files.PUBLISHED,
-        "test",
-        weight_files.Published(url, f"sha256:{digest[:8]}", "pytorch"),
-    )
+    known = {"test": weight_files.Published(url, f"sha256:{digest[:8]}", "pytorch", ("free", url))}
     try:
         with pytest.raises(WeightsError, match="cannot download"):
-            weight_files.locate("test")
-        path = weight_files.locate("test")
+            weight_files.locate("test", known)
+        path = weight_files.locate("test", known)
         assert path.read_bytes() == Server.content
         assert Server.ranges == [None, "bytes=131072-"]
-        assert weight_files.locate("test") == path and len(Server.ranges) == 2
+        assert weight_files.locate("test", known) == path and len(Server.ranges) == 2
     finally:
         server.shutdown()
         server.server_close()
     path.write_bytes(b"other")
     with pytest.raises(WeightsError, match=r"not the file .* delete it"):
-        weight_files.locate("test")
+        weight_files.locate("test", known)
 
 
 def test_without_network_the_error_says_which_file_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setenv("PIAPDF_WEIGHTS_DIR", str(tmp_path))
-    monkeypatch.setitem(
-        weight_files.PUBLISHED,
-        "imagenet",
-        weight_files.PUBLISHED["imagenet"]._replace(
-            url="http://127.0.0.1:9/efficientnetb1_notop.h5"
-        ),
-    )
+    published = efficientnet_weights.PUBLISHED
+    url = "http://127.0.0.1:9/efficientnetb1_notop.h5"
+    monkeypatch.setitem(published, "imagenet", published["imagenet"]._replace(url=url))
     with pytest.raises(WeightsError) as told:
         pretrained.resolve(dataclasses.replace(MODELS["b1"], pretrained="imagenet"))
     assert f"put that file at {tmp_path / 'efficientnetb1_notop.h5'}" in str(told.value)
@@ -284,7 +274,7 @@ def test_none_fills_in_what_is_left_open():
     config = pretrained.resolve(MODELS["b1"])
     assert config.convention == "tensorflow" and config.pretrained_sha256 == ""
     assert config.mean == (0.485, 0.456, 0.406)
-    assert EfficientNetConfig().convention == "tensorflow"
+    assert encoder_of(MODELS["b1"]).config.convention == "tensorflow"
 
 
 @pytest.mark.parametrize(
@@ -315,19 +305,19 @@ def test_a_folder_of_downloads_that_cannot_be_is_told(monkeypatch, variable, sai
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("PIAPDF_WEIGHTS_DIR", variable)
     with pytest.raises(WeightsError, match=said):
-        weight_files.locate("imagenet")
+        weight_files.locate("imagenet", efficientnet_weights.PUBLISHED)
 
 
 def test_a_file_of_weights_is_looked_for_where_it_was_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "w.safetensors").write_bytes(b"")
-    assert weight_files.locate("~/w.safetensors") == (tmp_path / "w.safetensors").resolve()
+    assert weight_files.locate("~/w.safetensors", {}) == (tmp_path / "w.safetensors").resolve()
     for name, said in {"gs://b/w": "no path on this", "~/no": "neither a file nor one"}.items():
         with pytest.raises(WeightsError, match=said):
-            weight_files.locate(name)
+            weight_files.locate(name, {})
     monkeypatch.setenv("HOME", "")
     with pytest.raises(WeightsError, match="no home directory is known"):
-        weight_files.locate("~/w.safetensors")
+        weight_files.locate("~/w.safetensors", {})
 
 
 def test_a_shared_folder_that_is_read_only_serves_what_lies_in_it(small_disk, monkeypatch):
@@ -335,12 +325,11 @@ def test_a_shared_folder_that_is_read_only_serves_what_lies_in_it(small_disk, mo
     (where / "w.h5").write_bytes(b"weights")
     # echo -n weights | md5sum
     known = weight_files.Published(
-        "http://127.0.0.1:9/w.h5", "md5:63f4f1e9b725370f459720575cd5f953", "tensorflow"
+        "http://127.0.0.1:9/w.h5", "md5:63f4f1e9b725370f459720575cd5f953", "tensorflow", ("", "")
     )
-    monkeypatch.setitem(weight_files.PUBLISHED, "imagenet", known)
     monkeypatch.setenv("PIAPDF_WEIGHTS_DIR", str(where))
     remount("ro")
-    assert weight_files.locate("imagenet") == where / "w.h5"
+    assert weight_files.locate("imagenet", {"imagenet": known}) == where / "w.h5"
     monkeypatch.setenv("PIAPDF_WEIGHTS_DIR", str(where / "new"))
     with pytest.raises(WeightsError, match="Read-only file system.*put that file at"):
-        weight_files.locate("imagenet")
+        weight_files.locate("imagenet", {"imagenet": known})

@@ -9,7 +9,8 @@ import safetensors.numpy
 
 from piapdf_jax.models import pretrained
 from piapdf_jax.models.efficientnet import EfficientNet, EfficientNetConfig
-from piapdf_jax.models.weight_names import SOURCES, module_names
+from piapdf_jax.models.efficientnet_encoder import EfficientNetEncoder
+from piapdf_jax.models.efficientnet_weights import SOURCES, module_names
 
 #: Two rows of one block each: one that does not expand and one that does.
 TWO_ROWS = EfficientNetConfig(width=0.25, depth=0.5, rows=2, features=12)
@@ -215,14 +216,15 @@ def write(folder, library, network):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_each_tensor_of_a_file_goes_where_its_name_says(network, tmp_path, library):
     assert set(network) == set(LEAVES.split())
-    carried, source, *_ = pretrained.load(write(tmp_path, library, network), TWO_ROWS)
-    assert source == library
+    file, encoder = write(tmp_path, library, network), EfficientNetEncoder(TWO_ROWS)
+    converted, found_library, *_ = pretrained.load(file, encoder)
+    assert found_library == library
     found = {
         "/".join(entry.key for entry in path): leaf
-        for tree in carried.part
+        for tree in converted.part
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
-    found |= dict(zip(("classifier/kernel", "classifier/bias"), carried.classifier, strict=True))
+    found |= dict(zip(("classifier/kernel", "classifier/bias"), converted.classifier, strict=True))
     assert set(found) == set(network)
     for leaf, array in network.items():
         np.testing.assert_array_equal(found[leaf], array, err_msg=leaf)

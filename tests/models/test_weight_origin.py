@@ -8,11 +8,19 @@ import pytest
 import safetensors.numpy
 from test_pretrained import SMALL, resolved, theirs, variables  # noqa: F401
 
-from piapdf_jax.models import pretrained, weight_files
-from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNetConfig
+from piapdf_jax.models import weight_files
+from piapdf_jax.models.config import encoder_of
+from piapdf_jax.models.efficientnet_encoder import ENCODERS
+from piapdf_jax.models.efficientnet_weights import PUBLISHED
+from piapdf_jax.models.encoders import EncoderSettings
 from piapdf_jax.models.layers import CONVENTIONS
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.models.weight_origin import origin
+
+
+def weights(name):
+    return ENCODERS[name](EncoderSettings()).weights
+
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -90,9 +98,8 @@ def test_an_architecture_that_is_not_known_says_nothing(file, caplog, architectu
 )  # fmt: skip
 def test_a_description_of_another_size_is_not_of_this_file(file, caplog, architecture, known):
     describe(file, architecture=architecture)
-    b1 = EfficientNetConfig(width=1.0, depth=1.1)
     with caplog.at_level(logging.WARNING):
-        assert origin(file, "", "timm", {}, b1).convention == known
+        assert origin(file, "", "timm", {}, weights("b1")).convention == known
     assert ("is no EfficientNet-B1" in caplog.text) == (known is None)
 
 
@@ -108,9 +115,7 @@ def test_a_convention_that_contradicts_the_file_is_said(file, caplog):
 )
 def test_torchvisions_large_networks_have_another_epsilon(tmp_path, size, epsilon):
     """torchvision 0.29, models/efficientnet.py: b5, b6 and b7 are built with eps=0.001, momentum=0.01."""
-    width, depth, *_ = COEFFICIENTS[size]
-    config = EfficientNetConfig(width=width, depth=depth)
-    found = origin(tmp_path / "w.pth", "", "torchvision", {}, config).convention
+    found = origin(tmp_path / "w.pth", "", "torchvision", {}, weights(size)).convention
     assert CONVENTIONS[found].epsilon == epsilon and CONVENTIONS[found].padding == "SYMMETRIC"
     assert CONVENTIONS[found].momentum == pytest.approx(0.99 if epsilon == 1e-3 else 0.9)
 
@@ -131,19 +136,17 @@ def test_a_description_that_is_none_is_named(file, text):
     assert str(path) in str(told.value) and "\n" not in str(told.value)
 
 
-def test_a_published_file_is_known_by_its_hash_wherever_it_lies(file, monkeypatch):
+def test_a_published_file_is_known_by_its_hash_wherever_it_lies(file):
     digest = weight_files.file_hash(file)
-    monkeypatch.setitem(
-        weight_files.PUBLISHED,
-        "known",
-        weight_files.Published("http://nowhere/x", f"sha256:{digest[:8]}", "tensorflow_ported"),
-    )
-    assert resolved(file).convention == "tensorflow_ported"
+    known = PUBLISHED["imagenet-timm"]._replace(pin=f"sha256:{digest[:8]}")
+    for published, convention in (({"known": known}, "tensorflow_ported"), ({}, None)):
+        theirs = weights("b1")._replace(published=published)
+        assert origin(file, digest, "timm", {}, theirs).convention == convention
 
 
 def test_published_names_keep_their_convention():
     """tf_ networks pad as TensorFlow does; torchvision's do as PyTorch does."""
-    found = {name: known.convention for name, known in weight_files.PUBLISHED.items()}
+    found = {name: known.convention for name, known in PUBLISHED.items()}
     assert found == {
         "imagenet": "tensorflow",
         "imagenet-timm": "tensorflow_ported",
@@ -171,7 +174,6 @@ def test_a_convention_is_part_of_what_an_encoder_is(file):
         dataclasses.asdict(resolved(file, convention=name)) for name in ("pytorch", "tensorflow")
     ]
     assert settings[0] != settings[1]
-    assert (
-        pretrained.encoder_config(resolved(file, convention="pytorch")).conventions.epsilon == 1e-5
-    )
-    assert origin(file, "", "timm", {}, EfficientNetConfig()).convention is None
+    found = encoder_of(resolved(file, convention="pytorch"))
+    assert found.config.conventions.epsilon == 1e-5
+    assert origin(file, "", "timm", {}, weights("b0")).convention is None

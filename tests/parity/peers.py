@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 
 from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNetConfig
-from piapdf_jax.models.weight_names import SOURCES
+from piapdf_jax.models.efficientnet_weights import SOURCES
 
 CLASSES = 10
 #: Of timm's networks those that ``timm`` below makes.
-CONVENTIONS = {name: source.convention or "tensorflow_ported" for name, source in SOURCES.items()}
+CONVENTIONS = {
+    name: source.stored["convention"] or "tensorflow_ported" for name, source in SOURCES.items()
+}
 #: What a library's BatchNorm takes for the momentum where it is not the convention's.
 MOMENTUM = {"timm": 0.9}
 

@@ -10,11 +10,13 @@ import optax
 import peers
 import pytest
 
-from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.costs import parameter_count
-from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNet, EfficientNetConfig
+from piapdf_jax.models.efficientnet import EfficientNet
+from piapdf_jax.models.efficientnet_encoder import ENCODERS, EfficientNetEncoder
+from piapdf_jax.models.encoders import EncoderSettings
 from piapdf_jax.models.layers import CONVENTIONS
-from piapdf_jax.models.pretrained import carry, encoder_config, pretrained_encoder, resolve
+from piapdf_jax.models.pretrained import convert_weights, pretrained_encoder, resolve
 from piapdf_jax.models.weight_origin import origin
 
 pytestmark = pytest.mark.parity
@@ -44,8 +46,10 @@ def error(ours: Any, theirs: Any) -> float:
 
 def variables(library: str, name: str, arrays: dict[str, np.ndarray], dtype: Any) -> Any:
     """Parameters with the classifier beside them, and running statistics."""
-    carried = carry(arrays, library, peers.config(library, name), dtype)
-    (params, stats), classifier = carried
+    encoder = EfficientNetEncoder(peers.config(library, name))
+    (params, stats), classifier = convert_weights(
+        arrays, encoder.weights.libraries[library], encoder, dtype
+    )
     assert classifier is not None
     return jax.tree.map(jnp.asarray, ({"encoder": params, "classifier": classifier}, stats))
 
@@ -194,8 +198,8 @@ def test_torchvisions_own_networks_have_the_convention_that_their_files_are_take
 
     with torch.device("meta"):
         network = models.get_model(f"efficientnet_{name}", weights=None)
-    config = EfficientNetConfig(width=COEFFICIENTS[name].width, depth=COEFFICIENTS[name].depth)
-    found = CONVENTIONS[str(origin(tmp_path / "w.pth", "", "torchvision", {}, config).convention)]
+    weights = ENCODERS[name](EncoderSettings()).weights
+    found = CONVENTIONS[str(origin(tmp_path / "w.pth", "", "torchvision", {}, weights).convention)]
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     assert {m.eps for m in norms} == {found.epsilon}
     assert {round(1 - m.momentum, 9) for m in norms} == {found.momentum}
@@ -216,13 +220,14 @@ def test_a_file_of_timm_with_the_description_that_timm_writes(
     network = timm.create_model(name, pretrained=False).eval()
     save_for_hf(network, tmp_path, safe_serialization=True)
     found = resolve(
-        ModelConfig(pretrained=str(tmp_path / "model.safetensors"), depth=1.0, encoder_size=96)
+        ModelConfig(pretrained=str(tmp_path / "model.safetensors"), encoder="b0", encoder_size=96)
     )
     told = network.pretrained_cfg
     assert found.normalization == (tuple(told["mean"]), tuple(told["std"]))
     images = peers.images(97, 90).astype(np.float32)
     part = pretrained_encoder(found, 3)
-    module = EfficientNet(encoder_config(found))
+    module: Any = encoder_of(found)
+    module = module.module
     with jax.numpy_dtype_promotion("standard"):
         ours = module.apply(
             {"params": part[0], "batch_stats": part[1]}, jnp.asarray(images), mode="eval"

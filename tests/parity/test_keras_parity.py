@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from piapdf_jax.models import pretrained
-from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.efficientnet import EfficientNet
+from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.piap import init_part
 
 # NumPy warns of how Keras hands over arrays of PyTorch.
@@ -64,15 +63,13 @@ def test_features_of_a_file_that_keras_wrote(network, tmp_path):
     whole, below = network
     with h5py.File(tmp_path / "notop.h5", "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, whole)
-    config = dataclasses.replace(
-        ModelConfig(width=1.0, depth=1.0), pretrained=str(tmp_path / "notop.h5")
-    )
+    config = dataclasses.replace(ModelConfig(encoder="b0"), pretrained=str(tmp_path / "notop.h5"))
     config = pretrained.resolve(config)
     part = init_part(config, "encoder", jax.random.key(0))
     images = _images(4, seed=2)
     theirs = below(images, training=False).detach().numpy()
     variables = {"params": part[0], "batch_stats": part[1]}
-    net = EfficientNet(pretrained.encoder_config(config))
+    net = encoder_of(config).module
     ours = np.asarray(net.apply(variables, jnp.asarray(images), mode="eval"))
     assert ours.shape == theirs.shape and np.std(theirs) > 1e-3
     assert np.linalg.norm(ours - theirs) <= 1e-5 * np.linalg.norm(theirs)

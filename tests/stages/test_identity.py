@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from encoder_variants import variant
 
 from piapdf_jax.batch import IdentityBatch
 from piapdf_jax.models.encoder import encoder_apply
@@ -15,7 +16,7 @@ from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.identity import IdentityStage
 
 #: Deep enough for a branch that stochastic depth drops, so that the loss depends on the key.
-MODEL = dataclasses.replace(MODELS["nano"], depth=0.7, stochastic_depth=0.5)
+MODEL = dataclasses.replace(MODELS["nano"], encoder=variant(depth=0.7), stochastic_depth=0.5)
 STEPS = OptimizerConfig(steps=10, learning_rate=1e-3)
 SIZE, PEOPLE = 32, 4
 WHO = np.array([0, 1, 2, 3, 0, 1])

@@ -1,0 +1,172 @@
+"""What an encoder is, and those that a configuration can name.
+
+An encoder is a frozen dataclass. Its fields, and the sources of its module, stand in the digest of whatever it trains;
+its name alone stands in a configuration. One from outside is registered by a plugin.
+"""
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from piapdf_jax.models.layers import wide
+from piapdf_jax.models.parts import Part, apply_module, init_module
+
+
+class EncoderSettings(NamedTuple):
+    """What a configuration says to whatever encoder it names.
+
+    Attributes:
+        stochastic_depth: chance to drop the branch of the last block.
+        convention: padding and BatchNorm, a key of ``layers.CONVENTIONS``; None for the encoder's own.
+        bn_momentum: share of the old running statistics that a step keeps; None for the convention's.
+    """
+
+    stochastic_depth: float = 0.0
+    convention: str | None = None
+    bn_momentum: float | None = None
+
+
+class Encoder(Protocol):
+    """Images to a feature map and its vector; a frozen dataclass, hashable."""
+
+    def feature_shape(self, size: int) -> tuple[int, int, int]:
+        """Returns [h, w, F], the shape of the feature map of an image of a side in px; F is the vector's length."""
+        ...
+
+    def init(self, key: jax.Array, size: int, channels: int) -> Part:
+        """Returns start values for images of a side in px and of k channels, float32.
+
+        Args:
+            key: typed key, a concrete one.
+            size: side of the images.
+            channels: 3 for RGB; the encoder of PI stage 2 sees one channel a PI map.
+        """
+        ...
+
+    def apply(
+        self, part: Part, images: jax.Array, *, mode: str, key: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, Any]:
+        """Encodes images.
+
+        Args:
+            part: (params, batch_stats) of ``init``.
+            images: [B, S, S, k] of the compute dtype; RGB is normalized.
+            mode: see ``layers.Mode``; ``feedback`` draws nothing at random.
+            key: typed key of what is random in ``train``.
+
+        Returns:
+            (features [B, h, w, F] of the compute dtype, vector [B, F] float32, batch statistics after the pass, in
+            ``eval`` those of the part).
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class FlaxEncoder:
+    """An encoder whose features are what a Flax module says of images; its vector is their mean over pixels.
+
+    A subclass gives ``module``, whose call takes images [B, H, W, k] and ``mode`` and returns [B, h, w, F].
+    """
+
+    @property
+    def module(self) -> nn.Module:
+        """The Flax module."""
+        raise NotImplementedError
+
+    def feature_shape(self, size: int) -> tuple[int, int, int]:
+        """Returns [h, w, F] of an image of a side in px, from tracing the module."""
+        return _traced_shape(self, size)
+
+    def init(self, key: jax.Array, size: int, channels: int) -> Part:
+        """Returns start values by the module's own laws."""
+        return init_module(self.module, key, size, size, channels)
+
+    def apply(
+        self, part: Part, images: jax.Array, *, mode: str, key: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, Any]:
+        """Encodes images; see ``Encoder.apply``."""
+        features, stats = apply_module(self.module, part, images, mode, key)
+        return features, jnp.mean(wide(features), (1, 2)), stats
+
+
+@functools.lru_cache(maxsize=64)
+def _traced_shape(encoder: FlaxEncoder, size: int) -> tuple[int, int, int]:
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    key = jax.random.key(0)
+    shape = jax.eval_shape(
+        lambda x: encoder.module.init_with_output(key, x, mode="eval")[0], images
+    ).shape
+    if len(shape) != 4:
+        raise ValueError(
+            f"{type(encoder).__name__} gives {list(shape)} for images {list(images.shape)}, not a feature map"
+            " [B, h, w, F]"
+        )
+    return shape[1], shape[2], shape[3]
+
+
+Maker = Callable[[EncoderSettings], Encoder]
+
+#: Where the makers of our own encoders stand. Not imported here: a training rests on the sources of the encoder that
+#: it names, and on no other's.
+_HOMES = {
+    **dict.fromkeys(
+        ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "tiny", "nano"),
+        "piapdf_jax.models.efficientnet_encoder",
+    ),
+}
+_REGISTERED: dict[str, Maker] = {}
+
+
+def encoder_names() -> tuple[str, ...]:
+    """Returns the names of all encoders, those of plugins last."""
+    return (*_HOMES, *_REGISTERED)
+
+
+def register_encoder(name: str, make: Maker) -> None:
+    """Adds an encoder from outside, which ``model.encoder`` names from then on.
+
+    Args:
+        name: a word that no other encoder has.
+        make: takes ``EncoderSettings`` and returns the encoder; it may refuse them by ValueError.
+
+    Raises:
+        ValueError: for a name that is taken, or is no identifier.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"an encoder's name is letters, digits and _, not {name!r}")
+    if name in encoder_names():
+        raise ValueError(f"there is an encoder {name!r} already")
+    _REGISTERED[name] = make
+
+
+def maker(name: str) -> Maker:
+    """Returns what makes the encoder of a name.
+
+    Raises:
+        ValueError: for an unknown name, listing those that there are.
+    """
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if name not in _HOMES:
+        raise ValueError(f"encoder {name!r} is none of {', '.join(encoder_names())}.")
+    return importlib.import_module(_HOMES[name]).ENCODERS[name]
+
+
+def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
+    """Returns the encoder of a name.
+
+    Raises:
+        ValueError: for an unknown name, and for settings that the encoder does not follow.
+        TypeError: for one that is no frozen dataclass: nothing could tell it from another.
+    """
+    made = maker(name)(settings)
+    fields: Any = getattr(type(made), "__dataclass_params__", None)
+    if fields is None or not fields.frozen:
+        raise TypeError(f"encoder {name!r} must be a frozen dataclass, not {type(made).__name__}")
+    return made
