@@ -16,12 +16,12 @@ import jax.numpy as jnp
 from piapdf_jax.models.layers import (
     CONVENTIONS,
     BatchNorm,
-    Conv,
     Convention,
     Depthwise,
     Pointwise,
     SqueezeExcite,
     batch_norm,
+    conv,
     norm_swish,
     stochastic_depth,
 )
@@ -213,7 +213,7 @@ class EfficientNet(nn.Module):
         config, table = self.config, blocks(self.config)
         convention = config.conventions
         width, padding = round_channels(STEM_CHANNELS, config.width), convention.padding
-        x = Conv(width, stride=2, padding=padding, name="stem")(images)
+        x = conv(width, stride=2, padding=padding, name="stem")(images)
         x = norm_swish(_norm("stem_norm", convention, mode), x)
         draws = [None] * len(table)
         if mode == "train" and config.stochastic_depth > 0:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.initializers import dense_init
-from piapdf_jax.models.layers import Dense, check_mode
+from piapdf_jax.models.layers import check_mode, dense
 from piapdf_jax.models.parts import Part, apply_module, check_key, init_module
 
 
@@ -23,7 +23,7 @@ class Head(nn.Module):
         """Logits of [B, F]."""
         if mode == "train" and self.dropout > 0:
             vector = nn.Dropout(self.dropout, deterministic=False)(vector)
-        return Dense(self.outputs, name="dense")(vector)
+        return dense(self.outputs, name="dense")(vector)
 
 
 class IdentityClasses(nn.Module):

@@ -120,11 +120,11 @@ class _Ours(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, mode):
-        x = layers.Conv(61, name="conv")(x)
+        x = layers.conv(61, name="conv")(x)
         x = layers.norm_swish(layers.batch_norm("norm", mode=mode), x)
         x = nn.jit(layers.Pointwise)(59, use_bias=True, name="jitted")(x)
         x = nn.remat(layers.Depthwise)(7, name="rematerialized")(x)
-        return nn.Dense(53, kernel_init=dense_init, name="dense")(jnp.mean(x, (1, 2)))
+        return layers.dense(53, name="dense")(jnp.mean(x, (1, 2)))
 
 
 def test_our_modules_compile_nothing():
@@ -191,14 +191,15 @@ def test_a_foreign_module_keeps_its_own_laws():
 def test_stacked_layers_keep_their_fan(lift):
     """A stack of dense layers has a kernel of rank 3, which is no depthwise one."""
 
-    class Layer(layers.Dense):
+    class Layer(nn.Module):
+        @nn.compact
         def __call__(self, x, *_):
-            y = super().__call__(x)
+            y = layers.dense(25, name="dense")(x)
             return (y, None) if lift == "scan" else y
 
     options = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}}
     lifted = nn.scan(Layer, length=4, **options) if lift == "scan" else nn.vmap(Layer, **options)
-    module, key = lifted(25), jax.random.key(2)
+    module, key = lifted(), jax.random.key(2)
     x = np.zeros((4, 3, 25), np.float32)[0 if lift == "scan" else slice(None)]
     made = initialize(module, key, x)
     jax.tree.map(np.testing.assert_array_equal, made, jax.jit(module.init)(key, x))
