@@ -15,7 +15,7 @@ DATA = [
     "identity.pairs=synthetic_faces/small_lfw",
     "disfa.dataset=synthetic_faces/small_disfa",
 ]
-SECTIONS = ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "piap", "df", "disfa")
+SECTIONS = ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "piap", "df", "disfa", "lp")
 #: No two trainings share a value, so that none can have another's.
 NUMBERS = [
     setting
