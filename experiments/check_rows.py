@@ -48,7 +48,8 @@ def rows_of(table: Table, studies: Sequence["Study"]) -> dict[str, list[Wanted]]
     for study in studies:
         if table.name in published()["tables"]:
             told = published()["tables"][table.name]["rows"]
-            found |= study.paper(units, [row["training"] for row in told if "training" in row])
+            names = [row["training"] for row in told if "training" in row]
+            found |= study.paper(units, names + ["lp"] * (table.name == "table3"))
         elif table.name == "scores":
             found |= study.scores(table.columns)
         elif table.name == "differences":

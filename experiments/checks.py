@@ -44,18 +44,24 @@ def divide(jobs: Iterable[Job], devices: int) -> None:
 
 
 def records(job: Job) -> None:
-    """Refuses parts without records, and records without the PI maps that a training learns.
+    """Refuses parts without records, and records without the PI maps or landmarks that a training learns by.
 
     Raises:
-        ConfigError: for records without maps, naming the data set.
+        ConfigError: for records without them, naming the data set.
         NoRecords: naming split and folder.
     """
     train, pools = job.slices.train, [pool for pool, _ in job.slices.pools]
     for part in (job.slices.validation, *pools):
         if part is not None:
             part.records()
-    if job.training.feed.maps and "pi_maps" not in train.records()[0]:
-        raise ConfigError(
-            f"data set {train.dataset!r} has no PI maps, which {job.name} learns: its records are"
-            " pictures of people alone"
-        )
+    feed = job.training.feed
+    needed = {
+        "pi_maps": ("PI maps", feed.maps),
+        "landmarks": ("landmarks", feed.reads_landmarks(job)),
+    }
+    for feature, (what, read) in needed.items():
+        if read and feature not in train.records()[0]:
+            raise ConfigError(
+                f"data set {train.dataset!r} has no {what}, which {job.name} learns: its records are"
+                " pictures of people alone"
+            )

@@ -13,6 +13,7 @@ from experiments.sections import (
     EvalSection,
     FeedbackSection,
     IdentitySection,
+    LPSection,
     PI1Section,
     PISection,
     RunSection,
@@ -58,6 +59,7 @@ class ExperimentConfig:
     baseline: AUSection = AUSection(steps=30_000, learning_rate=5e-4)
     pi3: AUSection = AUSection(steps=30_000, learning_rate=5e-4, au=0.5, pi=0.5)
     ap: AUSection = AUSection(steps=30_000, learning_rate=5e-4, au=0.9, ap=0.1)
+    lp: LPSection = LPSection(steps=30_000, learning_rate=5e-4, au=0.9, ap=0.1)
     piap: AUSection = AUSection(steps=30_000, learning_rate=5e-4, au=0.5, pi=0.45, ap=0.05)
     df: FeedbackSection = FeedbackSection(
         steps=10_000, learning_rate=1e-4, student_learning_rate=1e-4

@@ -239,10 +239,14 @@ class DataSets:
 
     def _make_what_is_read(self) -> None:
         """Makes what the methods read and needs no original files: who is tested must not depend on when."""
+        from experiments.job import Job
         from experiments.trainings import TRAININGS, ordered
 
+        def job(name: str) -> Job:
+            return Job(TRAININGS[name], self.config, self, lambda: self.config.model)
+
         names = {self.config.data.dataset}
-        for training in ordered(self.config.methods):
+        for training in ordered(self.config.methods, job):
             section = self.config.section(TRAININGS[training].section)
             names |= {
                 getattr(section, key) for key in ("dataset", "pairs") if hasattr(section, key)

@@ -21,12 +21,18 @@ class Feed(NamedTuple):
         stream: job, how records are read -> step -> batch.
         labels: whether batches carry labels of action units.
         maps: whether batches carry predefined PI maps.
+        landmarks: whether batches carry landmarks, or how the training's settings tell.
     """
 
     slices: Callable[[Job], Slices]
     stream: Callable[[Job, Reading], Stream]
     labels: bool = True
     maps: bool = False
+    landmarks: bool | Callable[[Job], bool] = False
+
+    def reads_landmarks(self, job: Job) -> bool:
+        """Returns whether the batches of a training carry landmarks."""
+        return self.landmarks(job) if callable(self.landmarks) else self.landmarks
 
 
 def _coded(job: Job) -> Slices:
@@ -122,8 +128,14 @@ def _feedback(job: Job, reading: Reading) -> Stream:
     return stream
 
 
+def _by_person(job: Job) -> bool:
+    return bool(job.section.ap) and job.section.person == "landmarks"
+
+
 #: Coded frames with labels.
 LABELED = Feed(_coded, _labeled)
+#: The same, with landmarks where they are the vector that L_AP compares with.
+LANDMARKED = LABELED._replace(landmarks=_by_person)
 #: All frames, with predefined PI maps.
 FRAMES = Feed(_coded_and_uncoded, _labeled, labels=False, maps=True)
 #: Faces of known people.

@@ -104,6 +104,7 @@ class Job:
             augment=c.data.augment if training else None,
             aus=self.units if feed.labels else (),
             maps=self.maps if (feed.maps if training else self.training.scores_maps) else (),
+            landmarks=training and feed.reads_landmarks(self),
             host=jax.process_index(),
             hosts=jax.process_count(),
         )

@@ -3,7 +3,7 @@
 import functools
 import json
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,16 @@ from experiments.groups import FOLDS
 from experiments.report_types import Cell, Row, Table
 from experiments.trainings import TRAININGS
 
-#: What tables 1 and 2 show of ours; in table 3 every training that has a row of the paper.
+#: What tables 1 and 2 show of ours; in table 3 every training that has a row of the paper, and those below.
 _OURS = {"table1": ("piap", "piapdf"), "table2": ("disfa",)}
+#: Trainings of ours that the paper has no row for: the training whose rows they stand below, and why.
+UNPRINTED = {
+    "lp": (
+        "ap",
+        "L_AP against landmarks. The row is ours: the paper prints no number. LP-Net in table 1 is"
+        " another network",
+    )
+}
 #: Marks a row whose mean is over fewer than three folds.
 MISSING = " \N{DAGGER}"
 #: Whose teacher stands below its student.
@@ -42,15 +50,18 @@ def paper_tables(studies: Sequence[Study]) -> list[Table]:
 
 def _table(name: str, told: dict[str, Any], studies: Sequence[Study]) -> Table:
     units = tuple(told["units"])
-    trainings = _OURS.get(name) or tuple(row["training"] for row in told["rows"])
+    trainings = _OURS.get(name) or _with_unprinted(row["training"] for row in told["rows"])
     ours = [pair for study in studies for pair in _ours(study, trainings, units)]
     rows = []
     for row in told["rows"]:
         beside = row.get("training")
         rows += [_of_paper(row), *(own for name, own in ours if name == beside and beside)]
+        rows += [own for name, own in ours if name in UNPRINTED and UNPRINTED[name][0] == beside]
     rows += [own for name, own in ours if not name]
     notes = [f"{published()['source']}: its rows are as printed, their means recomputed."]
     notes += [told["note"]] if "note" in told else []
+    for training in dict.fromkeys(name for name, _ in ours if name in UNPRINTED):
+        notes.append(f"{TRAININGS[training].title}: {UNPRINTED[training][1]}.")
     for study in studies:
         notes += [f"{study.group.title}: {note}" for note in study.group.notes]
     against = " and ".join(dict.fromkeys(study.against for study in studies)) or "published"
@@ -58,6 +69,15 @@ def _table(name: str, told: dict[str, Any], studies: Sequence[Study]) -> Table:
     if any(study.group.stand_ins for study in studies):
         title += "; STAND-INS for the paper's data, see the notes"
     return Table(name, title, (*map(str, units), "mean"), tuple(rows), tuple(notes))
+
+
+def _with_unprinted(printed: Iterable[str]) -> tuple[str, ...]:
+    """Trainings that the paper has a row for, each before those of ours that stand below it."""
+    return tuple(
+        name
+        for first in printed
+        for name in (first, *(ours for ours, (above, _) in UNPRINTED.items() if above == first))
+    )
 
 
 def _of_paper(row: dict[str, Any]) -> Row:

@@ -80,8 +80,8 @@ class Pipeline:
         self.catalog = Catalog(config, self.datasets, self.runs, accept_stale)
         self.job, self.fingerprint = self.catalog.job, self.catalog.fingerprint
         self.digest, self.exported = self.catalog.digest, self.catalog.exported
-        self.stages = stages or ordered(config.methods)
-        unasked = sorted(set(self.stages) - set(ordered(config.methods)))
+        self.stages = stages or ordered(config.methods, self.job)
+        unasked = sorted(set(self.stages) - set(ordered(config.methods, self.job)))
         if unasked:
             asked = ",".join(config.methods)
             raise ConfigError(f"--stages={unasked[0]}: no method of methods={asked} trains that")
@@ -114,7 +114,7 @@ class Pipeline:
         Raises:
             one of USER_ERRORS: for what is missing or does not go together.
         """
-        wanted = [name for name in ordered(self.config.methods) if name in self.stages]
+        wanted = [name for name in ordered(self.config.methods, self.job) if name in self.stages]
         self._check(wanted)
         return wanted
 

@@ -82,6 +82,13 @@ class AUSection(TrainSection):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class LPSection(AUSection):
+    """AP with another person-specific vector: the landmarks themselves, or the vector of a network that finds them."""
+
+    person: Annotated[str, Choice("landmarks", "landmark_network")] = "landmarks"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DISFASection(AUSection):
     """Fine-tuning to DISFA, and the action units that the new head tells."""
 

@@ -1,8 +1,11 @@
 """The stage of each training, from its configuration and the facts of its data."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from experiments.config import ConfigError
 from experiments.job import Job
@@ -13,7 +16,7 @@ from piapdf_jax.stages.feedback_options import FeedbackOptions
 from piapdf_jax.stages.identity import IdentityStage
 from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.pi2_refine import PI2Refine
-from piapdf_jax.stages.piap import PIAPStage
+from piapdf_jax.stages.piap import PERSON_TRAININGS, PIAPStage
 
 
 def pi1(job: Job) -> Stage:
@@ -54,13 +57,15 @@ def identity(job: Job) -> Stage:
 
 
 def piap(job: Job) -> Stage:
-    """Returns a training under L_PIAP: baseline, PI-3, AP, PIAP, DISFA."""
+    """Returns a training under L_PIAP: baseline, PI-3, AP, LP, PIAP, DISFA."""
     weights = loss_weights(job)
     return PIAPStage(
         job.model,
         job.section.optimizer_config(),
         weights,
         begin=job.training.start,
+        person=_person(job),
+        landmarks=functools.partial(_training_landmarks, job),
         **_pi_targets(job, weights),
         **_sizes(job, maps=bool(weights.pi)),
     )
@@ -98,10 +103,10 @@ def generator(job: Job) -> tuple[str, ...]:
 
 
 def by_weights(job: Job) -> tuple[str, ...]:
-    """Returns what a training needs: PI Generator 1 and Encoder P where their loss counts, and its start."""
+    """Returns what a training needs: PI Generator 1 and what says P where their loss counts, and its start."""
     weights, start = loss_weights(job), _start(job)
-    needed = (("pi2",) if weights.pi else ()) + (("identity",) if weights.ap else ())
-    return needed + ((start,) if start else ())
+    person = PERSON_TRAININGS[_person(job)] if weights.ap else None
+    return tuple(name for name in ("pi2" if weights.pi else None, person, start) if name)
 
 
 def loss_weights(job: Job) -> LossWeights:
@@ -110,6 +115,24 @@ def loss_weights(job: Job) -> LossWeights:
     if not hasattr(section, "weights") and start:
         section = job.config.section(start)
     return section.weights()
+
+
+def _person(job: Job) -> str:
+    """Where P comes from: Encoder P, but for the section that has a choice."""
+    return getattr(job.section, "person", "identity")
+
+
+def _training_landmarks(job: Job) -> np.ndarray:
+    """Landmarks of all frames that a training reads, in pixels of their records; reads every record.
+
+    Raises:
+        ConfigError: for coordinates that are no numbers.
+    """
+    train = job.slices.train
+    landmarks = train.records().table()["landmarks"]
+    if not np.isfinite(landmarks).all():
+        raise ConfigError(f"{train} holds landmarks that are not finite: {job.name} learns by them")
+    return landmarks
 
 
 def _start(job: Job) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments import scoring, stages
 from experiments.config import ExperimentConfig
-from experiments.feeds import FEEDBACK, FRAMES, LABELED, PORTRAITS, Feed
+from experiments.feeds import FEEDBACK, FRAMES, LABELED, LANDMARKED, PORTRAITS, Feed
 from experiments.job import Job
 from experiments.sections import TrainSection
 from piapdf_jax import ranges
@@ -57,6 +57,8 @@ _ROWS = (
     Training("pi3", "PI stage 3", "pi3", stages.piap, LABELED,
              scoring.action_units, stages.by_weights),
     Training("ap", "AP", "ap", stages.piap, LABELED, scoring.action_units, stages.by_weights),
+    Training("lp", "LP (landmarks, ours)", "lp", stages.piap, LANDMARKED,
+             scoring.action_units, stages.by_weights),
     Training("piap", "PIAP", "piap", stages.piap, LABELED, scoring.action_units, stages.by_weights),
     Training("df", "DF on the baseline", "df", stages.feedback, FEEDBACK,
              scoring.action_units, stages.by_weights, start="baseline"),
@@ -67,12 +69,14 @@ _ROWS = (
 )  # fmt: skip
 TRAININGS = {training.name: training for training in _ROWS}
 
-#: Rows of table 3 (and table 2 for ``disfa``): the last training of each is what the row scores.
+#: Rows of table 3 (and table 2 for ``disfa``): the last training of each is what the row scores. Others come in where
+#: settings have a training go on from them, see ``ordered``.
 METHODS: dict[str, tuple[str, ...]] = {
     "baseline": ("baseline",),
     "pi2": ("pi1", "pi2"),
     "pi3": ("pi1", "pi2", "pi3"),
     "ap": ("identity", "ap"),
+    "lp": ("lp",),
     "df": ("baseline", "df"),
     "piap": ("pi1", "pi2", "identity", "piap"),
     "piapdf": ("pi1", "pi2", "identity", "piap", "piapdf"),
@@ -80,9 +84,20 @@ METHODS: dict[str, tuple[str, ...]] = {
 }
 
 
-def ordered(methods: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the trainings of some methods, each once, every one after those it goes on from."""
-    wanted = {training for method in methods for training in METHODS[method]}
+def ordered(methods: tuple[str, ...], job: Callable[[str], Job] | None = None) -> tuple[str, ...]:
+    """Returns the trainings of some methods, each once, every one after those it goes on from.
+
+    Args:
+        methods: keys of ``METHODS``.
+        job: makes the job of a training, whose settings may name further ones; None to leave those out.
+    """
+    wanted: set[str] = set()
+    waiting = [training for method in methods for training in METHODS[method]]
+    while waiting:
+        name = waiting.pop()
+        if name not in wanted:
+            wanted.add(name)
+            waiting += job(name).depends_on if job is not None else ()
     return tuple(name for name in TRAININGS if name in wanted)
 
 

@@ -87,7 +87,8 @@ class Targets(NamedTuple):
 
     Attributes:
         pi_maps: M, [B, S, S, K] float32 in [0, 1]; None where L_PI is not computed.
-        identity: P, [B, F] float32, vector of the frozen Encoder P; None where L_AP is not computed.
+        identity: P, [B, F] float32, vector of the frozen Encoder P or what stands for it; None where L_AP is not
+            computed.
         labels: Y, [B, C] float32, 0, 1 or -1.
     """
 

@@ -80,6 +80,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.losses": ("piapdf_jax.batch",),
     "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
+    # P of landmarks
+    "piapdf_jax.models.prediction": (
+        *("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.landmarks"),
+    ),
     # a file that the user names, and what reads it
     "piapdf_jax.models.weight_files": ("piapdf_jax.paths", "piapdf_jax.commands"),
     "piapdf_jax.stages.base": ("piapdf_jax.batch", "piapdf_jax.keys", "piapdf_jax.ranges"),
@@ -140,6 +144,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "experiments.score": (
         "experiments.*",
         "piapdf_jax.*",
+        "data_builders.registry",
         "data_builders.synthetic_faces",  # where the true labels lie
     ),
     "data_builders.*": (

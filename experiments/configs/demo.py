@@ -39,6 +39,9 @@ def demo() -> ExperimentConfig:
             pairs="synthetic_faces/lfw",
         ),
         baseline=change(base.baseline, steps=1000, learning_rate=1e-2, warmup=0.2),
+        pi3=change(base.pi3, steps=1000, learning_rate=1e-2, warmup=0.2),
+        ap=change(base.ap, steps=1000, learning_rate=1e-2, warmup=0.2),
+        lp=change(base.lp, steps=1000, learning_rate=1e-2, warmup=0.2),
         piap=change(base.piap, steps=1200, learning_rate=1e-2, warmup=0.2),
         df=change(
             base.df, steps=60, learning_rate=5e-4, student_learning_rate=5e-4, disfa_fraction=0.0

@@ -15,11 +15,11 @@ import jax
 from piapdf_jax.models.layers import (
     CONVENTIONS,
     BatchNorm,
-    Conv,
     Convention,
     Depthwise,
     Pointwise,
     SqueezeExcite,
+    conv,
     convention_norm,
     norm_swish,
     stochastic_depth,
@@ -203,7 +203,7 @@ class EfficientNet(nn.Module):
         config, table = self.config, blocks(self.config)
         convention = config.conventions
         width, padding = round_channels(STEM_CHANNELS, config.width), convention.padding
-        x = Conv(width, stride=2, padding=padding, name="stem")(images)
+        x = conv(width, stride=2, padding=padding, name="stem")(images)
         x = norm_swish(convention_norm("stem_norm", convention, mode), x)
         rate = config.stochastic_depth
         draws = stochastic_depth_draws(self, len(table), x.shape[0], rate=rate, mode=mode)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 
 from piapdf_jax.batch import Prediction, Targets
+from piapdf_jax.landmarks import landmark_vector
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder import encoder_apply
 from piapdf_jax.models.generator import generator_apply
@@ -19,32 +20,63 @@ def frozen_targets(
     images: jax.Array,
     labels: jax.Array,
     *,
+    landmarks: jax.Array | None = None,
     binarise: bool = False,
 ) -> Targets:
-    """M from PI Generator 1 and P from Encoder P (sections 3.1, 3.2), with the labels of the images.
+    """M from PI Generator 1 and P (sections 3.1, 3.2), with the labels of the images.
 
     The frozen parts run once an image, on the augmented view, with their running statistics; what they say serves
     every network of a step.
 
     Args:
         model: sizes of the networks.
-        frozen: ``generator`` and ``identity``, each optional.
+        frozen: ``generator``, and what P is made with, see ``person_vector``; each optional.
         images: [B, S, S, 3] float32 in [0, 1].
         labels: [B, C], 0, 1 or -1.
+        landmarks: [B, 68, 2], (x, y) in pixels of the images, where P is made of them.
         binarise: cut the soft maps at 0.5.
 
     Returns:
         Targets without gradient; that of a part that is not in ``frozen`` stays None.
     """
-    maps = vector = None
+    maps = None
     if "generator" in frozen:
         logits, _ = generator_apply(model, frozen["generator"], images, mode="eval")
         maps = jax.nn.sigmoid(logits)
         if binarise:
             maps = (maps >= 0.5).astype(logits.dtype)
-    if "identity" in frozen:
-        _, vector, _ = encoder_apply(model, frozen["identity"], images, mode="eval")
+    vector = person_vector(model, frozen, images, landmarks)
     return jax.lax.stop_gradient(Targets(maps, vector, labels))
+
+
+def person_vector(
+    model: ModelConfig, frozen: dict[str, Part], images: jax.Array, landmarks: jax.Array | None
+) -> jax.Array | None:
+    """Computes P, the person-specific vector that AU vectors are made orthogonal to.
+
+    Args:
+        model: sizes of the networks.
+        frozen: ``identity``, an encoder whose pooled vector is P; or ``landmarks``, a linear ``map``
+            [136, F] and the ``mean`` [136] of the training frames, with which
+            P = (landmark_vector(landmarks) - mean) map.
+        images: [B, S, S, 3] float32 in [0, 1].
+        landmarks: [B, 68, 2], (x, y) in pixels of the images; an encoder reads none.
+
+    Returns:
+        P, [B, F]; None where ``frozen`` has neither.
+
+    Raises:
+        ValueError: where P is made of landmarks, and there are none.
+    """
+    if "identity" in frozen:
+        return encoder_apply(model, frozen["identity"], images, mode="eval")[1]
+    if "landmarks" not in frozen:
+        return None
+    if landmarks is None:
+        raise ValueError("P is made of landmarks, and the batch has none")
+    fixed, statistics = frozen["landmarks"]
+    shape = landmark_vector(landmarks.astype(statistics["mean"].dtype))
+    return (shape - statistics["mean"]) @ fixed["map"]
 
 
 @functools.partial(jax.jit, static_argnums=0)

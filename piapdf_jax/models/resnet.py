@@ -17,9 +17,9 @@ import jax
 from piapdf_jax.models.layers import (
     CONVENTIONS,
     BatchNorm,
-    Conv,
     Convention,
     Pointwise,
+    conv,
     convention_norm,
     stochastic_depth,
     stochastic_depth_draws,
@@ -106,8 +106,8 @@ class ResNetBlock(nn.Module):
             return convention_norm(name, self.convention, mode)
 
         x = nn.relu(norm("reduce_norm")(Pointwise(block.width, name="reduce")(x)))
-        conv = Conv(block.width, 3, block.stride, self.convention.padding, name="conv")
-        x = nn.relu(norm("conv_norm")(conv(x)))
+        x = conv(block.width, 3, block.stride, self.convention.padding, name="conv")(x)
+        x = nn.relu(norm("conv_norm")(x))
         x = norm("expand_norm")(Pointwise(EXPANSION * block.width, name="expand")(x))
         if block.projected:
             seen = shortcut[:, :: block.stride, :: block.stride]
@@ -140,7 +140,7 @@ class ResNet(nn.Module):
         """
         config, table = self.config, bottlenecks(self.config)
         convention = config.conventions
-        x = Conv(config.width, STEM_KERNEL, 2, convention.padding, name="stem")(images)
+        x = conv(config.width, STEM_KERNEL, 2, convention.padding, name="stem")(images)
         x = nn.relu(convention_norm("stem_norm", convention, mode)(x))
         sides = (POOL_PADDING, POOL_PADDING)
         x = nn.max_pool(x, (POOL, POOL), (POOL_STRIDE, POOL_STRIDE), (sides, sides))

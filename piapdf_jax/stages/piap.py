@@ -1,21 +1,28 @@
 """Stage 3 of PI, AP and their ablations (sections 3.1 to 3.3): one encoder under L_PIAP with other weights and starts.
 
 Baseline, PI-3, AP, PIAP and the fine-tuning to DISFA are this one file: ``LossWeights`` says which parts are
-computed, ``start`` whose encoder (and decoder) it goes on from.
+computed, ``begin`` whose encoder (and decoder) it goes on from. So is LP, the regularizer of LP-Net (Niu et al., CVPR
+2019) in the place of AP's: ``person`` says what the vectors are made orthogonal to.
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from piapdf_jax.batch import Batch
+from piapdf_jax.landmarks import landmark_vector, orthonormal_map
 from piapdf_jax.losses import LossWeights, piap_loss
 from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.encoder import feature_shape
 from piapdf_jax.models.piap import init_part, network_apply
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
 from piapdf_jax.stages.base import (
+    RUNTIME_ONLY,
     Exported,
     OptimizerConfig,
     Scores,
@@ -24,6 +31,9 @@ from piapdf_jax.stages.base import (
     guarded_update,
     start,
 )
+
+#: Where P may come from, and the training whose frozen encoder says it; None where landmarks do.
+PERSON_TRAININGS = {"identity": "identity", "landmark_network": "landmarks", "landmarks": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +51,10 @@ class PIAPStage:
         positive_weight: of the maps' inside in the cross-entropy of L_PI.
         dice: weight of the Dice term of L_PI.
         begin: training whose encoder and decoder this one goes on from; None for a fresh start.
+        person: key of ``PERSON_TRAININGS``.
+        map_seed: of the draw of the map from landmarks to P.
+        landmarks: returns those of all training frames, [N, 68, 2], where P is made of landmarks. Called by
+            ``init`` alone; no setting, for the data that a training reads decide what it returns.
     """
 
     model: ModelConfig
@@ -53,6 +67,11 @@ class PIAPStage:
     positive_weight: float = 1.0
     dice: float = 0.0
     begin: str | None = None
+    person: str = "identity"
+    map_seed: int = 0
+    landmarks: Callable[[], np.ndarray] | None = dataclasses.field(
+        default=None, compare=False, metadata=RUNTIME_ONLY
+    )
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -60,7 +79,7 @@ class PIAPStage:
         return ("encoder", "head", *(("generator", "decoder") if self.weights.pi else ()))
 
     def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
-        """Encoder, head and decoder to train; PI Generator 1 and Encoder P frozen where their loss counts."""
+        """Encoder, head and decoder to train; PI Generator 1 and the source of P frozen where their loss counts."""
         keys = jax.random.split(key, 3)
         size = self.image_size
         given = inputs[self.begin] if self.begin else {}
@@ -76,8 +95,21 @@ class PIAPStage:
             )
             frozen["generator"] = inputs["pi2"]["generator"]
         if self.weights.ap:
-            frozen["identity"] = inputs["identity"]["encoder"]
+            frozen |= self._person(inputs)
         return start(parts, self.optimizer.build()), frozen
+
+    def _person(self, inputs: dict[str, Exported]) -> Exported:
+        """The frozen part that P is made with, as ``models.prediction.person_vector`` takes it."""
+        training = PERSON_TRAININGS[self.person]
+        if training is not None:
+            return {"identity": inputs[training]["encoder"]}
+        if self.landmarks is None:
+            raise ValueError("person='landmarks' needs the landmarks of the training frames")
+        mean = landmark_vector(self.landmarks().astype(np.float64)).mean(axis=0)
+        fixed = orthonormal_map(feature_shape(self.model)[-1], self.map_seed)
+        return {
+            "landmarks": ({"map": jnp.asarray(fixed)}, {"mean": jnp.asarray(mean, jnp.float32)})
+        }
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
@@ -85,7 +117,12 @@ class PIAPStage:
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """One step on labeled frames; also reports each part of the loss."""
         targets = frozen_targets(
-            self.model, frozen, batch.image, batch.labels, binarise=self.binarise
+            self.model,
+            frozen,
+            batch.image,
+            batch.labels,
+            landmarks=batch.landmarks,
+            binarise=self.binarise,
         )
 
         def loss_of(params: Any) -> tuple[jax.Array, Any]:

@@ -83,6 +83,7 @@ def before(small_data, tmp_path_factory):
         ("identity.arcface=false", {"identity"}),
         ("baseline.learning_rate=0.5", {"baseline"}),
         ("piap.steps=7", {"piap"}),
+        ("lp.steps=7", {"lp"}),
         ("piap.accumulate=2", {"piap"}),
         ("df.variant=none", {"df", "piapdf"}),
         ("df.student_learning_rate=0.5", {"df", "piapdf"}),
@@ -155,6 +156,9 @@ EDITS = {
         ALL - {"identity"}),
     "unlabeled frames": (
         "piapdf_jax/data/feedback_stream.py", "batches // 2", "batches // 3", {"df", "piapdf"}),
+    "landmarks as numbers": (
+        "piapdf_jax/landmarks.py", "COORDINATES = 136", "COORDINATES = 137",
+        ALL - {"pi1", "identity"}),
     "ArcFace": (
         "piapdf_jax/models/heads.py", "cosines**2, 1e-6", "cosines**2, 1e-7", ALL - {"pi1"}),
     "a comment": (

@@ -14,7 +14,7 @@ from unittest import mock
 import pytest
 
 from experiments import config as configs
-from experiments import datasets, trainings
+from experiments import datasets, stages, trainings
 from experiments.pipeline import Pipeline
 from experiments.sections import TrainSection
 from piapdf_jax.folds import BP4D_PARTS, DISFA_PARTS
@@ -32,7 +32,7 @@ SMALL = {
     "bp4d": {part: set(names[:2]) for part, names in BP4D_PARTS.items()},
     "disfa": {part: set(names[:1]) for part, names in DISFA_PARTS.items()},
 }
-ON_THE_AU_DATA = ("pi2", "baseline", "pi3", "ap", "piap", "df", "piapdf")
+ON_THE_AU_DATA = ("pi2", "baseline", "pi3", "ap", "lp", "piap", "df", "piapdf")
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +291,9 @@ def test_a_plugins_data_set_is_kept_apart_and_its_pairs_are_tested(data, monkeyp
     )  # fmt: skip
     baseline, identity = trainings.TRAININGS["baseline"], trainings.TRAININGS["identity"]
     added = {
-        "mine": dataclasses.replace(baseline, name="mine", section="mine", settings=own(steps=2)),
+        "mine": dataclasses.replace(
+            baseline, name="mine", section="mine", settings=own(steps=2), depends_on=stages.nothing
+        ),
         "who": dataclasses.replace(identity, name="who", section="who", settings=Pairs(steps=2)),
     }
     for name, training in added.items():

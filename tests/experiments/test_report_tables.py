@@ -75,6 +75,7 @@ def f1_by_hand(runs, training, *, labels="coded", probs="probs", cut=0.5):
         ("table2", "always yes, made", "disfa", {"cut": 0.0}),
         ("table3", "Baseline, made", "baseline", {}),
         ("table3", "PI stage 2 (PI Generator 1), made", "pi2", {}),
+        ("table3", "LP (landmarks, ours), made", "lp", {}),
         ("table3", "DF on the baseline, teacher, made", "df", {"probs": "teacher_probs"}),
     ],
 )
@@ -104,6 +105,11 @@ def test_ours_stand_below_the_papers_row_of_the_same_method_and_always_yes_last(
         "PI stage 2",
         "PI stage 2 (PI Generator 1), made",
     ]
+    below = titles.index("AP, made") + 1
+    assert titles[below : below + 2] == ["LP (landmarks, ours), made", "DF"]
+    (note,) = [note for note in tables["table3"].notes if note.startswith("LP (landmarks, ours): ")]
+    assert "the paper prints no number" in note
+    assert not any(note.startswith("LP") for note in tables["table1"].notes)
     assert titles[-4:] == ["PIAP-DF", "PIAP-DF, made", "PIAP-DF, teacher, made", "always yes, made"]
     kinds = [row.kind for row in tables["table1"].rows]
     assert kinds == [*["other"] * 11, "paper", "ours", "paper", "ours", "ours", "floor"]

@@ -25,8 +25,8 @@ SETTINGS = [
     "identity.pairs=synthetic_faces/small_lfw",
     "disfa.dataset=synthetic_faces/small_disfa",
 ]
-SECTIONS = ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "piap", "df", "disfa")
-TRAINED = ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "piap", "df", "piapdf", "disfa")
+SECTIONS = ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "lp", "piap", "df", "disfa")
+TRAINED = ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "lp", "piap", "df", "piapdf", "disfa")
 STEPS = 3
 
 

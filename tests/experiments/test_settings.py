@@ -15,7 +15,7 @@ DATA = [
     "identity.pairs=synthetic_faces/small_lfw",
     "disfa.dataset=synthetic_faces/small_disfa",
 ]
-SECTIONS = ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "piap", "df", "disfa")
+SECTIONS = ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "piap", "df", "disfa", "lp")
 #: No two trainings share a value, so that none can have another's.
 NUMBERS = [
     setting
@@ -24,10 +24,10 @@ NUMBERS = [
         f"{name}.steps={60 * k}",
         f"{name}.batch_size={10 + k}",
         f"{name}.learning_rate={k}e-3",
-        f"{name}.warmup=0.{k}",
+        f"{name}.warmup=0.{9 + k}",
         f"{name}.weight_decay={k}e-2",
         f"{name}.clip_norm={k}.5",
-        f"{name}.momentum=0.8{k}",
+        f"{name}.momentum=0.8{k:02}",
         f"{name}.optimizer={'sgd' if k % 2 else 'adamw'}",
         f"{name}.accumulate={1 if name == 'df' else k}",
     )
@@ -64,36 +64,40 @@ def adamw(**changes):
 
 OPTIMIZERS = {
     "pi1": adamw(
-        steps=60, learning_rate=0.001, warmup=0.1, weight_decay=0.01, clip_norm=1.5,
-        kind="sgd", momentum=0.81, accumulate=1,
+        steps=60, learning_rate=0.001, warmup=0.10, weight_decay=0.01, clip_norm=1.5,
+        kind="sgd", momentum=0.801, accumulate=1,
     ),
     "pi2": adamw(
-        steps=120, learning_rate=0.002, warmup=0.2, weight_decay=0.02, clip_norm=2.5,
-        kind="adamw", momentum=0.82, accumulate=2,
+        steps=120, learning_rate=0.002, warmup=0.11, weight_decay=0.02, clip_norm=2.5,
+        kind="adamw", momentum=0.802, accumulate=2,
     ),
     "identity": adamw(
-        steps=180, learning_rate=0.003, warmup=0.3, weight_decay=0.03, clip_norm=3.5,
-        kind="sgd", momentum=0.83, accumulate=3,
+        steps=180, learning_rate=0.003, warmup=0.12, weight_decay=0.03, clip_norm=3.5,
+        kind="sgd", momentum=0.803, accumulate=3,
     ),
     "baseline": adamw(
-        steps=240, learning_rate=0.004, warmup=0.4, weight_decay=0.04, clip_norm=4.5,
-        kind="adamw", momentum=0.84, accumulate=4,
+        steps=240, learning_rate=0.004, warmup=0.13, weight_decay=0.04, clip_norm=4.5,
+        kind="adamw", momentum=0.804, accumulate=4,
     ),
     "pi3": adamw(
-        steps=300, learning_rate=0.005, warmup=0.5, weight_decay=0.05, clip_norm=5.5,
-        kind="sgd", momentum=0.85, accumulate=5,
+        steps=300, learning_rate=0.005, warmup=0.14, weight_decay=0.05, clip_norm=5.5,
+        kind="sgd", momentum=0.805, accumulate=5,
     ),
     "ap": adamw(
-        steps=360, learning_rate=0.006, warmup=0.6, weight_decay=0.06, clip_norm=6.5,
-        kind="adamw", momentum=0.86, accumulate=6,
+        steps=360, learning_rate=0.006, warmup=0.15, weight_decay=0.06, clip_norm=6.5,
+        kind="adamw", momentum=0.806, accumulate=6,
     ),
     "piap": adamw(
-        steps=420, learning_rate=0.007, warmup=0.7, weight_decay=0.07, clip_norm=7.5,
-        kind="sgd", momentum=0.87, accumulate=7,
+        steps=420, learning_rate=0.007, warmup=0.16, weight_decay=0.07, clip_norm=7.5,
+        kind="sgd", momentum=0.807, accumulate=7,
     ),
     "disfa": adamw(
-        steps=540, learning_rate=0.009, warmup=0.9, weight_decay=0.09, clip_norm=9.5,
-        kind="sgd", momentum=0.89, accumulate=9,
+        steps=540, learning_rate=0.009, warmup=0.18, weight_decay=0.09, clip_norm=9.5,
+        kind="sgd", momentum=0.809, accumulate=9,
+    ),
+    "lp": adamw(
+        steps=600, learning_rate=0.01, warmup=0.19, weight_decay=0.1, clip_norm=10.5,
+        kind="adamw", momentum=0.81, accumulate=10,
     ),
 }  # fmt: skip
 
@@ -107,7 +111,12 @@ def test_every_training_steps_as_its_own_section_says(job, name):
 def test_teacher_and_student_step_alike_but_for_their_rates(job, name):
     stage = job(name, *NUMBERS, "df.student_learning_rate=0.25").stage
     teacher = adamw(
-        steps=480, learning_rate=0.008, warmup=0.8, weight_decay=0.08, clip_norm=8.5, momentum=0.88
+        steps=480,
+        learning_rate=0.008,
+        warmup=0.17,
+        weight_decay=0.08,
+        clip_norm=8.5,
+        momentum=0.808,
     )
     assert dataclasses.asdict(stage.teacher_optimizer) == teacher
     assert dataclasses.asdict(stage.student_optimizer) == teacher | {"learning_rate": 0.25}
@@ -123,7 +132,7 @@ def test_batches_are_read_as_the_settings_say(job, name):
     settings += ["data.image_size=48", "eval.batch_size=10", "seed=7", "pi1.seed=8"]
     made = job(name, *NUMBERS, *settings, "identity.seed=9", "pi.units=4,1,17")
     batch = {"pi1": 11, "pi2": 12, "identity": 13, "baseline": 14, "pi3": 15, "ap": 16}
-    batch |= {"piap": 17, "df": 18, "piapdf": 18, "disfa": 19}
+    batch |= {"piap": 17, "df": 18, "piapdf": 18, "disfa": 19, "lp": 20}
     seed = {"pi1": 8, "identity": 9}.get(name, 7)
     bp4d = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
     units = {"pi1": (), "identity": (), "disfa": (1, 2, 4, 6, 9, 12, 25, 26)}.get(name, bp4d)
@@ -131,12 +140,13 @@ def test_batches_are_read_as_the_settings_say(job, name):
     trained = made.reading(training=True)
     assert (trained.image_size, trained.batch_size, trained.seed) == (48, batch[name], seed)
     assert trained.augment == AugmentConfig(**changes) and trained.aus == units
-    assert trained.maps == ((4, 1, 17) if name == "pi1" else ()) and not trained.landmarks
+    assert trained.maps == ((4, 1, 17) if name == "pi1" else ())
+    assert trained.landmarks is (name == "lp")
     scored = made.reading(training=False, devices=4)
     # The next batch that divides over four devices.
     assert (scored.image_size, scored.batch_size, scored.seed) == (48, 12, seed)
     assert scored.augment is None and scored.aus == units
-    assert scored.maps == ((4, 1, 17) if name in ("pi1", "pi2") else ())
+    assert scored.maps == ((4, 1, 17) if name in ("pi1", "pi2") else ()) and not scored.landmarks
     assert made.stream().reading == trained
 
 
@@ -144,7 +154,7 @@ def test_sizes_are_those_of_the_settings(job):
     sizes = ["data.image_size=96", "data.units=12,1,4", "pi.units=1,4", "disfa.units=25,2"]
     counts = {"pi1": (None, 2), "identity": (None, None), "disfa": (2, 2)}
     # Without L_PI there are no maps.
-    counts |= dict.fromkeys(("baseline", "ap", "df"), (3, 0))
+    counts |= dict.fromkeys(("baseline", "ap", "lp", "df"), (3, 0))
     for name in (*OPTIMIZERS, "df", "piapdf"):
         stage = job(name, *sizes, "model.encoder=b0", "model.dropout=0.7").stage
         assert stage.image_size == 96, name
@@ -161,10 +171,10 @@ def test_pi_maps_are_compared_as_the_settings_say(job):
     for name in ("pi1", "pi3", "piap", "piapdf", "disfa"):
         stage = job(name, *weighted).stage
         assert (stage.positive_weight, stage.dice) == (3.5, 0.75), name
-    for name in ("baseline", "ap", "df"):
+    for name in ("baseline", "ap", "lp", "df"):
         stage = job(name, *weighted).stage
         assert (stage.positive_weight, stage.dice) == (1.0, 0.0), name
-    cut = {"baseline": False, "pi3": True, "ap": False, "piap": True, "df": False}
+    cut = {"baseline": False, "pi3": True, "ap": False, "lp": False, "piap": True, "df": False}
     cut |= {"piapdf": True, "disfa": True}
     for name, expected in cut.items():
         assert job(name, "pi.binarise=true").stage.binarise is expected, name
@@ -179,12 +189,14 @@ def test_encoder_p_is_taught_as_the_settings_say(job):
 
 def test_losses_have_the_weights_of_their_row_and_those_of_feedback_the_ones_it_goes_on_from(job):
     settings = ["baseline.au=1", "pi3.au=0.6", "pi3.pi=0.4", "ap.au=0.8", "ap.ap=0.2"]
+    settings += ["lp.au=0.7", "lp.ap=0.3"]
     settings += ["piap.au=0.625", "piap.pi=0.25", "piap.ap=0.125"]
     settings += ["disfa.au=0.5", "disfa.pi=0.125", "disfa.ap=0.375"]
     expected = {
         "baseline": (1, 0, 0, None, ()),
         "pi3": (0.6, 0.4, 0, None, ("pi2",)),
         "ap": (0.8, 0, 0.2, None, ("identity",)),
+        "lp": (0.7, 0, 0.3, None, ()),
         "piap": (0.625, 0.25, 0.125, None, ("pi2", "identity")),
         "df": (1, 0, 0, "baseline", ("baseline",)),
         "piapdf": (0.625, 0.25, 0.125, "piap", ("pi2", "identity", "piap")),
@@ -202,6 +214,17 @@ def test_a_loss_of_no_weight_needs_no_export(job):
     assert job("piap", *settings).depends_on == ("identity",)
     assert job("piapdf", *settings).depends_on == ("identity", "piap")
     assert job("piapdf", *settings).stage.binarise is False
+
+
+def test_the_vector_of_lp_is_that_of_landmarks_or_of_a_network_that_finds_them(job):
+    for person, needed in {"landmarks": (), "landmark_network": ("landmarks",)}.items():
+        made = job("lp", f"lp.person={person}")
+        assert (made.stage.person, made.depends_on) == (person, needed)
+        assert made.reading(training=True).landmarks is (person == "landmarks")
+    made = job("lp", "lp.person=landmark_network", "lp.au=1", "lp.ap=0")
+    assert made.depends_on == () and not job("lp", "lp.au=1", "lp.ap=0").stream().reading.landmarks
+    with pytest.raises(configs.ConfigError, match="lp.person=nose is not one of landmarks, land"):
+        job("lp", "lp.person=nose")
 
 
 def test_feedback_may_start_fresh(job):

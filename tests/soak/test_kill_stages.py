@@ -29,6 +29,7 @@ NEEDS = {
     "baseline": (),
     "pi3": ("pi1", "pi2"),
     "ap": ("identity",),
+    "lp": (),
     "piap": ("pi1", "pi2", "identity"),
     "df": ("baseline",),
     "piapdf": ("pi1", "pi2", "identity", "piap"),
@@ -44,8 +45,8 @@ SETTINGS += [
     "identity.pairs=synthetic_faces/small_lfw",
     "disfa.dataset=synthetic_faces/small_disfa",
 ]
-SETTINGS += ["methods=baseline,pi2,pi3,ap,df,piap,piapdf,disfa"]
-for section in ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "piap", "df", "disfa"):
+SETTINGS += ["methods=baseline,pi2,pi3,ap,lp,df,piap,piapdf,disfa"]
+for section in ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "lp", "piap", "df", "disfa"):
     SETTINGS += [f"{section}.batch_size=8"]
 
 

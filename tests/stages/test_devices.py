@@ -28,7 +28,9 @@ def batch(seed, dtype):
     # Devices hold unequal numbers of known labels.
     labels = rng.integers(-1, 2, (BATCH, AUS)).astype(dtype)
     maps = rng.integers(0, 2**MAPS, (BATCH, SIZE, SIZE)).astype(np.uint16)
-    return Batch(image, labels, maps, np.ones(BATCH, dtype), np.arange(BATCH, dtype=np.int32))
+    points = rng.uniform(0, SIZE, (BATCH, 68, 2)).astype(dtype)
+    rows = np.arange(BATCH, dtype=np.int32)
+    return Batch(image, labels, maps, np.ones(BATCH, dtype), rows, points)
 
 
 def inputs():
@@ -46,6 +48,16 @@ def inputs():
 
 STAGES = {
     "piap": lambda: PIAPStage(NANO, STEPS, WEIGHTS, num_aus=AUS, begin="piap", **SIZES),
+    "lp": lambda: PIAPStage(
+        NANO,
+        STEPS,
+        LossWeights(au=0.5, ap=0.5),
+        num_aus=AUS,
+        begin="piap",
+        person="landmarks",
+        landmarks=lambda: batch(9, np.float32).landmarks,
+        **SIZES,
+    ),
     "piapdf": lambda: FeedbackStage(
         NANO, STEPS, STEPS, WEIGHTS, num_aus=AUS, begin="piap", **SIZES
     ),
@@ -81,6 +93,7 @@ def params(state):
     [
         ("piap", np.float64, 1e-10, (2, 8)),
         ("piap", np.float32, 1e-4, (2, 8)),
+        ("lp", np.float64, 1e-10, (8,)),
         ("piapdf", np.float64, 1e-10, (2, 8)),
     ],
 )
