@@ -12,7 +12,6 @@ import jax
 import light_model
 import numpy as np
 import pytest
-from encoder_variants import resnet_variant
 from lively_parts import lively_parts, pictures
 
 from piapdf_jax.detector import Detector
@@ -135,7 +134,7 @@ except ModuleNotFoundError:
 DEEP = {
     "tiny": (MODELS["tiny"], 128),
     "b1": (MODELS["b1"], 256),
-    "resnet14": (ModelConfig(encoder=resnet_variant(1, 1, 1, 1, width=16), encoder_size=97), 128),
+    "resnet14": (ModelConfig(encoder="resnet14", encoder_size=97), 128),
     "resnet50": (ModelConfig(encoder="resnet50"), 256),
 }
 
