@@ -9,7 +9,7 @@ import numpy as np
 
 from experiments import check_pointing, recomputed
 from experiments.check_draws import Sampler
-from experiments.paper_tables import published
+from experiments.published import published
 from experiments.recomputed import Draws, Sums
 from experiments.report_types import Group, Table
 from experiments.trainings import TRAININGS
