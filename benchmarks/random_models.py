@@ -6,8 +6,8 @@ import jax
 
 from piapdf_jax import faces
 from piapdf_jax.action_units import BP4D_AUS
+from piapdf_jax.export.light_detector import light_detector
 from piapdf_jax.export.onnx_file import write_onnx
-from piapdf_jax.export.operations import light_detector
 from piapdf_jax.model_json import FILE_NAME, Data, Licence, Model, to_json
 from piapdf_jax.models.config import ModelConfig, part_settings
 from piapdf_jax.models.piap import init_part

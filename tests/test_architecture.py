@@ -145,6 +145,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "experiments.score": (
         "experiments.*",
         "piapdf_jax.*",
+        "data_builders.registry",
         "data_builders.synthetic_faces",  # where the true labels lie
     ),
     "data_builders.*": (

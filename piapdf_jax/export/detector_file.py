@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from piapdf_jax.export.light_detector import light_detector
 from piapdf_jax.export.onnx_file import write_onnx
-from piapdf_jax.export.operations import light_detector
+from piapdf_jax.export.operations import Operation
 from piapdf_jax.model_json import Model, ModelError, read_model
 from piapdf_jax.models.config import ModelConfig
 
@@ -17,11 +18,12 @@ _COARSE = (3, 7, 17)
 
 
 class Light(NamedTuple):
-    """The parts that stay after training, and what ``model.json`` says of them."""
+    """The parts that stay after training, what ``model.json`` says of them, and their operations."""
 
     model: Model
     config: ModelConfig
     parts: dict[str, Any]
+    operations: list[Operation]
 
 
 def read_light(export: pathlib.Path) -> Light:
@@ -33,8 +35,8 @@ def read_light(export: pathlib.Path) -> Light:
     Raises:
         FileNotFoundError: where there is no export.
         ExportError: where its parts cannot be read.
-        ModelError: for an export that is no light detector: with a generator before the encoder, or networks of a
-            plugin's own.
+        ModelError: for an export that is no light detector: with a generator before the encoder, networks of a
+            plugin's own, or an encoder that does not export.
     """
     from piapdf_jax.load import load_export, networks
     from piapdf_jax.runtime.exports import read_export
@@ -49,7 +51,12 @@ def read_light(export: pathlib.Path) -> Light:
     config = dataclasses.replace(networks(export, model), compute_dtype="float32")
     load_export(export)  # says what does not fit
     parts, _ = read_export(export)
-    return Light(model, config, {name: parts[name] for name in model.parts})
+    kept = {name: parts[name] for name in model.parts}
+    try:
+        listed = light_detector(config, kept["encoder"], kept["head"], image_size=model.image_size)
+    except ModelError as error:
+        raise ModelError(f"{export}: {error}") from error
+    return Light(model, config, kept, listed)
 
 
 def golden_frames(size: int) -> np.ndarray:
@@ -85,9 +92,6 @@ def golden_probabilities(light: Light, frames: np.ndarray) -> np.ndarray:
 def write_file(path: pathlib.Path, light: Light, *, dtype: str, input_type: str) -> None:
     """Writes the .onnx file; it names the export and its units."""
     model = light.model
-    operations = light_detector(
-        light.config, light.parts["encoder"], light.parts["head"], image_size=model.image_size
-    )
     told = {
         "digest": model.digest,
         "units": " ".join(map(str, model.units)),
@@ -96,7 +100,7 @@ def write_file(path: pathlib.Path, light: Light, *, dtype: str, input_type: str)
     }
     write_onnx(
         path,
-        operations,
+        light.operations,
         image_size=model.image_size,
         units=len(model.units),
         dtype=dtype,

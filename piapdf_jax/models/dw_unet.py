@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from piapdf_jax.models.layers import (
-    Conv,
     FullBlock,
     Pointwise,
     SeparableBlock,
     batch_norm,
+    conv,
     norm_swish,
     prior_logit,
     wide,
@@ -62,7 +62,7 @@ class UNet(nn.Module):
         """
         momentum = self.momentum
         # As wide as its stride needs for windows that overlap.
-        stem = Conv(self.widths[0], max(3, 2 * self.stem_stride - 1), self.stem_stride, name="stem")
+        stem = conv(self.widths[0], max(3, 2 * self.stem_stride - 1), self.stem_stride, name="stem")
         x = stem(images)
         x = norm_swish(batch_norm("stem_norm", mode=mode, momentum=momentum), x)
         skips = []

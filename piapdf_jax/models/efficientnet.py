@@ -11,19 +11,19 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from piapdf_jax.models.layers import (
     CONVENTIONS,
     BatchNorm,
-    Conv,
     Convention,
     Depthwise,
     Pointwise,
     SqueezeExcite,
-    batch_norm,
+    conv,
+    convention_norm,
     norm_swish,
     stochastic_depth,
+    stochastic_depth_draws,
 )
 
 
@@ -151,16 +151,6 @@ def feature_side(config: EfficientNetConfig, size: int) -> int:
     return size
 
 
-def _norm(name: str, convention: Convention, mode: str) -> BatchNorm:
-    return batch_norm(
-        name,
-        mode=mode,
-        momentum=convention.momentum,
-        epsilon=convention.epsilon,
-        unbiased=convention.unbiased,
-    )
-
-
 class MBConv(nn.Module):
     """Inverted residual block: expand, depthwise, squeeze-excite, project, add if shapes agree."""
 
@@ -174,7 +164,7 @@ class MBConv(nn.Module):
         row, skip = self.row, x
 
         def norm(name: str) -> BatchNorm:
-            return _norm(name, self.convention, mode)
+            return convention_norm(name, self.convention, mode)
 
         if row.expand != 1:
             x = Pointwise(x.shape[-1] * row.expand, name="expand")(x)
@@ -213,15 +203,12 @@ class EfficientNet(nn.Module):
         config, table = self.config, blocks(self.config)
         convention = config.conventions
         width, padding = round_channels(STEM_CHANNELS, config.width), convention.padding
-        x = Conv(width, stride=2, padding=padding, name="stem")(images)
-        x = norm_swish(_norm("stem_norm", convention, mode), x)
-        draws = [None] * len(table)
-        if mode == "train" and config.stochastic_depth > 0:
-            # One draw for all blocks: each draw is a hash of its own to compile.
-            key = self.make_rng("dropout")
-            draws = list(jax.random.uniform(key, (len(table), x.shape[0]), jnp.float32))
+        x = conv(width, stride=2, padding=padding, name="stem")(images)
+        x = norm_swish(convention_norm("stem_norm", convention, mode), x)
+        rate = config.stochastic_depth
+        draws = stochastic_depth_draws(self, len(table), x.shape[0], rate=rate, mode=mode)
         for i, (name, row) in enumerate(table):
-            rate = config.stochastic_depth * i / len(table)
-            x = MBConv(row, rate, convention, name=name)(x, draws[i], mode=mode)
+            block = MBConv(row, rate * i / len(table), convention, name=name)
+            x = block(x, draws[i], mode=mode)
         x = Pointwise(config.out_features, name="head")(x)
-        return norm_swish(_norm("head_norm", convention, mode), x)
+        return norm_swish(convention_norm("head_norm", convention, mode), x)

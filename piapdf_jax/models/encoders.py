@@ -119,6 +119,7 @@ _HOMES = {
         ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "tiny", "nano"),
         "piapdf_jax.models.efficientnet_encoder",
     ),
+    **dict.fromkeys(("resnet50", "resnet14"), "piapdf_jax.models.resnet_encoder"),
 }
 _REGISTERED: dict[str, Maker] = {}
 

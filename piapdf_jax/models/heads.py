@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.layers import Dense, check_mode
-from piapdf_jax.models.parameters import initializer
+from piapdf_jax.models.initializers import dense_init
+from piapdf_jax.models.layers import check_mode, dense
 from piapdf_jax.models.parts import Part, apply_module, check_key, init_module
 
 
@@ -23,7 +23,7 @@ class Head(nn.Module):
         """Logits of [B, F]."""
         if mode == "train" and self.dropout > 0:
             vector = nn.Dropout(self.dropout, deterministic=False)(vector)
-        return Dense(self.outputs, name="dense")(vector)
+        return dense(self.outputs, name="dense")(vector)
 
 
 class IdentityClasses(nn.Module):
@@ -35,9 +35,7 @@ class IdentityClasses(nn.Module):
     def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
         """Products of [B, F] with every direction; the same in every mode."""
         del mode
-        return vector @ self.param(
-            "kernel", initializer("kernel"), (vector.shape[-1], self.outputs)
-        )
+        return vector @ self.param("kernel", dense_init, (vector.shape[-1], self.outputs))
 
 
 def arcface_logits(

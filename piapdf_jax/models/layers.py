@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from piapdf_jax.models.depthwise import depthwise, pointwise
-from piapdf_jax.models.parameters import initializer
+from piapdf_jax.models.initializers import conv_init, dense_init, depthwise_init
 
 #: What a forward pass is for.
 #: ``train``: batch statistics, running statistics updated, dropout and stochastic depth on.
@@ -60,27 +60,47 @@ def check_mode(mode: str) -> None:
         raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}.")
 
 
-class Conv(nn.Module):
-    """A full convolution, no bias: [B, H, W, C] -> [B, H / s, W / s, features]."""
+def conv(
+    features: int,
+    kernel_size: int = 3,
+    stride: int = 1,
+    padding: str = "SAME",
+    *,
+    name: str | None = None,
+) -> nn.Conv:
+    """Returns a full convolution without bias: [B, H, W, C] -> [B, H / s, W / s, features].
 
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
-    padding: str = "SAME"
+    It computes in the input's dtype.
 
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve [B, H, W, C]."""
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", initializer("kernel"), shape)
-        sides = _sides(self.padding, self.kernel_size)
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel.astype(x.dtype),
-            (self.stride, self.stride),
-            "SAME" if isinstance(sides, str) else ((sides, sides), (sides, sides)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+    Args:
+        features: channels of the result.
+        kernel_size: side of the filter.
+        stride: s.
+        padding: see ``Convention``.
+        name: the module's name.
+
+    Raises:
+        ValueError: for another padding than those of ``Convention``.
+    """
+    return nn.Conv(
+        features,
+        (kernel_size, kernel_size),
+        stride,
+        padding=_sides(padding, kernel_size),
+        use_bias=False,
+        kernel_init=conv_init,
+        promote_dtype=_to_input_dtype,
+        name=name,
+    )
+
+
+def _to_input_dtype(x: jax.Array, *params: jax.Array | None, **_: Any) -> list[jax.Array | None]:
+    return [x, *(None if param is None else param.astype(x.dtype) for param in params)]
+
+
+def dense(features: int, *, name: str | None = None) -> nn.Dense:
+    """Returns a linear layer with bias: [..., F] -> [..., features]."""
+    return nn.Dense(features, kernel_init=dense_init, name=name)
 
 
 class Pointwise(nn.Module):
@@ -93,11 +113,11 @@ class Pointwise(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve [..., C]."""
         shape = (1, 1, x.shape[-1], self.features)
-        kernel = self.param("kernel", initializer("kernel"), shape)
+        kernel = self.param("kernel", conv_init, shape)
         y = pointwise(x, kernel[0, 0].astype(x.dtype))
         if not self.use_bias:
             return y
-        bias = self.param("bias", initializer("bias"), (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         return y + jnp.broadcast_to(bias.astype(x.dtype), y.shape)
 
 
@@ -112,7 +132,7 @@ class Depthwise(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Convolve [B, H, W, C]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1])
-        kernel = self.param("kernel", initializer("kernel"), shape)
+        kernel = self.param("kernel", depthwise_init, shape)
         padding = _sides(self.padding, self.kernel_size)
         return depthwise(x, kernel.astype(x.dtype), stride=self.stride, padding=padding)
 
@@ -126,18 +146,6 @@ def _sides(padding: str, kernel_size: int) -> str | int:
     if padding not in ("SAME", "SYMMETRIC"):
         raise ValueError(f"padding {padding!r} is neither SAME nor SYMMETRIC.")
     return padding if padding == "SAME" else kernel_size // 2
-
-
-class Dense(nn.Module):
-    """Linear layer with bias: [B, F] -> [B, features]."""
-
-    features: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Multiply [B, F] and add."""
-        y = x @ self.param("kernel", initializer("kernel"), (x.shape[-1], self.features))
-        return y + self.param("bias", initializer("bias"), (self.features,))[None]
 
 
 class BatchNorm(nn.BatchNorm):
@@ -188,6 +196,17 @@ def batch_norm(
     )
 
 
+def convention_norm(name: str, convention: Convention, mode: str) -> BatchNorm:
+    """Returns the batch normalization of a library's networks; see ``batch_norm``."""
+    return batch_norm(
+        name,
+        mode=mode,
+        momentum=convention.momentum,
+        epsilon=convention.epsilon,
+        unbiased=convention.unbiased,
+    )
+
+
 def norm_swish(norm: BatchNorm, x: jax.Array) -> jax.Array:
     """Normalise and apply swish: ``swish(norm(x))``, [..., C] -> [..., C].
 
@@ -234,7 +253,7 @@ class FullBlock(_Block):
     @nn.compact
     def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
         """Filter [B, H, W, C]."""
-        x = Conv(self.features, self.kernel_size, self.stride, name="conv")(x)
+        x = conv(self.features, self.kernel_size, self.stride, name="conv")(x)
         return norm_swish(batch_norm("conv_norm", mode=mode, momentum=self.momentum), x)
 
 
@@ -265,6 +284,25 @@ def stochastic_depth(x: jax.Array, uniform: jax.Array, rate: float) -> jax.Array
     """
     keep = (uniform >= rate).astype(x.dtype) / (1.0 - rate)
     return x * keep[:, None, None, None]
+
+
+def stochastic_depth_draws(
+    module: nn.Module, blocks: int, batch: int, *, rate: float, mode: str
+) -> list[jax.Array] | list[None]:
+    """Returns the draws of ``stochastic_depth`` of each block, [B]; None where nothing is dropped.
+
+    Args:
+        module: whose random stream ``dropout`` they are of.
+        blocks: how many blocks there are.
+        batch: number of images, B.
+        rate: chance to drop the last block's branch.
+        mode: see ``Mode``; only ``train`` drops.
+    """
+    if mode != "train" or rate == 0:
+        return [None] * blocks
+    # One draw for all blocks: each draw is a hash of its own to compile.
+    key = module.make_rng("dropout")
+    return list(jax.random.uniform(key, (blocks, batch), jnp.float32))
 
 
 def prior_logit(prior: float) -> float:

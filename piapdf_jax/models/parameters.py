@@ -1,92 +1,132 @@
-"""The laws by which parameters start, for Flax and for drawing them on the host."""
+"""Start values of a module's variables, with as little compiled as its initializers allow."""
 
 import hashlib
-import math
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
-
-def parameter_law(name: str, shape: tuple[int, ...]) -> tuple[str, float]:
-    """How a parameter starts, by its leaf's name and shape.
-
-    Convolutions start as in EfficientNet: normal, variance 2 / fan_out. Dense layers start uniform
-    with variance 1 / (3 fan_in).
-
-    Args:
-        name: the leaf's name: kernel, bias, scale, mean or var.
-        shape: a kernel is [k, l, C, D] (convolution), [k, l, C] (depthwise) or [C, D] (dense).
-
-    Returns:
-        ``("constant", value)``, ``("normal", standard deviation)`` or ``("uniform", bound)``.
-
-    Raises:
-        ValueError: for a leaf that has no law.
-    """
-    if name in ("bias", "mean"):
-        return "constant", 0.0
-    if name in ("scale", "var"):
-        return "constant", 1.0
-    if name == "kernel" and len(shape) == 4:
-        return "normal", math.sqrt(2.0 / (shape[0] * shape[1] * shape[3]))
-    if name == "kernel" and len(shape) == 3:
-        return "normal", math.sqrt(2.0 / (shape[0] * shape[1]))
-    if name == "kernel" and len(shape) == 2:
-        return "uniform", 1.0 / math.sqrt(shape[0])
-    raise ValueError(f"no law says how a parameter called {name!r} of shape {shape} starts.")
-
-
-def initializer(name: str) -> nn.initializers.Initializer:
-    """The law of one leaf name as a Flax initializer."""
-
-    def draw(
-        key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None
-    ) -> jax.Array:
-        del out_sharding
-        kind, value = parameter_law(name, tuple(shape))
-        if kind == "constant":
-            return jnp.full(shape, value, dtype)
-        if kind == "uniform":
-            return jax.random.uniform(key, shape, dtype, -value, value)
-        return jnp.asarray(value, dtype) * jax.random.normal(key, shape, dtype)
-
-    return draw
+from piapdf_jax.models.initializers import initializer_p
 
 
 def initialize(module: nn.Module, key: jax.Array, *inputs: Any, **kwargs: Any) -> dict[str, Any]:
-    """Start values of a module's variables, by the laws of ``module.init`` but without compiling.
+    """Returns start values of a module's variables, each by the initializer that its module names.
 
-    Compiling an initialisation costs more time than a training step: so shapes come from tracing
-    alone, and values from NumPy, a stream for each leaf. The numbers differ from those of
-    ``module.init`` with the same key.
+    Compiling an initialization costs more time than a training step. So what starts by
+    ``initializers.VarianceScaling`` is drawn by NumPy, a stream for each leaf, and constants are
+    filled in: the laws of ``module.init``, but other numbers than with the same key. What starts in
+    any other way has the numbers of ``jax.jit(module.init)``, compiled for these leaves alone.
 
     Args:
         module: a Flax module.
         key: typed key, a concrete one.
-        *inputs: arrays or ``jax.ShapeDtypeStruct``; only their shapes and dtypes matter.
+        *inputs: arrays or ``jax.ShapeDtypeStruct``; the latter count as zeros where an initializer
+            reads its input.
         **kwargs: static keyword arguments of the module's call.
 
     Returns:
         The variables, such as ``{"params": ..., "batch_stats": ...}``.
-
-    Raises:
-        ValueError: for a leaf that has no law.
     """
-    shapes = jax.eval_shape(lambda k, *xs: module.init(k, *xs, **kwargs), key, *inputs)
-    words = [int(word) for word in np.asarray(jax.random.key_data(key)).ravel()]
-    return jax.tree_util.tree_map_with_path(lambda path, leaf: _draw(words, path, leaf), shapes)
+
+    def init(key: jax.Array, *inputs: Any) -> Any:
+        return module.init(key, *inputs, **kwargs)
+
+    traced, shapes = jax.make_jaxpr(init, return_shape=True)(key, *inputs)
+    leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+    host, top = _HostValues(key), _Scope(traced.jaxpr, {})
+    values = [
+        host.value(path, leaf, *top.source(output))
+        for (path, leaf), output in zip(leaves, traced.jaxpr.outvars, strict=True)
+    ]
+    missing = [i for i, value in enumerate(values) if value is None]
+    if missing:
+
+        def rest(key: jax.Array, *inputs: Any) -> list[Any]:
+            found = jax.tree.leaves(init(key, *inputs))
+            return [found[i] for i in missing]
+
+        for i, value in zip(missing, jax.jit(rest)(key, *_filled(inputs)), strict=True):
+            values[i] = value
+    return jax.tree.unflatten(structure, values)
 
 
-def _draw(words: list[int], path: Any, leaf: Any) -> jax.Array:
-    """One leaf, drawn on the host from a stream named by the leaf's path."""
-    kind, value = parameter_law(path[-1].key, leaf.shape)
-    if kind == "constant":
-        return jnp.asarray(np.full(leaf.shape, value, leaf.dtype))
-    digest = hashlib.sha256(jax.tree_util.keystr(path).encode()).digest()
-    generator = np.random.default_rng([*words, int.from_bytes(digest[:8], "little")])
-    if kind == "uniform":
-        return jnp.asarray(generator.uniform(-value, value, leaf.shape).astype(leaf.dtype))
-    return jnp.asarray(generator.normal(0.0, value, leaf.shape).astype(leaf.dtype))
+def _filled(inputs: Any) -> Any:
+    """Zeros for what has a shape alone."""
+    return jax.tree.map(
+        lambda x: np.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x, inputs
+    )
+
+
+class _HostValues:
+    """Values of the leaves that need no compiler."""
+
+    def __init__(self, key: jax.Array) -> None:
+        self.words = [int(word) for word in np.asarray(jax.random.key_data(key)).ravel()]
+        self.drawn: dict[Any, jax.Array] = {}
+
+    def value(self, path: Any, leaf: Any, source: Any, scope: "_Scope") -> jax.Array | None:
+        """Returns one leaf from what makes it, None if that is neither a law nor a constant."""
+        if _is(source, initializer_p.name):
+            # What one equation makes is one parameter, even where two leaves hold it.
+            place = (scope, id(source))
+            if place not in self.drawn:
+                drawn = source.params["law"].on_host(self._stream(path), leaf.shape)
+                self.drawn[place] = jax.device_put(drawn.astype(leaf.dtype))
+            return self.drawn[place]
+        if _is(source, "broadcast_in_dim"):
+            source, _ = scope.source(source.invars[0])
+        if isinstance(source, Literal) and np.ndim(source.val) == 0:
+            return jax.device_put(np.full(leaf.shape, source.val, leaf.dtype))
+        return None
+
+    def _stream(self, path: Any) -> np.random.Generator:
+        digest = hashlib.sha256(jax.tree_util.keystr(path).encode()).digest()
+        return np.random.default_rng([*self.words, int.from_bytes(digest[:8], "little")])
+
+
+#: Equations that hand on what their inner jaxpr computes, as JAX has called them from 0.10 on and
+#: before. One that is missing here costs a compilation, no number.
+_CALLS = ("jit", "pjit", "remat2", "checkpoint")
+
+
+def _is(source: Any, *names: str) -> bool:
+    return isinstance(source, JaxprEqn) and source.primitive.name in names
+
+
+class _Scope:
+    """A jaxpr where it is called: the equations of its variables, and what its arguments are."""
+
+    def __init__(self, jaxpr: Jaxpr, arguments: dict[Any, tuple[Any, "_Scope"]]) -> None:
+        self.equations = {out: (e, i) for e in jaxpr.eqns for i, out in enumerate(e.outvars)}
+        self.arguments = arguments
+        self.outputs = jaxpr.outvars
+        self.called: dict[int, _Scope] = {}
+
+    def source(self, atom: Any) -> tuple[Any, "_Scope"]:
+        """Follows a value through calls back to what makes it.
+
+        Returns:
+            (the literal or equation, None for an input; the scope it stands in).
+        """
+        scope = self
+        while not isinstance(atom, Literal):
+            if atom in scope.arguments:
+                atom, scope = scope.arguments[atom]
+                continue
+            equation, i = scope.equations.get(atom, (None, 0))
+            if not _is(equation, *_CALLS):
+                return equation, scope
+            scope = scope._call(equation)
+            atom = scope.outputs[i]
+        return atom, scope
+
+    def _call(self, equation: Any) -> "_Scope":
+        if id(equation) not in self.called:
+            jaxpr = equation.params["jaxpr"]
+            jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+            arguments = [(atom, self) for atom in equation.invars]
+            bound = dict(zip(jaxpr.invars, arguments, strict=True))
+            self.called[id(equation)] = _Scope(jaxpr, bound)
+        return self.called[id(equation)]

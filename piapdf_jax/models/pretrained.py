@@ -227,15 +227,11 @@ def resolve(config: ModelConfig) -> ModelConfig:
         config,
         pretrained=path,
         pretrained_sha256=digest,
-        convention=config.convention or known.convention or own_convention(encoder),
+        # The other networks of a run then have it as well; one from outside may have none that has a name.
+        convention=config.convention or known.convention or getattr(encoder, "convention", None),
         mean=config.mean or known.mean or IMAGENET_MEAN,
         std=config.std or known.std or IMAGENET_STD,
     )
-
-
-def own_convention(encoder: Encoder) -> str:
-    """Returns the padding and BatchNorm that an encoder has of itself, which the other networks of a run then have."""
-    return getattr(encoder, "convention", "tensorflow")
 
 
 def _of_file(config: ModelConfig) -> tuple[Encoder, ConvertedEncoder]:

@@ -184,7 +184,8 @@ def _kind(path: pathlib.Path) -> str:
     with path.open("rb") as file:
         first = file.read(9)
     found = [kind for kind, magic in _MAGIC.items() if first.startswith(magic)]
-    if not found and first[8:] == b"{":
+    if first[8:] == b"{":
+        # The length before the brace may begin as a pickle does.
         found = ["safetensors"]
     expected = _SUFFIXES.get(path.suffix.lower())
     if not found:

@@ -73,7 +73,7 @@ def test_scored_frames_are_evenly_spaced(monkeypatch):
 
 
 def terms(*arguments):
-    return {licence.of: licence for licence in licences.licences(*arguments)}
+    return {licence.of: licence for licence in licences.licences(*arguments, PUBLISHED)}
 
 
 def test_licences_are_of_all_that_it_is_made_of():

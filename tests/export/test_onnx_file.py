@@ -16,8 +16,8 @@ from test_operations import parts_of
 
 from piapdf_jax.detector import Detector
 from piapdf_jax.export import check
+from piapdf_jax.export.light_detector import light_detector
 from piapdf_jax.export.onnx_file import DTYPES, INPUTS, count_parameters, write_onnx
-from piapdf_jax.export.operations import light_detector
 from piapdf_jax.model_json import ModelError
 from piapdf_jax.models.presets import MODELS
 

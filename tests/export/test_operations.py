@@ -9,7 +9,8 @@ import pytest
 from encoder_variants import variant
 
 from piapdf_jax.export import operations
-from piapdf_jax.export.operations import count_parameters, light_detector
+from piapdf_jax.export.light_detector import light_detector
+from piapdf_jax.export.operations import count_parameters
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.prediction import predict_action_units
 from piapdf_jax.models.presets import MODELS

@@ -114,7 +114,7 @@ def test_training(small_data, tmp_path):
     )
     settings = [*NANO, "focal.batch_size=8", f"focal.steps={LONG}", *SAVED]
     # Its networks are its own: nobody looks for the file that encoders start from.
-    settings += ["model.pretrained=imagenet"]
+    settings += ["model.encoder=b1", "model.pretrained=imagenet"]
 
     def launch(runs):
         # The straight run reads in a process of its own.

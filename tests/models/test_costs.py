@@ -6,7 +6,7 @@ import pytest
 
 from piapdf_jax.models.costs import multiply_adds, parameter_count
 from piapdf_jax.models.depthwise import depthwise
-from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNet, EfficientNetConfig
+from piapdf_jax.models.encoders import EncoderSettings, FlaxEncoder, make_encoder
 from piapdf_jax.models.parameters import initialize
 
 
@@ -62,15 +62,18 @@ def test_both_gradients_of_a_depthwise_convolution_cost_what_it_costs():
         assert multiply_adds(gradient, x, w) == 2 * one
 
 
-@pytest.mark.parametrize("name, side, billions", [("b0", 224, 0.386), ("b1", 240, 0.687)])
-def test_efficientnet_has_the_multiply_adds_that_torchvision_publishes(name, side, billions):
-    """``EfficientNet_B*_Weights.IMAGENET1K_V1.meta["_ops"]``, classifier and all."""
-    width, depth = COEFFICIENTS[name].width, COEFFICIENTS[name].depth
-    module = EfficientNet(EfficientNetConfig(width=width, depth=depth))
+@pytest.mark.parametrize(
+    "name, side, billions", [("b0", 224, 0.386), ("b1", 240, 0.687), ("resnet50", 224, 4.089)]
+)
+def test_networks_have_the_multiply_adds_that_torchvision_publishes(name, side, billions):
+    """``*_Weights.IMAGENET1K_V1.meta["_ops"]``, classifier and all."""
+    encoder = make_encoder(name, EncoderSettings())
+    assert isinstance(encoder, FlaxEncoder)
+    module, features = encoder.module, encoder.feature_shape(side)[-1]
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     variables = initialize(module, jax.random.key(0), image, mode="eval")
     count = multiply_adds(lambda v, x: module.apply(v, x, mode="eval"), variables, image)
-    assert count + 1280 * 1000 == pytest.approx(billions * 1e9, abs=0.0005e9)
+    assert count + features * 1000 == pytest.approx(billions * 1e9, abs=0.0005e9)
 
 
 def test_parameters_of_shapes_and_arrays():

@@ -133,13 +133,13 @@ def test_symmetric_padding_pads_by_half_the_kernel(size, kernel_size, stride):
         )
         np.testing.assert_allclose(y, peer, rtol=1e-5, atol=1e-5)
 
-    run(layers.Conv(4, kernel_size, stride, "SYMMETRIC"), 1)
+    run(layers.conv(4, kernel_size, stride, "SYMMETRIC"), 1)
     run(layers.Depthwise(kernel_size, stride, "SYMMETRIC"), 2)
 
 
 def test_another_padding_is_refused():
     with pytest.raises(ValueError, match="'REFLECT' is neither SAME nor SYMMETRIC"):
-        layers.Conv(4, padding="REFLECT").init(jax.random.key(0), jnp.zeros((1, 4, 4, 2)))
+        layers.conv(4, padding="REFLECT").init(jax.random.key(0), jnp.zeros((1, 4, 4, 2)))
 
 
 def test_prior_logit():

@@ -150,6 +150,14 @@ def test_truncated_files_are_refused(variables, timm, tmp_path, kind):
         resolved(path)
 
 
+def test_a_header_whose_length_begins_as_a_pickle_does(tmp_path):
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(0x180)
+    content = len(header).to_bytes(8, "little") + header + np.float32(7).tobytes()
+    assert content.startswith(b"\x80")
+    (tmp_path / "w.safetensors").write_bytes(content)
+    assert weight_files.read_arrays(tmp_path / "w.safetensors") == {"a": 7.0}
+
+
 class Hostile:
     """A pickle of it makes a file when it is read."""
 

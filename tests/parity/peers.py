@@ -1,6 +1,7 @@
 """EfficientNets of other libraries, with random weights and random BatchNorm statistics."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,16 +85,21 @@ MAKERS = {
 }
 
 
-def make(library: str, name: str, *, classes: int = CLASSES, seed: int = 0) -> Any:
-    """A network in float64 with drawn statistics that let the signal through.
+def make(library: str, name: str, *, classes: int = CLASSES) -> Any:
+    """A network in float64 with drawn statistics that let the signal through."""
+    return with_drawn_statistics(lambda: MAKERS[library](name, classes))
+
+
+def with_drawn_statistics(make_network: Callable[[], Any], *, channels: int = 3) -> Any:
+    """A network in float64 whose BatchNorm has drawn scales, biases and statistics.
 
     Statistics are those of a batch of noise, moved at random: with any others what an image says
     fades on the way, and equal outputs would mean little.
     """
     import torch
 
-    torch.manual_seed(seed)
-    network = MAKERS[library](name, classes).double()
+    torch.manual_seed(0)
+    network = make_network().double()
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -101,7 +107,7 @@ def make(library: str, name: str, *, classes: int = CLASSES, seed: int = 0) -> A
         torch.nn.init.normal_(norm.bias, 0.0, 0.2)
         norm.momentum = 1.0
     with torch.no_grad():
-        network.train()(torch.randn(8, 3, 64, 64, dtype=torch.float64))
+        network.train()(torch.randn(8, channels, 64, 64, dtype=torch.float64))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
             # A channel that hardly varies would enlarge rounding as much as its signal.
@@ -109,11 +115,6 @@ def make(library: str, name: str, *, classes: int = CLASSES, seed: int = 0) -> A
             norm.running_mean += 0.3 * norm.running_var.sqrt() * torch.randn(len(norm.bias))
             norm.running_var *= torch.empty(len(norm.bias)).uniform_(0.7, 1.5)
     return network
-
-
-def arrays(network: Any) -> dict[str, np.ndarray]:
-    """Its state dict, in NumPy and not shared with it."""
-    return {name: tensor.numpy().copy() for name, tensor in network.state_dict().items()}
 
 
 def features(library: str, network: Any, images: Any) -> Any:

@@ -3,10 +3,10 @@
 import importlib
 from typing import Any
 
+import compared
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import peers
 import pytest
 
@@ -22,7 +22,6 @@ from piapdf_jax.models.weight_origin import origin
 pytestmark = pytest.mark.parity
 
 LIBRARIES = tuple(peers.MAKERS)
-RATE = 0.001
 
 
 @pytest.fixture(name="torch", scope="module")
@@ -30,18 +29,6 @@ def fixture_torch() -> Any:
     # Here and not at the top: tests that are not of parity are collected without torch. It missing
     # is an error of these tests, never a skip.
     return importlib.import_module("torch")
-
-
-def error(ours: Any, theirs: Any) -> float:
-    """Norm of the difference over the norm, over all leaves together."""
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
-    flat = [jax.tree.map(lambda x: np.asarray(x, np.float64), tree) for tree in (ours, theirs)]
-    difference = jax.tree.map(np.subtract, *flat)
-    norms = [
-        np.linalg.norm([np.linalg.norm(x) for x in jax.tree.leaves(t)])
-        for t in (difference, flat[1])
-    ]
-    return float(norms[0] / norms[1])
 
 
 def variables(library: str, name: str, arrays: dict[str, np.ndarray], dtype: Any) -> Any:
@@ -54,26 +41,14 @@ def variables(library: str, name: str, arrays: dict[str, np.ndarray], dtype: Any
     return jax.tree.map(jnp.asarray, ({"encoder": params, "classifier": classifier}, stats))
 
 
-def forward(library: str, name: str, mode: str, params: Any, stats: Any, images: jax.Array) -> Any:
-    module = EfficientNet(peers.config(library, name))
-    both = {"params": params["encoder"], "batch_stats": stats}
-    # Flax asks what float64 and float32 make together, which strict promotion does not say.
-    with jax.numpy_dtype_promotion("standard"):
-        features, updated = module.apply(both, images, mode=mode, mutable=["batch_stats"])
-    pooled = jnp.mean(features, (1, 2))
-    kernel, bias = params["classifier"]
-    return features, pooled, pooled @ kernel + bias[None], updated["batch_stats"]
-
-
-def torch_forward(torch: Any, library: str, network: Any, images: np.ndarray) -> Any:
-    """Features as ours lie, pooled vector and logits; one pass, for running statistics move in each."""
-    features = peers.features(library, network, tensor(torch, network, images))
-    pooled = features.mean((2, 3))
-    return features.permute(0, 2, 3, 1), pooled, peers.classifier(library, network)(pooled)
-
-
-def tensor(torch: Any, network: Any, images: np.ndarray) -> Any:
-    return torch.tensor(images.transpose(0, 3, 1, 2), dtype=next(network.parameters()).dtype)
+def pair(library: str, name: str, network: Any, dtype: Any) -> compared.Pair:
+    return compared.Pair(
+        EfficientNet(peers.config(library, name)),
+        network,
+        lambda network, images: peers.features(library, network, images),
+        lambda network: peers.classifier(library, network),
+        lambda arrays: variables(library, name, arrays, dtype),
+    )
 
 
 EVAL = [
@@ -85,20 +60,8 @@ EVAL = [
 
 @pytest.mark.parametrize(("library", "name", "size"), EVAL)
 def test_eval_in_float32(torch: Any, library: str, name: str, size: tuple[int, int]) -> None:
-    network = peers.make(library, name)
-    params, stats = variables(library, name, peers.arrays(network), np.float32)
-    images = peers.images(*size).astype(np.float32)
-    run = jax.jit(lambda p, s, x: forward(library, name, "eval", p, s, x)[:3])
-    ours = run(params, stats, images)
-    assert all(x.dtype == jnp.float32 for x in ours)
-    with torch.no_grad():
-        theirs = torch_forward(torch, library, network.float().eval(), images)
-        # What is compared is what the library's own forward pass gives.
-        torch.testing.assert_close(theirs[-1], network(tensor(torch, network, images)))
-    for seen in theirs:
-        # Images are told apart, so that equal outputs mean equal passes.
-        assert seen.std(0).norm() > 0.1 * seen.norm()
-    errors = [error(a, b.numpy()) for a, b in zip(ours, theirs, strict=True)]
+    both = pair(library, name, peers.make(library, name), np.float32)
+    errors = compared.eval_errors(both, peers.images(*size).astype(np.float32))
     print(library, name, size, *(f"{e:.1e}" for e in errors))
     assert max(errors) <= 1e-5
 
@@ -114,44 +77,12 @@ TRAIN = [
 @pytest.mark.parametrize(("library", "name", "bits"), TRAIN)
 def test_two_training_steps(torch: Any, library: str, name: str, bits: int) -> None:
     """Outputs, running statistics and gradients of each of two SGD steps, and where they lead."""
-    network = peers.make(library, name).train()
+    network = peers.make(library, name)
     network = network if bits == 64 else network.float()
     dtype, tolerance = (np.float64, 1e-9) if bits == 64 else (np.float32, 1e-4)
     images = [peers.images(97, 96 + i, 8).astype(dtype)[:, :, :96] for i in range(2)]
-    labels = np.arange(8) * 3 % peers.CLASSES
-    params, stats = variables(library, name, peers.arrays(network), dtype)
-    optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
-
-    @jax.jit
-    def step(params: Any, stats: Any, images: jax.Array) -> Any:
-        def loss_of(params: Any) -> Any:
-            features, _, logits, new = forward(library, name, "train", params, stats, images)
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return losses.mean() + 0.1 * jnp.mean(features**2), (features, logits, new)
-
-        (loss, outputs), slopes = jax.value_and_grad(loss_of, has_aux=True)(params)
-        return loss, outputs, slopes, jax.tree.map(lambda p, g: p - RATE * g, params, slopes)
-
-    for x in images:
-        loss, (features, logits, stats), slopes, params = step(params, stats, x)
-        maps, _, scores = torch_forward(torch, library, network, x)
-        expected = torch.nn.functional.cross_entropy(scores, torch.tensor(labels))
-        expected = expected + 0.1 * maps.square().mean()
-        optimizer.zero_grad()
-        expected.backward()
-        gradients = {n: p.grad.numpy() for n, p in network.named_parameters()}
-        # The map carries gradients as it carries weights.
-        theirs = variables(library, name, {**peers.arrays(network), **gradients}, dtype)
-        optimizer.step()
-        after = variables(library, name, peers.arrays(network), dtype)
-        errors = {
-            "features": error(features, maps.detach().numpy()),
-            "logits": error(logits, scores.detach().numpy()),
-            "loss": error(loss, expected.item()),
-            "statistics": error(stats, after[1]),
-            "gradients": error(slopes, theirs[0]),
-            "parameters": error(params, after[0]),
-        }
+    both = pair(library, name, network, dtype)
+    for errors in compared.training_errors(both, images, np.arange(8) * 3 % peers.CLASSES):
         print(library, name, bits, {k: f"{v:.1e}" for k, v in errors.items()})
         assert max(errors.values()) <= tolerance
 
@@ -233,5 +164,5 @@ def test_a_file_of_timm_with_the_description_that_timm_writes(
             {"params": part[0], "batch_stats": part[1]}, jnp.asarray(images), mode="eval"
         )
     with torch.no_grad():
-        theirs = network.forward_features(tensor(torch, network, images)).permute(0, 2, 3, 1)
-    assert error(ours, theirs.numpy()) <= 1e-5
+        theirs = network.forward_features(compared.tensor(network, images)).permute(0, 2, 3, 1)
+    assert compared.error(ours, theirs.numpy()) <= 1e-5
