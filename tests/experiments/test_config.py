@@ -31,6 +31,13 @@ def test_demo_is_bp4d_fold1_but_for_data_model_and_lengths():
             assert getattr(demo, field.name) == getattr(full, field.name), field.name
 
 
+def test_no_training_of_the_demo_has_the_full_length():
+    demo, full = configs.load("demo"), configs.load("bp4d_fold1")
+    for training in TRAININGS.values():
+        short, long = (config.section(training.section).steps for config in (demo, full))
+        assert short <= 1200 < long, training.name
+
+
 def test_model_preset_replaces_the_section_and_the_image_size():
     settings = ["model.dropout=0.5", "model=tiny", "model.encoder_size=64"]
     config = configs.load("bp4d_fold1", settings)
