@@ -154,4 +154,4 @@ def test_reading_it_loads_the_standard_library_alone():
     code = "import sys, piapdf_jax.model_json; print({'numpy', 'jax', 'orbax'} & set(sys.modules))"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n" and model_json.SCHEMA == 1
+    assert done.stdout == "set()\n" and model_json.SCHEMA == 2
