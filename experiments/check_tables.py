@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments import check_pointing, recomputed
 from experiments.check_rows import Study, Wanted
-from experiments.paper_tables import published
+from experiments.published import published
 from experiments.recomputed import Draws
 from experiments.report_types import Cell, Group, Row, Table
 

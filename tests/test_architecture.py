@@ -79,7 +79,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("piapdf_jax.pictures", "piapdf_jax.picture_headers"),
         *("piapdf_jax.commands", "piapdf_jax.opencv_messages"),
     ),
-    "piapdf_jax.losses": ("piapdf_jax.batch",),
+    "piapdf_jax.losses": ("piapdf_jax.batch", "piapdf_jax.landmarks"),
     "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
     # P of landmarks
     "piapdf_jax.models.prediction": (

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import au_scores, gaps, report, scoring
+from experiments import au_scores, gaps, pair_scores, report, scoring
 from experiments.config import ConfigError
 from experiments.scoring import Tools
 from piapdf_jax.data.frames import Reading
@@ -252,8 +252,8 @@ def test_a_verification_that_cannot_be_made_is_a_gap(
     test = types.SimpleNamespace(records=lambda: records, folder=tmp_path)
     job = types.SimpleNamespace(slices=types.SimpleNamespace(test=test))
     seen = types.SimpleNamespace(vector=np.array(vectors, np.float32))
-    monkeypatch.setattr(scoring, "_evaluate", lambda *_: seen)
-    found = scoring.verification(job, {}, Tools(Reading(8, 4)))
+    monkeypatch.setattr(scoring, "evaluated", lambda *_: seen)
+    found = pair_scores.verification(job, {}, Tools(Reading(8, 4)))
     assert found["verification"] is None and found["pairs"] == 2
     assert found["gaps"]["verification"].startswith(reason)
 
