@@ -98,7 +98,11 @@ def make(person: Person) -> units.Made:
         if found is None:
             continue
         example = schema.identity_example(
-            image=found[0], name=person.name, identity=person.identity, number=number
+            image=found[0],
+            landmarks=found[1],
+            name=person.name,
+            identity=person.identity,
+            number=number,
         )
         examples.append((f"{person.name}_{number:05d}", example))
     return units.Made(examples, faults)

@@ -22,6 +22,10 @@ from piapdf_jax.pi_maps import predefined_pi_maps
 
 JPEG_QUALITY = 95
 
+#: Version of the data sets of face recognition, and what each version brought.
+IDENTITY_VERSION = "1.1.0"
+IDENTITY_RELEASES = {"1.1.0": "Records hold landmarks.", "1.0.0": "First version."}
+
 _AHEAD = 4  # items in flight for each worker
 
 _Item = TypeVar("_Item")
@@ -67,6 +71,7 @@ def identity_features() -> tfds.features.FeaturesDict:
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(side, side, 3), encoding_format="jpeg"),
+            "landmarks": tfds.features.Tensor(shape=(records.LANDMARKS, 2), dtype=np.float32),
             "name": tfds.features.Text(),
             "identity": tfds.features.Scalar(dtype=np.int64),
             "number": tfds.features.Scalar(dtype=np.int64),
@@ -116,20 +121,27 @@ def au_example(
     }
 
 
-def identity_example(*, image: np.ndarray, name: str, identity: int, number: int) -> dict[str, Any]:
+def identity_example(
+    *, image: np.ndarray, landmarks: np.ndarray, name: str, identity: int, number: int
+) -> dict[str, Any]:
     """One record of a face recognition set.
 
     Args:
         image: [256, 256, 3] uint8 RGB, the crop.
+        landmarks: [68, 2] float, (x, y) pixels of the crop.
         name: the person, as the data set spells it.
         identity: contiguous id from 0.
         number: which picture of that person, from 1.
 
     Returns:
         An example for ``identity_features``.
+
+    Raises:
+        ValueError: for a picture of another shape.
     """
     return {
         "image": encode_jpeg(image),
+        "landmarks": np.asarray(landmarks, np.float32),
         "name": name,
         "identity": int(identity),
         "number": int(number),

@@ -30,9 +30,9 @@ _BITS = 16
 AU_FEATURES = (
     "image", "pi_maps", "landmarks", "labels", "intensities", "subject", "task", "frame", "coded",
 )  # fmt: skip
-#: A record of a face recognition set. ``image`` as above; ``name``: text; ``identity``: contiguous id from 0;
-#: ``number``: which picture of that person, from 1.
-IDENTITY_FEATURES = ("image", "name", "identity", "number")
+#: A record of a face recognition set. ``image`` and ``landmarks`` as above; ``name``: text; ``identity``: contiguous id
+#: from 0; ``number``: which picture of that person, from 1.
+IDENTITY_FEATURES = ("image", "landmarks", "name", "identity", "number")
 
 _SHAPES = {
     "image": ((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8),

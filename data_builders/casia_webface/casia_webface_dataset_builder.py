@@ -25,8 +25,8 @@ _REASONS = {
 class Builder(base.RecordBuilder):
     """Builds CASIA-WebFace from a folder a person, whole as the split ``train``."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version(schema.IDENTITY_VERSION)
+    RELEASE_NOTES = schema.IDENTITY_RELEASES
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     CASIA-WebFace was given out by the Institute of Automation of the Chinese Academy of Sciences;
     put the pictures into CASIA-WebFace/0000045/001.jpg ... below --manual_dir, and the names of

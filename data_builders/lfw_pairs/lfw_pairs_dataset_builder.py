@@ -25,8 +25,8 @@ class Builder(base.RecordBuilder):
     No picture that a pair names is left out, or the score would be of other pairs than everybody's.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version(schema.IDENTITY_VERSION)
+    RELEASE_NOTES = schema.IDENTITY_RELEASES
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
     LFW comes from the University of Massachusetts (http://vis-www.cs.umass.edu/lfw); put the
     pictures into lfw/NAME/NAME_0001.jpg ... and pairs.txt beside that folder, below --manual_dir.

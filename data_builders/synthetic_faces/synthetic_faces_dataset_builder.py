@@ -34,6 +34,16 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
     habits: bool = True
     people: int | None = None
 
+    def __post_init__(self) -> None:
+        # Not the builder's for all: it stands in the checksum of a data set, with the notes.
+        self.version = schema.IDENTITY_VERSION if self.identity else None
+        self.release_notes = schema.IDENTITY_RELEASES if self.identity else None
+
+    @property
+    def identity(self) -> bool:
+        """Whether the records are those of face recognition."""
+        return self.kind in population.IDENTITY_KINDS
+
     @property
     def rules(self) -> population.Rules:
         """The switches as ``population`` takes them."""
@@ -74,8 +84,7 @@ class Builder(base.RecordBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self._config
-        identity = config.kind in population.IDENTITY_KINDS
-        features = schema.identity_features() if identity else schema.au_features()
+        features = schema.identity_features() if config.identity else schema.au_features()
         metadata = tfds.core.MetadataDict()
         if config.kind == "lfw":
             names = population.subjects("lfw")[: config.people]
@@ -178,7 +187,11 @@ def _draw_pictures(job: Job) -> list[tuple[str, dict[str, Any]]]:
         strengths = population.loose_expression(rng)
         picture = render(face, strengths, draw_scene(rng))
         example = schema.identity_example(
-            image=picture.image, name=name, identity=job.number, number=number
+            image=picture.image,
+            landmarks=picture.landmarks,
+            name=name,
+            identity=job.number,
+            number=number,
         )
         examples.append((f"{name}_{number:04d}", example))
     return examples

@@ -80,7 +80,7 @@ def test_a_process_forked_after_a_read_is_told_to_be_spawned(folder, monkeypatch
     [
         ("nowhere", "part1", MissingDataset, "nowhere/dataset_info.json is not there"),
         ("small_bp4d", "part1", MissingDataset, "; here it is .*small_bp4d/1.0.0$"),
-        ("small_lfw/1.0.0", "test", ValueError, "faces without action units"),
+        ("small_lfw/1.1.0", "test", ValueError, "faces without action units"),
         ("small_bp4d/1.0.0", "part9", ValueError, "has no split 'part9'; it has"),
     ],
 )

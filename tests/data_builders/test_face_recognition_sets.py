@@ -14,9 +14,9 @@ from data_builders.synthetic_faces.raw_layouts import write_raw
 from piapdf_jax import faces
 
 
-def build(module, manual, data, *, workers=1):
+def build(module, manual, data, *, workers=1, detector=faces.DlibDetector):
     builder = module.Builder(data_dir=data)
-    builder.workers = workers
+    builder.workers, builder.detector = workers, detector
     config = tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False)
     builder.download_and_prepare(download_config=config, file_format="array_record")
     return tfds.builder_from_directory(builder.data_dir)

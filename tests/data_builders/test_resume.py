@@ -345,4 +345,4 @@ def test_kill_9_while_landmarks_are_searched(tmp_path, monkeypatch):
     straight = prepare.prepare(
         "casia_webface", data_dir=tmp_path / "new", manual_dir=manual, workers=1
     )
-    assert interrupted.contents(data / "casia_webface" / "1.0.0") == interrupted.contents(straight)
+    assert interrupted.contents(data / "casia_webface" / "1.1.0") == interrupted.contents(straight)

@@ -59,10 +59,13 @@ def test_values_that_no_record_may_hold(changes, said):
 def test_examples_are_encoded_by_their_features():
     encoded = schema.au_features().encode_example(example())
     assert isinstance(encoded["image"], bytes) and encoded["landmarks"].dtype == np.float32
-    person = schema.identity_example(
-        image=np.zeros((256, 256, 3), np.uint8), name="Ada", identity=3, number=1
-    )
-    assert schema.identity_features().encode_example(person)["identity"] == 3
+    features, image = schema.identity_features(), np.zeros((256, 256, 3), np.uint8)
+    told = {"image": image, "name": "Ada", "identity": 3, "number": 1}
+    person = features.encode_example(schema.identity_example(landmarks=POINTS, **told))
+    assert person["identity"] == 3 and person["landmarks"].dtype == np.float32
+    np.testing.assert_array_equal(person["landmarks"], POINTS.astype(np.float32))
+    with pytest.raises(ValueError, match="68"):
+        features.encode_example(schema.identity_example(landmarks=POINTS[:49], **told))
 
 
 def test_jpeg_keeps_colour_at_full_resolution():
