@@ -80,10 +80,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("piapdf_jax.commands", "piapdf_jax.opencv_messages"),
     ),
     "piapdf_jax.losses": ("piapdf_jax.batch", "piapdf_jax.landmarks"),
-    "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
-    # P of landmarks
-    "piapdf_jax.models.prediction": (
-        *("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.landmarks"),
+    "piapdf_jax.models.*": (
+        *("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
+        "piapdf_jax.landmarks",
     ),
     # a file that the user names, and what reads it
     "piapdf_jax.models.weight_files": ("piapdf_jax.paths", "piapdf_jax.commands"),

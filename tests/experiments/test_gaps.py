@@ -232,9 +232,9 @@ def test_pairs_of_pictures_that_are_not_there_or_of_one_block_are_named():
         (
             [[1, 0], [0, 1], [0, 0]],
             1,
-            "the encoder's vectors of some pictures are zero or not finite",
+            "the vectors of some pictures are zero or not finite",
         ),
-        ([[1, 0], [0, np.nan], [1, 1]], 1, "the encoder's vectors of some pictures are zero"),
+        ([[1, 0], [0, np.nan], [1, 1]], 1, "the vectors of some pictures are zero"),
         (
             [[1, 0]] * 3,
             9,
