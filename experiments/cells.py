@@ -9,7 +9,8 @@ import numpy as np
 from experiments import measures
 from experiments.report_types import Cell, Group
 from piapdf_jax import intervals
-from piapdf_jax.intervals import Difference, Fold, Summary
+from piapdf_jax.intervals import Difference, Summary
+from piapdf_jax.person_sums import Fold, PairFold
 
 #: Why a score has no interval.
 FEW = f"fewer than {intervals.MIN_PEOPLE} people"
@@ -43,6 +44,7 @@ class Study:
     def __init__(self, group: Group, *, against: str, resamples: int) -> None:
         self.group, self.against, self.resamples = group, against, resamples
         self.folds = functools.cache(self._folds)
+        self.pairs = functools.cache(self._pairs)
         self.drawn = functools.cache(self._drawn)
         self.summary = functools.cache(self._summary)
         self.difference = functools.cache(self._difference)
@@ -61,13 +63,39 @@ class Study:
         folds = self.folds(said)
         return intervals.summarize(folds, drawn=self.drawn(said)) if folds else None
 
+    def _pairs(self, said: Said) -> tuple[tuple[PairFold, ...], np.ndarray] | None:
+        """Pairs of frames for ROC AUC, which needs no cut, and its values with other people."""
+        found = measures.auc_folds(
+            self.group, said.training, against=self.against, teacher=said.teacher
+        )
+        return (
+            (tuple(found), intervals.resampled(found, resamples=self.resamples)) if found else None
+        )
+
+    def auc(self, said: Said) -> Cell:
+        """Returns mean ROC AUC with its interval."""
+        made = self.pairs(said)
+        return _mean_cell(intervals.summarize(made[0], drawn=made[1])) if made else Cell(None)
+
     def _difference(self, first: Said, second: Said) -> Difference | None:
         a, b = self.folds(first), self.folds(second)
         if a is None or b is None:
             return None
+        return self._compared(a, b, (self.drawn(first), self.drawn(second)))
+
+    def auc_difference(self, first: Said, second: Said) -> Difference | None:
+        """Returns the difference of ROC AUC on the same people; None where they have not the same."""
+        a, b = self.pairs(first), self.pairs(second)
+        return self._compared(a[0], b[0], (a[1], b[1])) if a and b else None
+
+    def _compared(
+        self,
+        first: Sequence[Fold | PairFold],
+        second: Sequence[Fold | PairFold],
+        drawn: tuple[np.ndarray, np.ndarray],
+    ) -> Difference | None:
         try:
-            drawn = self.drawn(first), self.drawn(second)
-            return intervals.compare(a, b, resamples=self.resamples, drawn=drawn)
+            return intervals.compare(first, second, resamples=self.resamples, drawn=drawn)
         except ValueError:  # other folds, seeds or people: a pair that the group does not have
             return None
 
@@ -154,6 +182,10 @@ def of_columns(folds: Sequence[Fold], columns: np.ndarray, *, resamples: int) ->
     told = intervals.summarize(
         [fold._replace(sums=fold.sums[:, :, columns]) for fold in folds], resamples=resamples
     )
+    return _mean_cell(told)
+
+
+def _mean_cell(told: Summary) -> Cell:
     few = FEW if np.isnan(told.low[-1]) else ""
     return Cell(number(told.value[-1]), number(told.low[-1]), number(told.high[-1]), note=few)
 

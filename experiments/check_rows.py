@@ -2,19 +2,17 @@
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from experiments import check_pointing, recomputed
-from experiments.check_draws import Sampler
-from experiments.paper_tables import published
+from experiments import check_auc, recomputed
+from experiments.check_draws import Fold, Sampler
 from experiments.recomputed import Draws, Sums
-from experiments.report_types import Group, Table
+from experiments.report_types import Group
 from experiments.trainings import TRAININGS
 
-_OTHERS = ("scores", "differences", "evidence", "identity_probe", "pointing")
 _CUTS = {"F1 matched": "matched", "F1 model.json": "model"}
 #: A unit that a smaller share of the training labels shows is rare.
 _RARE = 0.3
@@ -39,30 +37,6 @@ class Wanted(NamedTuple):
     people: int | None = None
 
 
-def rows_of(table: Table, studies: Sequence["Study"]) -> dict[str, list[Wanted]] | None:
-    """Recomputes the rows of a table that are ours, by their titles; None for a table of another name."""
-    if table.name not in {*published()["tables"], *_OTHERS}:
-        return None
-    units = [int(column) for column in table.columns if column.isdigit()]
-    found: dict[str, list[Wanted]] = {}
-    for study in studies:
-        if table.name in published()["tables"]:
-            told = published()["tables"][table.name]["rows"]
-            names = [row["training"] for row in told if "training" in row]
-            found |= study.paper(units, names + ["lp"] * (table.name == "table3"))
-        elif table.name == "scores":
-            found |= study.scores(table.columns)
-        elif table.name == "differences":
-            found |= study.differences(units)
-        elif table.name == "evidence":
-            found |= study.evidence(units)
-        elif table.name == "identity_probe":
-            found |= study.probe()
-        elif table.name == "pointing":
-            found |= check_pointing.rows(study)
-    return found
-
-
 class Study:
     """A group's numbers, by the titles of rows."""
 
@@ -70,6 +44,7 @@ class Study:
         self.group, self.draws, self.sampler = group, draws, Sampler(draws, seed)
         self.labels = "coded" if against == "published" else "true"
         self.f1 = functools.cache(self._f1)
+        self.auc = functools.cache(self._auc)
         self.pooled = functools.cache(self._pooled)
         names = dict.fromkeys((*TRAININGS, *(name for run in group.runs for name in run.frames)))
         stored = {name: recomputed.stored_frames(group, name) for name in names}
@@ -96,6 +71,13 @@ class Study:
             for seeds in self.frames(name, probs)
         ]
 
+    def _auc(self, name: str, probs: str) -> list[check_auc.Pairs]:
+        """Compares a training's pairs of frames by fold."""
+        return [
+            check_auc.joined([check_auc.seed_of(s, s[self.labels], s[probs]) for s in seeds])
+            for seeds in self.frames(name, probs)
+        ]
+
     def _pooled(self, name: str, probs: str) -> list[list[dict[str, np.ndarray]]]:
         """Scores a training by fold and seed without people."""
         return [
@@ -113,7 +95,12 @@ class Study:
         return title + (", teacher" if probs == "teacher_probs" else "")
 
     def cells(
-        self, folds: list[Sums], beside: list[Sums] | None = None, *, less: bool = False
+        self,
+        folds: Sequence[Fold],
+        beside: Sequence[Fold] | None = None,
+        *,
+        less: bool = False,
+        scale: int = 1,
     ) -> list[Wanted]:
         """Cells of own units and the mean: scores, or differences to another method's; compared with it."""
         values, few, made = recomputed.value(folds), recomputed.few(folds), self.sampler
@@ -122,15 +109,16 @@ class Study:
         if beside is not None and _same_people(folds, beside):
             apart = values - recomputed.value(beside)
             none = few | np.isnan(apart)
-            p = made.p_range(folds, beside, none)
+            if isinstance(folds[0], Sums):
+                p = made.p_range(folds, beside, none)
             better = made.better(folds, beside, none)
             values = apart if less else values
-        drawn = made.bootstrap(folds, beside if less else None)
+        drawn = scale * made.bootstrap(folds, beside if less else None)
         counts = [(int(f), int(n)) for f, n in zip(frames, people, strict=True)]
         counts.append((None, sum(len(fold.ids) for fold in folds)))  # type: ignore[arg-type]
         return [
             Wanted(
-                _number(values[c]),
+                _number(scale * values[c]),
                 _told(drawn[:, c]) if not few[c] else None,
                 p[c],
                 better[c],
@@ -184,6 +172,8 @@ class Study:
             return Wanted(self._parameters(name))
         if column == "always yes":
             return Wanted(_number(recomputed.value(self.f1(name, probs, "always"))[-1]))
+        if column == "ROC AUC":
+            return self.cells(self.auc(name, probs))[-1]._replace(people=None)
         if not column.startswith("F1"):
             folds = [
                 recomputed.mean([s[column] for s in seeds]) for seeds in self.pooled(name, probs)
@@ -204,18 +194,20 @@ class Study:
         told = json.loads((run.folder / "results.json").read_text(encoding="utf-8"))
         return told["trainings"][name]["scores"].get("parameters")
 
-    def differences(self, units: list[int]) -> dict[str, list[Wanted]]:
-        """Rows of the table of differences, of all pairs of methods."""
+    def differences(
+        self, units: list[int], score: Callable[[str, str], Sequence[Fold]], scale: int = 1
+    ) -> dict[str, list[Wanted]]:
+        """Rows of a table of differences, of all pairs of methods."""
         found = {}
         for name, probs in self.methods:
             for other, beside in self.methods:
                 pair = name, probs, other, beside
                 if not self._compared(*pair) or self.units(name) != self.units(other):
                     continue
-                first, second = self.f1(name, probs), self.f1(other, beside)
+                first, second = score(name, probs), score(other, beside)
                 if _same_people(first, second):
                     title = f"{self.title(name, probs)} - {self.title(other, beside)}"
-                    cells = self.cells(first, second, less=True)
+                    cells = self.cells(first, second, less=True, scale=scale)
                     cells = _placed(cells, self.units(name), units)
                     found[f"{title}, {self.group.title}"] = cells
         return found
@@ -275,7 +267,7 @@ def _placed(cells: list[Wanted], own: list[int], units: list[int]) -> list[Wante
     return [*(by.get(au, Wanted(None)) for au in units), cells[-1]]
 
 
-def _same_people(a: list[Sums], b: list[Sums]) -> bool:
+def _same_people(a: Sequence[Fold], b: Sequence[Fold]) -> bool:
     told = [[(fold.ids.tolist(), len(fold.sums)) for fold in folds] for folds in (a, b)]
     return told[0] == told[1]
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from experiments import recomputed
-from experiments.check_rows import Study, Wanted, rows_of
-from experiments.paper_tables import published
+from experiments import check_pointing, recomputed
+from experiments.check_rows import Study, Wanted
+from experiments.published import published
 from experiments.recomputed import Draws
 from experiments.report_types import Cell, Group, Row, Table
 
 _CLOSE = 1e-6
+_OTHERS = ("scores", "differences", "auc_differences", "evidence", "identity_probe", "pointing")
 
 
 def check(
@@ -45,7 +46,7 @@ def check(
 
 
 def _lines(table: Table, studies: Sequence[Study]) -> Iterator[str]:
-    rows = rows_of(table, studies)
+    rows = _rows_of(table, studies)
     if rows is None:
         yield f"{table.name}: not checked, there is no other program for this table"
         return
@@ -60,6 +61,32 @@ def _lines(table: Table, studies: Sequence[Study]) -> Iterator[str]:
         for column, cell, other in zip(table.columns, row.cells, wanted, strict=True):
             where = f"{table.name}, {row.title}, {column}"
             yield from (f"{where}: {line}" for line in _differs(cell, other, studies))
+
+
+def _rows_of(table: Table, studies: Sequence[Study]) -> dict[str, list[Wanted]] | None:
+    """Recomputes the rows of a table that are ours, by their titles; None for a table of another name."""
+    if table.name not in {*published()["tables"], *_OTHERS}:
+        return None
+    units = [int(column) for column in table.columns if column.isdigit()]
+    found: dict[str, list[Wanted]] = {}
+    for study in studies:
+        if table.name in published()["tables"]:
+            told = published()["tables"][table.name]["rows"]
+            names = [row["training"] for row in told if "training" in row]
+            found |= study.paper(units, names + ["lp"] * (table.name == "table3"))
+        elif table.name == "scores":
+            found |= study.scores(table.columns)
+        elif table.name == "differences":
+            found |= study.differences(units, study.f1)
+        elif table.name == "auc_differences":
+            found |= study.differences(units, study.auc, scale=100)
+        elif table.name == "evidence":
+            found |= study.evidence(units)
+        elif table.name == "identity_probe":
+            found |= study.probe()
+        elif table.name == "pointing":
+            found |= check_pointing.rows(study)
+    return found
 
 
 def _source(row: Row) -> str:

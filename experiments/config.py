@@ -13,6 +13,7 @@ from experiments.sections import (
     EvalSection,
     FeedbackSection,
     IdentitySection,
+    LandmarksSection,
     LPSection,
     PI1Section,
     PISection,
@@ -56,6 +57,7 @@ class ExperimentConfig:
     pi1: PI1Section = PI1Section(steps=20_000)
     pi2: TrainSection = TrainSection(steps=30_000, learning_rate=5e-4)
     identity: IdentitySection = IdentitySection(steps=60_000, batch_size=128)
+    landmarks: LandmarksSection = LandmarksSection(steps=20_000, batch_size=64)
     baseline: AUSection = AUSection(steps=30_000, learning_rate=5e-4)
     pi3: AUSection = AUSection(steps=30_000, learning_rate=5e-4, au=0.5, pi=0.5)
     ap: AUSection = AUSection(steps=30_000, learning_rate=5e-4, au=0.9, ap=0.1)
@@ -190,7 +192,7 @@ def _unknown(kind: str, name: str, known: Any) -> str:
 def configs() -> dict[str, Callable[[], ExperimentConfig]]:
     """Every named configuration, as a function that makes it."""
     found: dict[str, Callable[[], ExperimentConfig]] = {}
-    for module in ("demo", "bp4d", "disfa"):
+    for module in ("demo", "bp4d", "disfa", "landmark_identity"):
         found |= importlib.import_module(f"experiments.configs.{module}").CONFIGS
     return found
 
@@ -271,9 +273,9 @@ def _set(section: Any, path: list[str], text: str, key: str) -> Any:
     hint = ranges.hints(section)[name]
     value = coerce(text, hint)
     if isinstance(section, ExperimentConfig) and name == "methods" and value == ("all",):
-        from experiments.trainings import METHODS
+        from experiments.trainings import au_methods
 
-        value = tuple(METHODS)
+        value = au_methods()
     if told := ranges.complaint(key, value, hint, text=text):
         raise ConfigError(told)
     try:

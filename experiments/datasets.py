@@ -225,8 +225,8 @@ class DataSets:
         return frozenset(found)
 
     def _scored_sets(self) -> set[str]:
-        """Data sets of all sections; identity sets are scored on their pairs and not on themselves."""
-        sections = [section for section in self.config.sections() if not hasattr(section, "pairs")]
+        """Data sets of all sections; Encoder P is scored on pairs of other people and not on its own."""
+        sections = [s for s in self.config.sections() if getattr(s, "own_test", True)]
         return {section.dataset for section in sections if hasattr(section, "dataset")}
 
     def _sets_to_choose_by(self) -> set[str]:

@@ -21,6 +21,7 @@ from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.frames import Reading
 from piapdf_jax.load import Probabilities, load_export
 from piapdf_jax.model_json import Model
+from piapdf_jax.person_sums import f1_sums
 from piapdf_jax.runtime.exports import digest_of
 
 #: What tables of frames say where no experiment's fold and seed is known.
@@ -251,7 +252,7 @@ def scores_of(frames: FrameTable) -> tuple[dict[str, Any], dict[str, str]]:
             cuts=frames.cuts if known else None,
         )
         lost |= {f"{name}.{key}": reason for key, reason in holes.items()}
-        fold = intervals.f1_sums(frames.probs >= 0.5, labels, frames.subject)
+        fold = f1_sums(frames.probs >= 0.5, labels, frames.subject)
         summary = intervals.summarize([fold])
         ends = np.stack([summary.low, summary.high], axis=1)
         found[name] |= {

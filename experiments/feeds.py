@@ -51,11 +51,26 @@ def _coded_and_uncoded(job: Job) -> Slices:
 
 def _portraits(job: Job) -> Slices:
     train = job.datasets.to_train(job.dataset, "train", strangers=True)
+    return Slices(train, pairs_to_test(job))
+
+
+def _faces_with_pairs(job: Job) -> Slices:
+    """All frames, for their landmarks; what verifies the pairs is scored on its own unseen people as well."""
+    pairs_to_test(job)
+    return _coded_and_uncoded(job)
+
+
+def pairs_to_test(job: Job) -> DataSlice:
+    """Returns the pictures of the pairs that a training's vectors verify.
+
+    Raises:
+        ConfigError: for a data set without pairs.
+    """
     test = job.datasets.to_test(job.section.pairs, "test")
     if "pairs" not in description.metadata(test.folder):
         key = f"{job.training.section}.pairs={job.section.pairs}"
         raise ConfigError(f"{key} names a data set without pairs of pictures to tell apart")
-    return Slices(train, test)
+    return test
 
 
 def _with_pools(job: Job) -> Slices:
@@ -138,6 +153,8 @@ LABELED = Feed(_coded, _labeled)
 LANDMARKED = LABELED._replace(landmarks=_by_person)
 #: All frames, with predefined PI maps.
 FRAMES = Feed(_coded_and_uncoded, _labeled, labels=False, maps=True)
+#: All frames, with landmarks.
+LANDMARKS = Feed(_faces_with_pairs, _labeled, labels=False, landmarks=True)
 #: Faces of known people.
 PORTRAITS = Feed(_portraits, _identities, labels=False)
 #: Coded frames x_l and unlabeled frames x_u.

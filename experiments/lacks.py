@@ -8,6 +8,7 @@ import numpy as np
 from experiments import gaps, scoring
 from experiments.config import ConfigError
 from experiments.datasets import DataSlice
+from experiments.feeds import pairs_to_test
 from experiments.fold_parts import listed
 from experiments.job import Job
 from piapdf_jax.action_units import UNKNOWN, record_columns
@@ -67,7 +68,7 @@ class Lacks:
         return [f"{line} [{', '.join(names)}]" for line, names in found.items()]
 
     def _to_train(self, job: Job) -> list[str]:
-        if hasattr(job.section, "pairs"):
+        if not job.section.own_test:
             return []
         part, train = job.datasets.part(job.dataset, test=False), job.slices.train
         found = [] if part.whole else [f"{train.dataset}: {part}"]
@@ -81,11 +82,15 @@ class Lacks:
         test = job.slices.test
         if test is None:
             return [no_scores(job)]
+        found = []
         if hasattr(job.section, "pairs"):
-            listed_pairs = description.metadata(test.folder)["pairs"]
-            return _told(test, {"verification": gaps.pairs(listed_pairs, self._table(test))})
+            pictures = pairs_to_test(job)
+            pairs = description.metadata(pictures.folder)["pairs"]
+            found = _told(pictures, {"verification": gaps.pairs(pairs, self._table(pictures))})
+        if not job.section.own_test:
+            return found
         part = job.datasets.part(job.dataset, test=True)
-        found = [] if part.whole else [f"{test.dataset}: {part}"]
+        found += [] if part.whole else [f"{test.dataset}: {part}"]
         return found + (_told(test, self._scores(job, test)) if job.training.feed.labels else [])
 
     def _scores(self, job: Job, test: DataSlice) -> dict[str, str]:

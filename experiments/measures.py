@@ -1,6 +1,6 @@
 """Tables of test frames to what scores are made of: sums over people, by fold and seed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,16 @@ from experiments import au_scores
 from experiments.frame_table import FrameTable
 from experiments.report_types import Group
 from piapdf_jax import metrics
-from piapdf_jax.intervals import Fold, f1_sums, of_seeds, share_sums
+from piapdf_jax.action_units import UNKNOWN
+from piapdf_jax.person_sums import (
+    AnyFold,
+    Fold,
+    PairFold,
+    auc_pairs,
+    f1_sums,
+    of_seeds,
+    share_sums,
+)
 
 #: How a unit is said to be there: from 0.5 on; from the cut at which as many of the *scored* frames are positive as
 #: training labels are; from the cut of ``model.json``, which does that on the training frames; always.
@@ -60,37 +69,59 @@ def f1_folds(
     Returns:
         By fold; None where no fold has such scores. A fold without them is left out.
     """
+
+    def fold_of(table: FrameTable) -> Fold | None:
+        labels, probs = labels_of(table, against), probs_of(table, teacher)
+        if labels is None or probs is None:
+            return None
+        cuts = cuts_of(table, probs, cut)
+        fold = f1_sums(probs >= cuts, labels, table.subject)
+        # Nothing is said at no cut, or by what is no number; that is no score, and not one of 0.
+        silent = np.isnan(cuts) | ~np.isfinite(probs).all(axis=0)
+        return fold._replace(sums=np.where(silent[:, None], 0.0, fold.sums))
+
+    return _by_fold(group, training, fold_of)
+
+
+def auc_folds(
+    group: Group, training: str, *, against: str, teacher: bool = False
+) -> list[PairFold] | None:
+    """Counts the pairs of a training's test frames by their people, for ROC AUC; arguments as ``f1_folds``."""
+
+    def fold_of(table: FrameTable) -> PairFold | None:
+        labels, probs = labels_of(table, against), probs_of(table, teacher)
+        if labels is None or probs is None:
+            return None
+        silent = ~np.isfinite(probs).all(axis=0)
+        return auc_pairs(
+            np.where(silent, 0, probs), np.where(silent, UNKNOWN, labels), table.subject
+        )
+
+    return _by_fold(group, training, fold_of)
+
+
+def _by_fold(
+    group: Group, training: str, fold_of: Callable[[FrameTable], AnyFold | None]
+) -> list[AnyFold] | None:
+    """The folds that have some seed, their seeds joined; None for none."""
     found = []
     for tables in tables_of(group, training).values():
-        seeds = list(_of_seeds(tables, against, cut, teacher))
+        seeds = [fold for fold in map(fold_of, tables) if fold is not None]
         if seeds:
             found.append(of_seeds(seeds))
     return found or None
-
-
-def _of_seeds(tables: list[FrameTable], against: str, cut: str, teacher: bool) -> Iterator[Fold]:
-    for table in tables:
-        labels, probs = labels_of(table, against), probs_of(table, teacher)
-        if labels is not None and probs is not None:
-            cuts = cuts_of(table, probs, cut)
-            fold = f1_sums(probs >= cuts, labels, table.subject)
-            # Nothing is said at no cut, or by what is no number; that is no score, and not one of 0.
-            silent = np.isnan(cuts) | ~np.isfinite(probs).all(axis=0)
-            yield fold._replace(sums=np.where(silent[:, None], 0.0, fold.sums))
 
 
 def probe_folds(group: Group, training: str) -> list[Fold] | None:
     """Sums the frames in which the identity probe names the right person, in percent; None for no probe."""
-    found = []
-    for tables in tables_of(group, training).values():
-        seeds = [
-            share_sums(100 * t.probe_correct[:, None], t.probe_correct[:, None] >= 0, t.subject)
-            for t in tables
-            if t.probe_correct is not None
-        ]
-        if seeds:
-            found.append(of_seeds(seeds))
-    return found or None
+
+    def fold_of(table: FrameTable) -> Fold | None:
+        if table.probe_correct is None:
+            return None
+        right = table.probe_correct[:, None]
+        return share_sums(100 * right, right >= 0, table.subject)
+
+    return _by_fold(group, training, fold_of)
 
 
 def probe_chance(group: Group, training: str) -> float | None:
@@ -109,9 +140,8 @@ def base_rates(group: Group, training: str) -> np.ndarray:
     return mean_over([tables[0].base_rates for tables in tables_of(group, training).values()])
 
 
-#: Scores that are no ratio of sums over people: by name, probabilities and labels -> [C].
+#: Scores that are made of no sums over people: by name, probabilities and labels -> [C].
 POOLED: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "roc_auc": metrics.roc_auc,
     "auprc": metrics.auprc,
     "mcc": metrics.mcc,
     "calibration_error": metrics.calibration_error,
@@ -149,7 +179,7 @@ def _where_told(name: str, labels: np.ndarray, values: np.ndarray) -> np.ndarray
     told = (labels >= 0).any(axis=0)
     if name != "calibration_error":
         told = (labels == 1).any(axis=0)
-    if name in ("roc_auc", "mcc"):
+    if name == "mcc":
         told &= (labels == 0).any(axis=0)
     return np.where(told, values, np.nan)
 

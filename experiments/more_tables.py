@@ -52,6 +52,8 @@ def _score_notes() -> tuple[str, ...]:
         f"rare: shown by less than {au_scores.RARE:.0%} of the training labels; frequent: by more.",
         "F1 matched: cut where the share of positive scored frames is that of the training labels; no"
         " label of a scored frame is read. F1 model.json: cut where that is so of the training frames.",
+        "ROC AUC of other people: all pairs of a frame that shows the unit and one that does not, of whomever;"
+        " a unit that those who are drawn all show, or none of them, is left out of that draw.",
     )
 
 
@@ -70,6 +72,7 @@ def _scores(study: Study, said: Said) -> Iterator[Cell]:
     always = study.folds(said._replace(cut="always"))
     assert always is not None
     yield Cell(number(intervals.estimate(always)[-1]))
+    yield study.auc(said)
     for name in measures.POOLED:
         values = measures.pooled(
             study.group, said.training, name, against=study.against, teacher=said.teacher
@@ -80,7 +83,24 @@ def _scores(study: Study, said: Said) -> Iterator[Cell]:
 
 
 def differences(studies: Sequence[Study]) -> Table | None:
-    """Makes the table of paired differences on the same people; None where nothing can be compared."""
+    """Makes the table of paired differences of F1 on the same people; None where nothing can be compared."""
+    told = (
+        "F1 in points, on the same people. Intervals: 95 % over people; p: whole people change their"
+        " methods at random, Holm's correction over units, none for the mean."
+    )
+    return _differences("differences", "F1", studies, told)
+
+
+def auc_differences(studies: Sequence[Study]) -> Table | None:
+    """Makes the table of paired differences of ROC AUC on the same people; None where nothing can be compared."""
+    told = (
+        "100 times the difference of ROC AUC, on the same people. Intervals: 95 % over people. No p: a pair of"
+        " frames may be of two people, of whom one alone has changed the method."
+    )
+    return _differences("auc_differences", "ROC AUC", studies, told)
+
+
+def _differences(name: str, score: str, studies: Sequence[Study], told: str) -> Table | None:
     found, notes = [], []
     for study in studies:
         there = scored(study)
@@ -92,29 +112,29 @@ def differences(studies: Sequence[Study]) -> Table | None:
             if not {first, second} <= set(there) or own != study.units(second.training):
                 continue
             title = f"{method_title(first)} - {method_title(second)}, {study.group.title}"
-            told = study.difference(first, second)
-            if told is None:
+            compare = study.auc_difference if score == "ROC AUC" else study.difference
+            apart = compare(first, second)
+            if apart is None:
                 notes.append(f"{title}: they have not the same folds, seeds and people")
             else:
-                found.append((title, own, told))
+                found.append((title, own, apart))
     if not found:
         return None
     units = tuple(dict.fromkeys(au for _, own, _ in found for au in own))
+    scale = 100 if score == "ROC AUC" else 1
     rows = [
-        Row(title, "ours", tuple(_difference_cells(told, own, units))) for title, own, told in found
+        Row(title, "ours", tuple(_difference_cells(apart, own, units, scale)))
+        for title, own, apart in found
     ]
-    told = (
-        "F1 in points, on the same people. Intervals: 95 % over people; p: whole people change their"
-        " methods at random, Holm's correction over units, none for the mean."
-    )
-    title = "Differences of F1 (points) on the same people"
-    return Table("differences", title, (*map(str, units), "mean"), tuple(rows), (told, *notes))
+    title = f"Differences of {score} (points) on the same people"
+    return Table(name, title, (*map(str, units), "mean"), tuple(rows), (told, *notes))
 
 
 def _difference_cells(
-    told: intervals.Difference, own: tuple[int, ...], units: tuple[int, ...]
+    told: intervals.Difference, own: tuple[int, ...], units: tuple[int, ...], scale: int
 ) -> Iterator[Cell]:
     """Cells of all units of the table, of which a group may lack some, and the mean over its own."""
+    told = told._replace(**{name: scale * getattr(told, name) for name in ("value", "low", "high")})
     for au in (*units, None):
         if au is not None and au not in own:
             yield Cell(None, note=f"AU{au} is not among its units")

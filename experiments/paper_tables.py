@@ -1,8 +1,5 @@
 """Tables 1 to 3 of the paper, with its numbers and those of the methods it lists beside ours."""
 
-import functools
-import json
-import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +8,7 @@ import numpy as np
 from experiments import measures
 from experiments.cells import Said, Study, number
 from experiments.groups import FOLDS
+from experiments.published import published
 from experiments.report_types import Cell, Row, Table
 from experiments.trainings import TRAININGS
 
@@ -28,13 +26,6 @@ UNPRINTED = {
 MISSING = " \N{DAGGER}"
 #: Whose teacher stands below its student.
 TAUGHT = ("df", "piapdf")
-
-
-@functools.cache
-def published() -> dict[str, Any]:
-    """Reads the numbers that the paper prints, with their source."""
-    path = pathlib.Path(__file__).with_name("published.json")
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def paper_tables(studies: Sequence[Study]) -> list[Table]:

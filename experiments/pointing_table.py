@@ -8,7 +8,7 @@ from experiments.cells import Said, Study, of_columns
 from experiments.paper_tables import method_title
 from experiments.pointing import FILE_NAME
 from experiments.report_types import Cell, Group, Row, Run, Table
-from piapdf_jax.intervals import Fold, of_seeds, share_sums
+from piapdf_jax.person_sums import Fold, of_seeds, share_sums
 
 _TITLES = {"pi1": "PI Generator 0", "pi2": "PI Generator 1"}
 _NOTES = (

@@ -5,8 +5,7 @@ of its people, C of action units.
 """
 
 import importlib
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +17,6 @@ from experiments.report_types import Group
 Z = 5.0
 _BINS = 15
 _FEW = 5
-_SEEDS = 3
 
 
 class CheckError(ValueError):
@@ -31,6 +29,10 @@ class Sums(NamedTuple):
     ids: np.ndarray
     scores: np.ndarray
     sums: np.ndarray
+
+    def drawn(self, who: np.ndarray) -> np.ndarray:
+        """Computes scores of people [batch, how many], of whom some come more than once: [S, batch, C]."""
+        return ratio(summed(self.sums, who))
 
 
 class Draws(NamedTuple):
@@ -173,117 +175,35 @@ def with_mean(scores: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([units, mean(units, -1)[..., None]], axis=-1)
 
 
-def value(folds: Sequence[Sums]) -> np.ndarray:
+def value(folds: Sequence[Any]) -> np.ndarray:
     """Computes a study's scores, [C + 1]."""
     return with_mean([mean(fold.scores) for fold in folds])
 
 
-def shown(folds: Sequence[Sums]) -> tuple[np.ndarray, np.ndarray]:
+def shown(folds: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Counts frames and people who show each unit, [C] each."""
     counts = [fold.sums[0, ..., 2] for fold in folds]
     return sum(np.sum(c, 0) for c in counts), sum(np.sum(c > 0, 0) for c in counts)  # type: ignore[return-value]
 
 
-def few(folds: Sequence[Sums]) -> np.ndarray:
+def few(folds: Sequence[Any]) -> np.ndarray:
     """Tells where fewer than five people say something, [C + 1]."""
     return np.append(shown(folds)[1], sum(len(fold.ids) for fold in folds)) < _FEW
 
 
-def _ratio(sums: np.ndarray) -> np.ndarray:
+def ratio(sums: np.ndarray) -> np.ndarray:
+    """Computes ratios [...] of sums [..., 3]; nan without evidence."""
     shows = sums[..., 2] > 0
     return np.divide(sums[..., 0], sums[..., 1], out=np.full(shows.shape, np.nan), where=shows)
 
 
-def _summed(sums: np.ndarray, who: np.ndarray) -> np.ndarray:
+def times(who: np.ndarray, people: int) -> np.ndarray:
+    """Counts how often each of some people comes in [batch, how many]: [batch, P] float64."""
+    return np.stack([(who == one).sum(axis=1) for one in range(people)], axis=1).astype(np.float64)
+
+
+def summed(sums: np.ndarray, who: np.ndarray) -> np.ndarray:
     """Sums of people [batch, how many], of whom some come more than once: [S, batch, C, 3]."""
     seeds, people, *rest = sums.shape
-    times = np.stack([(who == person).sum(axis=1) for person in range(people)], axis=1)
-    flat = times.astype(np.float64) @ sums.reshape(seeds, people, -1)
+    flat = times(who, people) @ sums.reshape(seeds, people, -1)
     return flat.reshape(seeds, len(who), *rest)
-
-
-def _drawn(
-    folds: Sequence[Sums], people: Sequence[np.ndarray], seeds: Sequence[np.ndarray]
-) -> np.ndarray:
-    """Scores [batch, C + 1] of people and seeds, indices [batch, how many] by fold."""
-    found = []
-    for fold, who, which in zip(folds, people, seeds, strict=True):
-        scores = _ratio(_summed(fold.sums, who))
-        batch = np.arange(len(who))
-        found.append(mean(np.stack([scores[which[:, s], batch] for s in range(which.shape[1])]), 0))
-    return with_mean(found)
-
-
-def bootstrap(
-    first: Sequence[Sums],
-    second: Sequence[Sums] | None,
-    *,
-    resamples: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Draws scores, or differences to a second method's, with ``scipy.stats.bootstrap``: [resamples, C + 1].
-
-    A fold's people are one sample, its seeds, from three on, another.
-    """
-    sizes = [len(fold.ids) for fold in first] + [len(fold.sums) for fold in first]
-    least = [2] * len(first) + [_SEEDS] * len(first)
-    free = [place for place, (size, at) in enumerate(zip(sizes, least, strict=True)) if size >= at]
-
-    def statistic(*chosen: np.ndarray, axis: int) -> np.ndarray:
-        batch = np.atleast_2d(chosen[0]).shape[0]
-        every = [np.tile(np.arange(size), (batch, 1)) for size in sizes]
-        for place, indices in zip(free, chosen, strict=True):
-            every[place] = np.atleast_2d(indices)
-        people, seeds = every[: len(first)], every[len(first) :]
-        found = _drawn(first, people, seeds)
-        found = found if second is None else found - _drawn(second, people, seeds)
-        return np.moveaxis(found, 0, axis) if chosen[0].ndim > 1 else found[0]
-
-    if not free:
-        return np.full((resamples, first[0].sums.shape[2] + 1), np.nan)
-    data = tuple(np.arange(sizes[place]) for place in free)
-    # Draws that do not show a unit have no score; its interval is of the others.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
-        told = stats.bootstrap(
-            data, statistic, n_resamples=resamples, batch=500, vectorized=True, method="percentile", rng=rng
-        )  # fmt: skip
-    return np.moveaxis(told.bootstrap_distribution, -1, 0)
-
-
-def permutation_p(
-    first: Sequence[Sums], second: Sequence[Sums], *, resamples: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Computes p of no difference with ``scipy.stats.permutation_test``, whole people swapped: [C + 1]."""
-    counts = [len(fold.ids) for fold in first]
-    total, starts = sum(counts), np.cumsum([0, *counts])
-    both = [np.concatenate([a.sums, b.sums], axis=1) for a, b in zip(first, second, strict=True)]
-
-    def scores(chosen: np.ndarray) -> np.ndarray:
-        found = []
-        for sums, start, count in zip(both, starts, counts, strict=False):
-            mine = chosen[:, start : start + count]
-            local = mine % total - start + count * (mine >= total)
-            found.append(mean(_ratio(_summed(sums, local)), 0))
-        return with_mean(found)
-
-    def statistic(x: np.ndarray, y: np.ndarray, axis: int) -> np.ndarray:
-        found = scores(np.atleast_2d(x)) - scores(np.atleast_2d(y))
-        return found if x.ndim > 1 else found[0]
-
-    data = np.arange(total), np.arange(total) + total
-    test: Callable[..., Any] = stats.permutation_test
-    told = test(
-        data, statistic, permutation_type="samples", vectorized=True, n_resamples=resamples, batch=500, rng=rng
-    )  # fmt: skip
-    null, seen = told.null_distribution, told.statistic
-    # Rounding must not tell a difference from itself; where all swaps were made, none is added.
-    beyond, more = (np.abs(null) >= np.abs(seen) - 1e-9).sum(0), int(len(null) == resamples)
-    return np.where(np.isnan(seen), np.nan, (beyond + more) / (len(null) + more))
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """Corrects p values from the definition: no hypothesis is kept while one with a smaller p is refused."""
-    made = p[~np.isnan(p)]
-    scaled = np.array([min(1.0, (made >= one).sum() * one) for one in made])
-    return np.array([scaled[made <= one].max() if not np.isnan(one) else np.nan for one in p])

@@ -14,6 +14,8 @@ from experiments import run_folder
 from experiments.au_scores import METRICS
 from experiments.config import ExperimentConfig
 from experiments.job import Job
+from experiments.landmark_scores import ROWS as PAIR_ROWS
+from experiments.published import published
 from experiments.trainings import METHODS, TRAININGS
 
 _EXPECTED = {
@@ -21,6 +23,8 @@ _EXPECTED = {
     "pi1.dataset": "afew_va",
     "identity.dataset": "casia_webface",
     "identity.pairs": "lfw_pairs",
+    "landmarks.dataset": "afew_va",
+    "landmarks.pairs": "lfw_pairs",
     "disfa.dataset": "disfa",
 }
 
@@ -82,6 +86,9 @@ def _of_scores(scores: dict[str, Any]) -> Iterator[str]:
     if scores.get("verification") is not None:
         accuracy, deviation = (100 * scores.get(key, 0) for key in ("verification", "deviation"))
         yield f"pair verification {accuracy:.1f}% +- {deviation:.1f} on unseen people"
+    if scores.get("mse") is not None:
+        mse, nme = 100 * scores["mse"], 100 * scores["nme"]
+        yield f"landmarks of unseen people: mean squared error {mse:.2f}%, mean distance {nme:.1f}% of the eyes'"
     if scores.get("iou") is not None:
         per_map = {au: iou for au, iou in scores["iou_per_map"].items() if iou is not None}
         lowest = min(per_map, key=lambda au: per_map[au])
@@ -118,6 +125,8 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
                 console.print(_f1_table(results, against, same))
     if rows:
         console.print(_size_table(results, rows))
+    if found := results["trainings"].get("landmarks", {}).get("scores", {}).get("pairs"):
+        console.print(_pairs_table(results, found))
     for line in _gap_lines(results):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if results["stand_ins"]:
@@ -193,6 +202,23 @@ def _f1_table(results: dict[str, Any], against: str, rows: dict[str, Any]) -> Ta
     for name, found, key in lines:
         cells = (*found[key], found.get(f"mean_{key}"))
         table.add_row(name, *(shown(value, "{:.1f}") for value in cells))
+    return table
+
+
+def _pairs_table(results: dict[str, Any], found: dict[str, Any]) -> Table:
+    mark = " (stand-in data, see below)" if results["stand_ins"] else ""
+    title = f"{results['config']}: who is in two pictures, LFW's protocol (%){mark}"
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
+    table.add_column("vector", no_wrap=True)
+    for heading in ("accuracy", "95 % interval over blocks", "paper"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    printed = published()["section_3_2"]["verification"]
+    for name, told in found.items():
+        cells = ["-", "-"]
+        if told is not None:
+            low, high = (100 * end for end in told["interval"])
+            cells = [f"{100 * told['verification']:.1f}", f"{low:.1f} to {high:.1f}"]
+        table.add_row(PAIR_ROWS[name], *cells, shown(printed.get(name)))
     return table
 
 

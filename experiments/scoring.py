@@ -20,7 +20,6 @@ from experiments.job import Job
 from piapdf_jax import identity_metrics, metrics
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_columns
 from piapdf_jax.batch import Batch
-from piapdf_jax.data import description
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.frames import Reading
 from piapdf_jax.model_json import Model
@@ -53,21 +52,30 @@ class Tools:
     keep: Callable[[dict[str, Any]], None] | None = None
 
 
-def _test(job: Job) -> DataSlice:
-    """What an export is scored on; without it nobody asks for scores."""
+def tested(job: Job) -> DataSlice:
+    """Returns what an export is scored on; without it nobody asks for scores."""
     assert job.slices.test is not None
     return job.slices.test
 
 
-def _evaluate(job: Job, exported: Exported, tools: Tools) -> Evaluation:
-    with _batches(job, tools.reading) as batches:
+def evaluated(job: Job, exported: Exported, tools: Tools) -> Evaluation:
+    """Returns what an export says of its test split."""
+    with batches_of(job, tools.reading) as batches:
         return evaluate(job.stage.predict, exported, batches, mesh=tools.mesh)
 
 
 @contextlib.contextmanager
-def _batches(job: Job, reading: Reading) -> Iterator[Iterator[Batch]]:
-    """The test split once, with a bar of how far it is."""
-    records = _test(job).records()
+def batches_of(
+    job: Job, reading: Reading, part: DataSlice | None = None
+) -> Iterator[Iterator[Batch]]:
+    """Yields a split once, with a bar of how far it is.
+
+    Args:
+        job: whose.
+        reading: how records are read.
+        part: which records; None for those that the export is scored on.
+    """
+    records = (part or tested(job)).records()
     steps = math.ceil(len(records) / reading.batch_size)
     shown, size = jax.process_index() == 0, reading.batch_size
     with Progress(f"scores of {job.name}", 0, steps, size, shown=shown, greets=False) as progress:
@@ -76,7 +84,7 @@ def _batches(job: Job, reading: Reading) -> Iterator[Iterator[Batch]]:
 
 def map_overlap(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """IoU of binarised maps with the predefined maps of the test split, pooled over pixels, per map."""
-    return _overlap(_evaluate(job, exported, tools), tools.reading)
+    return _overlap(evaluated(job, exported, tools), tools.reading)
 
 
 def _overlap(result: Evaluation, reading: Reading) -> dict[str, Any]:
@@ -116,7 +124,7 @@ def maps_moved(
         assert old is not None and new is not None
         return Scores(None, _change(old, new), None)
 
-    with _batches(job, tools.reading) as batches:
+    with batches_of(job, tools.reading) as batches:
         both: Any = {"before": start, "after": exported}
         change = evaluate(predict, both, batches, mesh=tools.mesh).vector
     assert change is not None
@@ -128,33 +136,6 @@ def _change(old: jax.Array, new: jax.Array) -> jax.Array:
     """Mean and largest absolute difference of each image's maps, [B, 2]."""
     change = jnp.abs(new - old)
     return jnp.stack([change.mean(axis=(1, 2, 3)), change.max(axis=(1, 2, 3))], axis=1)
-
-
-def verification(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
-    """Ten-fold pair verification by the cosine of identity vectors (LFW's protocol, view 2)."""
-    test = _test(job)
-    table, pairs = test.records().table(), description.metadata(test.folder)["pairs"]
-    blank = {"verification": None, "deviation": None, "pairs": len(pairs)}
-    if lacking := gaps.pairs(pairs, table):
-        return gaps.with_gaps(blank, {"verification": lacking})
-    result = _evaluate(job, exported, tools)
-    assert result.vector is not None
-    length = np.linalg.norm(result.vector, axis=1, keepdims=True)
-    unit = result.vector / np.where(length > 0, length, np.nan)
-    places = {
-        (name, int(number)): row
-        for row, (name, number) in enumerate(zip(table["name"], table["number"], strict=True))
-    }
-    first = [places[name, int(number)] for name, number, _, _, _, _ in pairs]
-    second = [places[name, int(number)] for _, _, name, number, _, _ in pairs]
-    similarity = (unit[first] * unit[second]).sum(axis=1)
-    if not np.isfinite(similarity).all():
-        reason = "the encoder's vectors of some pictures are zero or not finite"
-        return gaps.with_gaps(blank, {"verification": reason})
-    same = np.array([int(pair[4]) for pair in pairs])
-    block = np.array([int(pair[5]) for pair in pairs])
-    accuracy, deviation = identity_metrics.ten_fold_verification(similarity, same, block)
-    return blank | {"verification": float(accuracy), "deviation": float(deviation)}
 
 
 def true_labels(
@@ -209,7 +190,7 @@ def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
 
 def action_units(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     """F1 and its companions per AU, against published and true labels, and the identity probe."""
-    result, table = _evaluate(job, exported, tools), _test(job).records().table()
+    result, table = evaluated(job, exported, tools), tested(job).records().table()
     assert result.au_probs is not None and result.vector is not None
     aus, lost = tools.reading.aus, {}
     frames: dict[str, Any] = {"aus": aus, "probs": result.au_probs}
@@ -266,7 +247,7 @@ def _of_teacher(job: Job, tools: Tools, lost: dict[str, str]) -> np.ndarray | No
         return found
 
     teacher = attempt(lost, "teacher", parts, expected=(ExportError,))
-    return None if teacher is None else _evaluate(job, teacher, tools).au_probs
+    return None if teacher is None else evaluated(job, teacher, tools).au_probs
 
 
 def _against(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
 from piapdf_jax.data.augment import AugmentConfig
@@ -22,8 +22,12 @@ class TrainSection:
     """Length, batch and optimizer of one training; the paper gives none of them, these are ours.
 
     ``accumulate`` batches make one update.
+
+    Attributes:
+        own_test: whether exports are scored on people of the data set that they learned from.
     """
 
+    own_test: ClassVar[bool] = True
     steps: Count
     batch_size: _Batch = 32
     accumulate: Count = 1
@@ -60,12 +64,22 @@ class PI1Section(TrainSection):
 class IdentitySection(TrainSection):
     """Encoder P, shared by all folds and seeds."""
 
+    own_test: ClassVar[bool] = False
     dataset: str = "casia_webface"
     pairs: str = "lfw_pairs"
     seed: Seed = 0
     arcface: bool = True
     margin: Annotated[float, Range(0, math.pi / 2)] = 0.3
     scale: Annotated[float, Range(0, 1000, low_open=True)] = 16.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LandmarksSection(TrainSection):
+    """Landmark regression and the pairs that its vectors verify (section 3.2), shared by all folds and seeds."""
+
+    dataset: str = "afew_va"
+    pairs: str = "lfw_pairs"
+    seed: Seed = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from piapdf_jax.stages.base import Stage
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.feedback_options import FeedbackOptions
 from piapdf_jax.stages.identity import IdentityStage
+from piapdf_jax.stages.landmarks import LandmarkStage
 from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.pi2_refine import PI2Refine
 from piapdf_jax.stages.piap import PERSON_TRAININGS, PIAPStage
@@ -54,6 +55,12 @@ def identity(job: Job) -> Stage:
         margin=section.margin,
         scale=section.scale,
     )
+
+
+def landmarks(job: Job) -> Stage:
+    """Returns landmark regression."""
+    optimizer = job.section.optimizer_config()
+    return LandmarkStage(job.model, optimizer, image_size=job.config.data.image_size)
 
 
 def piap(job: Job) -> Stage:

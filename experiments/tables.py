@@ -32,7 +32,8 @@ _CHECK = flags.DEFINE_bool(
 _FEWEST_CHECKED = 2000
 #: Names of all tables that there may be.
 _TABLES = (
-    "table1", "table2", "table3", "scores", "differences", "evidence", "identity_probe", "pointing",
+    "table1", "table2", "table3", "scores", "differences", "auc_differences", "evidence", "identity_probe",
+    "pointing",
 )  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def make_tables(groups: Sequence[Group], *, against: str, resamples: int) -> lis
     further = (
         more_tables.scores,
         more_tables.differences,
+        more_tables.auc_differences,
         paper_tables.evidence,
         more_tables.claims,
         pointing_table.pointing,

@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from experiments import scoring, stages
+from experiments import landmark_scores, pair_scores, scoring, stages
 from experiments.config import ExperimentConfig
-from experiments.feeds import FEEDBACK, FRAMES, LABELED, LANDMARKED, PORTRAITS, Feed
+from experiments.feeds import FEEDBACK, FRAMES, LABELED, LANDMARKED, LANDMARKS, PORTRAITS, Feed
 from experiments.job import Job
 from experiments.sections import TrainSection
 from piapdf_jax import ranges
@@ -51,7 +51,10 @@ _ROWS = (
              scoring.map_overlap, scores_maps=True),
     Training("pi2", "PI stage 2 (PI Generator 1)", "pi2", stages.pi2, LABELED,
              scoring.refinement, stages.generator, scores_maps=True),
-    Training("identity", "Encoder P", "identity", stages.identity, PORTRAITS, scoring.verification),
+    Training("identity", "Encoder P", "identity", stages.identity, PORTRAITS,
+             pair_scores.verification),
+    Training("landmarks", "Landmark regression", "landmarks", stages.landmarks, LANDMARKS,
+             landmark_scores.landmark_identity),
     Training("baseline", "Baseline", "baseline", stages.piap, LABELED,
              scoring.action_units, stages.by_weights),
     Training("pi3", "PI stage 3", "pi3", stages.piap, LABELED,
@@ -69,9 +72,11 @@ _ROWS = (
 )  # fmt: skip
 TRAININGS = {training.name: training for training in _ROWS}
 
-#: Rows of table 3 (and table 2 for ``disfa``): the last training of each is what the row scores. Others come in where
+#: Rows of table 3 (and table 2 for ``disfa``), and section 3.2's case of landmarks: the last training of each is what
+#: the row scores. Others come in where
 #: settings have a training go on from them, see ``ordered``.
 METHODS: dict[str, tuple[str, ...]] = {
+    "landmarks": ("identity", "landmarks"),
     "baseline": ("baseline",),
     "pi2": ("pi1", "pi2"),
     "pi3": ("pi1", "pi2", "pi3"),
@@ -82,6 +87,11 @@ METHODS: dict[str, tuple[str, ...]] = {
     "piapdf": ("pi1", "pi2", "identity", "piap", "piapdf"),
     "disfa": ("pi1", "pi2", "identity", "piap", "disfa"),
 }
+
+
+def au_methods() -> tuple[str, ...]:
+    """Returns the methods that tell action units: rows of the paper's tables, and those of plugins."""
+    return tuple(m for m, names in METHODS.items() if TRAININGS[names[-1]].feed.labels)
 
 
 def ordered(methods: tuple[str, ...], job: Callable[[str], Job] | None = None) -> tuple[str, ...]:

@@ -28,9 +28,27 @@ class Probe(NamedTuple):
     correct: np.ndarray
 
 
+class Verification(NamedTuple):
+    """What came of telling pairs apart.
+
+    Attributes:
+        accuracy: mean of the blocks' accuracies, in [0, 1].
+        deviation: their (population) standard deviation, as the field prints it.
+        blocks: [number of blocks] accuracy of each, in the order of their numbers.
+        low: lower end of the 95 % interval of the mean over blocks.
+        high: its upper end.
+    """
+
+    accuracy: float
+    deviation: float
+    blocks: np.ndarray
+    low: float
+    high: float
+
+
 def ten_fold_verification(
     similarity: np.ndarray, same: np.ndarray, block: np.ndarray
-) -> tuple[float, float]:
+) -> Verification:
     """Pair verification by LFW's protocol, view 2 (Huang et al., 2007).
 
     For each block, the threshold that is best on all others, scored on that one.
@@ -41,7 +59,8 @@ def ten_fold_verification(
         block: [P], which block a pair belongs to; LFW has ten.
 
     Returns:
-        Mean and (population) standard deviation of the blocks' accuracies, in [0, 1].
+        The accuracies. The interval is Student's, mean -+ t s / sqrt(n) with n - 1 degrees of freedom, cut to [0, 1];
+        blocks show other people, but share most of the pairs that choose their thresholds.
 
     Raises:
         ValueError: for a single block, or NaN among the similarities.
@@ -55,7 +74,11 @@ def ten_fold_verification(
     for test in (block == held_out for held_out in blocks):
         threshold = _best_threshold(similarity[~test], same[~test])
         accuracies.append(np.mean((similarity[test] >= threshold) == same[test]))
-    return float(np.mean(accuracies)), float(np.std(accuracies))
+    mean, error = np.mean(accuracies), np.std(accuracies, ddof=1) / np.sqrt(len(blocks))
+    reach = special.stdtrit(len(blocks) - 1, 0.975) * error
+    low, high = np.clip((mean - reach, mean + reach), 0, 1)
+    deviation = float(np.std(accuracies))
+    return Verification(float(mean), deviation, np.array(accuracies), float(low), float(high))
 
 
 def _best_threshold(similarity: np.ndarray, same: np.ndarray) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 
 from piapdf_jax.batch import Prediction, Targets
+from piapdf_jax.landmarks import outer_eye_distance
 
 #: L_AP follows -log(1 - |cos|) up to |cos| = 1 minus this, and its tangent from there on.
 COSINE_MARGIN = 1e-4
@@ -127,6 +128,26 @@ def ap_loss(vector: jax.Array, identity: jax.Array) -> jax.Array:
     size = cosine * jnp.sign(jax.lax.stop_gradient(cosine))
     inside = jnp.minimum(size, 1 - COSINE_MARGIN)
     return jnp.mean((size - inside) / COSINE_MARGIN - jnp.log1p(-inside))
+
+
+def landmark_loss(coordinates: jax.Array, landmarks: jax.Array, size: int) -> jax.Array:
+    """Computes the mean squared error of landmarks, normalized by the distance d of the outer eye corners.
+
+    mean over faces and 136 coordinates of ((coordinate - target) / d)^2, where a pixel coordinate x has the target
+    (x + 0.5) / S - 0.5, and d is that of the true landmarks in the same units.
+
+    Args:
+        coordinates: [B, 136], x and y of each landmark in turn, 0 in the middle of the image and in units of its side.
+        landmarks: [B, 68, 2] the true ones, (x, y) in pixels, pixel centers at whole numbers.
+        size: S, side of the image in pixels.
+
+    Returns:
+        [] loss in the dtype of the coordinates.
+    """
+    truth = landmarks.astype(coordinates.dtype)
+    target = ((truth + 0.5) / size - 0.5).reshape(coordinates.shape)
+    distance = outer_eye_distance(truth) / size
+    return jnp.mean(((coordinates - target) / distance[:, None]) ** 2)
 
 
 def piap_loss(

@@ -62,7 +62,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.pi_maps": ("piapdf_jax.action_units",),
     "piapdf_jax.metrics": ("piapdf_jax.action_units",),
     "piapdf_jax.identity_metrics": ("piapdf_jax.action_units",),
-    "piapdf_jax.intervals": (),
+    "piapdf_jax.person_sums": (),
+    "piapdf_jax.intervals": ("piapdf_jax.person_sums",),
     "piapdf_jax.pictures": (),
     "piapdf_jax.faces.*": (
         "piapdf_jax.faces.*",
@@ -78,11 +79,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("piapdf_jax.pictures", "piapdf_jax.picture_headers"),
         *("piapdf_jax.commands", "piapdf_jax.opencv_messages"),
     ),
-    "piapdf_jax.losses": ("piapdf_jax.batch",),
-    "piapdf_jax.models.*": ("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
-    # P of landmarks
-    "piapdf_jax.models.prediction": (
-        *("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.landmarks"),
+    "piapdf_jax.losses": ("piapdf_jax.batch", "piapdf_jax.landmarks"),
+    "piapdf_jax.models.*": (
+        *("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
+        "piapdf_jax.landmarks",
     ),
     # a file that the user names, and what reads it
     "piapdf_jax.models.weight_files": ("piapdf_jax.paths", "piapdf_jax.commands"),
@@ -186,6 +186,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "piapdf_jax.detector_runtimes": JAX,
     "piapdf_jax.metrics": JAX,
     "piapdf_jax.identity_metrics": JAX,
+    "piapdf_jax.person_sums": JAX,
     "piapdf_jax.intervals": JAX,
     "piapdf_jax.model_json": (*JAX, *HEAVY, "numpy"),
     "piapdf_jax.losses": ("flax", *HEAVY),

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from piapdf_jax import intervals
-from piapdf_jax.intervals import Fold
+from piapdf_jax.person_sums import Fold, f1_sums, of_seeds, share_sums
 
 PEOPLE = (14, 14, 13)
 
@@ -37,12 +37,12 @@ def f1_of(sums):
 def test_f1_is_that_of_pooled_frames_and_a_mean_over_folds():
     said = np.array([[1, 0], [1, 0], [0, 1], [1, 1], [0, 0]], bool)
     labels = np.array([[1, 0], [0, 0], [1, 1], [-1, 0], [0, -1]])
-    one = intervals.f1_sums(said, labels, np.array(["b", "a", "b", "a", "c"]))
+    one = f1_sums(said, labels, np.array(["b", "a", "b", "a", "c"]))
     assert one.people.tolist() == ["a", "b", "c"]
     # b: a hit and a miss of the first unit, a hit of the second; a: a false alarm of each.
     assert one.sums[0, :, 0].tolist() == [[0, 1, 0], [200, 3, 2], [0, 0, 0]]
     assert one.sums[0, :, 1].tolist() == [[0, 1, 0], [200, 2, 1], [0, 0, 0]]
-    other = intervals.f1_sums(said[:1], labels[:1] * 0 + [[1, 0]], np.array(["d"]))
+    other = f1_sums(said[:1], labels[:1] * 0 + [[1, 0]], np.array(["d"]))
     # The second unit is never shown in the other fold: it has no score there, and no 0.
     assert intervals.estimate([one, other]).tolist() == pytest.approx(
         [(50 + 100) / 2, 200 / 3, (75 + 200 / 3) / 2]
@@ -53,7 +53,7 @@ def test_f1_is_that_of_pooled_frames_and_a_mean_over_folds():
 
 def test_shares_count_what_counts():
     right = np.array([[1.0], [0.0], [np.nan], [0.25]])
-    found = intervals.share_sums(right, ~np.isnan(right), np.array(list("abba")))
+    found = share_sums(right, ~np.isnan(right), np.array(list("abba")))
     assert found.sums[0, :, 0].tolist() == [[1.25, 2, 2], [0, 1, 1]]
     assert intervals.estimate([found])[0] == pytest.approx(1.25 / 3)
 
@@ -143,7 +143,7 @@ def test_different_people_or_seeds_are_refused():
     with pytest.raises(ValueError, match="as many seeds"):
         intervals.compare(a, study(8, seeds=2))
     with pytest.raises(ValueError, match="different people"):
-        intervals.of_seeds([a[0], a[2]])
+        of_seeds([a[0], a[2]])
 
 
 @pytest.mark.parametrize(

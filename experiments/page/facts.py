@@ -12,7 +12,7 @@ from experiments.paper_tables import method_title
 from experiments.report_types import Cell, Group, Row, Table
 from experiments.trainings import TRAININGS
 from piapdf_jax import intervals
-from piapdf_jax.intervals import Fold
+from piapdf_jax.person_sums import Fold
 
 BINS = 15
 #: Tables whose rows carry F1 by unit, in the order in which a bar's interval is looked for.

@@ -45,7 +45,7 @@ def read_light(export: pathlib.Path) -> Light:
     if set(model.parts) != {"encoder", "head"}:
         raise ModelError(
             f"{export} needs {', '.join(model.parts)}: a light detector has encoder and head alone; take an export"
-            " of baseline, pi3, ap, piap, df, piapdf or disfa"
+            " of baseline, pi3, ap, lp, piap, df, piapdf or disfa"
         )
     # What it computes is float32 everywhere.
     config = dataclasses.replace(networks(export, model), compute_dtype="float32")

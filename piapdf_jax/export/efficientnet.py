@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from piapdf_jax.export.folding import fold
 from piapdf_jax.export.operations import Conv, Operation, Residual, SqueezeExcite, Swish
 from piapdf_jax.models.efficientnet import EfficientNetConfig, blocks
 from piapdf_jax.models.layers import Convention
@@ -41,28 +42,15 @@ class _Walk:
     def conv(
         self, name: str, *, block: str | None = None, stride: int = 1, activate: bool = False
     ) -> list[Operation]:
-        """A convolution and its BatchNorm as one, in float64 until the end."""
-        params = self._params if block is None else self._params[block]
-        stats = self._stats if block is None else self._stats[block]
-        kernel = np.asarray(params[name]["kernel"], np.float64)
-        depthwise = kernel.ndim == 3
-        if depthwise:
-            kernel = kernel[:, :, None]
-        norm, seen = params[f"{name}_norm"], stats[f"{name}_norm"]
-        scale = np.asarray(norm["scale"], np.float64) / np.sqrt(
-            np.asarray(seen["var"], np.float64) + self._convention.epsilon
+        """A convolution and its BatchNorm as one."""
+        params, stats = (
+            found if block is None else found[block] for found in (self._params, self._stats)
         )
-        bias = np.asarray(norm["bias"], np.float64) - np.asarray(seen["mean"], np.float64) * scale
+        kernel, bias = fold(params, stats, name, self._convention.epsilon)
         padding = self._padding(kernel.shape[0], stride)
-        groups = kernel.shape[-1] if depthwise else 1
+        groups = kernel.shape[-1] if np.ndim(params[name]["kernel"]) == 3 else 1
         self.side, self.channels = -(-self.side // stride), kernel.shape[-1]
-        made = Conv(
-            (kernel * scale).astype(np.float32),
-            bias.astype(np.float32),
-            stride,
-            (padding, padding),
-            groups,
-        )
+        made = Conv(kernel, bias, stride, (padding, padding), groups)
         return [made, Swish()] if activate else [made]
 
     def _padding(self, kernel: int, stride: int) -> tuple[int, int]:

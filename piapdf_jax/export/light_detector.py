@@ -7,11 +7,13 @@ import numpy as np
 
 from piapdf_jax.export.efficientnet import efficientnet_operations
 from piapdf_jax.export.operations import Dense, Mean, Normalize, Operation, Resize, Sigmoid
+from piapdf_jax.export.resnet import resnet_operations
 from piapdf_jax.model_json import ModelError
 from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.efficientnet_encoder import EfficientNetEncoder
 from piapdf_jax.models.parts import Part
 from piapdf_jax.models.resizing import interpolation
+from piapdf_jax.models.resnet_encoder import ResNetEncoder
 
 
 @functools.singledispatch
@@ -38,6 +40,12 @@ def encoder_operations(encoder: Any, part: Part, side: int) -> list[Operation]:
 @encoder_operations.register
 def _(encoder: EfficientNetEncoder, part: Part, side: int) -> list[Operation]:
     return efficientnet_operations(encoder.config, part, side)
+
+
+@encoder_operations.register
+def _(encoder: ResNetEncoder, part: Part, side: int) -> list[Operation]:
+    del side  # its padding is the same whatever the side
+    return resnet_operations(encoder.config, part)
 
 
 def light_detector(

@@ -10,8 +10,10 @@ from piapdf_jax.detector_runtimes import sealed
 from piapdf_jax.export.operations import (
     Conv,
     Dense,
+    MaxPool,
     Mean,
     Normalize,
+    Relu,
     Residual,
     Resize,
     Sigmoid,
@@ -135,7 +137,16 @@ class _Graph:
         y = x
         for operation in o.branch:
             y = self.add(operation, y)
+        for operation in o.shortcut:
+            x = self.add(operation, x)
         return self.node("Add", [x, y])
+
+    def relu(self, _: Relu, x: str) -> str:
+        return self.node("Relu", [x])
+
+    def max_pool(self, o: MaxPool, x: str) -> str:
+        sides = {"kernel_shape": [o.size] * 2, "strides": [o.stride] * 2, "pads": [o.padding] * 4}
+        return self.node("MaxPool", [x], **sides)
 
     def mean(self, _: Mean, x: str) -> str:
         return self.node("Flatten", [self.node("GlobalAveragePool", [x])], axis=1)
@@ -170,6 +181,8 @@ _EMITTERS: dict[type, Any] = {
     Resize: _Graph.resize,
     Normalize: _Graph.normalize,
     Swish: _Graph.swish,
+    Relu: _Graph.relu,
+    MaxPool: _Graph.max_pool,
     SqueezeExcite: _Graph.squeeze_excite,
     Residual: _Graph.residual,
     Mean: _Graph.mean,

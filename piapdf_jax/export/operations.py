@@ -42,6 +42,24 @@ class Swish(NamedTuple):
     """``x * sigmoid(x)``."""
 
 
+class Relu(NamedTuple):
+    """``max(x, 0)``."""
+
+
+class MaxPool(NamedTuple):
+    """The largest value of each channel in square windows; what is added on every side is in no window the largest.
+
+    Attributes:
+        size: of the window.
+        stride: along both axes.
+        padding: on every side.
+    """
+
+    size: int
+    stride: int
+    padding: int
+
+
 class SqueezeExcite(NamedTuple):
     """``x * sigmoid(expand(swish(reduce(mean of x over pixels))))``, both 1x1 convolutions."""
 
@@ -50,9 +68,10 @@ class SqueezeExcite(NamedTuple):
 
 
 class Residual(NamedTuple):
-    """``x + branch(x)``."""
+    """``shortcut(x) + branch(x)``; a shortcut of no operations is x itself."""
 
     branch: tuple[Any, ...]
+    shortcut: tuple[Any, ...] = ()
 
 
 class Mean(NamedTuple):
@@ -70,7 +89,19 @@ class Sigmoid(NamedTuple):
     """Logits to probabilities."""
 
 
-Operation = Resize | Normalize | Conv | Swish | SqueezeExcite | Residual | Mean | Dense | Sigmoid
+Operation = (
+    Resize
+    | Normalize
+    | Conv
+    | Swish
+    | Relu
+    | MaxPool
+    | SqueezeExcite
+    | Residual
+    | Mean
+    | Dense
+    | Sigmoid
+)
 
 
 def count_parameters(operations: Sequence[Any]) -> int:
@@ -79,7 +110,8 @@ def count_parameters(operations: Sequence[Any]) -> int:
     for operation in operations:
         if isinstance(operation, (Conv, Dense)):
             count += operation.kernel.size + operation.bias.size
-        elif isinstance(operation, (SqueezeExcite, Residual)):
-            inside = operation.branch if isinstance(operation, Residual) else operation
-            count += count_parameters(inside)
+        elif isinstance(operation, SqueezeExcite):
+            count += count_parameters(operation)
+        elif isinstance(operation, Residual):
+            count += count_parameters(operation.branch) + count_parameters(operation.shortcut)
     return count

@@ -25,10 +25,17 @@ def test_full_size_configs_are_the_papers():
 def test_demo_is_bp4d_fold1_but_for_data_model_and_lengths():
     demo, full = configs.load("demo"), configs.load("bp4d_fold1")
     free = {"name", "methods", "model", "data", "run", "disfa", "eval"}
-    free |= {"pi1", "pi2", "identity", "baseline", "piap", "df", "pi3", "ap", "lp"}
+    free |= {"pi1", "pi2", "identity", "baseline", "piap", "df", "pi3", "ap", "lp", "landmarks"}
     for field in dataclasses.fields(demo):
         if field.name not in free:
             assert getattr(demo, field.name) == getattr(full, field.name), field.name
+
+
+def test_no_training_of_the_demo_has_the_full_length():
+    demo, full = configs.load("demo"), configs.load("bp4d_fold1")
+    for training in TRAININGS.values():
+        short, long = (config.section(training.section).steps for config in (demo, full))
+        assert short <= 1200 < long, training.name
 
 
 def test_model_preset_replaces_the_section_and_the_image_size():

@@ -158,7 +158,7 @@ EDITS = {
         "piapdf_jax/data/feedback_stream.py", "batches // 2", "batches // 3", {"df", "piapdf"}),
     "landmarks as numbers": (
         "piapdf_jax/landmarks.py", "COORDINATES = 136", "COORDINATES = 137",
-        ALL - {"pi1", "identity"}),
+        ALL - {"pi1", "pi2", "identity"}),
     "ArcFace": (
         "piapdf_jax/models/heads.py", "cosines**2, 1e-6", "cosines**2, 1e-7", ALL - {"pi1"}),
     "a comment": (

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import au_scores, gaps, report, scoring
+from experiments import au_scores, gaps, pair_scores, report, scoring
 from experiments.config import ConfigError
 from experiments.scoring import Tools
 from piapdf_jax.data.frames import Reading
@@ -232,9 +232,9 @@ def test_pairs_of_pictures_that_are_not_there_or_of_one_block_are_named():
         (
             [[1, 0], [0, 1], [0, 0]],
             1,
-            "the encoder's vectors of some pictures are zero or not finite",
+            "the vectors of some pictures are zero or not finite",
         ),
-        ([[1, 0], [0, np.nan], [1, 1]], 1, "the encoder's vectors of some pictures are zero"),
+        ([[1, 0], [0, np.nan], [1, 1]], 1, "the vectors of some pictures are zero"),
         (
             [[1, 0]] * 3,
             9,
@@ -252,8 +252,8 @@ def test_a_verification_that_cannot_be_made_is_a_gap(
     test = types.SimpleNamespace(records=lambda: records, folder=tmp_path)
     job = types.SimpleNamespace(slices=types.SimpleNamespace(test=test))
     seen = types.SimpleNamespace(vector=np.array(vectors, np.float32))
-    monkeypatch.setattr(scoring, "_evaluate", lambda *_: seen)
-    found = scoring.verification(job, {}, Tools(Reading(8, 4)))
+    monkeypatch.setattr(scoring, "evaluated", lambda *_: seen)
+    found = pair_scores.verification(job, {}, Tools(Reading(8, 4)))
     assert found["verification"] is None and found["pairs"] == 2
     assert found["gaps"]["verification"].startswith(reason)
 

@@ -64,6 +64,21 @@ def f1_by_hand(runs, training, *, labels="coded", probs="probs", cut=0.5):
     return np.nanmean(folds, axis=0)
 
 
+def auc_by_hand(runs, training):
+    """Mean over folds of the mean over seeds of ROC AUC, [C]: each present frame against each absent one."""
+    folds = []
+    for fold in (1, 2, 3):
+        seeds = []
+        for path in sorted(runs.glob(f"*/fold{fold}_seed*/{training}/*/frames.npz")):
+            probs, coded = (np.load(path)[key] for key in ("probs", "coded"))
+            units = [(p[y == 1][:, None], p[y == 0]) for p, y in zip(probs.T, coded.T, strict=True)]
+            seeds.append(
+                [np.mean((a > b) + 0.5 * (a == b)) if a.size * b.size else np.nan for a, b in units]
+            )
+        folds.append(np.mean(seeds, axis=0))
+    return np.nanmean(folds, axis=0)
+
+
 @pytest.mark.parametrize(
     ("name", "title", "training", "how"),
     [
@@ -272,6 +287,38 @@ def test_differences_are_those_of_the_same_frames(runs):
     titles = {row.title for row in table.rows}
     assert "DF on the baseline - Baseline, made" in titles and "PIAP - Baseline, made" in titles
     assert not any("DISFA" in title for title in titles)
+
+
+def test_roc_auc_has_an_interval_over_people(runs, tmp_path):
+    table = more_tables.scores(studies(runs))
+    place = table.columns.index("ROC AUC")
+    for training, title in (("baseline", "Baseline, made"), ("lp", "LP (landmarks, ours), made")):
+        cell = row(table, title).cells[place]
+        assert cell.value == pytest.approx(auc_by_hand(runs, training).mean())
+        assert cell.value - 0.1 < cell.low < cell.value < cell.high < cell.value + 0.1
+    kept = {"people": 4, "frames": 8, "seeds": (0,), "folds": (1,), "methods": ("baseline",)}
+    make_runs(tmp_path, **kept)
+    cell = row(more_tables.scores(studies(tmp_path)), "Baseline, made").cells[place]
+    assert (cell.low, cell.high, cell.note) == (None, None, FEW) and cell.value > 0.5
+
+
+def test_differences_of_roc_auc_are_those_of_the_same_people(runs):
+    table = more_tables.auc_differences(studies(runs))
+    assert table.name == "auc_differences" and "ROC AUC (points)" in table.title
+    by_hand = 100 * (auc_by_hand(runs, "ap") - auc_by_hand(runs, "baseline"))
+    cells = row(table, "AP - Baseline, made").cells
+    np.testing.assert_allclose([c.value for c in cells], [*by_hand, by_hand.mean()], atol=1e-9)
+    scores = row(more_tables.scores(studies(runs)), "AP, made").cells
+    alone = scores[more_tables._SCORES.index("ROC AUC")]
+    assert cells[-1].low < cells[-1].value < cells[-1].high and 0.5 < cells[-1].better <= 1
+    assert cells[-1].high - cells[-1].low < 2 * 100 * (alone.high - alone.low)
+    assert all(cell.p is None for cell in cells)
+    # On the same people a method does not differ from itself, whoever is drawn.
+    same = studies(runs)[0].auc_difference(Said("ap"), Said("ap"))
+    assert not same.value.any() and not same.low.any() and not same.high.any()
+    titles = {r.title for r in table.rows}
+    assert titles == {r.title for r in more_tables.differences(studies(runs)).rows}
+    assert "LP (landmarks, ours) - Baseline, made" in titles
 
 
 def test_groups_of_other_units_are_all_in_the_differences(tmp_path):

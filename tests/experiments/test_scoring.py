@@ -8,7 +8,7 @@ import cv2
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import scoring
+from experiments import pair_scores, scoring
 from experiments.scoring import Tools
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS, record_columns
 from piapdf_jax.data.frames import Reading
@@ -131,5 +131,6 @@ def test_verification_of_vectors_that_tell_people_apart_is_whole(tmp_path):
     predict = lambda exported, images: Scores(None, images.mean((1, 2)) + 0.01, None)  # noqa: E731
     test = types.SimpleNamespace(records=Portraits, folder=pathlib.Path(tmp_path))
     job = a_job(predict, test)
-    found = scoring.verification(job, {}, Tools(Reading(image_size=SIDE, batch_size=4)))
-    assert found == {"verification": 1.0, "deviation": 0.0, "pairs": 12}
+    found = pair_scores.verification(job, {}, Tools(Reading(image_size=SIDE, batch_size=4)))
+    blocks = {"interval": [1.0, 1.0], "blocks": [1.0] * 2}
+    assert found == {"verification": 1.0, "deviation": 0.0, "pairs": 12, **blocks}

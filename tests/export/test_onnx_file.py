@@ -12,13 +12,14 @@ import jax
 import light_model
 import numpy as np
 import pytest
-from test_operations import parts_of
+from lively_parts import lively_parts, pictures
 
 from piapdf_jax.detector import Detector
 from piapdf_jax.export import check
 from piapdf_jax.export.light_detector import light_detector
 from piapdf_jax.export.onnx_file import DTYPES, INPUTS, count_parameters, write_onnx
 from piapdf_jax.model_json import ModelError
+from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.presets import MODELS
 
 pytestmark = pytest.mark.export
@@ -129,22 +130,30 @@ except ModuleNotFoundError:
     assert done.stdout.splitlines() == ["True", "absent"], done.stderr
 
 
-@pytest.mark.parametrize("name", ["tiny", "b1"])
+#: Sizes of networks, and the side of their images.
+DEEP = {
+    "tiny": (MODELS["tiny"], 128),
+    "b1": (MODELS["b1"], 256),
+    "resnet14": (ModelConfig(encoder="resnet14", encoder_size=97), 128),
+    "resnet50": (ModelConfig(encoder="resnet50"), 256),
+}
+
+
+@pytest.mark.parametrize("name", DEEP)
 def test_networks_of_full_depth(tmp_path, name):
     import jax.numpy as jnp
 
     from piapdf_jax.models.prediction import predict_action_units
 
-    config, size = MODELS[name], {"tiny": 128, "b1": 256}[name]
-    # Less noise than in few layers, of which many make certainties.
-    encoder, head = parts_of(config, noise=0.01)
-    frames = np.random.default_rng(1).integers(0, 255, (2, size, size, 3), dtype=np.uint8)
+    config, size = DEEP[name]
+    encoder, head = lively_parts(config, size, UNITS)
+    frames = pictures(2, size)
     images = jnp.asarray(frames.astype(np.float32) / 255)
     said = predict_action_units(config, {"encoder": encoder, "head": head}, images)
     wanted = np.asarray(jax.nn.sigmoid(said.au_logits))
-    assert wanted.std() > 1e-3
+    assert np.ptp(wanted, axis=0).max() > 0.1
     listed = light_detector(config, encoder, head, image_size=size)
-    for dtype, tolerance in (("float32", 1e-5), ("float16", 2e-3)):
+    for dtype, tolerance in (("float32", 1e-5), ("float16", 1e-2)):
         path = tmp_path / f"{dtype}.onnx"
         write_onnx(path, listed, image_size=size, units=UNITS, dtype=dtype)
         import cv2

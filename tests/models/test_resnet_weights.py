@@ -16,7 +16,6 @@ from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.pretrained import pretrained_classifier, resolve
 from piapdf_jax.models.resnet import ResNetConfig
-from piapdf_jax.models.resnet_encoder import ENCODERS
 from piapdf_jax.models.resnet_weights import module_names
 from piapdf_jax.models.weight_files import WeightsError
 
@@ -194,4 +193,3 @@ def test_padding_and_batch_norm_of_another_library_are_refused():
         encoder="resnet50", convention="pytorch", bn_momentum=0.5, stochastic_depth=0.1
     )
     assert encoder_of(config).config == ResNetConfig(bn_momentum=0.5, stochastic_depth=0.1)
-    assert list(ENCODERS) == ["resnet50"]

@@ -9,7 +9,7 @@ from piapdf_jax.models.resnet import ResNetConfig
 
 CLASSES = 10
 #: Blocks by stage: one a stage for what is tried often, and ResNet-50.
-BLOCKS = {"resnet14": (1, 1, 1, 1), "resnet50": (3, 4, 6, 3)}
+BLOCKS = {"one a stage": (1, 1, 1, 1), "resnet50": (3, 4, 6, 3)}
 
 
 def config(name: str) -> ResNetConfig:

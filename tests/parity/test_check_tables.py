@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import check_tables, more_tables, paper_tables, recomputed
+from experiments import check_draws, check_tables, more_tables, paper_tables, recomputed
 from experiments import tables as program
 from experiments.cells import Study
 from experiments.groups import read_groups
@@ -27,6 +27,7 @@ def tables_of(groups, against="published"):
     made = [*paper_tables.paper_tables(studies), more_tables.scores(studies)]
     others = (
         more_tables.differences(studies),
+        more_tables.auc_differences(studies),
         more_tables.claims(studies),
         paper_tables.evidence(studies),
     )
@@ -70,7 +71,8 @@ def altered(tables, name, pick, *, start=0, **values):
 
 def test_every_number_agrees_with_other_programs(groups, tables):
     assert [table.name for table in tables] == [
-        *("table1", "table2", "table3", "scores", "differences", "identity_probe", "evidence")
+        *("table1", "table2", "table3", "scores", "differences", "auc_differences"),
+        *("identity_probe", "evidence"),
     ]
     assert not check(groups, tables)
 
@@ -96,6 +98,9 @@ WRONG = (
     ("differences", "p", lambda value: value / 2 + 0.5 if value < 0.1 else value / 20),
     ("differences", "better", lambda value: value - 0.3),
     ("differences", "low", lambda value: float("nan")),
+    ("auc_differences", "value", lambda value: value + 0.1),
+    ("auc_differences", "better", lambda value: value - 0.3),
+    ("auc_differences", "low", lambda value: value - 20),
     ("evidence", "value", lambda value: value + 1),
     ("identity_probe", "low", lambda value: value - 20),
 )
@@ -145,7 +150,7 @@ def test_margin_is_of_the_numbers_of_draws():
 
 
 def test_holm_by_hand_and_without_scikit_learn_one_line(groups, tables, monkeypatch):
-    told = recomputed.holm(np.array([0.01, np.nan, 0.04, 0.03, 0.03]))
+    told = check_draws.holm(np.array([0.01, np.nan, 0.04, 0.03, 0.03]))
     np.testing.assert_allclose(told, [0.04, np.nan, 0.09, 0.09, 0.09])
     monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
     with pytest.raises(recomputed.CheckError, match="needs scikit-learn"):

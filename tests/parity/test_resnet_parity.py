@@ -53,8 +53,8 @@ def pair(library: str, name: str, dtype: Any, channels: int = 3) -> compared.Pai
 
 
 EVAL = [
-    *((library, "resnet14", size, 3) for library in LIBRARIES for size in ((75, 98), (65, 33))),
-    *((library, "resnet14", (64, 64), 12) for library in LIBRARIES),
+    *((library, "one a stage", size, 3) for library in LIBRARIES for size in ((75, 98), (65, 33))),
+    *((library, "one a stage", (64, 64), 12) for library in LIBRARIES),
     *((library, "resnet50", (97, 96), 3) for library in LIBRARIES),
 ]
 
@@ -70,8 +70,8 @@ def test_eval_in_float32(
 
 
 TRAIN = [
-    *((library, "resnet14", (49, 66), 3) for library in LIBRARIES),
-    ("torchvision", "resnet14", (49, 49), 12),
+    *((library, "one a stage", (49, 66), 3) for library in LIBRARIES),
+    ("torchvision", "one a stage", (49, 49), 12),
     ("torchvision", "resnet50", (65, 65), 3),
 ]
 

@@ -10,6 +10,7 @@ import pytest
 
 from experiments import config as configs
 from experiments.pipeline import Pipeline
+from piapdf_jax.person_sums import auc_pairs
 from piapdf_jax.runtime.exports import read_export
 
 pytestmark = pytest.mark.parity
@@ -26,6 +27,23 @@ CLOSE = 1e-5
 def fixture_sklearn():
     # Not at the top: tests that are not of parity are collected where there is no scikit-learn.
     return importlib.import_module("sklearn.metrics")
+
+
+def test_roc_auc_of_people_drawn_several_times_is_that_of_weighted_frames(sklearn):
+    rng = np.random.default_rng(0)
+    labels, subject = rng.integers(-1, 2, (300, 2)), rng.integers(0, 7, 300)
+    scores = np.round(rng.random((300, 2)) + 0.4 * (labels == 1), 1)
+    fold = auc_pairs(scores, labels, subject)
+    drawn = rng.multinomial(7, np.full(7, 1 / 7), 20)
+    for often, told in zip(drawn, fold.scores(drawn)[0], strict=True):
+        known = labels >= 0
+        wanted = [
+            sklearn.roc_auc_score(
+                labels[rows, c], scores[rows, c], sample_weight=often[subject[rows]]
+            )
+            for c, rows in enumerate(known.T)
+        ]
+        np.testing.assert_allclose(told, wanted, rtol=1e-12)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,163 @@
+"""Section 3.2's case: how well a network finds landmarks, and what its vectors tell of who is in a picture."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import gaps, scoring
+from experiments.config import ConfigError
+from experiments.feeds import pairs_to_test
+from experiments.gaps import Gap
+from experiments.job import Job
+from experiments.pair_scores import Pairs, pairs_of, verified
+from experiments.scoring import Tools
+from piapdf_jax import commands
+from piapdf_jax.batch import unit_images
+from piapdf_jax.keys import named_key
+from piapdf_jax.landmarks import COORDINATES, landmark_vector, outer_eye_distance
+from piapdf_jax.records import IMAGE_SIZE
+from piapdf_jax.runtime.evaluate import evaluate
+from piapdf_jax.runtime.exports import ExportError
+from piapdf_jax.stages.base import Exported, Scores
+from piapdf_jax.stages.landmarks import LandmarkStage, LandmarkVectors
+
+#: Batches of training frames whose statistics an untrained network has.
+_BATCHES = 8
+#: What verifies pairs: name in ``results.json`` -> what a person reads.
+ROWS = {
+    "classes": "1000 numbers before the last layer",
+    "pooled": "pooled vector of the same network",
+    "regressed": "landmarks that it finds",
+    "untrained_classes": "1000 numbers, untrained",
+    "untrained_pooled": "pooled vector, untrained",
+    "landmarks": "landmarks themselves",
+    "encoder_p": "Encoder P",
+}
+
+
+def landmark_identity(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
+    """Scores landmark regression on unseen people, and its vectors by LFW's protocol beside what they compete with.
+
+    Returns:
+        ``mse``, the mean squared error of coordinates, and ``nme``, the mean distance of points, both normalized by
+        the distance of the outer eye corners; ``pairs``, the verification of each of ``ROWS``, None with a reason
+        under ``gaps`` for what cannot be made.
+    """
+    lost: dict[str, str] = {}
+    scores = errors(job, exported, tools)
+    test, found = pairs_to_test(job), dict.fromkeys(ROWS)
+    pairs = gaps.attempt(lost, "pairs", lambda: pairs_of(test))
+    if pairs is not None:
+        for name, make in _vectors(job, exported, tools, pairs).items():
+            found[name] = gaps.attempt(
+                lost,
+                f"pairs.{name}",
+                lambda make=make: verified(make(), pairs),
+                expected=(Gap, ConfigError, ExportError),
+                together=True,
+            )
+    return gaps.with_gaps(scores | {"pairs": found}, lost)
+
+
+def errors(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
+    """Computes how far the landmarks of the test split are from where the network says."""
+    said, test = _said(job, exported, tools), scoring.tested(job)
+    true = test.records().table()["landmarks"].astype(np.float64)
+    distance = outer_eye_distance(true)
+    moved = (_points(said.coordinates) - true) / distance[:, None, None]
+    return {
+        "frames": len(true),
+        "mse": float(np.mean(moved**2)),
+        "nme": float(np.linalg.norm(moved, axis=-1).mean()),
+    }
+
+
+def _points(coordinates: Any) -> np.ndarray:
+    """Coordinates [N, 136] as landmarks [N, 68, 2] in pixels of a record."""
+    inside = np.asarray(coordinates, np.float64) + 0.5
+    return inside.reshape(len(inside), -1, 2) * IMAGE_SIZE - 0.5
+
+
+def _said(
+    job: Job, exported: Exported, tools: Tools, *, pairs: bool = False, stage: Any = None
+) -> LandmarkVectors:
+    """What a network says of every record of the test split, or of the pairs' pictures."""
+    stage, part = stage or job.stage, pairs_to_test(job) if pairs else None
+
+    def predict(parts: Exported, images: jax.Array) -> Scores:
+        return Scores(None, jnp.concatenate(stage.vectors(parts, images), axis=-1), None)
+
+    with scoring.batches_of(job, tools.reading, part) as batches:
+        found = evaluate(predict, exported, batches, mesh=tools.mesh).vector
+    assert found is not None
+    ends = np.cumsum([stage.classes, found.shape[1] - stage.classes - COORDINATES])
+    return LandmarkVectors(*np.split(found, ends, axis=1))
+
+
+def _vectors(
+    job: Job, exported: Exported, tools: Tools, pairs: Pairs
+) -> dict[str, Callable[[], np.ndarray]]:
+    """What makes the vectors of the pairs' pictures, by the names of ``ROWS``."""
+    trained = _once(lambda: _said(job, exported, tools, pairs=True))
+    fresh = _once(lambda: _said(job, _untrained(job), tools, pairs=True))
+    mean = _once(lambda: _mean_shape(job))
+    return {
+        "classes": lambda: trained().classes,
+        "pooled": lambda: trained().pooled,
+        "regressed": lambda: landmark_vector(_points(trained().coordinates)) - mean(),
+        "untrained_classes": lambda: fresh().classes,
+        "untrained_pooled": lambda: fresh().pooled,
+        "landmarks": lambda: _shapes(job, pairs) - mean(),
+        "encoder_p": lambda: _identity_vectors(job, tools),
+    }
+
+
+def _once(make: Callable[[], Any]) -> Callable[[], Any]:
+    made: list[Any] = []
+
+    def get() -> Any:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return get
+
+
+def _mean_shape(job: Job) -> np.ndarray:
+    """Mean over the training frames, [136]; without it all shapes point the same way."""
+    landmarks = job.slices.train.records().table()["landmarks"]
+    return landmark_vector(landmarks.astype(np.float64)).mean(axis=0)
+
+
+def _shapes(job: Job, pairs: Pairs) -> np.ndarray:
+    """Shapes of the pairs' faces by the records' own landmarks, [N, 136]."""
+    if "landmarks" not in pairs.table:
+        name = job.section.pairs
+        raise Gap(
+            f"the records of {name} are of an older version, without landmarks: delete its folder, then"
+            f" {commands.prepare(name, job.datasets.data_dir)}"
+        )
+    return landmark_vector(pairs.table["landmarks"].astype(np.float64))
+
+
+def _untrained(job: Job) -> Exported:
+    """A network of the same sizes with random weights and the statistics that they have on training frames."""
+    # Whole batches on every host, so that all have the same network.
+    reading = dataclasses.replace(job.reading(training=True), host=0, hosts=1)
+    stream, stage = job.training.feed.stream(job, reading), job.stage
+    assert isinstance(stage, LandmarkStage)
+    images = [unit_images(jnp.asarray(stream(step).image)) for step in range(_BATCHES)]
+    return stage.untrained(named_key(jax.random.key(job.seed), "untrained"), images)
+
+
+def _identity_vectors(job: Job, tools: Tools) -> np.ndarray:
+    assert tools.finished is not None
+    stage, exported = tools.finished("identity")
+    with scoring.batches_of(job, tools.reading, pairs_to_test(job)) as batches:
+        vectors = evaluate(stage.predict, exported, batches, mesh=tools.mesh).vector
+    assert vectors is not None
+    return vectors
