@@ -41,7 +41,7 @@ def ran(folder, arguments, code=0):
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
