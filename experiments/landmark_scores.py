@@ -138,7 +138,7 @@ def _shapes(job: Job, pairs: Pairs) -> np.ndarray:
     if "landmarks" not in pairs.table:
         name = job.section.pairs
         raise Gap(
-            f"the records of {name} are of an older version, without landmarks: delete its folder, then"
+            f"the records of {name} are of an older version, without landmarks; a newer one is built beside it by"
             f" {commands.prepare(name, job.datasets.data_dir)}"
         )
     return landmark_vector(pairs.table["landmarks"].astype(np.float64))
