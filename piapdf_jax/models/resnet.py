@@ -2,8 +2,7 @@
 
 v1.5 has a block's stride in its 3x3 convolution, where the paper has it in the first 1x1; it is what torchvision,
 timm and NVIDIA call ResNet-50. Padding and BatchNorm are PyTorch's. The last scale of a block starts at 1, as in
-torchvision (``zero_init_residual=False``) and in the paper; timm starts it at 0, so that a block is at first the
-identity.
+torchvision (``zero_init_residual=False``); timm starts it at 0, so that a block is at first its shortcut.
 
 Reference: He et al., Deep Residual Learning for Image Recognition, 2015.
 """
@@ -21,9 +20,8 @@ from piapdf_jax.models.layers import (
     Pointwise,
     conv,
     convention_norm,
-    stochastic_depth,
-    stochastic_depth_draws,
 )
+from piapdf_jax.models.stochastic_depth import stochastic_depth, stochastic_depth_draws
 
 #: A block's output has this many times the channels of its 3x3 convolution.
 EXPANSION = 4

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from piapdf_jax.models import layers
+from piapdf_jax.models.stochastic_depth import stochastic_depth
 
 
 def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
     x = jnp.ones((4, 2, 2, 1))
-    y = layers.stochastic_depth(x, jnp.asarray([0.0, 0.19, 0.2, 0.9]), 0.2)
+    y = stochastic_depth(x, jnp.asarray([0.0, 0.19, 0.2, 0.9]), 0.2)
     np.testing.assert_allclose(y[:, 0, 0, 0], [0.0, 0.0, 1.25, 1.25])
 
 
