@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
 
@@ -100,7 +101,7 @@ def _draw(key: jax.Array, *, law: VarianceScaling, shape: tuple[int, ...], dtype
 #: Keeps a law in sight of ``parameters.initialize`` until its module's ``init`` is lowered.
 initializer_p = Primitive("initializer")
 initializer_p.def_impl(_draw)
-initializer_p.def_abstract_eval(lambda _, *, shape, dtype, **__: jax.core.ShapedArray(shape, dtype))
+initializer_p.def_abstract_eval(lambda _, *, shape, dtype, **__: ShapedArray(shape, dtype))
 mlir.register_lowering(initializer_p, mlir.lower_fun(_draw, multiple_results=False))
 batching.primitive_batchers[initializer_p] = lambda keys, axes, **params: (
     jax.vmap(lambda key: _draw(key, **params), axes)(*keys),

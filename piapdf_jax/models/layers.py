@@ -94,8 +94,9 @@ def conv(
     )
 
 
-def _to_input_dtype(x: jax.Array, *params: jax.Array | None, **_: Any) -> list[jax.Array | None]:
-    return [x, *(None if param is None else param.astype(x.dtype) for param in params)]
+def _to_input_dtype(*arrays: jax.Array | None, **_: Any) -> list[jax.Array | None]:
+    dtype = next(a.dtype for a in arrays if a is not None)
+    return [None if a is None else a.astype(dtype) for a in arrays]
 
 
 def dense(features: int, *, name: str | None = None) -> nn.Dense:

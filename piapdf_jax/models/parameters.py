@@ -100,7 +100,11 @@ class _Scope:
     """A jaxpr where it is called: the equations of its variables, and what its arguments are."""
 
     def __init__(self, jaxpr: Jaxpr, arguments: dict[Any, tuple[Any, "_Scope"]]) -> None:
-        self.equations = {out: (e, i) for e in jaxpr.eqns for i, out in enumerate(e.outvars)}
+        self.equations: dict[Any, tuple[Any, int]] = {
+            output: (equation, i)
+            for equation in jaxpr.eqns
+            for i, output in enumerate(equation.outvars)
+        }
         self.arguments = arguments
         self.outputs = jaxpr.outvars
         self.called: dict[int, _Scope] = {}
@@ -111,7 +115,7 @@ class _Scope:
         Returns:
             (the literal or equation, None for an input; the scope it stands in).
         """
-        scope = self
+        scope: _Scope = self
         while not isinstance(atom, Literal):
             if atom in scope.arguments:
                 atom, scope = scope.arguments[atom]
@@ -127,7 +131,7 @@ class _Scope:
         if id(equation) not in self.called:
             jaxpr = equation.params["jaxpr"]
             jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
-            arguments = [(atom, self) for atom in equation.invars]
-            bound = dict(zip(jaxpr.invars, arguments, strict=True))
-            self.called[id(equation)] = _Scope(jaxpr, bound)
+            given = ((atom, self) for atom in equation.invars)
+            arguments: dict[Any, Any] = dict(zip(jaxpr.invars, given, strict=True))
+            self.called[id(equation)] = _Scope(jaxpr, arguments)
         return self.called[id(equation)]
