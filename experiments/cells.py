@@ -10,7 +10,7 @@ from experiments import measures
 from experiments.report_types import Cell, Group
 from piapdf_jax import intervals
 from piapdf_jax.intervals import Difference, Summary
-from piapdf_jax.person_sums import AnyFold, Fold, PairFold
+from piapdf_jax.person_sums import Fold, PairFold
 
 #: Why a score has no interval.
 FEW = f"fewer than {intervals.MIN_PEOPLE} people"
@@ -90,8 +90,8 @@ class Study:
 
     def _compared(
         self,
-        first: Sequence[AnyFold],
-        second: Sequence[AnyFold],
+        first: Sequence[Fold | PairFold],
+        second: Sequence[Fold | PairFold],
         drawn: tuple[np.ndarray, np.ndarray],
     ) -> Difference | None:
         try:

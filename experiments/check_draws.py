@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from scipy import stats
 
-from experiments.recomputed import Draws, Sums, mean, ratio, summed, with_mean
+from experiments.recomputed import Draws, mean, ratio, summed, with_mean
 
 _SEEDS = 3
 
@@ -71,7 +71,7 @@ class Sampler:
         )
 
     def p_range(
-        self, folds: Sequence[Sums], beside: Sequence[Sums], none: np.ndarray
+        self, folds: Sequence[Fold], beside: Sequence[Fold], none: np.ndarray
     ) -> list[tuple[float, float] | None]:
         """Computes the lowest and highest p that agree, after Holm's correction; None where ``none`` [C + 1]."""
         p = self._once(
@@ -151,7 +151,7 @@ def bootstrap(
 
 
 def permutation_p(
-    first: Sequence[Sums], second: Sequence[Sums], *, resamples: int, rng: np.random.Generator
+    first: Sequence[Fold], second: Sequence[Fold], *, resamples: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Computes p of no difference with ``scipy.stats.permutation_test``, whole people swapped: [C + 1]."""
     counts = [len(fold.ids) for fold in first]

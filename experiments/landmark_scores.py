@@ -135,8 +135,11 @@ def without_landmarks(job: Job, table: dict[str, np.ndarray]) -> str:
     """Returns why the pairs of a training have no shapes of their own, from their records; "" where they have."""
     if "landmarks" in table:
         return ""
-    build = commands.prepare(job.section.pairs, job.datasets.data_dir)
-    return f"records of version 1.0.0 hold no landmarks; a newer one is built with `{build}`"
+    name = job.section.pairs
+    return (
+        f"the records of {name} are of an older version, without landmarks; a newer one is built beside it by"
+        f" {commands.prepare(name, job.datasets.data_dir)}"
+    )
 
 
 def _shapes(job: Job, pairs: Pairs) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from piapdf_jax.person_sums import AnyFold, Fold, PairFold, check_same_people, ratios
+from piapdf_jax.person_sums import Fold, PairFold, check_same_people, ratios
 
 #: People below which nothing is said of how a score would move with other people.
 MIN_PEOPLE = 5
@@ -80,7 +80,7 @@ def _over_folds(scores: Sequence[np.ndarray]) -> np.ndarray:
     return _with_mean(_mean(np.stack(scores), 0))
 
 
-def estimate(folds: Sequence[Fold] | Sequence[PairFold]) -> np.ndarray:
+def estimate(folds: Sequence[Fold | PairFold]) -> np.ndarray:
     """Computes a study's scores: pooled over people, then means over seeds, folds and, last, units; [C + 1]."""
     return _over_folds(
         [_mean(fold.scores(np.ones((1, len(fold.people))))[:, 0], 0) for fold in folds]
@@ -88,7 +88,7 @@ def estimate(folds: Sequence[Fold] | Sequence[PairFold]) -> np.ndarray:
 
 
 def resampled(
-    folds: Sequence[Fold] | Sequence[PairFold], *, resamples: int = RESAMPLES, seed: int = 0
+    folds: Sequence[Fold | PairFold], *, resamples: int = RESAMPLES, seed: int = 0
 ) -> np.ndarray:
     """Computes the scores of studies with other people, drawn with replacement within each fold.
 
@@ -113,7 +113,7 @@ def resampled(
 
 
 def summarize(
-    folds: Sequence[Fold] | Sequence[PairFold],
+    folds: Sequence[Fold | PairFold],
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -133,7 +133,7 @@ def summarize(
     return Summary(estimate(folds), low, high, frames, people)
 
 
-def evidence(folds: Sequence[Fold] | Sequence[PairFold]) -> tuple[np.ndarray, np.ndarray]:
+def evidence(folds: Sequence[Fold | PairFold]) -> tuple[np.ndarray, np.ndarray]:
     """Returns how many frames, and of how many people, show each unit: [C] int64 each.
 
     Draws without a positive frame of a unit are left out: its interval is conditional on showing it.
@@ -143,7 +143,7 @@ def evidence(folds: Sequence[Fold] | Sequence[PairFold]) -> tuple[np.ndarray, np
     return frames, people
 
 
-def _too_few(folds: Sequence[Fold] | Sequence[PairFold]) -> np.ndarray:
+def _too_few(folds: Sequence[Fold | PairFold]) -> np.ndarray:
     """Where nothing is said of other people, [C + 1]."""
     _, people = evidence(folds)
     everybody = sum(len(fold.people) for fold in folds)
@@ -160,8 +160,8 @@ def _interval(values: np.ndarray, few: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def compare(
-    first: Sequence[AnyFold],
-    second: Sequence[AnyFold],
+    first: Sequence[Fold | PairFold],
+    second: Sequence[Fold | PairFold],
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -170,7 +170,7 @@ def compare(
     """Computes how much better one method is than another on the same people.
 
     Both are resampled alike. ``p`` is that of a permutation test in which whole people change their methods, in all
-    seeds at once: (1 + number of |d*| >= |d|) / (1 + R).
+    seeds at once: (1 + number of |d*| >= |d|) / (1 + R). ROC AUC has none: a pair of frames may be of two people.
 
     Args:
         first: method, by fold.
@@ -196,8 +196,9 @@ def compare(
     # Equal methods are better half of the time.
     better = _mean(np.where(np.isnan(moved), np.nan, (moved > 0) + 0.5 * (moved == 0)), 0)
     p = np.full(len(value), np.nan)
-    if isinstance(first[0], Fold):
-        swapped = _permuted(first, second, resamples, seed)
+    a, b = ([fold for fold in folds if isinstance(fold, Fold)] for folds in (first, second))
+    if a and b:
+        swapped = _permuted(a, b, resamples, seed)
         # Rounding must not tell a difference from itself.
         extreme = np.abs(swapped) >= np.abs(value) - 1e-9
         p = (1 + extreme.sum(axis=0)) / (1 + resamples)

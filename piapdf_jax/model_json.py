@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from piapdf_jax import paths
 
 #: Version of the format. It grows by 1 with every change of a key or of its meaning.
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "model.json"
 
 

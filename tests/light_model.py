@@ -2,13 +2,10 @@
 
 import pathlib
 
-import jax
-import jax.numpy as jnp
-import numpy as np
+from lively_parts import lively_parts
 
 from piapdf_jax.model_json import Data, Licence, Model, to_json
 from piapdf_jax.models.config import part_settings
-from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.runtime.exports import write_export
 
@@ -20,19 +17,10 @@ SIZE = 64
 
 def write(runs: pathlib.Path, *, digest: str = DIGEST, seed: int = 0) -> pathlib.Path:
     """Writes an export of training ``piap``; returns its folder."""
-    config, rng = MODELS["nano"], np.random.default_rng(seed)
-    parts = {
-        "encoder": init_part(config, "encoder", jax.random.key(seed)),
-        "head": init_part(config, "head", jax.random.key(seed + 1), num_aus=len(UNITS)),
-    }
-
-    def trained(part):
-        # Running statistics as after a training, and parameters that say something.
-        params = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.2, leaf.shape), part[0])
-        stats = jax.tree.map(lambda leaf: rng.uniform(0.5, 2.0, leaf.shape), part[1])
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), (params, stats))
-
-    exported = {name: trained(part) for name, part in parts.items()}
+    config = MODELS["nano"]
+    exported = dict(
+        zip(("encoder", "head"), lively_parts(config, SIZE, len(UNITS), seed), strict=True)
+    )
     networks = part_settings(config, ("encoder", "head"))
     mean, std = config.normalization
     model = Model(

@@ -145,8 +145,13 @@ class _Graph:
         return self.node("Relu", [x])
 
     def max_pool(self, o: MaxPool, x: str) -> str:
-        sides = {"kernel_shape": [o.size] * 2, "strides": [o.stride] * 2, "pads": [o.padding] * 4}
-        return self.node("MaxPool", [x], **sides)
+        return self.node(
+            "MaxPool",
+            [x],
+            kernel_shape=[o.size] * 2,
+            strides=[o.stride] * 2,
+            pads=[o.padding] * 4,
+        )
 
     def mean(self, _: Mean, x: str) -> str:
         return self.node("Flatten", [self.node("GlobalAveragePool", [x])], axis=1)

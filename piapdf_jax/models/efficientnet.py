@@ -22,9 +22,8 @@ from piapdf_jax.models.layers import (
     conv,
     convention_norm,
     norm_swish,
-    stochastic_depth,
-    stochastic_depth_draws,
 )
+from piapdf_jax.models.stochastic_depth import stochastic_depth, stochastic_depth_draws
 
 
 class Row(NamedTuple):

@@ -64,17 +64,18 @@ class _HostValues:
 
     def __init__(self, key: jax.Array) -> None:
         self.words = [int(word) for word in np.asarray(jax.random.key_data(key)).ravel()]
-        self.drawn: dict[Any, jax.Array] = {}
+        self.drawn: dict[Any, np.ndarray] = {}
 
     def value(self, path: Any, leaf: Any, source: Any, scope: "_Scope") -> jax.Array | None:
         """Returns one leaf from what makes it, None if that is neither a law nor a constant."""
+        # ``jnp.asarray`` would compile a copy for each shape.
         if _is(source, initializer_p.name):
             # What one equation makes is one parameter, even where two leaves hold it.
             place = (scope, id(source))
             if place not in self.drawn:
                 drawn = source.params["law"].on_host(self._stream(path), leaf.shape)
-                self.drawn[place] = jax.device_put(drawn.astype(leaf.dtype))
-            return self.drawn[place]
+                self.drawn[place] = drawn.astype(leaf.dtype)
+            return jax.device_put(self.drawn[place])
         if _is(source, "broadcast_in_dim"):
             source, _ = scope.source(source.invars[0])
         if isinstance(source, Literal) and np.ndim(source.val) == 0:

@@ -2,14 +2,13 @@
 
 v1.5 has a block's stride in its 3x3 convolution, where the paper has it in the first 1x1; it is what torchvision,
 timm and NVIDIA call ResNet-50. Padding and BatchNorm are PyTorch's. The last scale of a block starts at 1, as in
-torchvision (``zero_init_residual=False``) and in the paper; timm starts it at 0, so that a block is at first the
-identity.
+torchvision (``zero_init_residual=False``); timm starts it at 0, so that a block is at first its shortcut.
 
 Reference: He et al., Deep Residual Learning for Image Recognition, 2015.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -21,9 +20,8 @@ from piapdf_jax.models.layers import (
     Pointwise,
     conv,
     convention_norm,
-    stochastic_depth,
-    stochastic_depth_draws,
 )
+from piapdf_jax.models.stochastic_depth import stochastic_depth, stochastic_depth_draws
 
 #: A block's output has this many times the channels of its 3x3 convolution.
 EXPANSION = 4
@@ -142,8 +140,8 @@ class ResNet(nn.Module):
         convention = config.conventions
         x = conv(config.width, STEM_KERNEL, 2, convention.padding, name="stem")(images)
         x = nn.relu(convention_norm("stem_norm", convention, mode)(x))
-        sides = (POOL_PADDING, POOL_PADDING)
-        x = nn.max_pool(x, (POOL, POOL), (POOL_STRIDE, POOL_STRIDE), (sides, sides))
+        sides: Any = ((POOL_PADDING, POOL_PADDING),) * 2
+        x = nn.max_pool(x, (POOL, POOL), (POOL_STRIDE, POOL_STRIDE), sides)
         rate = config.stochastic_depth
         draws = stochastic_depth_draws(self, len(table), x.shape[0], rate=rate, mode=mode)
         for i, block in enumerate(table):

@@ -9,15 +9,15 @@ import numpy as np
 
 from experiments import au_scores, config, frame_table
 from experiments.process import config_json
-from experiments.trainings import METHODS, TRAININGS, ordered
+from experiments.trainings import TRAININGS, au_methods, ordered
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
 from piapdf_jax.runtime.exports import digest_of
 
-ALL = tuple(METHODS)
 #: By how much a unit that is there moves a method's logits; teachers are 0.2 below their students.
 STRENGTH = {
     "baseline": 0.9, "pi2": 1.2, "pi3": 1.6, "ap": 1.3, "lp": 1.2, "df": 1.1, "piap": 1.8, "piapdf": 2.1, "disfa": 1.5,
 }  # fmt: skip
+ALL = au_methods()
 DEPENDS = {
     "pi2": ("pi1",), "pi3": ("pi2",), "ap": ("identity",), "df": ("baseline",), "piap": ("pi2", "identity"),
     "piapdf": ("pi2", "identity", "piap"), "disfa": ("pi2", "identity", "piap"),

@@ -10,7 +10,7 @@ from nano_runs import NANO, contents, run
 
 from experiments import config as configs
 from experiments.pipeline import Pipeline
-from experiments.trainings import TRAININGS, ordered
+from experiments.trainings import ordered
 from piapdf_jax.data import source
 from piapdf_jax.runtime import loop
 
@@ -44,6 +44,18 @@ def test_a_run_trains_lp_alone_and_leaves_what_is_frozen_as_it_was(trained):
     (info,) = [json.loads(p.read_text()) for p in runs.glob("exports/lp/*/export.json")]
     assert info["parts"] == ["encoder", "head"] and info["consumed"] == {}
     assert 0 <= results["trainings"]["lp"]["scores"]["published"]["mean_f1"] <= 100
+
+
+def test_a_network_that_finds_landmarks_is_trained_first_and_stays_as_it_was(small_data, tmp_path):
+    settings = ["lp.person=landmark_network", "landmarks.batch_size=8", "landmarks.steps=3"]
+    settings += ["landmarks.dataset=synthetic_faces/small_afew_va"]
+    settings += ["landmarks.pairs=synthetic_faces/small_lfw"]
+    results = run(small_data, tmp_path, *LP, *settings)
+    assert list(results["trainings"]) == ["landmarks", "lp"] and results["rows"] == ["lp"]
+    told = results["trainings"]["lp"]
+    assert told["consumed"] == {"landmarks": results["trainings"]["landmarks"]["digest"]}
+    assert told["report"]["frozen_unchanged"] is True
+    assert told["report"]["metrics_start"]["ap_loss"] > 0
 
 
 def test_a_resumed_training_is_the_straight_one(small_data, trained, tmp_path, monkeypatch):
@@ -99,8 +111,6 @@ def test_the_mean_is_that_of_the_plain_frames_that_it_trains_on(small_data, tmp_
 def test_what_p_is_made_of_is_in_the_digest_and_its_mean_is_not_asked_for(
     small_data, tmp_path, monkeypatch
 ):
-    network = dataclasses.replace(TRAININGS["identity"], name="landmarks")
-    monkeypatch.setitem(TRAININGS, "landmarks", network)
     made = pipeline(small_data, tmp_path)
     job = made.job("lp")
     refused = dataclasses.replace(
@@ -109,7 +119,9 @@ def test_what_p_is_made_of_is_in_the_digest_and_its_mean_is_not_asked_for(
     monkeypatch.setitem(job.__dict__, "stage", refused)
     digest = made.digest("lp")
     assert digest == pipeline(small_data, tmp_path).digest("lp")
-    other = pipeline(small_data, tmp_path, "lp.person=landmark_network")
+    network = ["lp.person=landmark_network", "landmarks.dataset=synthetic_faces/small_afew_va"]
+    network += ["landmarks.pairs=synthetic_faces/small_lfw"]
+    other = pipeline(small_data, tmp_path, *network)
     assert other.digest("lp") != digest
     assert other.fingerprint("lp")["takes"] == {"landmarks": other.digest("landmarks")}
     seeded = pipeline(small_data, tmp_path)

@@ -79,7 +79,7 @@ def retold(folder, name, copy, **changes):
     """Copies a data set, and changes what the copy says of itself."""
     where = folder / "synthetic_faces" / copy
     shutil.copytree(folder / "synthetic_faces" / name, where)
-    path = where / "1.0.0" / "metadata.json"
+    path = next(where.glob("*/metadata.json"))
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 

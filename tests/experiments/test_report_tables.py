@@ -313,6 +313,9 @@ def test_differences_of_roc_auc_are_those_of_the_same_people(runs):
     assert cells[-1].low < cells[-1].value < cells[-1].high and 0.5 < cells[-1].better <= 1
     assert cells[-1].high - cells[-1].low < 2 * 100 * (alone.high - alone.low)
     assert all(cell.p is None for cell in cells)
+    # On the same people a method does not differ from itself, whoever is drawn.
+    same = studies(runs)[0].auc_difference(Said("ap"), Said("ap"))
+    assert not same.value.any() and not same.low.any() and not same.high.any()
     titles = {r.title for r in table.rows}
     assert titles == {r.title for r in more_tables.differences(studies(runs)).rows}
     assert "LP (landmarks, ours) - Baseline, made" in titles

@@ -10,8 +10,10 @@ from encoder_variants import resnet_variant, variant
 from lively_parts import lively_parts, pictures
 
 from piapdf_jax.export import operations
-from piapdf_jax.export.light_detector import light_detector
+from piapdf_jax.export.light_detector import encoder_operations, light_detector
 from piapdf_jax.export.operations import count_parameters
+from piapdf_jax.model_json import ModelError
+from piapdf_jax.models import encoders
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.prediction import predict_action_units
@@ -144,3 +146,19 @@ def test_arithmetic_is_float32_whatever_the_training_took():
     one, other = (light_detector(c, *parts, image_size=32) for c in (NANO, half))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", encoders._HOMES)
+def test_every_encoder_with_a_name_of_ours_exports(name):
+    made = encoders.make_encoder(name, encoders.EncoderSettings())
+    default = encoder_operations.dispatch(object)
+    assert encoder_operations.dispatch(type(made)) is not default
+
+
+def test_an_encoder_without_operations_says_so():
+    @dataclasses.dataclass(frozen=True)
+    class Outside(encoders.FlaxEncoder):
+        pass
+
+    with pytest.raises(ModelError, match="encoder Outside does not export to ONNX"):
+        encoder_operations(Outside(), ({}, {}), 32)

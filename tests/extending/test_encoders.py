@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 
-import numpy as np
+import jax
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -17,14 +17,13 @@ FILE = re.search(r"```python\n(# small_net\.py\n.*?)```", TEXT, re.S)[1]
 COMMANDS = [line for line in TEXT.splitlines() if "--plugin=small_net" in line]
 #: As a user's: other people's modules mix dtypes, which the tests of our own code forbid.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUMPY_DTYPE_PROMOTION": "standard"}
-STAGES = ("pi1", "pi2", "identity", "baseline", "piap", "df")
-SETTINGS = ["model=nano", "model.encoder=small_net", "data.image_size=64", "model.encoder_size=64"]
+RESNET = "resnet14"
+STAGES = ("pi1", "pi2", "identity", "landmarks", "piap", "df", "lp")
+SETTINGS = ["model=nano", "data.image_size=64", "model.encoder_size=64", "eval.batch_size=48"]
 SETTINGS += [f"{name}.{key}" for name in STAGES for key in ("steps=2", "batch_size=8")]
-SETTINGS += ["eval.batch_size=48", "data.dataset=synthetic_faces/small_bp4d"]
-SETTINGS += [
-    "pi1.dataset=synthetic_faces/small_afew_va",
-    "identity.pairs=synthetic_faces/small_lfw",
-]
+SETTINGS += ["data.dataset=synthetic_faces/small_bp4d"]
+SETTINGS += [f"{name}.dataset=synthetic_faces/small_afew_va" for name in ("pi1", "landmarks")]
+SETTINGS += [f"{name}.pairs=synthetic_faces/small_lfw" for name in ("identity", "landmarks")]
 SETTINGS += ["identity.dataset=synthetic_faces/small_webface"]
 
 
@@ -42,49 +41,78 @@ def ran(folder, arguments, code=0):
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 
 
+def trained(folder, launch, *settings):
+    """The export of each training, two steps long."""
+    before = set(folder.glob("runs/exports/*/*/export.json"))
+    ran(folder, [*launch, *(f"--set={setting}" for setting in (*SETTINGS, *settings))])
+    made = set(folder.glob("runs/exports/*/*/export.json")) - before
+    return {path.parent.parent.name: path.parent for path in made}
+
+
 @pytest.fixture(name="exports", scope="module")
 def fixture_exports(folder, small_data):
-    """The method's first command of the document, two steps a stage."""
-    launch = shlex.split(COMMANDS[0])[1:]
-    more = [f"--set={setting}" for setting in SETTINGS]
-    ran(folder, [*launch, *more, f"--data_dir={small_data}", "--runs_dir=runs"])
-    found = {
-        path.parent.parent.name: path.parent for path in folder.glob("runs/exports/*/*/export.json")
-    }
-    assert set(found) == {"pi1", "pi2", "identity", "piap", "piapdf"}
-    return found
+    """The first command of the document, and landmarks as the person-specific vector."""
+    launch = [*shlex.split(COMMANDS[0])[1:], f"--data_dir={small_data}", "--runs_dir=runs"]
+    settings = ["model.encoder=small_net", "methods=piapdf,lp", "lp.person=landmark_network"]
+    return trained(folder, launch, *settings)
 
 
 def test_the_file_is_one_of_sixty_lines():
     assert len(FILE.splitlines()) <= 60
 
 
-def test_every_stage_has_the_encoder_from_outside(exports):
-    """128 numbers a vector: Encoder P's, the AU network's, and the one that sees twelve maps."""
+def encoders_of(exports):
+    """By training: the shape of the first kernel, length of the vector, and what its digest knows of encoders."""
     from piapdf_jax.runtime.exports import read_export
 
-    shapes = {}
-    for name in ("pi2", "identity", "piap", "piapdf"):
-        parts, _ = read_export(exports[name])
-        kernels = [
-            np.shape(leaf["kernel"]) for leaf in parts["encoder"][0].values() if "kernel" in leaf
-        ]
-        shapes[name] = (kernels[0], kernels[-1][-1])
-        told = json.loads((exports[name] / "export.json").read_text())["fingerprint"]
-        assert told["settings"]["stage"]["encoder"]["widths"] == [16, 32, 64, 128]
-        sources = set(told["sources"])
-        assert "small_net" in sources and "piapdf_jax.models.encoders" in sources
-        assert not {s for s in sources if "efficientnet" in s or "resnet" in s}, name
-    assert shapes == {
-        "pi2": ((3, 3, 12, 16), 128),
-        **dict.fromkeys(("identity", "piap", "piapdf"), ((3, 3, 3, 16), 128)),
-    }
+    found = {}
+    for name, folder in exports.items():
+        parts, info = read_export(folder)
+        if "encoder" in parts:
+            params = parts["encoder"][0]
+            first = params["stem" if "stem" in params else "Conv_0"]["kernel"].shape
+            sources = set(info["fingerprint"]["sources"])
+            kinds = {kind for kind in KINDS if any(kind in source for source in sources)}
+            found[name] = (first, vector_length(parts["encoder"]), kinds)
+    return found
+
+
+KINDS = ("small_net", "efficientnet", "resnet")
+
+
+def vector_length(part):
+    """The largest number of channels of a running mean: in these networks the last one's."""
+    return max(leaf.shape[-1] for leaf in jax.tree.leaves(part[1]))
+
+
+def test_every_stage_has_the_encoder_from_outside(exports):
+    """Encoder P, the AU network, landmark regression, and the encoder that sees twelve maps."""
+    assert set(exports) == {"pi1", "pi2", "identity", "landmarks", "lp", "piap", "piapdf"}
+    rgb = dict.fromkeys(
+        ("identity", "landmarks", "lp", "piap", "piapdf"), ((3, 3, 3, 16), 128, {"small_net"})
+    )
+    assert encoders_of(exports) == {"pi2": ((3, 3, 12, 16), 128, {"small_net"}), **rgb}
+    told = json.loads((exports["piap"] / "export.json").read_text())["fingerprint"]
+    assert told["settings"]["stage"]["encoder"]["widths"] == [16, 32, 64, 128]
+
+
+def test_a_resnet_of_one_block_a_stage_goes_the_same_way(folder, small_data):
+    launch = [
+        "-m",
+        "experiments.piapdf",
+        "--config=demo",
+        f"--data_dir={small_data}",
+        "--runs_dir=runs",
+    ]
+    found = encoders_of(trained(folder, launch, f"model.encoder={RESNET}", "methods=piapdf"))
+    rgb = dict.fromkeys(("identity", "piap", "piapdf"), ((7, 7, 3, 32), 1024, {"resnet"}))
+    assert found == {"pi2": ((7, 7, 12, 32), 1024, {"resnet"}), **rgb}
 
 
 def test_what_uses_such_an_export_needs_its_plugin(exports, folder, small_data):

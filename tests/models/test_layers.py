@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from piapdf_jax.models import layers
+from piapdf_jax.models.stochastic_depth import stochastic_depth
 
 
 def test_stochastic_depth_drops_whole_images_and_keeps_the_mean():
     x = jnp.ones((4, 2, 2, 1))
-    y = layers.stochastic_depth(x, jnp.asarray([0.0, 0.19, 0.2, 0.9]), 0.2)
+    y = stochastic_depth(x, jnp.asarray([0.0, 0.19, 0.2, 0.9]), 0.2)
     np.testing.assert_allclose(y[:, 0, 0, 0], [0.0, 0.0, 1.25, 1.25])
 
 
@@ -137,9 +138,19 @@ def test_symmetric_padding_pads_by_half_the_kernel(size, kernel_size, stride):
     run(layers.Depthwise(kernel_size, stride, "SYMMETRIC"), 2)
 
 
+def test_a_convolution_computes_in_its_inputs_dtype():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 4, 3)), jnp.float32)
+    module = layers.conv(4)
+    y, variables = module.init_with_output(jax.random.key(0), x)
+    half = module.apply(variables, x.astype(jnp.bfloat16))
+    assert variables["params"]["kernel"].dtype == y.dtype == jnp.float32
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(jnp.float32), y, rtol=0.05, atol=0.05)
+
+
 def test_another_padding_is_refused():
     with pytest.raises(ValueError, match="'REFLECT' is neither SAME nor SYMMETRIC"):
-        layers.conv(4, padding="REFLECT").init(jax.random.key(0), jnp.zeros((1, 4, 4, 2)))
+        layers.conv(4, padding="REFLECT")
 
 
 def test_prior_logit():

@@ -124,7 +124,7 @@ def test_a_broken_input_is_named_and_the_exit_code_is_1(export, tmp_path):
 def hostile(folder, export, name):
     if name == "version":
         told = json.loads((export / "model.json").read_text())
-        (folder / "model.json").write_text(json.dumps({**told, "schema": 2}))
+        (folder / "model.json").write_text(json.dumps({**told, "schema": 1}))
         (folder / "export.json").write_text("{}")
         return folder
     return folder / "absent"
@@ -133,7 +133,7 @@ def hostile(folder, export, name):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("version", "is of schema 2; this version of piapdf_jax reads schema 1"),
+        ("version", "is of schema 1; this version of piapdf_jax reads schema 2"),
         ("absent", "is not there"),
     ],
 )
