@@ -163,14 +163,15 @@ class DataSets:
         Args:
             dataset: its name.
             split: split expression.
-            strangers: leave out everybody of the AU data set as well (Encoder P, section 3.2).
+            strangers: leave out everybody of the AU data set as well, where it is there (Encoder P, section 3.2).
 
         Raises:
             ConfigError: where nobody is left.
         """
         barred = self.tested | self.kept_apart
         if strangers:
-            barred |= set(self._people(self.config.data.dataset))
+            for name in self._there({self.config.data.dataset}):
+                barred |= set(self._people(name))
         return self._without(dataset, split, barred)
 
     def to_choose(self, dataset: str) -> DataSlice | None:

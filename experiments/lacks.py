@@ -11,6 +11,7 @@ from experiments.datasets import DataSlice
 from experiments.feeds import pairs_to_test
 from experiments.fold_parts import listed
 from experiments.job import Job
+from experiments.landmark_scores import without_landmarks
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.data import description, source
 
@@ -36,7 +37,7 @@ class Lacks:
             ConfigError: naming data set, split and what is missing.
         """
         train, held = job.slices.train, job.slices.validation
-        if hasattr(job.section, "pairs"):
+        if not job.section.own_test:
             people = job.datasets.describe(train.dataset).people_of(train.split)
             left = sorted(people - set(train.without))
             if len(left) < 2:
@@ -86,7 +87,10 @@ class Lacks:
         if hasattr(job.section, "pairs"):
             pictures = pairs_to_test(job)
             pairs = description.metadata(pictures.folder)["pairs"]
-            found = _told(pictures, {"verification": gaps.pairs(pairs, self._table(pictures))})
+            table, missing = self._table(pictures), {}
+            if job.training.feed.landmarks:
+                missing["pairs.landmarks"] = without_landmarks(job, table)
+            found = _told(pictures, {"verification": gaps.pairs(pairs, table), **missing})
         if not job.section.own_test:
             return found
         part = job.datasets.part(job.dataset, test=True)

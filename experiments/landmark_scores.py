@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import gaps, scoring
-from experiments.config import ConfigError
 from experiments.feeds import pairs_to_test
 from experiments.gaps import Gap
 from experiments.job import Job
+from experiments.mistakes import USER_ERRORS
 from experiments.pair_scores import Pairs, pairs_of, verified
 from experiments.scoring import Tools
 from piapdf_jax import commands
@@ -21,7 +21,6 @@ from piapdf_jax.keys import named_key
 from piapdf_jax.landmarks import COORDINATES, landmark_vector, outer_eye_distance
 from piapdf_jax.records import IMAGE_SIZE
 from piapdf_jax.runtime.evaluate import evaluate
-from piapdf_jax.runtime.exports import ExportError
 from piapdf_jax.stages.base import Exported, Scores
 from piapdf_jax.stages.landmarks import LandmarkStage, LandmarkVectors
 
@@ -57,7 +56,7 @@ def landmark_identity(job: Job, exported: Exported, tools: Tools) -> dict[str, A
                 lost,
                 f"pairs.{name}",
                 lambda make=make: verified(make(), pairs),
-                expected=(Gap, ConfigError, ExportError),
+                expected=(Gap, *USER_ERRORS),
                 together=True,
             )
     return gaps.with_gaps(scores | {"pairs": found}, lost)
@@ -82,11 +81,10 @@ def _points(coordinates: Any) -> np.ndarray:
     return inside.reshape(len(inside), -1, 2) * IMAGE_SIZE - 0.5
 
 
-def _said(
-    job: Job, exported: Exported, tools: Tools, *, pairs: bool = False, stage: Any = None
-) -> LandmarkVectors:
+def _said(job: Job, exported: Exported, tools: Tools, *, pairs: bool = False) -> LandmarkVectors:
     """What a network says of every record of the test split, or of the pairs' pictures."""
-    stage, part = stage or job.stage, pairs_to_test(job) if pairs else None
+    stage, part = job.stage, pairs_to_test(job) if pairs else None
+    assert isinstance(stage, LandmarkStage)
 
     def predict(parts: Exported, images: jax.Array) -> Scores:
         return Scores(None, jnp.concatenate(stage.vectors(parts, images), axis=-1), None)
@@ -133,14 +131,21 @@ def _mean_shape(job: Job) -> np.ndarray:
     return landmark_vector(landmarks.astype(np.float64)).mean(axis=0)
 
 
+def without_landmarks(job: Job, table: dict[str, np.ndarray]) -> str:
+    """Returns why the pairs of a training have no shapes of their own, from their records; "" where they have."""
+    if "landmarks" in table:
+        return ""
+    name = job.section.pairs
+    return (
+        f"the records of {name} are of an older version, without landmarks; a newer one is built beside it by"
+        f" {commands.prepare(name, job.datasets.data_dir)}"
+    )
+
+
 def _shapes(job: Job, pairs: Pairs) -> np.ndarray:
     """Shapes of the pairs' faces by the records' own landmarks, [N, 136]."""
-    if "landmarks" not in pairs.table:
-        name = job.section.pairs
-        raise Gap(
-            f"the records of {name} are of an older version, without landmarks; a newer one is built beside it by"
-            f" {commands.prepare(name, job.datasets.data_dir)}"
-        )
+    if lacking := without_landmarks(job, pairs.table):
+        raise Gap(lacking)
     return landmark_vector(pairs.table["landmarks"].astype(np.float64))
 
 

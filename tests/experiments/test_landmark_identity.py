@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from nano_runs import NANO, contents, run
 from scipy import stats
 
 from experiments import config as configs
+from experiments import report
+from experiments.lacks import Lacks
 from experiments.pipeline import Pipeline
 from piapdf_jax.data import description, source
+from piapdf_jax.runtime import loop
 from piapdf_jax.runtime.exports import read_export
 
 LANDMARKS = ["methods=landmarks", "landmarks.batch_size=8", "landmarks.steps=4"]
@@ -27,6 +31,11 @@ def fixture_done(small_data, tmp_path_factory):
     """Results of a run, and where it lies."""
     runs = tmp_path_factory.mktemp("landmarks")
     return run(small_data, runs, *LANDMARKS, config="landmark_identity_demo"), runs
+
+
+def pipeline(data, runs, *settings):
+    loaded = configs.load("landmark_identity_demo", [*NANO, *LANDMARKS, *settings])
+    return Pipeline(loaded, data_dir=str(data), runs_dir=str(runs), name=loaded.name)
 
 
 def shapes(landmarks):
@@ -95,11 +104,7 @@ def test_the_row_of_landmarks_is_that_of_the_records(done, small_data):
 def test_errors_are_those_of_unseen_people(done, small_data):
     """From the exported network and the records, with a formula written anew."""
     results, runs = done
-    pipeline = Pipeline(
-        configs.load("landmark_identity_demo", [*NANO, *LANDMARKS]),
-        data_dir=str(small_data), runs_dir=str(runs), name="landmark_identity_demo",
-    )  # fmt: skip
-    job = pipeline.job("landmarks")
+    job = pipeline(small_data, runs).job("landmarks")
     assert not set(job.slices.train.records().table()["subject"]) & set(
         job.slices.test.records().table()["subject"]
     )
@@ -107,8 +112,6 @@ def test_errors_are_those_of_unseen_people(done, small_data):
     parts, _ = read_export(folder)
     squared, distances = [], []
     for record in (job.slices.test.records()[k] for k in range(len(job.slices.test.records()))):
-        import cv2
-
         image = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR_RGB)
         image = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
         said = job.stage.vectors(parts, jnp.asarray(image[None] / np.float32(255)))
@@ -145,6 +148,87 @@ def test_without_encoder_p_its_row_is_a_gap(done, small_data, tmp_path):
     for name in ROWS - {"encoder_p"}:
         assert scores["pairs"][name] == first[name], name
     assert contents(tmp_path)["landmarks"] == contents(runs)["landmarks"]
+
+
+def test_pairs_of_older_records_are_told_before_and_leave_one_gap(
+    done, small_data, monkeypatch, caplog
+):
+    results, runs = done
+    read = source.Records.table
+
+    def older(self):
+        found = read(self)
+        return {k: v for k, v in found.items() if k != "landmarks" or "name" not in found}
+
+    monkeypatch.setattr(source.Records, "table", older)
+    with caplog.at_level("WARNING", "piapdf"):
+        found = run(small_data, runs, *LANDMARKS, config="landmark_identity_demo", name="older")[
+            "trainings"
+        ]["landmarks"]["scores"]
+    build = f"data_builders.prepare synthetic_faces/small_lfw --data_dir={small_data}"
+    (told,) = [r.getMessage() for r in caplog.records if "without landmarks" in r.getMessage()]
+    assert "a gap in pairs.landmarks" in told and build in told and told.endswith("[landmarks]")
+    assert list(found["gaps"]) == ["pairs.landmarks"] and build in found["gaps"]["pairs.landmarks"]
+    first = results["trainings"]["landmarks"]["scores"]["pairs"]
+    assert found["pairs"] == {**first, "landmarks": None}
+
+
+def test_the_table_has_every_vector_and_the_papers_numbers(done, tmp_path, capsys):
+    results, _ = done
+    scores = results["trainings"]["landmarks"]["scores"]
+    blocks = {"verification": 0.625, "interval": [0.5, 0.75]}
+    scores = scores | {"pairs": dict.fromkeys(ROWS) | {"classes": blocks}}
+    trainings = results["trainings"] | {"landmarks": {"scores": scores}}
+    report.print_results(results | {"trainings": trainings}, tmp_path)
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "1000 numbers before the last layer 62.5 50.0 to 75.0 58.0" in lines
+    assert "Encoder P - - 96.2" in lines and "landmarks themselves - - -" in lines
+
+
+def test_the_case_asks_for_no_action_units(done, small_data, tmp_path):
+    """Of three data sets alone: the same trainings as beside drawn BP4D, which shows other people."""
+    _, runs = done
+    folder = tmp_path / "data" / "synthetic_faces"
+    folder.mkdir(parents=True)
+    for name in ("small_afew_va", "small_lfw", "small_webface"):
+        (folder / name).symlink_to(small_data / "synthetic_faces" / name)
+    alone = pipeline(tmp_path / "data", tmp_path / "runs", "data.dataset=bp4d")
+    beside = pipeline(small_data, runs)
+    for name in ("identity", "landmarks"):
+        assert alone.digest(name) == beside.digest(name)
+
+
+def test_one_actor_is_enough_for_landmarks_and_not_for_encoder_p(small_data, tmp_path, monkeypatch):
+    made = pipeline(small_data, tmp_path)
+    jobs, look = [made.job(name) for name in ("landmarks", "identity")], Lacks(lambda job: None)
+    for job in jobs:
+        look.check(job)
+    monkeypatch.setattr(description.Description, "people_of", lambda self, split: {"Ann"})
+    look.check(jobs[0])
+    with pytest.raises(configs.ConfigError, match="shows Ann alone: identity learns to tell"):
+        look.check(jobs[1])
+
+
+def test_a_resumed_training_is_the_straight_one(done, small_data, tmp_path, monkeypatch):
+    saved = loop._Run._save
+
+    def stop(self, checkpoints):
+        saved(self, checkpoints)
+        if self.step == 2:
+            raise KeyboardInterrupt
+
+    def go():
+        run(
+            small_data, tmp_path, *LANDMARKS, "run.checkpoint_every=2",
+            config="landmark_identity_demo", stages=("landmarks",),
+        )  # fmt: skip
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop._Run, "_save", stop)
+        go()
+    assert not contents(tmp_path)
+    go()
+    assert contents(tmp_path)["landmarks"] == contents(done[1])["landmarks"]
 
 
 def test_all_methods_are_those_that_tell_action_units():

@@ -318,7 +318,7 @@ def test_encoder_p_learns_to_tell_two_people_apart_at_least(people, refused):
     stream = types.SimpleNamespace(frames=lambda step: {})
     job = types.SimpleNamespace(
         name="identity",
-        section=types.SimpleNamespace(pairs="lfw", batch_size=8),
+        section=types.SimpleNamespace(own_test=False, batch_size=8),
         training=types.SimpleNamespace(feed=types.SimpleNamespace(labels=False)),
         datasets=types.SimpleNamespace(describe=lambda name: told),
         slices=types.SimpleNamespace(

@@ -14,6 +14,7 @@ from encoder_variants import resnet_variant
 
 from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
+from piapdf_jax.models.landmark_head import init_landmark_head
 from piapdf_jax.models.pretrained import pretrained_classifier, resolve
 from piapdf_jax.models.resnet import ResNetConfig
 from piapdf_jax.models.resnet_weights import module_names
@@ -94,6 +95,21 @@ def test_every_array_goes_where_its_name_says(file):
     assert classifier is not None
     np.testing.assert_array_equal(classifier[0], stored["fc.weight"].T)
     np.testing.assert_array_equal(classifier[1], stored["fc.bias"])
+
+
+def test_the_numbers_before_landmarks_start_as_the_files_classes(file):
+    config, stored = resolved(file), arrays()
+    classes, features = stored["fc.weight"].shape
+    for wanted in (classes, classes + 1):
+        params, _ = init_landmark_head(config, jax.random.key(1), features=features, classes=wanted)
+        first = params["classes"]
+        assert first["kernel"].shape == (features, wanted)
+        assert params["regression"]["kernel"].shape == (wanted, 136)
+        if wanted == classes:
+            np.testing.assert_array_equal(first["kernel"], stored["fc.weight"].T)
+            np.testing.assert_array_equal(first["bias"], stored["fc.bias"])
+        else:  # a layer of another length is drawn, with no bias at its start
+            assert not np.any(first["bias"]) and np.std(first["kernel"]) > 0
 
 
 def test_names_of_resnet50_at_the_end_of_its_stages():
