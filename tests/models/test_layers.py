@@ -143,6 +143,7 @@ def test_a_convolution_computes_in_its_inputs_dtype():
     module = layers.conv(4)
     y, variables = module.init_with_output(jax.random.key(0), x)
     half = module.apply(variables, x.astype(jnp.bfloat16))
+    assert jax.tree.map(jnp.shape, variables["params"]) == {"kernel": (3, 3, 3, 4)}, "no bias"
     assert variables["params"]["kernel"].dtype == y.dtype == jnp.float32
     assert half.dtype == jnp.bfloat16
     np.testing.assert_allclose(half.astype(jnp.float32), y, rtol=0.05, atol=0.05)
