@@ -25,7 +25,7 @@ NANO += ["data.dataset=synthetic_faces/small_bp4d", "pi1.dataset=synthetic_faces
 NANO += ["identity.dataset=synthetic_faces/small_webface", "df.batch_size=8"]
 NANO += ["identity.pairs=synthetic_faces/small_lfw", "disfa.dataset=synthetic_faces/small_disfa"]
 ALL = set(TRAININGS)
-LABELED = ALL - {"pi1", "identity"}
+LABELED = ALL - {"pi1", "identity", "landmarks"}
 WITH_MAPS = {"pi3", "piap", "piapdf", "disfa"}
 
 
@@ -136,7 +136,7 @@ EDITS = {
         {"df", "piapdf"}),
     "the decoder": (
         "piapdf_jax/models/decoder.py", "import jax", "import jax\nWIDTH = 0",
-        ALL - {"pi1", "pi2", "identity"}),
+        LABELED - {"pi2"}),
     "order of planes": (
         "piapdf_jax/records.py", "LANDMARKS = 68", "LANDMARKS = 67", ALL),
     "columns of labels": (
@@ -153,14 +153,15 @@ EDITS = {
         ALL - {"pi1"}),
     "the generator": (
         "piapdf_jax/models/dw_unet.py", "import jax", "import jax\nWIDTH = 0",
-        ALL - {"identity"}),
+        ALL - {"identity", "landmarks"}),
     "unlabeled frames": (
         "piapdf_jax/data/feedback_stream.py", "batches // 2", "batches // 3", {"df", "piapdf"}),
     "landmarks as numbers": (
         "piapdf_jax/landmarks.py", "COORDINATES = 136", "COORDINATES = 137",
-        ALL - {"pi1", "pi2", "identity"}),
+        ALL - {"identity"}),
     "ArcFace": (
-        "piapdf_jax/models/heads.py", "cosines**2, 1e-6", "cosines**2, 1e-7", ALL - {"pi1"}),
+        "piapdf_jax/models/heads.py", "cosines**2, 1e-6", "cosines**2, 1e-7",
+        ALL - {"pi1", "landmarks"}),
     "a comment": (
         "piapdf_jax/feedback.py", "import optax", "import optax  # as ever", set()),
     "a docstring": (
