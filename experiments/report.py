@@ -31,7 +31,9 @@ _EXPECTED = {
 
 def stand_ins(config: ExperimentConfig, jobs: Sequence[Job]) -> dict[str, str]:
     """Data sets that stand in for the paper's in some trainings, by the key that chooses them."""
-    read = {"data", *(job.training.section for job in jobs)}
+    read = {job.training.section for job in jobs}
+    if any(not hasattr(job.section, "dataset") for job in jobs):
+        read.add("data")
     if any(part.dataset == config.disfa.dataset for job in jobs for part, _ in job.slices.pools):
         read.add("disfa")
     found = {}
@@ -130,7 +132,7 @@ def print_results(results: dict[str, Any], folder: pathlib.Path) -> None:
     for line in _gap_lines(results):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if results["stand_ins"]:
-        console.print("stand-ins: " + "; ".join(results["stand_ins"].values()))
+        console.print("stand-ins: " + "; ".join(dict.fromkeys(results["stand_ins"].values())))
     for name, told in results["stale"].items():
         console.print(f"* rests on the stale export {told['digest']} of {name} (--accept_stale)")
     console.print(f"results: {folder / 'results.json'}  ({results['seconds']:.0f} s)")
