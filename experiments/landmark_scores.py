@@ -93,7 +93,8 @@ def _said(job: Job, exported: Exported, tools: Tools, *, pairs: bool = False) ->
         found = evaluate(predict, exported, batches, mesh=tools.mesh).vector
     assert found is not None
     ends = np.cumsum([stage.classes, found.shape[1] - stage.classes - COORDINATES])
-    return LandmarkVectors(*np.split(found, ends, axis=1))
+    parts: list[Any] = np.split(found, ends, axis=1)
+    return LandmarkVectors(*parts)
 
 
 def _vectors(
