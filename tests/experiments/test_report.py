@@ -205,7 +205,6 @@ def test_only_data_sets_that_a_run_reads_stand_in():
         "data.dataset": "synthetic_faces/bp4d for bp4d"
     }
     assert report.stand_ins(demo, reading("pi1", "identity", "disfa")) == {
-        "data.dataset": "synthetic_faces/bp4d for bp4d",
         "pi1.dataset": "synthetic_faces/afew_va for afew_va",
         "identity.dataset": "synthetic_faces/webface for casia_webface",
         "identity.pairs": "synthetic_faces/lfw for lfw_pairs",
