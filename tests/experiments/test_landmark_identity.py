@@ -3,6 +3,7 @@
 import json
 
 import cv2
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from experiments import report
 from experiments.lacks import Lacks
 from experiments.pipeline import Pipeline
 from piapdf_jax.data import description, source
+from piapdf_jax.keys import named_key
 from piapdf_jax.runtime import loop
 from piapdf_jax.runtime.exports import read_export
 
 LANDMARKS = ["methods=landmarks", "landmarks.batch_size=8", "landmarks.steps=4"]
-LANDMARKS += ["landmarks.dataset=synthetic_faces/small_afew_va"]
+SEEN = "synthetic_faces/small_afew_va"
+LANDMARKS += [f"landmarks.dataset={SEEN}"]
 LANDMARKS += ["landmarks.pairs=synthetic_faces/small_lfw"]
 ROWS = {
     "classes", "pooled", "regressed", "untrained_classes", "untrained_pooled", "landmarks",
@@ -36,6 +39,12 @@ def fixture_done(small_data, tmp_path_factory):
 def pipeline(data, runs, *settings):
     loaded = configs.load("landmark_identity_demo", [*NANO, *LANDMARKS, *settings])
     return Pipeline(loaded, data_dir=str(data), runs_dir=str(runs), name=loaded.name)
+
+
+def image_of(record):
+    image = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR_RGB)
+    image = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
+    return jnp.asarray(image[None] / np.float32(255))
 
 
 def shapes(landmarks):
@@ -112,9 +121,7 @@ def test_errors_are_those_of_unseen_people(done, small_data):
     parts, _ = read_export(folder)
     squared, distances = [], []
     for record in (job.slices.test.records()[k] for k in range(len(job.slices.test.records()))):
-        image = cv2.imdecode(np.frombuffer(record["image"], np.uint8), cv2.IMREAD_COLOR_RGB)
-        image = cv2.resize(image, (64, 64), interpolation=cv2.INTER_AREA)
-        said = job.stage.vectors(parts, jnp.asarray(image[None] / np.float32(255)))
+        said = job.stage.vectors(parts, image_of(record))
         points = (np.asarray(said.coordinates[0], np.float64).reshape(68, 2) + 0.5) * 256 - 0.5
         true = record["landmarks"].astype(np.float64)
         eyes = np.hypot(*(true[45] - true[36]))
@@ -124,6 +131,32 @@ def test_errors_are_those_of_unseen_people(done, small_data):
     assert scores["frames"] == len(squared)
     assert scores["mse"] == pytest.approx(np.mean(squared), rel=1e-4)
     assert scores["nme"] == pytest.approx(np.mean(distances), rel=1e-4)
+
+
+def test_rows_are_of_the_export_and_of_a_network_that_learned_nothing(done, small_data):
+    """Picture by picture, the untrained one from eight batches of the training's own stream."""
+    results, runs = done
+    job = pipeline(small_data, runs).job("landmarks")
+    stream, key = job.stream(), named_key(jax.random.key(0), "untrained")
+    views = [jnp.asarray(stream(step).image / np.float32(255)) for step in range(8)]
+    (folder,) = runs.glob("exports/landmarks/*")
+    networks = {"": read_export(folder)[0], "untrained_": job.stage.untrained(key, views)}
+    lfw = source.dataset_folder(small_data, "synthetic_faces/small_lfw")
+    records, listed = source.Records(lfw, "test"), description.metadata(lfw)["pairs"]
+    frames = source.Records(source.dataset_folder(small_data, SEEN), "train").table()
+    told = results["trainings"]["landmarks"]["scores"]["pairs"]
+    for name, parts in networks.items():
+        said = [job.stage.vectors(parts, image_of(records[k])) for k in range(len(records))]
+        classes, pooled, coordinates = (
+            np.concatenate(x).astype(np.float64) for x in zip(*said, strict=True)
+        )
+        found = {f"{name}classes": classes, f"{name}pooled": pooled}
+        if not name:
+            points = coordinates.reshape(-1, 68, 2) * 256
+            found["regressed"] = shapes(points) - shapes(frames["landmarks"]).mean(axis=0)
+        for row, vectors in found.items():
+            expected = protocol(vectors, records.table(), listed)
+            np.testing.assert_allclose(told[row]["blocks"], expected, err_msg=row)
 
 
 def test_what_is_only_scored_decides_nothing_of_the_export(done):
