@@ -2,11 +2,16 @@
 
 import pathlib
 from collections.abc import Iterable
+from typing import Any
 
 from experiments.config import ConfigError
 from experiments.feeds import folder_to_pool
 from experiments.job import Job
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.encoder_check import check_encoder
+from piapdf_jax.models.encoders import is_from_outside
 from piapdf_jax.runtime.mesh import check_divides
+from piapdf_jax.stages.pi2_refine import PI2Refine
 
 
 def before_data(jobs: Iterable[Job], devices: int, exports: pathlib.Path) -> None:
@@ -41,6 +46,26 @@ def divide(jobs: Iterable[Job], devices: int) -> None:
             found[f"{job.training.section}.batch_size={size}"] = str(error)
     if found:
         raise ConfigError("; ".join(f"{key}: {told}" for key, told in found.items()))
+
+
+def encoders(jobs: Iterable[Job]) -> None:
+    """Refuses an encoder from outside that is not as it should be, on images and on as many PI maps as are trained on.
+
+    Raises:
+        ConfigError: naming the key, and what the encoder does.
+    """
+    wanted: set[tuple[ModelConfig, int]] = set()
+    for job in jobs:
+        stage: Any = job.stage
+        if "encoder" in getattr(stage, "parts", ()) and is_from_outside(stage.model.encoder):
+            wanted.add((stage.model, stage.num_maps if isinstance(stage, PI2Refine) else 3))
+    for model, channels in sorted(wanted, key=lambda pair: pair[1]):
+        try:
+            check_encoder(model, channels)
+        except ValueError as error:
+            raise ConfigError(
+                f"model.encoder={model.encoder}, on {channels} channels: {error}"
+            ) from error
 
 
 def records(job: Job) -> None:

@@ -210,6 +210,7 @@ class Pipeline:
                     if other not in wanted:
                         self.exported(other)
         checks.divide(to_train, self.mesh.size)
+        checks.encoders(to_train)
         for job in to_train:
             look.check(job)
         for line in look.lines([self.job(name) for name in wanted]):

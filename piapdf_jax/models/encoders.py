@@ -7,6 +7,9 @@ its name alone stands in a configuration. One from outside is registered by a pl
 import dataclasses
 import functools
 import importlib
+import json
+import pathlib
+import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -99,12 +102,14 @@ class FlaxEncoder:
 def _traced_shape(encoder: FlaxEncoder, size: int) -> tuple[int, int, int]:
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     key = jax.random.key(0)
-    shape = jax.eval_shape(
+    found: Any = jax.eval_shape(
         lambda x: encoder.module.init_with_output(key, x, mode="eval")[0], images
-    ).shape
-    if len(shape) != 4:
+    )
+    shape = getattr(found, "shape", None)
+    if shape is None or len(shape) != 4:
+        given = type(found).__name__ if shape is None else list(shape)
         raise ValueError(
-            f"{type(encoder).__name__} gives {list(shape)} for images {list(images.shape)}, not a feature map"
+            f"{type(encoder).__name__} gives {given} for images {list(images.shape)}, not a feature map"
             " [B, h, w, F]"
         )
     return shape[1], shape[2], shape[3]
@@ -122,11 +127,17 @@ _HOMES = {
     **dict.fromkeys(("resnet50", "resnet14"), "piapdf_jax.models.resnet_encoder"),
 }
 _REGISTERED: dict[str, Maker] = {}
+_FUNCTIONS = ("feature_shape", "init", "apply")
 
 
 def encoder_names() -> tuple[str, ...]:
     """Returns the names of all encoders, those of plugins last."""
     return (*_HOMES, *_REGISTERED)
+
+
+def is_from_outside(name: str) -> bool:
+    """Returns whether a plugin has registered the encoder of a name."""
+    return name in _REGISTERED
 
 
 def register_encoder(name: str, make: Maker) -> None:
@@ -164,10 +175,42 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
 
     Raises:
         ValueError: for an unknown name, and for settings that the encoder does not follow.
-        TypeError: for one that is no frozen dataclass: nothing could tell it from another.
+        TypeError: for one that is no frozen dataclass of fields that a digest holds, as nothing could tell it from
+            another; for one without the functions of ``Encoder``, and where its maker fails.
     """
-    made = maker(name)(settings)
+    make = maker(name)
+    try:
+        made = make(settings)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise TypeError(f"what makes it fails: {told(error)}") from error
     fields: Any = getattr(type(made), "__dataclass_params__", None)
     if fields is None or not fields.frozen:
         raise TypeError(f"encoder {name!r} must be a frozen dataclass, not {type(made).__name__}")
+    missing = [part for part in _FUNCTIONS if not callable(getattr(made, part, None))]
+    if missing:
+        raise TypeError(f"{type(made).__name__} has no function {missing[0]!r}")
+    try:
+        hash(made)
+        json.dumps(dataclasses.asdict(made), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"fields of {type(made).__name__} must be finite numbers, text, truth values, None and tuples of them:"
+            f" {error}"
+        ) from error
     return made
+
+
+def told(error: Exception) -> str:
+    """Returns an error of somebody's code in one line: its kind, its words, and where that code is."""
+    ours = pathlib.Path(__file__).parents[1]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if (path := pathlib.Path(frame.filename)).is_file()
+        and "site-packages" not in path.parts
+        and not path.is_relative_to(ours)
+    ]
+    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}{place}"

@@ -22,11 +22,11 @@ def init_module(module: nn.Module, key: jax.Array, *shape: int) -> Part:
         *shape: of one input, without the batch.
 
     Returns:
-        (params, batch_stats), float32; batch_stats is {} for a module without BatchNorm.
+        (params, batch_stats), float32; {} for what the module has none of.
     """
     inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     variables = initialize(module, key, inputs, mode="eval")
-    return variables["params"], variables.get("batch_stats", {})
+    return variables.get("params", {}), variables.get("batch_stats", {})
 
 
 def apply_module(

@@ -214,8 +214,9 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
             {"model": {**told["model"], "convention": "x"}},
             "no configuration .*convention='x' is not one of",
         ),
-        ({"model": {**told["model"], "features": "x"}}, "no configuration .*features='x' must be"),
-        ({"model": {**told["model"], "width": 3.0}}, "its parts do not fit the model"),
+        ({"model": {**told["model"], "dropout": "x"}}, "no configuration .*dropout='x' must be"),
+        ({"model": {**told["model"], "encoder": "tiny"}}, "its parts do not fit the model"),
+        ({"model": {**told["model"], "encoder": "mine"}}, "'mine' .*--plugin=MODULE"),
     ):
         (folder / "model.json").write_text(json.dumps({**told, **change}))
         with pytest.raises(ModelError, match=message) as error:
