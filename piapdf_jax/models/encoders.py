@@ -202,6 +202,11 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
     return made
 
 
+def encoder_fields(encoder: Any) -> dict[str, Any]:
+    """Returns what an encoder is: its class and its fields."""
+    return {"class": type(encoder).__name__, **dataclasses.asdict(encoder)}
+
+
 def told(error: Exception) -> str:
     """Returns an error of somebody's code in one line: its kind, its words, and where that code is."""
     ours = pathlib.Path(__file__).parents[1]
