@@ -193,7 +193,7 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
         raise TypeError(f"{type(made).__name__} has no function {missing[0]!r}")
     try:
         hash(made)
-        json.dumps(dataclasses.asdict(made), allow_nan=False)
+        json.dumps(encoder_fields(made), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"fields of {type(made).__name__} must be finite numbers, text, truth values, None and tuples of them:"
