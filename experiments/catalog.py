@@ -10,7 +10,7 @@ from experiments.config import ConfigError, ExperimentConfig
 from experiments.datasets import DataSets, DataSlice
 from experiments.fingerprint import fingerprint
 from experiments.job import Job
-from experiments.trainings import METHODS, TRAININGS
+from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax.data import description
 from piapdf_jax.model_json import FILE_NAME, Model, read_model
 from piapdf_jax.models.config import ModelConfig
@@ -119,9 +119,13 @@ class Catalog:
         if name not in self._exported:
             path = exports.find_export(self.runs, name, self.digest(name))
             if path is None:
+                asked = self.config.methods
+                left_out = "--stages leaves it out: add it to --stages"
+                if name not in ordered(asked, self.job):
+                    left_out = f"no method of methods={','.join(asked)} trains it"
                 raise ConfigError(
                     f"training {name!r} with digest {self.digest(name)} has no export in"
-                    f" {self.runs / 'exports'} and --stages leaves it out: add it to --stages"
+                    f" {self.runs / 'exports'} and {left_out}"
                 )
             self._exported[name], _ = exports.read_export(path)
         return self._exported[name]

@@ -24,6 +24,7 @@ from experiments.values import coerce
 from piapdf_jax import paths, ranges
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.models.config import ModelConfig, encoder_of
+from piapdf_jax.models.encoders import encoder_names
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.models.pretrained import weights_of
 from piapdf_jax.ranges import Range, Seed
@@ -115,9 +116,12 @@ class ExperimentConfig:
         try:
             paths.local_file(model.pretrained, "model.pretrained")
         except (FileNotFoundError, paths.PathError) as error:
+            names = f"one of {', '.join(weights.published)}, which are"
+            if not weights.published:
+                names = "published"
             raise ConfigError(
-                f"model.pretrained={model.pretrained!r} is neither a file nor one of"
-                f" {', '.join(known)}, which are for encoder {model.encoder!r}: {error}{without}"
+                f"model.pretrained={model.pretrained!r} is neither a file nor {names} for encoder"
+                f" {model.encoder!r}: {error}{without}"
             ) from error
 
     def _check_trainings(self) -> None:
@@ -262,6 +266,8 @@ def _set(section: Any, path: list[str], text: str, key: str) -> Any:
     if len(path) > 1:
         return dataclasses.replace(section, **{name: _set(old, path[1:], text, key)})
     if isinstance(section, ExperimentConfig) and name == "model":
+        if text in encoder_names() and text not in MODELS:
+            raise ConfigError(f"model={text} names an encoder: take --set model.encoder={text}")
         if text not in MODELS:
             raise ConfigError(_unknown("model", text, MODELS))
         size = 256 if text.startswith("b") else 128

@@ -20,7 +20,7 @@ from experiments.job import Job
 from experiments.sections import TrainSection
 from piapdf_jax.data import description
 from piapdf_jax.models.config import ModelConfig, encoder_of, part_settings
-from piapdf_jax.models.encoders import maker
+from piapdf_jax.models.encoders import encoder_fields, maker
 from piapdf_jax.runtime.sources import source_digest
 
 #: Packages that sources are never followed into: what they choose stands in the settings, what they
@@ -113,11 +113,6 @@ def stage_fields(stage: Any) -> dict[str, Any]:
             value = part_settings(value, parts)
         found[field.name] = dataclasses.asdict(value) if _is_instance(value) else value
     return found
-
-
-def encoder_fields(encoder: Any) -> dict[str, Any]:
-    """Returns what an encoder is: its class and its fields."""
-    return {"class": type(encoder).__name__, **dataclasses.asdict(encoder)}
 
 
 def _encoder_modules(stage: Any) -> list[str]:

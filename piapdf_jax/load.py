@@ -1,5 +1,6 @@
 """An export by itself: its parts and its ``model.json`` to probabilities of action units, nothing else of a run."""
 
+import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from piapdf_jax.batch import unit_images
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.model_json import Model, ModelError, read_model
 from piapdf_jax.models.config import ModelConfig, encoder_of
-from piapdf_jax.models.encoders import encoder_names
-from piapdf_jax.stages.base import OptimizerConfig, Stage
+from piapdf_jax.models.encoders import encoder_fields, encoder_names
+from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.pi2_refine import PI2Refine
 from piapdf_jax.stages.piap import PIAPStage
 
@@ -37,7 +38,7 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
         FileNotFoundError: where there is no export, or it has no ``model.json``.
         ExportError: where its parts cannot be read.
         ModelError: for a ``model.json`` of another version, of another export, or of networks that
-            are a plugin's own.
+            are a plugin's own, and for an encoder with other fields than it was trained with.
     """
     # Orbax, which the rest of the core does without.
     from piapdf_jax.runtime.exports import read_export
@@ -47,6 +48,7 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
     exported, info = read_export(folder)
     _check_same(folder, model, exported, info)
     stage = _stage(folder, model)
+    _check_encoder(folder, stage.model, info)
     parts: Any = {name: exported[name] for name in model.parts}
     images = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
     try:
@@ -76,6 +78,20 @@ def _check_same(folder: pathlib.Path, model: Model, exported: Any, info: dict[st
         )
 
 
+def _check_encoder(folder: pathlib.Path, config: ModelConfig, info: dict[str, Any]) -> None:
+    """Refuses an encoder whose fields are not those it was trained with: a plugin may have changed since."""
+    settings = info.get("fingerprint", {}).get("settings", {})
+    trained = settings.get("stage", {}).get("encoder")
+    # As JSON holds it.
+    now = json.loads(json.dumps(encoder_fields(encoder_of(config))))
+    if trained not in (None, now):
+        keys = [key for key in {**trained, **now} if trained.get(key) != now.get(key)]
+        raise ModelError(
+            f"{folder}: encoder {config.encoder!r} is another than it was trained with:"
+            f" {', '.join(f'{key} was {trained.get(key)}, is {now.get(key)}' for key in keys)}"
+        )
+
+
 def networks(folder: pathlib.Path, model: Model) -> ModelConfig:
     """Returns the sizes of an export's networks.
 
@@ -102,7 +118,7 @@ def networks(folder: pathlib.Path, model: Model) -> ModelConfig:
     return config
 
 
-def _stage(folder: pathlib.Path, model: Model) -> Stage:
+def _stage(folder: pathlib.Path, model: Model) -> PI2Refine | PIAPStage:
     """Whose ``predict`` makes the scores; what a training would need of it beside the sizes is left at anything."""
     config = networks(folder, model)
     sizes: Any = {"image_size": model.image_size, "num_aus": len(model.units), "num_maps": 0}

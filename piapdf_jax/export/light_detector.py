@@ -1,40 +1,16 @@
 """Encoder and AU head as a list of operations on NumPy arrays, whatever the encoder."""
 
-import functools
-from typing import Any
-
 import numpy as np
 
 from piapdf_jax.export.efficientnet import efficientnet_operations
+from piapdf_jax.export.encoder_operations import encoder_operations
 from piapdf_jax.export.operations import Dense, Mean, Normalize, Operation, Resize, Sigmoid
 from piapdf_jax.export.resnet import resnet_operations
-from piapdf_jax.model_json import ModelError
 from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.efficientnet_encoder import EfficientNetEncoder
 from piapdf_jax.models.parts import Part
 from piapdf_jax.models.resizing import interpolation
 from piapdf_jax.models.resnet_encoder import ResNetEncoder
-
-
-@functools.singledispatch
-def encoder_operations(encoder: Any, part: Part, side: int) -> list[Operation]:
-    """Lists the operations of an encoder; a function is registered for each class of encoders that exports.
-
-    Args:
-        encoder: what is exported.
-        part: its (parameters, running statistics), for RGB.
-        side: of its input, pixels.
-
-    Returns:
-        Operations from normalized RGB [B, side, side, 3] to features [B, h, w, F], of which the vector is the mean.
-
-    Raises:
-        ModelError: for a class without one.
-    """
-    raise ModelError(
-        f"encoder {type(encoder).__name__} does not export to ONNX: nothing says its operations"
-        " (piapdf_jax.export.light_detector.encoder_operations.register)"
-    )
 
 
 @encoder_operations.register

@@ -193,13 +193,18 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
         raise TypeError(f"{type(made).__name__} has no function {missing[0]!r}")
     try:
         hash(made)
-        json.dumps(dataclasses.asdict(made), allow_nan=False)
+        json.dumps(encoder_fields(made), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"fields of {type(made).__name__} must be finite numbers, text, truth values, None and tuples of them:"
             f" {error}"
         ) from error
     return made
+
+
+def encoder_fields(encoder: Any) -> dict[str, Any]:
+    """Returns what an encoder is: its class and its fields."""
+    return {"class": type(encoder).__name__, **dataclasses.asdict(encoder)}
 
 
 def told(error: Exception) -> str:

@@ -167,3 +167,20 @@ def test_batches_that_make_no_whole_update_are_refused():
         configs.load("demo", [*steps, "baseline.accumulate=3"])
     with pytest.raises(configs.ConfigError, match="df.accumulate must be 1"):
         configs.load("demo", [*steps, "df.accumulate=2"])
+
+
+def test_an_encoder_that_is_no_preset_is_told_its_key():
+    with pytest.raises(
+        configs.ConfigError, match=r"^model=resnet50 .*--set model.encoder=resnet50$"
+    ):
+        configs.load("demo", ["model=resnet50"])
+
+
+def test_weights_that_nobody_published_are_told():
+    for encoder, words in {
+        "nano": "neither a file nor published",
+        "resnet50": "imagenet-timm",
+    }.items():
+        settings = ["model=nano", f"model.encoder={encoder}", "model.pretrained=keras"]
+        with pytest.raises(configs.ConfigError, match=f"^model.pretrained='keras' is .*{words}"):
+            configs.load("demo", settings)

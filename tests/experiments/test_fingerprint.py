@@ -256,6 +256,19 @@ def test_the_import_closure_leaves_out_other_peoples_packages_and_registries():
     assert all(name.split(".")[0] == "piapdf_jax" for name in found)
 
 
+def test_operations_of_an_encoder_from_outside_rest_on_no_other_encoder(modules):
+    """On what docs/extending.md names for them."""
+    names = ("encoder_operations", "folding", "operations")
+    modules(
+        exporting="\n".join(f"import piapdf_jax.export.{name}" for name in names),
+        all_encoders="import piapdf_jax.export.light_detector",
+    )
+    kinds = ("efficientnet", "resnet")
+    for start, wanted in {"exporting": set(), "all_encoders": set(kinds)}.items():
+        found = fingerprint.source_digests([start])
+        assert {kind for kind in kinds if any(kind in name for name in found)} == wanted
+
+
 @pytest.fixture
 def modules(tmp_path, monkeypatch):
     """A function that writes modules into a folder on Python's path."""

@@ -109,3 +109,14 @@ def test_the_launcher_asks_how_many_processes_read_and_tells_why_they_are_few(
         caplog.clear()
         assert (workers("data.workers=5"), workers("data.workers=0")) == (5, 0)
         assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("methods", "words"),
+    [("lp", "no method of methods=lp trains it$"), ("ap", "add it to --stages$")],
+)
+def test_an_export_that_is_not_there_says_what_would_make_it(small_data, tmp_path, methods, words):
+    loaded = configs.load("demo", [*NANO, f"methods={methods}"])
+    pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="f")
+    with pytest.raises(configs.ConfigError, match=f"training 'identity' .*{words}"):
+        pipeline.exported("identity")

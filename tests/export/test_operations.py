@@ -10,7 +10,8 @@ from encoder_variants import resnet_variant, variant
 from lively_parts import lively_parts, pictures
 
 from piapdf_jax.export import operations
-from piapdf_jax.export.light_detector import encoder_operations, light_detector
+from piapdf_jax.export.encoder_operations import encoder_operations
+from piapdf_jax.export.light_detector import light_detector
 from piapdf_jax.export.operations import count_parameters
 from piapdf_jax.model_json import ModelError
 from piapdf_jax.models import encoders

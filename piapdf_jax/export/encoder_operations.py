@@ -1,0 +1,29 @@
+"""Operations of encoders by class. No encoder is imported here: a plugin with its own operations rests on none."""
+
+import functools
+from typing import Any
+
+from piapdf_jax.export.operations import Operation
+from piapdf_jax.model_json import ModelError
+from piapdf_jax.models.parts import Part
+
+
+@functools.singledispatch
+def encoder_operations(encoder: Any, part: Part, side: int) -> list[Operation]:
+    """Lists the operations of an encoder; a function is registered for each class of encoders that exports.
+
+    Args:
+        encoder: what is exported.
+        part: its (parameters, running statistics), for RGB.
+        side: of its input, pixels.
+
+    Returns:
+        Operations from normalized RGB [B, side, side, 3] to features [B, h, w, F], of which the vector is the mean.
+
+    Raises:
+        ModelError: for a class without one.
+    """
+    raise ModelError(
+        f"encoder {type(encoder).__name__} does not export to ONNX: nothing says its operations"
+        " (piapdf_jax.export.encoder_operations.encoder_operations.register)"
+    )
