@@ -215,7 +215,7 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
             "no configuration .*convention='x' is not one of",
         ),
         ({"model": {**told["model"], "dropout": "x"}}, "no configuration .*dropout='x' must be"),
-        ({"model": {**told["model"], "encoder": "tiny"}}, "its parts do not fit the model"),
+        ({"model": {**told["model"], "encoder": "tiny"}}, "is another than it was trained with"),
         ({"model": {**told["model"], "encoder": "mine"}}, "'mine' .*--plugin=MODULE"),
     ):
         (folder / "model.json").write_text(json.dumps({**told, **change}))
@@ -224,6 +224,12 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
         assert str(folder) in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(FileNotFoundError, match="its training has no head of action units"):
         load_export(folder_of(demo, "identity"))
+    folder = shutil.copytree(folder_of(demo, "pi2"), tmp_path / "pi2")
+    told = json.loads((folder / "model.json").read_text())
+    told["model"]["unet_blocks"] += 1
+    (folder / "model.json").write_text(json.dumps(told))
+    with pytest.raises(ModelError, match="its parts do not fit the model"):
+        load_export(folder)
 
 
 def test_the_program_of_the_document_needs_no_launcher(demo):
