@@ -151,6 +151,12 @@ EDITS = {
     "the encoder": (
         "piapdf_jax/models/efficientnet.py", "STEM_CHANNELS = 32", "STEM_CHANNELS = 40",
         ALL - {"pi1"}),
+    "another encoder": (
+        "piapdf_jax/models/resnet.py", "import jax", "import jax\nSTEMS = 0", set()),
+    "names of its weights": (
+        "piapdf_jax/models/resnet_weights.py", "SHORTCUT = {", "OTHER = 0\nSHORTCUT = {", set()),
+    "what encoders are": (
+        "piapdf_jax/models/encoders.py", "import jax", "import jax\nKINDS = 0", ALL),
     "the generator": (
         "piapdf_jax/models/dw_unet.py", "import jax", "import jax\nWIDTH = 0",
         ALL - {"identity", "landmarks"}),
