@@ -1,6 +1,7 @@
 """Section 3.2's case: how well a network finds landmarks, and what its vectors tell of who is in a picture."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -99,11 +100,11 @@ def _said(job: Job, exported: Exported, tools: Tools, *, pairs: bool = False) ->
 
 def _vectors(
     job: Job, exported: Exported, tools: Tools, pairs: Pairs
-) -> dict[str, Callable[[], np.ndarray]]:
+) -> dict[str, Callable[[], Any]]:
     """What makes the vectors of the pairs' pictures, by the names of ``ROWS``."""
-    trained = _once(lambda: _said(job, exported, tools, pairs=True))
-    fresh = _once(lambda: _said(job, _untrained(job), tools, pairs=True))
-    mean = _once(lambda: _mean_shape(job))
+    trained = functools.cache(lambda: _said(job, exported, tools, pairs=True))
+    fresh = functools.cache(lambda: _said(job, _untrained(job), tools, pairs=True))
+    mean = functools.cache(lambda: _mean_shape(job))
     return {
         "classes": lambda: trained().classes,
         "pooled": lambda: trained().pooled,
@@ -113,17 +114,6 @@ def _vectors(
         "landmarks": lambda: _shapes(job, pairs) - mean(),
         "encoder_p": lambda: _identity_vectors(job, tools),
     }
-
-
-def _once(make: Callable[[], Any]) -> Callable[[], Any]:
-    made: list[Any] = []
-
-    def get() -> Any:
-        if not made:
-            made.append(make())
-        return made[0]
-
-    return get
 
 
 def _mean_shape(job: Job) -> np.ndarray:

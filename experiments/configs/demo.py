@@ -22,6 +22,8 @@ def demo() -> ExperimentConfig:
         base.data.augment,
         rotation=4.0, scale=0.04, shift=0.03, brightness=0.1, contrast=0.1, saturation=0.1,
     )  # fmt: skip
+    paired = {"batch_size": 32, "pairs": "synthetic_faces/lfw"}
+    fresh = {"steps": 1000, "learning_rate": 1e-2, "warmup": 0.2}
     return change(
         base,
         name="demo",
@@ -32,24 +34,19 @@ def demo() -> ExperimentConfig:
         pi2=change(base.pi2, steps=120, learning_rate=1e-3),
         identity=change(
             base.identity,
+            **paired,
             steps=250,
-            batch_size=32,
             learning_rate=6e-3,
             dataset="synthetic_faces/webface",
-            pairs="synthetic_faces/lfw",
         ),
         landmarks=change(
             base.landmarks,
+            **paired,
             steps=300,
-            batch_size=32,
             learning_rate=3e-3,
             dataset="synthetic_faces/afew_va",
-            pairs="synthetic_faces/lfw",
         ),
-        baseline=change(base.baseline, steps=1000, learning_rate=1e-2, warmup=0.2),
-        pi3=change(base.pi3, steps=1000, learning_rate=1e-2, warmup=0.2),
-        ap=change(base.ap, steps=1000, learning_rate=1e-2, warmup=0.2),
-        lp=change(base.lp, steps=1000, learning_rate=1e-2, warmup=0.2),
+        **{name: change(getattr(base, name), **fresh) for name in ("baseline", "pi3", "ap", "lp")},
         piap=change(base.piap, steps=1200, learning_rate=1e-2, warmup=0.2),
         df=change(
             base.df, steps=60, learning_rate=5e-4, student_learning_rate=5e-4, disfa_fraction=0.0
