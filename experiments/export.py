@@ -65,12 +65,6 @@ def _check_again(folder: pathlib.Path) -> int:
 
 
 def _write(export: pathlib.Path, out: pathlib.Path) -> None:
-    try:
-        import onnx  # noqa: F401
-    except ImportError as error:
-        raise ValueError(
-            f"the package onnx is not installed: {commands.install('export')}"
-        ) from error
     from piapdf_jax.export.detector_file import (
         golden_frames,
         golden_probabilities,
@@ -79,6 +73,13 @@ def _write(export: pathlib.Path, out: pathlib.Path) -> None:
     )
 
     light = read_light(export)
+    # Later: who has an export that cannot become a file installs nothing for it.
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise ValueError(
+            f"the package onnx is not installed: {commands.install('export')}"
+        ) from error
     frames = golden_frames(light.model.image_size)
     out.mkdir(parents=True, exist_ok=True)
     # What a checker said of another file is not true of this one.
