@@ -51,7 +51,7 @@ PROGRAMS = sorted(
 DETECT = "experiments.detect"
 LAUNCHER, STATUS, SCORE = "experiments.piapdf", "experiments.status", "experiments.score"
 PREPARE, VALIDATE = "data_builders.prepare", "data_builders.validate"
-STUDY, SHEET = "experiments.feedback_study", "data_builders.synthetic_faces.contact_sheet"
+STUDY, SHEET = "experiments.feedback_study.points", "data_builders.synthetic_faces.contact_sheet"
 READING, SCALING = "benchmarks.reading", "benchmarks.scaling"
 CHECKS, DUMMY = "data_builders.synthetic_faces.checks", "data_builders.synthetic_faces.dummy_data"
 

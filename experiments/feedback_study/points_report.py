@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from piapdf_jax import command_line, commands
 
-START, END = "<!-- feedback study: written by experiments.feedback_study -->", "<!-- end -->"
+START, END = "<!-- feedback study: written by experiments.feedback_study.points -->", "<!-- end -->"
 _ROUNDS = {
     "tuned": "Learning rate and weight as each variant chose them",
     "matched": "One learning rate, feedback terms of one length",
@@ -149,7 +149,7 @@ def figure(results: dict[str, Any], path: pathlib.Path) -> None:
     """Paired differences to supervised: seeds, mean and interval, student and teacher.
 
     Args:
-        results: what `feedback_study.run` returns.
+        results: what `points.run` returns.
         path: PNG to write.
     """
     plt = pyplot()

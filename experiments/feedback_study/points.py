@@ -1,8 +1,8 @@
 """Does discrete feedback help? Its variants beside supervised training, where the truth is known.
 
-python -m experiments.feedback_study            # writes docs/feedback_study.json, the table and the figure
-python -m experiments.feedback_study --quick --out=/tmp/study
-python -m experiments.feedback_study --render   # table and figure again, from the numbers that lie there
+python -m experiments.feedback_study.points            # writes docs/feedback_study.json, the table and the figure
+python -m experiments.feedback_study.points --quick --out=/tmp/study
+python -m experiments.feedback_study.points --render   # table and figure again, from the numbers that lie there
 
 Round "tuned": every variant chooses among equally many candidates by published labels of the tuning
 seeds. Round "matched": supervised training as it was, one learning rate for all others, and weights
@@ -21,9 +21,9 @@ import jax
 import numpy as np
 from absl import flags, logging
 
-from experiments import feedback_report as report
-from experiments.feedback_problem import Problem
-from experiments.feedback_training import VARIANTS, Lengths, Runs, train
+from experiments.feedback_study import points_report as report
+from experiments.feedback_study.points_problem import Problem
+from experiments.feedback_study.points_training import VARIANTS, Lengths, Runs, train
 from piapdf_jax import command_line, paths
 
 _OUT = flags.DEFINE_string("out", "docs", "folder of numbers, page and pictures")
@@ -123,7 +123,7 @@ def measure(study: Study, name: str, learning_rate: float, weight: float) -> dic
 
 
 def run(study: Study, log: Any = print) -> dict[str, Any]:
-    """Both rounds and the ceiling; what `feedback_report` renders."""
+    """Both rounds and the ceiling; what `points_report` renders."""
     begin = time.monotonic()
 
     def told(label: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import numpy as np
 import optax
 import pytest
 
-from experiments import feedback_problem as problems
-from experiments import feedback_report as report
-from experiments import feedback_study as studies
-from experiments import feedback_training as training
-from experiments.feedback_problem import Problem
+from experiments.feedback_study import points as studies
+from experiments.feedback_study import points_problem as problems
+from experiments.feedback_study import points_report as report
+from experiments.feedback_study import points_training as training
+from experiments.feedback_study.points_problem import Problem
 from piapdf_jax.feedback import discrete_feedback
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs"

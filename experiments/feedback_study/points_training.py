@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import feedback_problem as problems
-from experiments.feedback_problem import Points, Problem
+from experiments.feedback_study import points_problem as problems
+from experiments.feedback_study.points_problem import Points, Problem
 from piapdf_jax.feedback import FeedbackStep, discrete_feedback
 from piapdf_jax.feedback_variants import (
     constant_gate,

@@ -1,0 +1,1 @@
+"""Does discrete feedback help: on points and on drawn faces."""
