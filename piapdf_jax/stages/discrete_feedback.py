@@ -6,10 +6,12 @@ then one step of ``discrete_feedback`` on (x_l, Y_l) and x_u.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from numpy.typing import ArrayLike
 
 from piapdf_jax import feedback_variants as variants
 from piapdf_jax.action_units import UNKNOWN
@@ -27,7 +29,7 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import init_part, network_apply
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
 from piapdf_jax.stages.base import RUNTIME_ONLY, Exported, OptimizerConfig, Scores
-from piapdf_jax.stages.feedback_options import COMPILE, FeedbackOptions
+from piapdf_jax.stages.feedback_options import COMPILE, MATCHED, FeedbackOptions
 
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.
@@ -64,6 +66,9 @@ class FeedbackStage:
         dice: weight of the Dice term of L_PI.
         begin: training that both copies start from; None for fresh networks.
         options: how feedback is measured and handed back.
+        labeled_rates: returns rates and cuts of the labeled frames, [C] each, where ``options.labels`` is
+            ``matched``: share of positives, and probabilities at which the start meets it. Called by ``init``
+            alone; no setting, for the data and the export that a training starts from decide what it returns.
         compile: ``whole``, one function with the state donated; ``parts``, which compile faster and hold less at a
             time; ``auto``, parts on a CPU alone. The numbers are equal.
     """
@@ -80,6 +85,9 @@ class FeedbackStage:
     dice: float = 0.0
     begin: str | None = None
     options: FeedbackOptions = FeedbackOptions()
+    labeled_rates: Callable[[], tuple[ArrayLike, ArrayLike]] | None = dataclasses.field(
+        default=None, compare=False, metadata=RUNTIME_ONLY
+    )
     compile: str = dataclasses.field(default="auto", metadata=RUNTIME_ONLY)
 
     @property
@@ -112,7 +120,16 @@ class FeedbackStage:
             frozen["identity"] = inputs["identity"]["encoder"]
         params = {name: part[0] for name, part in parts.items()}
         stats = {name: part[1] for name, part in parts.items()}
-        return _make_step(self).init((params, stats), (params, stats)), frozen
+        return self._first_step().init((params, stats), (params, stats)), frozen
+
+    def _first_step(self) -> FeedbackStep:
+        """The step whose label rule starts from the labeled frames, where it does."""
+        step = _make_step(self)
+        if self.options.labels != MATCHED:
+            return step
+        if self.labeled_rates is None:
+            raise ValueError("labels='matched' needs the rates of the labeled frames")
+        return dataclasses.replace(step, label=self.options.label_rule(*self.labeled_rates()))
 
     def train_step(
         self, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: jax.Array
@@ -123,7 +140,7 @@ class FeedbackStage:
             return _whole(self, state, frozen, batch, key)
         labeled, unlabeled = (_targets(self, frozen, x) for x in (batch.labeled, batch.unlabeled))
         state, info = _step_in_parts(self).update(state, labeled, unlabeled, key)
-        return state, _metrics(info)
+        return state, _metrics(state, info)
 
     def export(self, state: FeedbackState) -> Exported:
         """{encoder, head} of the student."""
@@ -216,17 +233,19 @@ def _whole(
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
     labeled, unlabeled = (_targets(stage, frozen, x) for x in (batch.labeled, batch.unlabeled))
     state, info = _make_step(stage).update(state, labeled, unlabeled, key)
-    return state, _metrics(info)
+    return state, _metrics(state, info)
 
 
-def _metrics(info: FeedbackInfo) -> dict[str, jax.Array]:
+def _metrics(state: FeedbackState, info: FeedbackInfo) -> dict[str, jax.Array]:
     """Scalars, and by action unit what tells of confirmation bias: pseudo labels and confidence."""
     c, flags, told = info.coefficient, info.flags, info.diagnostics
     skipped = flags["student_skipped"] | flags["teacher_skipped"]
     counts = {"positive": c > 0, "negative": c < 0, "zero": c == 0, "skipped": skipped}
     counts |= {"dropped": flags["dropped"]} if "dropped" in flags else {}
     counts |= {f"useless_{reason}": flags[name] for name, reason in _USELESS.items()}
+    cut = getattr(state.label, "cut", None)  # of a rule that has one, for the next batch
     return {
+        **({} if cut is None else {"pseudo_cut": jax.nn.sigmoid(cut)}),
         "loss": info.losses["student_labeled"],
         "feedback": info.feedback,
         "coefficient": c,
