@@ -122,11 +122,16 @@ class PISection:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeedbackSection(TrainSection, FeedbackOptions):
-    """Discrete feedback (section 3.3); serves ``df`` and ``piapdf``."""
+    """Discrete feedback (section 3.3); serves ``df`` and ``piapdf``.
+
+    The labels of ``judge_subjects`` people of the training part are learned by no training: they judge the student's
+    steps in the place of x_l.
+    """
 
     start: Annotated[str, Choice("trained", "fresh")] = "trained"
     relabel_fraction: Share = 0.1
     disfa_fraction: Share = 0.25
+    judge_subjects: Annotated[int, Range(0, 2**31 - 1)] = 0
     student_learning_rate: Rate = 1e-3
     compile: Annotated[str, Choice(*COMPILE)] = dataclasses.field(
         default="auto", metadata=RUNTIME_ONLY

@@ -76,10 +76,14 @@ class IdentityBatch(NamedTuple):
 
 
 class FeedbackBatch(NamedTuple):
-    """One draw for discrete feedback: labeled frames x_l and unlabeled frames x_u (section 3.3)."""
+    """One draw for discrete feedback: labeled frames x_l and unlabeled frames x_u (section 3.3).
+
+    ``judge`` are the labeled frames that stand for x_l where the student's step is judged, (9); None for x_l.
+    """
 
     labeled: Batch
     unlabeled: Batch
+    judge: Batch | None = None
 
 
 class Targets(NamedTuple):

@@ -19,12 +19,14 @@ class FeedbackStream:
         pools: sources of unlabeled frames with their shares of x_u; shares sum to at most 1.
         relabel_fraction: share of x_u that are coded frames with their labels withheld.
         reading: how.
+        judges: labeled frames of other people, a batch of which judges each step; None for none.
     """
 
     coded: Records
     pools: tuple[tuple[Records, float], ...]
     relabel_fraction: float
     reading: Reading
+    judges: Records | None = None
 
     def check(self) -> None:
         """Refuses labeled frames that are too few to withhold the labels of some.
@@ -69,19 +71,28 @@ class FeedbackStream:
             left -= count
         return labeled, places
 
+    def _places(self, step: int) -> tuple[list[tuple[Records, int, bool]], ...]:
+        """Where the labeled frames of a step are, the unlabeled ones, and those that judge, if any."""
+        labeled, unlabeled = self.rows(step)
+        judging: list[tuple[Records, int, bool]] = []
+        if self.judges is not None:
+            # An order of their own, after those of the pools; a small set is repeated.
+            size, seed = self.reading.batch_size, self.reading.seed + 1 + len(self.pools)
+            rows = epoch_rows(len(self.judges), size, seed, step)
+            judging = [(self.judges, int(row), False) for row in rows]
+        return [(self.coded, int(row), False) for row in labeled], unlabeled, judging
+
     def __call__(self, step: int) -> FeedbackBatch:
         """The batch of one step."""
-        labeled, places = self.rows(step)
-        coded = [(self.coded, int(row), False) for row in labeled]
-        return FeedbackBatch(
-            labeled=read_batch(coded, self.reading, step=step),
-            unlabeled=read_batch(places, self.reading, step=step, name=1),
-        )
+        parts = enumerate(self._places(step))
+        read = [read_batch(part, self.reading, step=step, name=k) for k, part in parts if part]
+        return FeedbackBatch(*read)
 
     def frames(self, step: int) -> dict[str, list[str]]:
-        """Names of the frames of one step, labeled and unlabeled."""
-        labeled, places = self.rows(step)
+        """Names of the frames of one step: labeled, unlabeled, and those that judge where there are any."""
+        parts = zip(("labeled", "unlabeled", "judge"), self._places(step), strict=True)
         return {
-            "labeled": [frame_name(self.coded[row]) for row in labeled],
-            "unlabeled": [frame_name(records[row]) for records, row, _ in places],
+            name: [frame_name(records[row]) for records, row, _ in part]
+            for name, part in parts
+            if part
         }

@@ -134,12 +134,12 @@ class FeedbackStage:
     def train_step(
         self, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: jax.Array
     ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-        """One step of teacher and student on x_l and x_u."""
+        """One step of teacher and student on x_l and x_u, judged by ``batch.judge`` where that is given."""
         cpu = jax.default_backend() == "cpu"
         if self.compile == "whole" or (self.compile == "auto" and not cpu):
             return _whole(self, state, frozen, batch, key)
-        labeled, unlabeled = (_targets(self, frozen, x) for x in (batch.labeled, batch.unlabeled))
-        state, info = _step_in_parts(self).update(state, labeled, unlabeled, key)
+        labeled, unlabeled, judge = _with_targets(self, frozen, batch)
+        state, info = _step_in_parts(self).update(state, labeled, unlabeled, key, judge)
         return state, _metrics(state, info)
 
     def export(self, state: FeedbackState) -> Exported:
@@ -167,6 +167,11 @@ def _targets(stage: FeedbackStage, frozen: Exported, batch: Batch) -> _Supervise
         stage.model, frozen, batch.image, batch.labels, binarise=stage.binarise
     )
     return _Supervised(batch.image, targets)
+
+
+def _with_targets(stage: FeedbackStage, frozen: Exported, batch: FeedbackBatch) -> Any:
+    """Labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
+    return [None if part is None else _targets(stage, frozen, part) for part in batch]
 
 
 def _learner(stage: FeedbackStage) -> Learner:
@@ -231,8 +236,8 @@ def _step_in_parts(stage: FeedbackStage) -> FeedbackStep:
 def _whole(
     stage: FeedbackStage, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: Any
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-    labeled, unlabeled = (_targets(stage, frozen, x) for x in (batch.labeled, batch.unlabeled))
-    state, info = _make_step(stage).update(state, labeled, unlabeled, key)
+    labeled, unlabeled, judge = _with_targets(stage, frozen, batch)
+    state, info = _make_step(stage).update(state, labeled, unlabeled, key, judge)
     return state, _metrics(state, info)
 
 
