@@ -134,7 +134,14 @@ def _identities(job: Job, reading: Reading) -> Stream:
 def _feedback(job: Job, reading: Reading) -> Stream:
     pools = tuple((part.records(), share) for part, share in job.slices.pools)
     section, train = job.section, job.slices.train.records()
-    stream = FeedbackStream(train, pools, section.relabel_fraction, reading)
+    stream = FeedbackStream(
+        train,
+        pools,
+        section.relabel_fraction,
+        reading,
+        steps=section.optimizer_config().steps,
+        clean=section.label_view == "clean",
+    )
     try:
         stream.check()
     except ValueError as error:

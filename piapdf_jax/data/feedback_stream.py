@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from piapdf_jax.batch import FeedbackBatch
+from piapdf_jax.batch import Batch, FeedbackBatch
 from piapdf_jax.data.frames import Reading, frame_name, read_batch
 from piapdf_jax.data.source import Records
 from piapdf_jax.data.streams import epoch_rows
@@ -14,17 +14,23 @@ from piapdf_jax.data.streams import epoch_rows
 class FeedbackStream:
     """Step to ``FeedbackBatch`` (section 3.3): x_l and, disjoint from it by construction, x_u.
 
+    From step ``steps`` on, in the fine-tuning, a ``Batch`` of x_l alone, the next ones in the same order.
+
     Attributes:
         coded: labeled frames of the training people.
         pools: sources of unlabeled frames with their shares of x_u; shares sum to at most 1.
         relabel_fraction: share of x_u that are coded frames with their labels withheld.
         reading: how.
+        steps: of feedback; None for no end.
+        clean: read x_u without augmentation as well.
     """
 
     coded: Records
     pools: tuple[tuple[Records, float], ...]
     relabel_fraction: float
     reading: Reading
+    steps: int | None = None
+    clean: bool = False
 
     def check(self) -> None:
         """Refuses labeled frames that are too few to withhold the labels of some.
@@ -69,19 +75,28 @@ class FeedbackStream:
             left -= count
         return labeled, places
 
-    def __call__(self, step: int) -> FeedbackBatch:
+    def __call__(self, step: int) -> FeedbackBatch | Batch:
         """The batch of one step."""
-        labeled, places = self.rows(step)
-        coded = [(self.coded, int(row), False) for row in labeled]
-        return FeedbackBatch(
-            labeled=read_batch(coded, self.reading, step=step),
-            unlabeled=read_batch(places, self.reading, step=step, name=1),
+        rows, places = self.rows(step)
+        labeled = read_batch(
+            [(self.coded, int(row), False) for row in rows], self.reading, step=step
         )
+        if self._is_fine_tuning(step):
+            return labeled
+        plain = dataclasses.replace(self.reading, augment=None)
+        return FeedbackBatch(
+            labeled=labeled,
+            unlabeled=read_batch(places, self.reading, step=step, name=1),
+            clean=read_batch(places, plain, step=step).image if self.clean else None,
+        )
+
+    def _is_fine_tuning(self, step: int) -> bool:
+        return self.steps is not None and step >= self.steps
 
     def frames(self, step: int) -> dict[str, list[str]]:
         """Names of the frames of one step, labeled and unlabeled."""
         labeled, places = self.rows(step)
-        return {
-            "labeled": [frame_name(self.coded[row]) for row in labeled],
-            "unlabeled": [frame_name(records[row]) for records, row, _ in places],
-        }
+        told = {"labeled": [frame_name(self.coded[row]) for row in labeled]}
+        if self._is_fine_tuning(step):
+            return told
+        return told | {"unlabeled": [frame_name(records[row]) for records, row, _ in places]}

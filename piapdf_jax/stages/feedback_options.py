@@ -34,6 +34,8 @@ class FeedbackOptions:
     estimator: Annotated[str, Choice(*_SLOPES, "difference")] = "grad"
     direction: Annotated[str, Choice("gradient", "update")] = "gradient"
     labels: Annotated[str, Choice(*_LABELS)] = "threshold"
+    # Of x_u: the one that learns, or the frame without augmentation.
+    label_view: Annotated[str, Choice("same", "clean")] = "same"
     teacher_term: Annotated[str, Choice("full", "score")] = "full"
     positive: _Coefficient = 1.0
     negative: _Coefficient = -0.1
