@@ -109,7 +109,7 @@ class Timing:
             digest = pipeline.digest(name)
             if exports.find_export(pipeline.runs, name, digest) is None:
                 section = pipeline.job(name).section
-                images = section.steps * section.batch_size * section.accumulate
+                images = section.total_steps * section.batch_size * section.accumulate
                 self._waiting[digest] = name, float(images)
 
     def done(self, digest: str, seconds: float) -> None:

@@ -84,16 +84,15 @@ def piap(job: Job) -> Stage:
 def feedback(job: Job) -> Stage:
     """Returns discrete feedback on the training it starts from, under that one's weights of the losses."""
     section, weights = job.section, loss_weights(job)
+    _check_given(job)
     names = [field.name for field in dataclasses.fields(FeedbackOptions)]
-    optimizer = section.optimizer_config()
     return _checked(
         FeedbackStage,
         options=FeedbackOptions(**{name: getattr(section, name) for name in names}),
         model=job.model,
-        teacher_optimizer=optimizer,
-        student_optimizer=dataclasses.replace(
-            optimizer, learning_rate=section.student_learning_rate
-        ),
+        teacher_optimizer=section.optimizer_config(),
+        student_optimizer=section.student_optimizer(),
+        finetune_optimizer=section.finetune_optimizer(),
         weights=weights,
         begin=_start(job),
         labeled_rates=functools.partial(_labeled_rates, job),
@@ -168,6 +167,22 @@ def _labeled_rates(job: Job) -> tuple[np.ndarray, np.ndarray]:
         for told in (model.base_rates, model.cuts)
     )
     return rates, cuts
+
+
+def _check_given(job: Job) -> None:
+    """Refuses lengths and rates of a trained start that ``--set`` gives to a fresh one.
+
+    Raises:
+        ConfigError: naming the key that has an effect.
+    """
+    section, name = job.section, job.training.section
+    for key in ("steps", "learning_rate", "student_learning_rate"):
+        if section.start == "fresh" and f"{name}.{key}" in job.config.given:
+            value = getattr(section, key)
+            raise ConfigError(
+                f"{name}.{key}={value} has no effect with {name}.start=fresh: take"
+                f" --set {name}.fresh_{key}={value}"
+            )
 
 
 def _start(job: Job) -> str | None:

@@ -41,6 +41,8 @@ class FeedbackOptions:
     matched_on: Annotated[str, Choice(*variants.FOLLOWED)] = "unlabeled"
     # Share of the published labels that is known to be flipped.
     label_noise: Annotated[float, Range(0, 0.5, high_open=True)] = 0.0
+    # Of x_u: the one that learns, or the frame without augmentation.
+    label_view: Annotated[str, Choice("same", "clean")] = "same"
     teacher_term: Annotated[str, Choice("full", "score")] = "full"
     positive: _Coefficient = 1.0
     negative: _Coefficient = -0.1
