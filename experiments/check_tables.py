@@ -73,7 +73,7 @@ def _rows_of(table: Table, studies: Sequence[Study]) -> dict[str, list[Wanted]] 
         if table.name in published()["tables"]:
             told = published()["tables"][table.name]["rows"]
             names = [row["training"] for row in told if "training" in row]
-            found |= study.paper(units, names + ["lp"] * (table.name == "table3"))
+            found |= study.paper(units, names + ["lp", "longer"] * (table.name == "table3"))
         elif table.name == "scores":
             found |= study.scores(table.columns)
         elif table.name == "differences":

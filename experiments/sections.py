@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
 from piapdf_jax.data.augment import AugmentConfig
@@ -187,6 +187,26 @@ class FeedbackSection(TrainSection, FeedbackOptions):
             steps=self.finetune_steps,
             learning_rate=self.finetune_learning_rate,
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LongerSection(TrainSection):
+    """What trains PIAP on labels for as long as feedback does: the control that feedback must beat.
+
+    No section of its own: ``of`` makes it of that of feedback.
+    """
+
+    start: Annotated[str, Choice("trained", "fresh")] = "trained"
+
+    @classmethod
+    def of(cls, df: FeedbackSection) -> "LongerSection":
+        """Returns the section with length, batch and teacher's optimizer of feedback."""
+        made: dict[str, Any] = {
+            f.name: getattr(df, f.name) for f in dataclasses.fields(TrainSection)
+        }
+        teacher = df.optimizer_config()
+        made |= {"learning_rate": teacher.learning_rate, "warmup": teacher.warmup}
+        return cls(**made | {"steps": df.total_steps, "start": df.start})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.config import ConfigError
 from experiments.job import Job
+from experiments.sections import LongerSection
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.metrics import base_rates
@@ -73,7 +74,8 @@ def piap(job: Job) -> Stage:
         job.model,
         job.section.optimizer_config(),
         weights,
-        begin=job.training.start,
+        begin=_start(job),
+        keep_head=isinstance(job.section, LongerSection),
         person=_person(job),
         landmarks=functools.partial(_training_landmarks, job),
         **_pi_targets(job, weights),
