@@ -40,8 +40,8 @@ _CHECK = flags.DEFINE_bool(
 _FEWEST_CHECKED = 2000
 #: Names of all tables that there may be.
 _TABLES = (
-    "table1", "table2", "table3", "scores", "differences", "auc_differences", "evidence", "identity_probe",
-    "pointing",
+    "table1", "table2", "table3", "scores", "differences", "matched_differences", "auc_differences",
+    "evidence", "identity_probe", "pointing",
 )  # fmt: skip
 
 
@@ -57,6 +57,7 @@ def make_tables(groups: Sequence[Group], *, against: str, resamples: int) -> lis
     further = (
         more_tables.scores,
         more_tables.differences,
+        more_tables.matched_differences,
         more_tables.auc_differences,
         paper_tables.evidence,
         more_tables.claims,
