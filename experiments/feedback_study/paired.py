@@ -16,6 +16,7 @@ from piapdf_jax.person_sums import ratios
 #: Random signs; 16 differences or fewer get every combination.
 FLIPS = 99_999
 RESAMPLES = 10_000
+NESTED_RESAMPLES = 2_000
 
 
 def interval(differences: ArrayLike, level: float = 0.95) -> tuple[float, float]:
@@ -97,7 +98,7 @@ def ratio_interval(
 
 
 def nested_bootstrap(
-    first: np.ndarray, second: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0
+    first: np.ndarray, second: np.ndarray, *, resamples: int = NESTED_RESAMPLES, seed: int = 0
 ) -> tuple[float, float, float]:
     """Computes how much higher one method scores, and the 95 % interval over seeds and the test people of each.
 
@@ -120,7 +121,7 @@ def nested_bootstrap(
     drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
     totals = np.zeros(resamples)
     for number, times in enumerate(drawn.T):
-        weights = rng.multinomial(people, np.full(people, 1 / people), times.sum())
+        weights = _drawn_people(rng, times.sum(), people)
         moved = _scores(weights, first[number]) - _scores(weights, second[number])
         np.add.at(totals, np.repeat(np.arange(resamples), times), moved)
     low, high = np.percentile(totals / seeds, [2.5, 97.5])
@@ -129,6 +130,12 @@ def nested_bootstrap(
         [_scores(whole, a) - _scores(whole, b) for a, b in zip(first, second, strict=True)]
     )
     return float(value), float(low), float(high)
+
+
+def _drawn_people(rng: np.random.Generator, count: int, people: int) -> np.ndarray:
+    """How often each person is drawn, [count, P]; several times faster than ``rng.multinomial``."""
+    places = rng.integers(0, people, (count, people)) + people * np.arange(count)[:, None]
+    return np.bincount(places.ravel(), minlength=count * people).reshape(count, people)
 
 
 def _scores(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
