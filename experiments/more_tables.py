@@ -12,7 +12,7 @@ from experiments.trainings import TRAININGS
 from piapdf_jax import intervals
 
 MATCHED = "F1 matched"
-_SCORES = (
+SCORES = (
     "F1", "F1 rare", "F1 frequent", MATCHED, "F1 model.json", "always yes", "ROC AUC", "AUPRC",
     "MCC", "calibration", "parameters",
 )  # fmt: skip
@@ -38,13 +38,13 @@ def scores(studies: Sequence[Study]) -> Table:
     30 % of the training labels show.
     """
     rows = [
-        Row(f"{method_title(said)}, {study.group.title}", "ours", tuple(_scores(study, said)))
+        Row(f"{method_title(said)}, {study.group.title}", "ours", tuple(score_cells(study, said)))
         for study in studies
         for said in scored(study)
     ]
     against = " and ".join(dict.fromkeys(study.against for study in studies))
     title = f"Means over units, {against} labels"
-    return Table("scores", title, _SCORES, tuple(rows), _score_notes())
+    return Table("scores", title, SCORES, tuple(rows), _score_notes())
 
 
 def _score_notes() -> tuple[str, ...]:
@@ -58,7 +58,8 @@ def _score_notes() -> tuple[str, ...]:
     )
 
 
-def _scores(study: Study, said: Said) -> Iterator[Cell]:
+def score_cells(study: Study, said: Said) -> Iterator[Cell]:
+    """Returns a row of the table of mean scores, a cell for each of ``SCORES``."""
     folds = study.folds(said)
     assert folds is not None
     rates = measures.base_rates(study.group, said.training)
