@@ -136,9 +136,7 @@ class FeedbackStage:
         cpu = jax.default_backend() == "cpu"
         if self.compile == "whole" or (self.compile == "auto" and not cpu):
             return _whole(self, state, frozen, batch, key)
-        labeled = _targets(self, frozen, batch.labeled)
-        unlabeled = _targets(self, frozen, batch.unlabeled, batch.clean)
-        state, info = _step_in_parts(self).update(state, labeled, unlabeled, key)
+        state, info = _step_in_parts(self).update(state, *_both(self, frozen, batch), key)
         return state, _metrics(info)
 
     def export(self, state: FeedbackState) -> Exported:
@@ -168,6 +166,14 @@ def _targets(
         stage.model, frozen, batch.image, batch.labels, binarise=stage.binarise
     )
     return Supervised(batch.image, targets, clean)
+
+
+def _both(
+    stage: FeedbackStage, frozen: Exported, batch: FeedbackBatch
+) -> tuple[Supervised, Supervised]:
+    """x_l and x_u with their targets."""
+    unlabeled = _targets(stage, frozen, batch.unlabeled, batch.clean)
+    return _targets(stage, frozen, batch.labeled), unlabeled
 
 
 @functools.lru_cache(maxsize=16)
@@ -207,9 +213,7 @@ def _step_in_parts(stage: FeedbackStage) -> FeedbackStep:
 def _whole(
     stage: FeedbackStage, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: Any
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-    labeled = _targets(stage, frozen, batch.labeled)
-    unlabeled = _targets(stage, frozen, batch.unlabeled, batch.clean)
-    state, info = _make_step(stage).update(state, labeled, unlabeled, key)
+    state, info = _make_step(stage).update(state, *_both(stage, frozen, batch), key)
     return state, _metrics(info)
 
 
