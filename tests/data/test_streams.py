@@ -14,7 +14,7 @@ import pytest
 from memory_records import MemoryRecords, reading
 
 from piapdf_jax.action_units import BP4D_AUS, record_columns
-from piapdf_jax.batch import unpack_maps
+from piapdf_jax.batch import Batch, unpack_maps
 from piapdf_jax.data import evaluation, prefetch, streams
 from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.data.feedback_stream import FeedbackStream
@@ -108,6 +108,27 @@ def test_feedback_frames_are_disjoint_and_withheld():
     batch = stream(0)
     assert set(np.unique(batch.labeled.labels)) <= {0.0, 1.0}
     assert np.array_equal(batch.unlabeled.labels[:2], np.full((2, 12), -1))
+
+
+def test_fine_tuning_reads_the_next_labeled_batches_alone():
+    stream = feedback_stream(augment=AugmentConfig())
+    ends = dataclasses.replace(stream, steps=3)
+    assert equal(ends(2), stream(2)) and ends.frames(2) == stream.frames(2)
+    for step in (3, 4, 7):
+        assert isinstance(ends(step), Batch) and equal(ends(step), stream(step).labeled)
+        assert ends.frames(step) == {"labeled": stream.frames(step)["labeled"]}
+
+
+def test_the_clean_view_is_the_same_frames_as_the_record_holds_them():
+    stream = dataclasses.replace(feedback_stream(augment=AugmentConfig()), clean=True)
+    plain = feedback_stream()
+    for step in (0, 6):
+        batch = stream(step)
+        np.testing.assert_array_equal(batch.clean, plain(step).unlabeled.image)
+        assert batch.clean.dtype == np.uint8
+        assert not np.array_equal(batch.clean, batch.unlabeled.image)
+        # What learns is not changed by what labels.
+        assert equal(batch._replace(clean=None), feedback_stream(augment=AugmentConfig())(step))
 
 
 def test_too_few_frames_to_withhold_is_an_error():

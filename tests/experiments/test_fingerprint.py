@@ -90,10 +90,35 @@ def before(small_data, tmp_path_factory):
         ("df.relabel_fraction=0.3", {"df", "piapdf"}),
         ("df.disfa_fraction=0.25", {"df", "piapdf"}),
         ("df.compile=whole", set()),
+        ("df.label_view=clean", {"df", "piapdf"}),
+        ("df.finetune_steps=3", {"df", "piapdf"}),
+        ("df.finetune_learning_rate=0.5", set()),
+        ("df.fresh_steps=3", set()),
+        ("df.fresh_learning_rate=0.5", set()),
+        ("df.fresh_student_learning_rate=0.5", set()),
+        ("df.fresh_warmup=0.5", set()),
     ],
 )
 def test_a_setting_enters_where_it_has_an_effect(small_data, tmp_path, before, setting, trainings):
     assert changed(before, decided(small_data, tmp_path, setting)) == trainings
+
+
+@pytest.mark.parametrize(
+    ("beside", "setting", "counts"),
+    [
+        ("df.finetune_steps=3", "df.finetune_learning_rate=0.5", True),
+        ("df.start=fresh", "df.fresh_steps=3", True),
+        ("df.start=fresh", "df.fresh_learning_rate=0.5", True),
+        ("df.start=fresh", "df.fresh_student_learning_rate=0.5", True),
+        ("df.start=fresh", "df.fresh_warmup=0.5", True),
+        ("df.start=fresh", "df.warmup=0.5", False),
+    ],
+)
+def test_a_setting_of_a_switch_enters_where_the_switch_is_on(
+    small_data, tmp_path, beside, setting, counts
+):
+    one, two = (decided(small_data, tmp_path, *more) for more in ([beside], [beside, setting]))
+    assert changed(one, two) == ({"df", "piapdf"} if counts else set())
 
 
 def test_people_kept_apart_change_a_stand_in_by_who_is_read_alone(small_data, tmp_path):

@@ -61,6 +61,16 @@ STAGES = {
     "piapdf": lambda: FeedbackStage(
         NANO, STEPS, STEPS, WEIGHTS, num_aus=AUS, begin="piap", **SIZES
     ),
+    # Fine-tuning from the start: a step of feedback is the row above.
+    "tuned": lambda: FeedbackStage(
+        NANO,
+        *[STEPS, STEPS],
+        LossWeights(au=1.0),
+        num_aus=AUS,
+        begin="piap",
+        finetune_optimizer=STEPS,
+        **SIZES,
+    ),
 }
 
 
@@ -84,7 +94,7 @@ def trained(name, devices, dtype, steps=3):
 
 
 def params(state):
-    learners = [state.teacher, state.student] if hasattr(state, "teacher") else [state]
+    learners = [state.student, state.teacher] if hasattr(state, "teacher") else [state]
     return [learner.params for learner in learners]
 
 
@@ -95,6 +105,7 @@ def params(state):
         ("piap", np.float32, 1e-4, (2, 8)),
         ("lp", np.float64, 1e-10, (8,)),
         ("piapdf", np.float64, 1e-10, (2, 8)),
+        ("tuned", np.float64, 1e-10, (8,)),
     ],
 )
 def test_parameters_after_three_steps(name, dtype, tolerance, numbers):
