@@ -136,8 +136,15 @@ def _identities(job: Job, reading: Reading) -> Stream:
 def _feedback(job: Job, reading: Reading) -> Stream:
     pools = tuple((part.records(), share) for part, share in job.slices.pools)
     section, train, judges = job.section, job.slices.train.records(), job.slices.judges
-    judges = judges.records() if judges else None
-    stream = FeedbackStream(train, pools, section.relabel_fraction, reading, judges)
+    stream = FeedbackStream(
+        train,
+        pools,
+        section.relabel_fraction,
+        reading,
+        judges=judges.records() if judges else None,
+        steps=section.optimizer_config().steps,
+        clean=section.label_view == "clean",
+    )
     try:
         stream.check()
     except ValueError as error:

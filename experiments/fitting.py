@@ -82,7 +82,7 @@ class Fitting:
             job.stage,
             read,
             name=name,
-            steps=job.section.steps,
+            steps=job.section.total_steps,
             key=named_key(jax.random.key(job.seed), name),
             inputs={other: self.catalog.exported(other) for other in job.depends_on},
             folder=folder,

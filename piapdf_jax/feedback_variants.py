@@ -18,15 +18,17 @@ import jax.numpy as jnp
 import optax
 
 from piapdf_jax import feedback
-from piapdf_jax.feedback import (
-    Gate,
-    LabelRule,
-    LearnerState,
-    Loss,
-    Measurement,
-    StudentStep,
-    upcast,
+from piapdf_jax.feedback import Gate, LearnerState, Loss, Measurement, StudentStep, upcast
+from piapdf_jax.feedback_labels import (
+    FOLLOWED,
+    check_soft,
+    clean_rates,
+    matched,
+    sample,
+    soft,
 )
+
+__all__ = ["FOLLOWED", "clean_rates", "matched", "sample", "soft"]
 
 Measure = Callable[[StudentStep], Measurement]
 
@@ -39,38 +41,6 @@ def tree_dot(a: Any, b: Any) -> jax.Array:
 def tree_norm(tree: Any) -> jax.Array:
     """Returns the Euclidean norm of a tree of floats."""
     return jnp.sqrt(tree_dot(tree, tree))
-
-
-def _binary(decide, confidence, **more):
-    rule = feedback.threshold(confidence=confidence)
-
-    def update(logits, key, state):
-        probs = jnp.where(jnp.isfinite(logits), jax.nn.sigmoid(upcast(logits)), 0)
-        return decide(probs, key).astype(probs.dtype), rule.update(logits, key, state)[1], state
-
-    return rule._replace(update=update, **more)
-
-
-def sample(*, confidence: float = 0.5) -> LabelRule:
-    """Returns `threshold` with labels drawn from the teacher's probabilities."""
-
-    def decide(probs, key):  # the bar is in (0, 1]: p = 0 gives no 1
-        return probs >= 1 - jax.random.uniform(key, probs.shape, probs.dtype)
-
-    return _binary(decide, confidence)
-
-
-def soft(*, confidence: float = 0.5) -> LabelRule:
-    """Returns `threshold` with probabilities as labels, for a gate that is always 0 or `exact_teacher_gradient`."""
-    return _binary(lambda probs, key: probs, confidence, check=_check_soft)
-
-
-def _check_soft(measure, gate):
-    if gate.constant != 0 and not getattr(measure, "exact", False):
-        raise ValueError(
-            "soft labels teach the teacher nothing: the gradient of its cross entropy with its own "
-            "probabilities is exactly 0; use hard ones."
-        )
 
 
 def negative_log_likelihood(logits: Callable[[Any], jax.Array]) -> Loss:
@@ -132,7 +102,7 @@ class _Differentiated(NamedTuple):
         return self.measure(step)
 
     def check(self, step, params):
-        if self.exact and (step.label.check is not _check_soft or step.gate.constant is None):
+        if self.exact and (step.label.check is not check_soft or step.gate.constant is None):
             raise ValueError(
                 "the exact gradient goes through the labels, and has its sign and size already: "
                 "use soft() and constant_gate(1.0)."

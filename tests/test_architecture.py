@@ -55,7 +55,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.ranges": (),
     "piapdf_jax.feedback": (),
-    "piapdf_jax.feedback_variants": ("piapdf_jax.feedback",),
+    "piapdf_jax.feedback_labels": ("piapdf_jax.feedback",),
+    "piapdf_jax.feedback_variants": ("piapdf_jax.feedback", "piapdf_jax.feedback_labels"),
     "piapdf_jax.folds": ("piapdf_jax.action_units",),
     "piapdf_jax.records": ("piapdf_jax.action_units",),
     "piapdf_jax.tfds_files": (),
@@ -99,6 +100,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.action_units",
         "piapdf_jax.ranges",
         "piapdf_jax.stages.base",
+        "piapdf_jax.stages.feedback_learners",
         "piapdf_jax.stages.feedback_options",
     ),
     "piapdf_jax.data.*": (
@@ -191,6 +193,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "piapdf_jax.model_json": (*JAX, *HEAVY, "numpy"),
     "piapdf_jax.losses": ("flax", *HEAVY),
     "piapdf_jax.feedback": ("flax", *HEAVY),
+    "piapdf_jax.feedback_labels": ("flax", *HEAVY),
     "piapdf_jax.feedback_variants": ("flax", *HEAVY),
     # the networks' library shows nowhere above the networks
     "piapdf_jax.stages.*": ("flax", *HEAVY),
@@ -303,7 +306,11 @@ def test_a_module_that_breaks_a_rule_is_found(module: str, source: str, culprit:
 
 @pytest.mark.parametrize(
     ("name", "own"),
-    [("feedback", set()), ("feedback_variants", {"piapdf_jax.feedback"})],
+    [
+        ("feedback", set()),
+        ("feedback_labels", {"piapdf_jax.feedback", "numpy", "numpy.typing"}),
+        ("feedback_variants", {"piapdf_jax.feedback", "piapdf_jax.feedback_labels"}),
+    ],
 )
 def test_feedback_can_be_taken_alone(name: str, own: set[str]) -> None:
     module = f"piapdf_jax.{name}"
