@@ -129,7 +129,10 @@ def test_one_table_sums_up_what_the_files_say(four):
     for against in ("published", "true"):
         by_fold = [statistics.mean(scores[against, fold]) for fold in (2, 1)]
         # The folds of a seed lie side by side.
-        seeds = [statistics.mean(pair) for pair in zip(*(scores[against, f] for f in (2, 1)))]
+        seeds = [
+            statistics.mean(pair)
+            for pair in zip(scores[against, 2], scores[against, 1], strict=True)
+        ]
         wanted = (*by_fold, statistics.mean(by_fold), statistics.stdev(seeds))
         wanted = [f"{value:.1f}" for value in wanted]
         (part,) = [text for text in four.out.split("demo: ") if f"{against} labels" in text]
