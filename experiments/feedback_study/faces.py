@@ -29,7 +29,9 @@ from experiments.feedback_study.faces_worlds import Deck, World
 from experiments.process import versions
 from piapdf_jax import command_line, paths
 
-_WORK = flags.DEFINE_string("work", "runs/feedback_study", "folder of drawn people and finished parts")
+_WORK = flags.DEFINE_string(
+    "work", "runs/feedback_study", "folder of drawn people and finished parts"
+)
 _OUT = flags.DEFINE_string("out", "docs", "folder of the results")
 _QUICK = flags.DEFINE_bool("quick", False, "seconds instead of hours; the numbers mean nothing")
 _RENDER = flags.DEFINE_bool("render", False, "train nothing, read the parts in --work")
@@ -56,7 +58,9 @@ def run(study: Study, work: Work) -> None:
     for name in (*study.arms, *study.ablations):
         work.settings_of(name)
     every = list(blocks(study))
-    left = sum(s for name, worlds in every for w, s in worlds if not work.unit(name, w, s).is_file())
+    left = sum(
+        s for name, worlds in every for w, s in worlds if not work.unit(name, w, s).is_file()
+    )
     done, begin = 0, time.monotonic()
     for name, worlds in every:
         for world, seeds in worlds:
@@ -67,7 +71,9 @@ def run(study: Study, work: Work) -> None:
             seconds = time.monotonic() - begin
             keys = " ".join(world.key for world, _ in worlds)
             to_go = left * seconds / done / 60
-            work.log(f"{seconds / 60:.1f} min: {name} in {keys}; {left} trainings left, {to_go:.0f} min")
+            work.log(
+                f"{seconds / 60:.1f} min: {name} in {keys}; {left} trainings left, {to_go:.0f} min"
+            )
     work.mechanism()
 
 
@@ -147,7 +153,10 @@ def main(argv: list[str]) -> None:
     """Runs the study, or reads what is done of it, and writes the results."""
     del argv
     study = faces_settings.QUICK if _QUICK.value else faces_settings.FULL
-    folder, out = paths.target_folder(_WORK.value, "--work"), paths.target_folder(_OUT.value, "--out")
+    folder, out = (
+        paths.target_folder(_WORK.value, "--work"),
+        paths.target_folder(_OUT.value, "--out"),
+    )
     logging.set_verbosity(logging.WARNING)  # JAX tells of platforms that are not there
     try:
         if not _RENDER.value:

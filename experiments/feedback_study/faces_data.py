@@ -73,7 +73,9 @@ def features(image: np.ndarray) -> np.ndarray:
 
 
 def load(
-    folder: pathlib.Path, people: tuple[str, ...] = PEOPLE, tasks: tuple[str, ...] = folds.BP4D_TASKS
+    folder: pathlib.Path,
+    people: tuple[str, ...] = PEOPLE,
+    tasks: tuple[str, ...] = folds.BP4D_TASKS,
 ) -> Faces:
     """Returns the frames of people, drawn once and kept.
 
