@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.feedback_study import faces_arms, faces_mechanism, faces_scores, faces_settings
+from experiments.feedback_study import (
+    faces_arms,
+    faces_data,
+    faces_mechanism,
+    faces_scores,
+    faces_settings,
+)
 from experiments.feedback_study.faces_engine import Engine, Item, Probabilities
 from experiments.feedback_study.faces_results import METRICS, MODELS
 from experiments.feedback_study.faces_settings import REPORTED, Study
@@ -47,7 +53,9 @@ class Work:
         self.study, self.folder, self.log = study, folder, log
         self.engine = Engine(deck, study.lengths, study.lanes) if deck else None
         settings = faces_settings.as_json(study)
+        drawn = faces_data.checksum(study.people, study.tasks)
         self._shared = {key: settings[key] for key in ("people", "tasks", "sizes", "lengths")}
+        self._shared["drawn"] = drawn
 
     def _path(self, name: str, settings: Any, suffix: str = ".npz") -> pathlib.Path:
         return self.folder / f"{name}_{digest_of([self._shared, settings])}{suffix}"
