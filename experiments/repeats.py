@@ -14,7 +14,7 @@ from rich.table import Table
 
 from experiments.config import ExperimentConfig
 from experiments.pipeline import Pipeline
-from experiments.report import shown
+from experiments.report import mark_of_feedback, shown
 from experiments.trainings import METHODS, TRAININGS
 from piapdf_jax import commands
 from piapdf_jax.runtime import exports, hosts
@@ -109,7 +109,7 @@ class Timing:
             digest = pipeline.digest(name)
             if exports.find_export(pipeline.runs, name, digest) is None:
                 section = pipeline.job(name).section
-                images = section.steps * section.batch_size * section.accumulate
+                images = section.total_steps * section.batch_size * section.accumulate
                 self._waiting[digest] = name, float(images)
 
     def done(self, digest: str, seconds: float) -> None:
@@ -215,7 +215,8 @@ def print_summary(name: str, runs: list[ExperimentConfig], results: list[dict[st
         over = (
             f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
         )
-        title = f"{name}: mean F1 (%) on unseen people, {over}, {against} labels{mark}"
+        feedback = mark_of_feedback(next((told.get("feedback", "") for told in results), ""))
+        title = f"{name}: mean F1 (%) on unseen people, {over}, {against} labels{feedback}{mark}"
         # No title of the table, which would break at its width.
         console.print(title, markup=False, highlight=False, soft_wrap=True)
         table = Table(box=SIMPLE_HEAD, padding=(0, 1))

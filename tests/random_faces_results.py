@@ -23,7 +23,10 @@ ARMS = (
     ("truth", "true labels (ceiling)", "student"),
 )
 COUNTED = ("supervised", "df_threshold", "df_matched")
-ABLATIONS = {"no_drop": ("sigma always 1", "df_threshold"), "negative_0": ("h(z) = 0", "df_threshold")}
+ABLATIONS = {
+    "no_drop": ("sigma always 1", "df_threshold"),
+    "negative_0": ("h(z) = 0", "df_threshold"),
+}
 
 
 def random_results(

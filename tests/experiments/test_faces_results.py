@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from random_faces_results import random_results
 
 from experiments.feedback_study import faces_results
-from random_faces_results import random_results
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
