@@ -54,7 +54,8 @@ class Results(NamedTuple):
         counts: [world key][arm][cut][count] -> [seeds, people, units] int, of the model that the arm
             hands on.
         mechanism: dicts of ``judges`` ("training", "others"), ``start`` (supervised steps), ``labels``
-            ("teacher", "half", "truth"), ``prefers``, ``opens`` (shares of batches), ``batches``.
+            ("teacher", "half", "truth"), ``batches``, and shares of these: ``prefers``, feedback above that
+            of the teacher's labels (nan for those), and ``opens``, feedback above 0.
         about: versions, machine, seconds, and settings as they were.
     """
 
