@@ -9,9 +9,9 @@ import pytest
 from random_faces_results import random_results
 
 from experiments.feedback_study import (
-    faces_evidence,
     faces_figures,
     faces_report,
+    faces_results,
     faces_tables,
     page,
 )
@@ -32,33 +32,6 @@ def fixture_docs(results, tmp_path_factory):
     (docs / "feedback.md").write_text(f"before\n{faces_report.START}\n{page.END}\nafter\n")
     faces_report.publish(results, docs)
     return docs
-
-
-def test_numbers_by_seed_are_read_as_they_were_written_to_four_digits(results, tmp_path):
-    (tmp_path / "7_7_7.csv").write_text("of an older study\n")
-    faces_evidence.write(results, tmp_path)
-    found = faces_evidence.read(tmp_path)
-    assert len(list(tmp_path.glob("*.csv"))) == 36
-    for name in ("worlds", "arms", "chosen", "ablation_titles", "mechanism", "about"):
-        assert getattr(found, name) == getattr(results, name)
-    for name in ("scores", "references", "ablations", "counts"):
-        same(getattr(results, name), getattr(found, name), rtol=0 if name == "counts" else 1e-3)
-
-
-def same(one, other, rtol):
-    if isinstance(one, dict):
-        assert set(one) == set(other)
-        for key in one:
-            same(one[key], other[key], rtol)
-    else:
-        np.testing.assert_allclose(one, other, rtol=rtol)
-
-
-def test_a_file_that_holds_something_else_is_named(results, tmp_path):
-    faces_evidence.write(results, tmp_path)
-    (tmp_path / "5_0_0.csv").write_text("a,b\n")
-    with pytest.raises(ValueError, match=r"5_0_0\.csv does not begin with the columns"):
-        faces_evidence.read(tmp_path)
 
 
 def test_a_cell_of_the_table_is_the_mean_of_the_numbers_in_the_file(docs):
@@ -150,4 +123,4 @@ def test_the_page_holds_the_tables_of_the_numbers_that_lie_there():
     written = page_text.split(faces_report.START)[1].split(page.END)[0].strip()
     assert bool(written) == (DOCS / EVIDENCE / "study.json").exists()
     if written:
-        assert written == faces_report.table(faces_evidence.read(DOCS / EVIDENCE))
+        assert written == faces_report.table(faces_results.read(DOCS / EVIDENCE))
