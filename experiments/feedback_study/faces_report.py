@@ -3,8 +3,8 @@
 import pathlib
 
 from experiments.feedback_study import (
-    faces_evidence,
     faces_figures,
+    faces_results,
     faces_statistics,
     faces_tables,
     page,
@@ -41,15 +41,15 @@ def _how(results: Results) -> str:
     )
 
 
-def publish(results: Results, docs: pathlib.Path) -> None:
-    """Writes numbers, tables and figures into a folder of documents.
+def publish(results: Results, docs: pathlib.Path) -> str:
+    """Writes numbers, tables and figures into a folder of documents; returns the tables.
 
     Args:
         results: of the study.
         docs: folder; its ``feedback.md`` gets the tables, if there is one.
     """
-    faces_evidence.write(results, docs / EVIDENCE)
-    render(docs)
+    faces_results.write(results, docs / EVIDENCE)
+    return render(docs)
 
 
 def render(docs: pathlib.Path) -> str:
@@ -59,7 +59,7 @@ def render(docs: pathlib.Path) -> str:
         OSError: there are no numbers.
         ValueError: they are not what they should be, or ``feedback.md`` has no place for tables.
     """
-    results = faces_evidence.read(docs / EVIDENCE)
+    results = faces_results.read(docs / EVIDENCE)
     text = table(results)
     document = docs / "feedback.md"
     if document.exists():

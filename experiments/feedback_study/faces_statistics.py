@@ -151,24 +151,31 @@ def share_of_truth(
 
 
 def over_people(
-    results: Results, cut: str, world: str, first: str, second: str
-) -> tuple[float, float, float]:
-    """Computes a difference of F1 with an interval over seeds and, inside of each, its test people.
+    results: Results, cut: str, world: str, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[float, float, float]]:
+    """Computes differences of F1 with 95 % intervals over seeds and, inside of each, its test people.
 
     F1 pools the counts of a seed's test people by unit: 2 TP / (2 TP + FP + FN), in percent.
 
     Args:
-        results: with counts of both arms in this world.
+        results: with counts of all arms in this world.
         cut: of `faces_results.CUTS`.
         world: key.
-        first: arm.
-        second: arm.
+        pairs: of arms.
+
+    Returns:
+        For each pair the first less the second, low and high end.
     """
-    return nested_bootstrap(*(_f1_sums(results, cut, world, arm) for arm in (first, second)))
+    arms = sorted({arm for pair in pairs for arm in pair})
+    sums = np.array([_f1_sums(results.counts[world][arm][cut]) for arm in arms])
+    scores, drawn = (dict(zip(arms, found, strict=True)) for found in nested_bootstrap(sums))
+    rows = []
+    for first, second in pairs:
+        low, high = np.percentile(drawn[first] - drawn[second], [2.5, 97.5])
+        rows.append((float(scores[first] - scores[second]), float(low), float(high)))
+    return rows
 
 
-def _f1_sums(results: Results, cut: str, world: str, arm: str) -> np.ndarray:
-    tp, fp, fn = (
-        np.asarray(results.counts[world][arm][cut][name], np.float64) for name in ("tp", "fp", "fn")
-    )
+def _f1_sums(counts: dict[str, np.ndarray]) -> np.ndarray:
+    tp, fp, fn = (np.asarray(counts[name], np.float64) for name in ("tp", "fp", "fn"))
     return np.stack([200 * tp, 2 * tp + fp + fn, tp + fn], axis=-1)
