@@ -37,7 +37,7 @@ _CHOICE = (
 )
 _STDLIB = sys.stdlib_module_names
 #: Keys of our own sections that say which data are read; the data themselves stand beside the settings.
-_DATA_KEYS = ("dataset", "pairs", "seed", "units", "start", "disfa_fraction")
+_DATA_KEYS = ("dataset", "pairs", "seed", "units", "start", "disfa_fraction", "judge_subjects")
 
 
 def fingerprint(job: Job, taken: dict[str, str], *, cache: pathlib.Path) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def settings(job: Job) -> dict[str, Any]:
     stage = stage_fields(job.stage)
     told: dict[str, Any] = {
         "stage": stage,
-        "steps": job.section.steps,
+        "steps": job.section.total_steps,
         "batch_size": job.section.batch_size,
         "section": _section_fields(job.section, stage),
         "image_size": config.data.image_size,
@@ -90,6 +90,8 @@ def settings(job: Job) -> dict[str, Any]:
             "people": list(job.slices.validation.only),
             "every": config.eval.validate_every,
         }
+    if job.slices.judges is not None:
+        told["judges"] = {"people": list(job.slices.judges.only)}
     return told
 
 
@@ -128,7 +130,9 @@ def _section_fields(section: Any, stage: dict[str, Any]) -> dict[str, Any]:
     skip = {field.name for field in dataclasses.fields(TrainSection)}
     ours = [cls for cls in type(section).__mro__ if cls.__module__ == TrainSection.__module__]
     skip |= {name for cls in ours for name in _DATA_KEYS if name in cls.__annotations__}
-    skip |= {f.name for f in dataclasses.fields(section) if f.metadata.get("runtime_only")}
+    elsewhere = ("runtime_only", "in_stage")
+    for field in dataclasses.fields(section):
+        skip |= {field.name} if any(map(field.metadata.get, elsewhere)) else set()
     inner = [value for value in stage.values() if isinstance(value, dict)]
     # The same name with another value is another thing.
     stands = [(name, value) for told in (stage, *inner) for name, value in told.items()]

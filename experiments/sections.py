@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
 from piapdf_jax.data.augment import AugmentConfig
@@ -11,6 +11,8 @@ from piapdf_jax.ranges import Chance, Choice, Count, Range, Seed, Share
 from piapdf_jax.stages.base import OPTIMIZERS, RUNTIME_ONLY, Decay, Norm, OptimizerConfig, Rate
 from piapdf_jax.stages.feedback_options import COMPILE, FeedbackOptions
 
+#: Metadata of a field whose value stands in the stage where it has an effect, and nowhere else in a digest.
+IN_STAGE = {"in_stage": True}
 #: Images that are read, and lie on the devices, at a time.
 _Batch = Annotated[int, Range(1, 2**16)]
 #: FACS numbers; which of them records hold, ``action_units`` knows.
@@ -37,6 +39,11 @@ class TrainSection:
     clip_norm: Norm = 1.0
     optimizer: Annotated[str, Choice(*OPTIMIZERS)] = "adamw"
     momentum: Chance = 0.9
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the loop."""
+        return self.steps
 
     def optimizer_config(self) -> OptimizerConfig:
         """The same as the stages take it."""
@@ -122,15 +129,84 @@ class PISection:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FeedbackSection(TrainSection, FeedbackOptions):
-    """Discrete feedback (section 3.3); serves ``df`` and ``piapdf``."""
+    """Discrete feedback (section 3.3); serves ``df`` and ``piapdf``.
+
+    The labels of ``judge_subjects`` people of the training part are learned by no training: they judge the student's
+    steps in the place of x_l.
+
+    ``start=fresh`` is a whole training, with ``fresh_*`` in place of length, rates and warm-up. ``finetune_steps`` more
+    steps train the student on labels.
+    """
 
     start: Annotated[str, Choice("trained", "fresh")] = "trained"
     relabel_fraction: Share = 0.1
     disfa_fraction: Share = 0.25
-    student_learning_rate: Rate = 1e-3
+    judge_subjects: Annotated[int, Range(0, 2**31 - 1)] = 0
+    student_learning_rate: Rate = dataclasses.field(default=1e-3, metadata=IN_STAGE)
+    fresh_steps: Count = dataclasses.field(default=30_000, metadata=IN_STAGE)
+    fresh_learning_rate: Rate = dataclasses.field(default=5e-4, metadata=IN_STAGE)
+    fresh_student_learning_rate: Rate = dataclasses.field(default=5e-4, metadata=IN_STAGE)
+    fresh_warmup: Share = dataclasses.field(default=0.05, metadata=IN_STAGE)
+    finetune_steps: Annotated[int, Range(0, 2**31 - 1)] = dataclasses.field(
+        default=0, metadata=IN_STAGE
+    )
+    finetune_learning_rate: Rate = dataclasses.field(default=1e-4, metadata=IN_STAGE)
     compile: Annotated[str, Choice(*COMPILE)] = dataclasses.field(
         default="auto", metadata=RUNTIME_ONLY
     )
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the loop: of feedback, and of fine-tuning."""
+        return self.optimizer_config().steps + self.finetune_steps
+
+    def optimizer_config(self) -> OptimizerConfig:
+        """How the teacher steps."""
+        trained = super().optimizer_config()
+        if self.start == "trained":
+            return trained
+        return dataclasses.replace(
+            trained,
+            steps=self.fresh_steps,
+            learning_rate=self.fresh_learning_rate,
+            warmup=self.fresh_warmup,
+        )
+
+    def student_optimizer(self) -> OptimizerConfig:
+        """How the student steps."""
+        fresh = self.start == "fresh"
+        rate = self.fresh_student_learning_rate if fresh else self.student_learning_rate
+        return dataclasses.replace(self.optimizer_config(), learning_rate=rate)
+
+    def finetune_optimizer(self) -> OptimizerConfig | None:
+        """How the student steps on labels at the end, warmed up over ``warmup`` of them; None for not at all."""
+        if not self.finetune_steps:
+            return None
+        return dataclasses.replace(
+            super().optimizer_config(),
+            steps=self.finetune_steps,
+            learning_rate=self.finetune_learning_rate,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LongerSection(TrainSection):
+    """What trains PIAP on labels for as long as feedback does: the control that feedback must beat.
+
+    No section of its own: ``of`` makes it of that of feedback.
+    """
+
+    start: Annotated[str, Choice("trained", "fresh")] = "trained"
+
+    @classmethod
+    def of(cls, df: FeedbackSection) -> "LongerSection":
+        """Returns the section with length, batch and teacher's optimizer of feedback."""
+        made: dict[str, Any] = {
+            f.name: getattr(df, f.name) for f in dataclasses.fields(TrainSection)
+        }
+        teacher = df.optimizer_config()
+        made |= {"learning_rate": teacher.learning_rate, "warmup": teacher.warmup}
+        return cls(**made | {"steps": df.total_steps, "start": df.start})
 
 
 @dataclasses.dataclass(frozen=True)

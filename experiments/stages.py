@@ -9,7 +9,11 @@ import numpy as np
 
 from experiments.config import ConfigError
 from experiments.job import Job
+from experiments.sections import LongerSection
+from piapdf_jax.action_units import record_columns
 from piapdf_jax.losses import LossWeights
+from piapdf_jax.metrics import base_rates
+from piapdf_jax.model_json import FILE_NAME
 from piapdf_jax.stages.base import Stage
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.feedback_options import FeedbackOptions
@@ -70,7 +74,8 @@ def piap(job: Job) -> Stage:
         job.model,
         job.section.optimizer_config(),
         weights,
-        begin=job.training.start,
+        begin=_start(job),
+        keep_head=isinstance(job.section, LongerSection),
         person=_person(job),
         landmarks=functools.partial(_training_landmarks, job),
         **_pi_targets(job, weights),
@@ -81,18 +86,18 @@ def piap(job: Job) -> Stage:
 def feedback(job: Job) -> Stage:
     """Returns discrete feedback on the training it starts from, under that one's weights of the losses."""
     section, weights = job.section, loss_weights(job)
+    _check_given(job)
     names = [field.name for field in dataclasses.fields(FeedbackOptions)]
-    optimizer = section.optimizer_config()
     return _checked(
         FeedbackStage,
         options=FeedbackOptions(**{name: getattr(section, name) for name in names}),
         model=job.model,
-        teacher_optimizer=optimizer,
-        student_optimizer=dataclasses.replace(
-            optimizer, learning_rate=section.student_learning_rate
-        ),
+        teacher_optimizer=section.optimizer_config(),
+        student_optimizer=section.student_optimizer(),
+        finetune_optimizer=section.finetune_optimizer(),
         weights=weights,
         begin=_start(job),
+        labeled_rates=functools.partial(_labeled_rates, job),
         compile=section.compile,
         **_pi_targets(job, weights),
         **_sizes(job, maps=bool(weights.pi)),
@@ -140,6 +145,46 @@ def _training_landmarks(job: Job) -> np.ndarray:
     if not np.isfinite(landmarks).all():
         raise ConfigError(f"{train} holds landmarks that are not finite: {job.name} learns by them")
     return landmarks
+
+
+def _labeled_rates(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """Rates and cuts of the labeled frames [C], from what the start says of them; fresh networks know no cut.
+
+    Raises:
+        ConfigError: for a start that says nothing of its training frames.
+    """
+    start = _start(job)
+    if start is None:
+        labels = job.slices.train.records().table()["labels"][:, record_columns(job.units)]
+        known = [np.nan if rate is None else rate for rate in base_rates(labels)]
+        return np.array(known), np.full(len(job.units), 0.5)
+    model = job.described(start)
+    if model is None or set(job.units) - model.base_rates.keys():
+        raise ConfigError(
+            f"{job.training.section}.labels=matched needs the rates of the training frames: the export of"
+            f" {start!r} has no {FILE_NAME} with those of units {', '.join(map(str, job.units))}"
+        )
+    rates, cuts = (
+        np.array([np.nan if told[au] is None else told[au] for au in job.units], float)
+        for told in (model.base_rates, model.cuts)
+    )
+    return rates, cuts
+
+
+def _check_given(job: Job) -> None:
+    """Refuses lengths and rates of a trained start that ``--set`` gives to a fresh one.
+
+    Raises:
+        ConfigError: naming the key that has an effect.
+    """
+    section, name = job.section, job.training.section
+    for key in ("steps", "learning_rate", "student_learning_rate"):
+        if section.start == "fresh" and f"{name}.{key}" in job.config.given:
+            value = getattr(section, key)
+            raise ConfigError(
+                f"{name}.{key}={value} has no effect with {name}.start=fresh: take"
+                f" --set {name}.fresh_{key}={value}"
+            )
 
 
 def _start(job: Job) -> str | None:

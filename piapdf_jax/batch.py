@@ -76,10 +76,19 @@ class IdentityBatch(NamedTuple):
 
 
 class FeedbackBatch(NamedTuple):
-    """One draw for discrete feedback: labeled frames x_l and unlabeled frames x_u (section 3.3)."""
+    """One draw for discrete feedback: labeled frames x_l and unlabeled frames x_u (section 3.3).
+
+    Attributes:
+        labeled: x_l with labels.
+        unlabeled: x_u, no label known.
+        clean: images of x_u without augmentation, as in ``Batch``; None where one view labels and learns.
+        judge: labeled frames that stand for x_l where the student's step is judged, (9); None for x_l.
+    """
 
     labeled: Batch
     unlabeled: Batch
+    judge: Batch | None = None
+    clean: jax.Array | None = None
 
 
 class Targets(NamedTuple):

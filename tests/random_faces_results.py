@@ -76,8 +76,8 @@ def random_results(
             for w in cells
         },
         mechanism=[
-            {"judges": j, "start": s, "labels": x, "prefers": rng.random(), "opens": rng.random()}
-            | {"batches": 640}
+            {"judges": j, "start": s, "labels": x, "opens": rng.random(), "batches": 640}
+            | {"prefers": None if x == "teacher" else rng.random()}
             for j in ("training", "others")
             for s in (60, 300, 1500)
             for x in ("teacher", "half", "truth")

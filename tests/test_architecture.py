@@ -100,6 +100,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.action_units",
         "piapdf_jax.ranges",
         "piapdf_jax.stages.base",
+        "piapdf_jax.stages.feedback_learners",
         "piapdf_jax.stages.feedback_options",
     ),
     "piapdf_jax.data.*": (

@@ -49,7 +49,11 @@ def demo() -> ExperimentConfig:
         **{name: change(getattr(base, name), **fresh) for name in ("baseline", "pi3", "ap", "lp")},
         piap=change(base.piap, steps=1200, learning_rate=1e-2, warmup=0.2),
         df=change(
-            base.df, steps=60, learning_rate=5e-4, student_learning_rate=5e-4, disfa_fraction=0.0
+            base.df,
+            **{"steps": 60, "learning_rate": 5e-4, "student_learning_rate": 5e-4},
+            **{"fresh_steps": 1200, "fresh_warmup": 0.2, "finetune_learning_rate": 1e-3},
+            **{"fresh_learning_rate": 1e-2, "fresh_student_learning_rate": 1e-2},
+            disfa_fraction=0.0,
         ),
         disfa=change(base.disfa, steps=200, learning_rate=2e-3, dataset="synthetic_faces/disfa"),
         run=change(base.run, log_every=5, checkpoint_every=100),

@@ -2,7 +2,8 @@
 
 python -m experiments.feedback_study.faces                   # two hours of two cores; goes on where it stopped
 python -m experiments.feedback_study.faces --quick --work=/tmp/study --out=/tmp/study
-python -m experiments.feedback_study.faces --render          # trains nothing, takes what is done
+python -m experiments.feedback_study.faces --collect         # trains nothing, takes what is done
+python -m experiments.feedback_study.faces --render          # tables and figures again, of the numbers by seed in --out
 
 A small network reads gradients of drawn faces. In every world (labeled people, new people without labels,
 share of wrong labels) all arms start from one supervised training and go on for as long; a seed deals
@@ -11,7 +12,6 @@ kept apart, in two of the worlds; then these are fixed.
 """
 
 import os
-import pathlib
 import platform
 import time
 from collections.abc import Iterator
@@ -21,7 +21,14 @@ import jax
 import numpy as np
 from absl import flags, logging
 
-from experiments.feedback_study import faces_arms, faces_data, faces_results, faces_settings
+from experiments.feedback_study import (
+    faces_arms,
+    faces_data,
+    faces_figures,
+    faces_report,
+    faces_results,
+    faces_settings,
+)
 from experiments.feedback_study.faces_results import METRICS, MODELS, REFERENCES, Results
 from experiments.feedback_study.faces_settings import Study
 from experiments.feedback_study.faces_work import Work
@@ -32,9 +39,12 @@ from piapdf_jax import command_line, paths
 _WORK = flags.DEFINE_string(
     "work", "runs/feedback_study", "folder of drawn people and finished parts"
 )
-_OUT = flags.DEFINE_string("out", "docs", "folder of the results")
+_OUT = flags.DEFINE_string("out", "docs", "folder of numbers, page and pictures")
 _QUICK = flags.DEFINE_bool("quick", False, "seconds instead of hours; the numbers mean nothing")
-_RENDER = flags.DEFINE_bool("render", False, "train nothing, read the parts in --work")
+_COLLECT = flags.DEFINE_bool(
+    "collect", False, "train nothing, take the worlds that are done in --work"
+)
+_RENDER = flags.DEFINE_bool("render", False, "train nothing, read the numbers by seed in --out")
 
 Block = tuple[str, tuple[tuple[World, int], ...]]
 
@@ -155,7 +165,7 @@ def _ablations(study: Study, work: Work) -> tuple[dict[str, tuple[str, str]], di
 
 
 def main(argv: list[str]) -> None:
-    """Runs the study, or reads what is done of it, and writes the results."""
+    """Runs the study, or reads what is done of it, and writes numbers by seed, tables and figures."""
     del argv
     study = faces_settings.QUICK if _QUICK.value else faces_settings.FULL
     folder, out = (
@@ -164,19 +174,17 @@ def main(argv: list[str]) -> None:
     )
     logging.set_verbosity(logging.WARNING)  # JAX tells of platforms that are not there
     try:
-        if not _RENDER.value:
+        faces_figures.pyplot()  # missing after hours would be a pity
+        if _RENDER.value:
+            print(faces_report.render(out))
+            return
+        if not _COLLECT.value:
             jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
             faces = faces_data.load(folder, study.people, study.tasks)
             run(study, Work(study, folder, Deck(faces, study.sizes), _log))
-        write(collect(study, Work(study, folder, None)), out)
+        print(faces_report.publish(collect(study, Work(study, folder, None)), out))
     except (OSError, ValueError) as error:
         command_line.fail(error)
-
-
-def write(results: Results, out: pathlib.Path) -> None:
-    """Writes the results and what is made of them."""
-    faces_results.write(results, out / "feedback_faces.npz")
-    print(f"{len(results.worlds)} worlds: {out / 'feedback_faces.npz'}")
 
 
 def _log(line: str) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from piapdf_jax.batch import FeedbackBatch
+from piapdf_jax.batch import Batch, FeedbackBatch
 from piapdf_jax.data.frames import Reading, frame_name, read_batch
 from piapdf_jax.data.source import Records
 from piapdf_jax.data.streams import epoch_rows
@@ -14,17 +14,25 @@ from piapdf_jax.data.streams import epoch_rows
 class FeedbackStream:
     """Step to ``FeedbackBatch`` (section 3.3): x_l and, disjoint from it by construction, x_u.
 
+    From step ``steps`` on, in the fine-tuning, a ``Batch`` of x_l alone, the next ones in the same order.
+
     Attributes:
         coded: labeled frames of the training people.
         pools: sources of unlabeled frames with their shares of x_u; shares sum to at most 1.
         relabel_fraction: share of x_u that are coded frames with their labels withheld.
         reading: how.
+        judges: labeled frames of other people, a batch of which judges each step; None for none.
+        steps: of feedback; None for no end.
+        clean: read x_u without augmentation as well.
     """
 
     coded: Records
     pools: tuple[tuple[Records, float], ...]
     relabel_fraction: float
     reading: Reading
+    judges: Records | None = None
+    steps: int | None = None
+    clean: bool = False
 
     def check(self) -> None:
         """Refuses labeled frames that are too few to withhold the labels of some.
@@ -69,19 +77,43 @@ class FeedbackStream:
             left -= count
         return labeled, places
 
-    def __call__(self, step: int) -> FeedbackBatch:
-        """The batch of one step."""
-        labeled, places = self.rows(step)
+    def _places(self, step: int) -> tuple[list[tuple[Records, int, bool]], ...]:
+        """Where the labeled frames of a step are, the unlabeled ones, and those that judge, if any."""
+        labeled, unlabeled = self.rows(step)
         coded = [(self.coded, int(row), False) for row in labeled]
-        return FeedbackBatch(
-            labeled=read_batch(coded, self.reading, step=step),
-            unlabeled=read_batch(places, self.reading, step=step, name=1),
-        )
+        if self._is_fine_tuning(step):
+            return coded, [], []
+        judging: list[tuple[Records, int, bool]] = []
+        if self.judges is not None:
+            # An order of their own, after those of the pools; a small set is repeated.
+            size, seed = self.reading.batch_size, self.reading.seed + 1 + len(self.pools)
+            rows = epoch_rows(len(self.judges), size, seed, step)
+            judging = [(self.judges, int(row), False) for row in rows]
+        return coded, unlabeled, judging
+
+    def _is_fine_tuning(self, step: int) -> bool:
+        return self.steps is not None and step >= self.steps
+
+    def __call__(self, step: int) -> FeedbackBatch | Batch:
+        """The batch of one step; a plain one of labeled frames after the last step of feedback."""
+        places = self._places(step)
+        read = [
+            read_batch(part, self.reading, step=step, name=k) if part else None
+            for k, part in enumerate(places)
+        ]
+        labeled, unlabeled, judge = read
+        assert labeled is not None
+        if unlabeled is None:
+            return labeled
+        plain = dataclasses.replace(self.reading, augment=None)
+        clean = read_batch(places[1], plain, step=step).image if self.clean else None
+        return FeedbackBatch(labeled, unlabeled, judge, clean)
 
     def frames(self, step: int) -> dict[str, list[str]]:
-        """Names of the frames of one step, labeled and unlabeled."""
-        labeled, places = self.rows(step)
+        """Names of the frames of one step: labeled, and where there are any unlabeled ones and those that judge."""
+        parts = zip(("labeled", "unlabeled", "judge"), self._places(step), strict=True)
         return {
-            "labeled": [frame_name(self.coded[row]) for row in labeled],
-            "unlabeled": [frame_name(records[row]) for records, row, _ in places],
+            name: [frame_name(records[row]) for records, row, _ in part]
+            for name, part in parts
+            if part
         }

@@ -1,33 +1,49 @@
 """Discrete feedback on the PIAP losses (section 3.3): binds the networks and L_PIAP to ``piapdf_jax.feedback``.
 
 Teacher and student start from the same trained network. Each step: targets of all frames from the frozen parts,
-then one step of ``discrete_feedback`` on (x_l, Y_l) and x_u.
+then one step of ``discrete_feedback`` on (x_l, Y_l) and x_u. By switch the student is fine-tuned on (x_l, Y_l)
+afterwards, as in Meta Pseudo Labels (Pham et al., CVPR 2021).
 """
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
+from numpy.typing import ArrayLike
 
 from piapdf_jax import feedback_variants as variants
-from piapdf_jax.action_units import UNKNOWN
-from piapdf_jax.batch import Batch, FeedbackBatch, Prediction, Targets
+from piapdf_jax.batch import Batch, FeedbackBatch
 from piapdf_jax.feedback import (
     FeedbackInfo,
     FeedbackState,
     FeedbackStep,
     Learner,
-    Loss,
+    LearnerState,
     discrete_feedback,
 )
-from piapdf_jax.losses import LossWeights, au_loss, piap_loss
+from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.piap import init_part, network_apply
+from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
-from piapdf_jax.stages.base import RUNTIME_ONLY, Exported, OptimizerConfig, Scores
-from piapdf_jax.stages.feedback_options import COMPILE, FeedbackOptions
+from piapdf_jax.stages.base import (
+    RUNTIME_ONLY,
+    Exported,
+    OptimizerConfig,
+    Scores,
+    StageState,
+    guarded_update,
+)
+from piapdf_jax.stages.feedback_learners import (
+    Supervised,
+    labels_from_clean_view,
+    piap_learner,
+    unlabeled_loss,
+)
+from piapdf_jax.stages.feedback_options import COMPILE, MATCHED, FeedbackOptions
 
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.
@@ -38,13 +54,6 @@ _USELESS = {
     "no_labels": "no_label_known_or_accepted",
     "unusable": "optimizer_hides_the_gradient",
 }
-
-
-class _Supervised(NamedTuple):
-    """Images with the targets that the frozen parts and, for x_l, the labels give."""
-
-    image: jax.Array
-    targets: Targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +73,10 @@ class FeedbackStage:
         dice: weight of the Dice term of L_PI.
         begin: training that both copies start from; None for fresh networks.
         options: how feedback is measured and handed back.
+        labeled_rates: returns rates and cuts of the labeled frames, [C] each, where ``options.labels`` is
+            ``matched``: share of positives, and probabilities at which the start meets it. Called by ``init``
+            alone; no setting, for the data and the export that a training starts from decide what it returns.
+        finetune_optimizer: how the student steps on labels at the end; None for no fine-tuning.
         compile: ``whole``, one function with the state donated; ``parts``, which compile faster and hold less at a
             time; ``auto``, parts on a CPU alone. The numbers are equal.
     """
@@ -80,6 +93,10 @@ class FeedbackStage:
     dice: float = 0.0
     begin: str | None = None
     options: FeedbackOptions = FeedbackOptions()
+    labeled_rates: Callable[[], tuple[ArrayLike, ArrayLike]] | None = dataclasses.field(
+        default=None, compare=False, metadata=RUNTIME_ONLY
+    )
+    finetune_optimizer: OptimizerConfig | None = None
     compile: str = dataclasses.field(default="auto", metadata=RUNTIME_ONLY)
 
     @property
@@ -100,9 +117,10 @@ class FeedbackStage:
         if not self.begin:
             parts["encoder"] = init_part(self.model, "encoder", keys[0])
             parts["head"] = init_part(self.model, "head", keys[1], num_aus=self.num_aus)
-            parts["decoder"] = init_part(
-                self.model, "decoder", keys[2], image_size=size, num_maps=self.num_maps
-            )
+            if self.weights.pi:
+                parts["decoder"] = init_part(
+                    self.model, "decoder", keys[2], image_size=size, num_maps=self.num_maps
+                )
         if not self.weights.pi:
             parts.pop("decoder", None)
         frozen: Exported = {}
@@ -112,18 +130,35 @@ class FeedbackStage:
             frozen["identity"] = inputs["identity"]["encoder"]
         params = {name: part[0] for name, part in parts.items()}
         stats = {name: part[1] for name, part in parts.items()}
-        return _make_step(self).init((params, stats), (params, stats)), frozen
+        return self._first_step().init((params, stats), (params, stats)), frozen
+
+    def _first_step(self) -> FeedbackStep:
+        """The step whose label rule starts from the labeled frames, where it does."""
+        step = _make_step(self)
+        if self.options.labels != MATCHED:
+            return step
+        if self.labeled_rates is None:
+            raise ValueError("labels='matched' needs the rates of the labeled frames")
+        return dataclasses.replace(step, label=self.options.label_rule(*self.labeled_rates()))
 
     def train_step(
-        self, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: jax.Array
+        self, state: FeedbackState, frozen: Exported, batch: FeedbackBatch | Batch, key: jax.Array
     ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-        """One step of teacher and student on x_l and x_u."""
+        """One step of teacher and student on x_l and x_u, or of fine-tuning on a ``Batch`` of x_l alone.
+
+        Where ``batch.judge`` is given, it judges the student's step in the place of x_l.
+        """
+        if isinstance(batch, Batch):
+            return _fine_tune(self, state, frozen, batch, key)
+        if (batch.clean is None) == (self.options.label_view == "clean"):
+            has = "no clean view" if batch.clean is None else "a clean view"
+            raise ValueError(f"df.label_view={self.options.label_view}, but the batch has {has}")
         cpu = jax.default_backend() == "cpu"
         if self.compile == "whole" or (self.compile == "auto" and not cpu):
             return _whole(self, state, frozen, batch, key)
-        labeled, unlabeled = (_targets(self, frozen, x) for x in (batch.labeled, batch.unlabeled))
-        state, info = _step_in_parts(self).update(state, labeled, unlabeled, key)
-        return state, _metrics(info)
+        labeled, unlabeled, judge = _with_targets(self, frozen, batch)
+        state, info = _step_in_parts(self).update(state, labeled, unlabeled, key, judge)
+        return state, _metrics(state, info)
 
     def export(self, state: FeedbackState) -> Exported:
         """{encoder, head} of the student."""
@@ -145,45 +180,28 @@ class FeedbackStage:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _targets(stage: FeedbackStage, frozen: Exported, batch: Batch) -> _Supervised:
+def _targets(
+    stage: FeedbackStage, frozen: Exported, batch: Batch, clean: jax.Array | None = None
+) -> Supervised:
     targets = frozen_targets(
         stage.model, frozen, batch.image, batch.labels, binarise=stage.binarise
     )
-    return _Supervised(batch.image, targets)
+    return Supervised(batch.image, targets, clean)
 
 
+def _with_targets(stage: FeedbackStage, frozen: Exported, batch: FeedbackBatch) -> Any:
+    """Labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
+    labeled, judge = (
+        None if part is None else _targets(stage, frozen, part)
+        for part in (batch.labeled, batch.judge)
+    )
+    return labeled, _targets(stage, frozen, batch.unlabeled, batch.clean), judge
+
+
+@functools.lru_cache(maxsize=16)
 def _learner(stage: FeedbackStage) -> Learner:
-    """What teacher and student share, so that their passes compile once: all but the optimizer."""
-
-    def apply(params: Any, stats: Any, batch: _Supervised, key: jax.Array, mode: str) -> Any:
-        parts = {name: (params[name], stats[name]) for name in params}
-        return network_apply(stage.model, parts, batch.image, mode=mode, key=key)
-
-    def logits(prediction: Prediction) -> jax.Array:
-        return prediction.au_logits
-
-    def loss(
-        prediction: Prediction, batch: _Supervised, labels: jax.Array, mask: jax.Array
-    ) -> jax.Array:
-        targets = batch.targets._replace(labels=jnp.where(mask, labels, UNKNOWN))
-        maps = {"positive_weight": stage.positive_weight, "dice": stage.dice}
-        return piap_loss(prediction, targets, stage.weights, **maps)[0]
-
-    return Learner(apply=apply, logits=logits, loss=loss, optimizer=None)
-
-
-def _score(stage: FeedbackStage, learner: Learner) -> Loss | None:
-    """The part of the teacher's loss on x_u that the labels enter, where ``teacher_term`` is ``score``."""
-    options = stage.options
-    if options.teacher_term == "full":
-        return None
-    if options.variant == "continuous" and options.labels == "sample":
-        return variants.negative_log_likelihood(learner.logits)
-
-    def score(prediction: Prediction, _: _Supervised, labels: jax.Array, mask: jax.Array) -> Any:
-        return stage.weights.au * au_loss(prediction.au_logits, jnp.where(mask, labels, UNKNOWN))
-
-    return score
+    maps = {"positive_weight": stage.positive_weight, "dice": stage.dice}
+    return piap_learner(stage.model, stage.weights, **maps)
 
 
 @functools.lru_cache(maxsize=16)
@@ -193,9 +211,12 @@ def _make_step(stage: FeedbackStage) -> FeedbackStep:
     if options.variant == "exact" or options.direction == "update":
         student = dataclasses.replace(student, eps_root=max(student.eps_root, _EPS_ROOT))
     learner = _learner(stage)
-    teacher = learner._replace(optimizer=stage.teacher_optimizer.build())
+    teacher = learner._replace(
+        optimizer=stage.teacher_optimizer.build(),
+        pseudo_loss=unlabeled_loss(options, stage.weights, learner),
+    )
     return discrete_feedback(
-        teacher._replace(pseudo_loss=_score(stage, learner)),
+        labels_from_clean_view(teacher) if options.label_view == "clean" else teacher,
         learner._replace(optimizer=student.build()),
         known_labels=lambda batch: (batch.targets.labels, batch.targets.labels >= 0),
         label=options.label_rule(),
@@ -214,19 +235,46 @@ def _step_in_parts(stage: FeedbackStage) -> FeedbackStep:
 def _whole(
     stage: FeedbackStage, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: Any
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-    labeled, unlabeled = (_targets(stage, frozen, x) for x in (batch.labeled, batch.unlabeled))
-    state, info = _make_step(stage).update(state, labeled, unlabeled, key)
-    return state, _metrics(info)
+    labeled, unlabeled, judge = _with_targets(stage, frozen, batch)
+    state, info = _make_step(stage).update(state, labeled, unlabeled, key, judge)
+    return state, _metrics(state, info)
 
 
-def _metrics(info: FeedbackInfo) -> dict[str, jax.Array]:
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _fine_tune(
+    stage: FeedbackStage, state: FeedbackState, frozen: Exported, batch: Batch, key: Any
+) -> tuple[FeedbackState, dict[str, jax.Array]]:
+    """One step of the student under L_PIAP on (x_l, Y_l), its optimizer begun anew; the teacher stays."""
+    assert stage.finetune_optimizer is not None
+    optimizer, student = stage.finetune_optimizer.build(), state.student
+    targets = _targets(stage, frozen, batch)
+    known = targets.targets.labels >= 0
+
+    def loss_of(params: Any) -> tuple[jax.Array, Any]:
+        learner, start = _learner(stage), (params, student.model_state)
+        prediction, stats = learner.apply(*start, targets, key, "train")
+        return learner.loss(prediction, targets, targets.targets.labels, known), stats
+
+    (loss, stats), grads = jax.value_and_grad(loss_of, has_aux=True)(student.params)
+    # Kept in the place of the student's former one, which has the same form.
+    first = state.step == stage.teacher_optimizer.steps
+    opt_state = optax.tree.where(first, optimizer.init(student.params), student.opt_state)
+    before = StageState(state.step, *student[:2], opt_state, jnp.zeros((), jnp.int32))
+    after, metrics = guarded_update(optimizer, before, loss, grads, stats)
+    student = LearnerState(after.params, after.batch_stats, after.opt_state)
+    return state._replace(step=after.step, student=student), metrics
+
+
+def _metrics(state: FeedbackState, info: FeedbackInfo) -> dict[str, jax.Array]:
     """Scalars, and by action unit what tells of confirmation bias: pseudo labels and confidence."""
     c, flags, told = info.coefficient, info.flags, info.diagnostics
     skipped = flags["student_skipped"] | flags["teacher_skipped"]
     counts = {"positive": c > 0, "negative": c < 0, "zero": c == 0, "skipped": skipped}
     counts |= {"dropped": flags["dropped"]} if "dropped" in flags else {}
     counts |= {f"useless_{reason}": flags[name] for name, reason in _USELESS.items()}
+    cut = getattr(state.label, "cut", None)  # of a rule that has one, for the next batch
     return {
+        **({} if cut is None else {"pseudo_cut": jax.nn.sigmoid(cut)}),
         "loss": info.losses["student_labeled"],
         "feedback": info.feedback,
         "coefficient": c,

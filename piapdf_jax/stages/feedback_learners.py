@@ -1,0 +1,104 @@
+"""Teacher and student of discrete feedback as ``Learner``s: the networks under L_PIAP, by one view of x_u or two."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from piapdf_jax import feedback_variants as variants
+from piapdf_jax.action_units import UNKNOWN
+from piapdf_jax.batch import Prediction, Targets
+from piapdf_jax.feedback import Learner, Loss
+from piapdf_jax.losses import LossWeights, au_loss, piap_loss
+from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.piap import network_apply
+from piapdf_jax.stages.feedback_options import FeedbackOptions
+
+
+class Supervised(NamedTuple):
+    """Images with the targets that the frozen parts and, for x_l, the labels give.
+
+    Attributes:
+        image: [B, S, S, 3] float32 in [0, 1].
+        targets: of these images.
+        clean: the same frames without augmentation; None where one view labels and learns.
+    """
+
+    image: jax.Array
+    targets: Targets
+    clean: jax.Array | None = None
+
+
+class TwoViews(NamedTuple):
+    """What a teacher says of x_u: of the augmented view, and as logits [B, C] of the clean one."""
+
+    prediction: Prediction
+    clean_logits: jax.Array
+
+
+def piap_learner(model: ModelConfig, weights: LossWeights, **maps: float) -> Learner:
+    """Returns what teacher and student share, so that their passes compile once: all but the optimizer.
+
+    Args:
+        model: sizes of the networks.
+        weights: of the three losses.
+        **maps: how maps are compared, as ``losses.piap_loss`` takes it.
+    """
+
+    def apply(params: Any, stats: Any, batch: Supervised, key: jax.Array, mode: str) -> Any:
+        parts = {name: (params[name], stats[name]) for name in params}
+        return network_apply(model, parts, batch.image, mode=mode, key=key)
+
+    def logits(prediction: Prediction) -> jax.Array:
+        return prediction.au_logits
+
+    def loss(
+        prediction: Prediction, batch: Supervised, labels: jax.Array, mask: jax.Array
+    ) -> jax.Array:
+        targets = batch.targets._replace(labels=jnp.where(mask, labels, UNKNOWN))
+        return piap_loss(prediction, targets, weights, **maps)[0]
+
+    return Learner(apply=apply, logits=logits, loss=loss, optimizer=None)
+
+
+def unlabeled_loss(options: FeedbackOptions, weights: LossWeights, learner: Learner) -> Loss | None:
+    """Returns the part of the teacher's loss on x_u that the labels enter, where ``teacher_term`` is ``score``."""
+    if options.teacher_term == "full":
+        return None
+    if options.variant == "continuous" and options.labels == "sample":
+        return variants.negative_log_likelihood(learner.logits)
+
+    def score(prediction: Prediction, _: Supervised, labels: jax.Array, mask: jax.Array) -> Any:
+        return weights.au * au_loss(prediction.au_logits, jnp.where(mask, labels, UNKNOWN))
+
+    return score
+
+
+def labels_from_clean_view(learner: Learner) -> Learner:
+    """Returns a teacher that labels the clean view of x_u and has its loss on the augmented one.
+
+    The clean view goes through the network in mode "feedback": statistics of the batch as in (7), no dropout, running
+    statistics untouched. The loss reads the other view alone, so its gradient makes the network say of the
+    augmented frame what it says of the clean one. What has no clean view, x_l, is as ever.
+    """
+
+    def apply(params: Any, stats: Any, batch: Supervised, key: jax.Array, mode: str) -> Any:
+        prediction, after = learner.apply(params, stats, batch, key, mode)
+        if batch.clean is None:
+            return prediction, after
+        clean = batch._replace(image=batch.clean)
+        labeling, _ = learner.apply(params, stats, clean, key, "feedback")
+        return TwoViews(prediction, learner.logits(labeling)), after
+
+    def logits(outputs: Any) -> jax.Array:
+        return outputs.clean_logits if isinstance(outputs, TwoViews) else learner.logits(outputs)
+
+    def of_augmented(loss: Loss) -> Loss:
+        return lambda outputs, *rest: loss(
+            outputs.prediction if isinstance(outputs, TwoViews) else outputs, *rest
+        )
+
+    pseudo = of_augmented(learner.pseudo_loss) if learner.pseudo_loss else None
+    return learner._replace(
+        apply=apply, logits=logits, loss=of_augmented(learner.loss), pseudo_loss=pseudo
+    )
