@@ -82,5 +82,5 @@ def random_results(
             for s in (60, 300, 1500)
             for x in ("teacher", "half", "truth")
         ],
-        about={"versions": {"jax": "0"}, "machine": "a machine", "seconds": 1.0, "settings": {}},
+        about={"versions": {"python": "3", "jax": "0"}, "machine": "a machine", "seconds": 1.0, "settings": {}},
     )

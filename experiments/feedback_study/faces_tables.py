@@ -85,6 +85,8 @@ def contrasts(results: Results) -> Iterator[str]:
     """Yields the planned contrasts over the pooled worlds, then in each reported one."""
     worlds = statistics.worlds_of(results, statistics.POOLED)
     found = statistics.contrasts(results, worlds)
+    if not found:
+        return
     titles = arm_titles(results)
     seeds = min(len(results.scores["roc_auc"][w]["supervised"]["teacher"]) for w in worlds)
     count = f"{len(worlds)} world" + "s" * (len(worlds) > 1)
@@ -180,7 +182,9 @@ def people(results: Results) -> Iterator[str]:
 
 def ablations(results: Results) -> Iterator[str]:
     """Yields each ablation less the arm that it varies: ROC AUC, F1 at matched cuts, F1 at 0.5."""
-    if not results.ablations:
+    arms_run = statistics.arms_of(results)
+    made = {name: arm for name, (_, arm) in results.ablation_titles.items() if arm in arms_run}
+    if not made:
         return
     metrics = ", ".join(TITLES[m] for m in statistics.METRICS)
     yield f"**Ablations, less the arm that they vary: {metrics}**"
@@ -189,7 +193,7 @@ def ablations(results: Results) -> Iterator[str]:
     columns = [f"{model}: {world_title(world)}" for world, model in models]
     yield from heading(["ablation", "of", *columns])
     titles = arm_titles(results)
-    for name, (_, arm) in results.ablation_titles.items():
+    for name, arm in made.items():
         cells = [titles[name], titles[arm]]
         for world, model in models:
             scores = results.ablations[world][name][model]

@@ -74,13 +74,14 @@ def test_tables_and_figures_are_made_again_from_the_files_alone(docs):
 def test_a_study_of_one_world_and_three_arms_is_reported(tmp_path):
     pytest.importorskip("matplotlib")
     results = random_results(3, worlds=[(5, 0, 5, 2)])
-    few = ("supervised", "student_threshold", "df_threshold")
+    few = ("supervised", "student_threshold", "df_sample")  # the ablations are of another
     arms = [arm for arm in results.arms if arm["name"] in few]
-    quick = results._replace(arms=arms, ablations={}, ablation_titles={}, mechanism=[], counts={})
+    quick = results._replace(arms=arms, mechanism=[], counts={})
     quick = quick._replace(chosen={name: results.chosen[name] for name in few})
     faces_report.publish(quick, tmp_path)
     text = faces_report.render(tmp_path)
-    assert "mean over 1 world by seed" in text and "DF, threshold less student of threshold" in text
+    assert "mean over 1 world by seed" in text and "threshold labels less supervised" in text
+    assert "Ablations" not in text
     assert [p.name for p in (tmp_path / "pictures").iterdir()] == ["feedback_contrasts.png"]
 
 
