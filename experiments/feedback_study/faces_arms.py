@@ -75,7 +75,7 @@ class Arm(NamedTuple):
 
 _THRESHOLD = Arm("DF, threshold", gate="discrete", unit=1.0)
 _MATCHED = Arm("DF, matched", label="matched", gate="discrete", unit=1.0)
-_EXACT = Arm("exact gradient", label="soft", constant=1.0, exact=True, unit=20.0, per_rate=True)
+_EXACT = Arm("exact gradient", label="soft", constant=1.0, exact=True, unit=50.0, per_rate=True)
 ARMS = {
     # c = 0 leaves the teacher exactly what plain supervised training makes of it.
     "supervised": Arm("supervised for as long", model="teacher"),
@@ -88,10 +88,12 @@ ARMS = {
     "df_matched": _MATCHED,
     "df_sample": Arm("DF, sample", label="sample", gate="discrete", unit=1.0),
     "continuous": Arm(
-        "continuous (MPL), sample", label="sample", gate="continuous", score=True, unit=0.1
+        "continuous (MPL), sample", label="sample", gate="continuous", score=True, unit=2.0
     ),
     "exact": _EXACT,
-    "exact_judges": _EXACT._replace(title="exact, a quarter of the labeled people judge", judges=True),
+    "exact_judges": _EXACT._replace(
+        title="exact, a quarter of the labeled people judge", judges=True
+    ),
     "truth": Arm("student of true labels (ceiling)", label="truth"),
 }
 
@@ -104,9 +106,7 @@ ABLATIONS = {
     "drop_0": _vary("df_threshold", "sigma never 0", drop_rate=0.0),
     "negative_0": _vary("df_threshold", "h(z) = 0 for z <= 0", negative=0.0),
     "negative_1": _vary("df_threshold", "h(z) = -1 for z <= 0", negative=-1.0),
-    "public_sign": _vary(
-        "df_threshold", "sign of public code", positive=-0.1, negative=1.0
-    ),
+    "public_sign": _vary("df_threshold", "sign of public code", positive=-0.1, negative=1.0),
     "fresh": _vary("df_threshold", "fresh start", fresh=True),
     "finetuned": _vary("df_threshold", "fine-tuned on labels", finetune=60),
     "matched_finetuned": _vary("df_matched", "matched, fine-tuned on labels", finetune=60),

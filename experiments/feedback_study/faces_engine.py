@@ -46,9 +46,9 @@ class Engine:
     def __init__(self, deck: Deck, lengths: Lengths, lanes: int) -> None:
         self.deck, self.lengths, self.lanes = deck, lengths, lanes
         self._starts: dict[tuple[float, bool, World, int], Any] = {}
-        # A few: the arms of a world are trained one after the other.
-        self._data = functools.lru_cache(maxsize=4)(self._put_data)
-        self._frames = functools.lru_cache(maxsize=4)(self._put_frames)
+        # As many as there are rows of lanes in what is trained at a time, and one more.
+        self._data = functools.lru_cache(maxsize=6)(self._put_data)
+        self._frames = functools.lru_cache(maxsize=6)(self._put_frames)
 
     def _put_data(self, pairs: Pairs, judges: bool) -> Lanes:
         return training.put(self.deck.lanes(pairs, judges=judges))
@@ -95,7 +95,9 @@ class Engine:
                 told = {key: float(values[k]) for key, values in means.items()}
                 yield Probabilities(both[0][k], both[1][k], y[k], told)
 
-    def run_starts(self, items: Sequence[Item], split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def run_starts(
+        self, items: Sequence[Item], split: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Trains starts and gives probabilities and labels of the frames of a split, item by item."""
         for part, count in self._parts(items):
             pairs = tuple(item[:2] for item in part)

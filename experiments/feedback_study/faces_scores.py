@@ -41,7 +41,9 @@ def score(probs: np.ndarray, labels: np.ndarray, rates: np.ndarray) -> dict[str,
 
 def always_yes(labels: np.ndarray) -> dict[str, float]:
     """Computes F1 of saying yes to every frame; nan for scores that it has none of."""
-    nothing = {"roc_auc": np.nan, "log_loss": np.nan} | _parts("f1_matched", np.full(len(UNITS), np.nan))
+    nothing = {"roc_auc": np.nan, "log_loss": np.nan} | _parts(
+        "f1_matched", np.full(len(UNITS), np.nan)
+    )
     return nothing | _parts("f1", metrics.always_yes_f1(labels))
 
 

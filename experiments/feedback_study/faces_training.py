@@ -208,7 +208,10 @@ def _train(
 
     def one(state: Any, drawn: Any) -> Any:
         rows, key = drawn
-        labeled, unlabeled = _labeled(lane, rows[0]), Frames(lane.unlabeled[rows[1]], hidden[rows[1]])
+        labeled, unlabeled = (
+            _labeled(lane, rows[0]),
+            Frames(lane.unlabeled[rows[1]], hidden[rows[1]]),
+        )
         judge = _labeled(lane, rows[2]) if arm.judges else None
         state, info = made.update(state, labeled, unlabeled, key, judge)
         norms = info.gradient_norms

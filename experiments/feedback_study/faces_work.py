@@ -8,7 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.feedback_study import faces_arms, faces_mechanism, faces_scores, faces_settings
+from experiments.feedback_study import (
+    faces_arms,
+    faces_data,
+    faces_mechanism,
+    faces_scores,
+    faces_settings,
+)
 from experiments.feedback_study.faces_engine import Engine, Item, Probabilities
 from experiments.feedback_study.faces_results import METRICS, MODELS
 from experiments.feedback_study.faces_settings import REPORTED, Study
@@ -38,12 +44,18 @@ class Work:
     """
 
     def __init__(
-        self, study: Study, folder: pathlib.Path, deck: Deck | None, log: Callable[[str], Any] = print
+        self,
+        study: Study,
+        folder: pathlib.Path,
+        deck: Deck | None,
+        log: Callable[[str], Any] = print,
     ) -> None:
         self.study, self.folder, self.log = study, folder, log
         self.engine = Engine(deck, study.lengths, study.lanes) if deck else None
         settings = faces_settings.as_json(study)
+        drawn = faces_data.checksum(study.people, study.tasks)
         self._shared = {key: settings[key] for key in ("people", "tasks", "sizes", "lengths")}
+        self._shared["drawn"] = drawn
 
     def _path(self, name: str, settings: Any, suffix: str = ".npz") -> pathlib.Path:
         return self.folder / f"{name}_{digest_of([self._shared, settings])}{suffix}"
@@ -70,7 +82,9 @@ class Work:
         assert self.engine
         return [faces_scores.roc_auc(*pair) for pair in self.engine.run_starts(items, "tuning")]
 
-    def _choose(self, name: str, pairs: Sequence[tuple[float, float]], more: Any, auc: Any) -> Chosen:
+    def _choose(
+        self, name: str, pairs: Sequence[tuple[float, float]], more: Any, auc: Any
+    ) -> Chosen:
         study = self.study
         places = [(world, seed) for world in study.two for seed in study.tuning_seeds]
         settings = [pairs, [world.key for world in study.two], study.tuning_seeds, more]
@@ -147,7 +161,9 @@ class Work:
         path = self._path(f"worlds/{world.key}/references", [world.key, seeds, rate])
         if not path.is_file() and self.engine:
             items, rows = [Item(world, seed, rate) for seed in range(seeds)], []
-            for item, (probs, labels) in zip(items, self.engine.run_starts(items, "test"), strict=True):
+            for item, (probs, labels) in zip(
+                items, self.engine.run_starts(items, "test"), strict=True
+            ):
                 rates = self.engine.deck.rates(item.seed, world)
                 both = faces_scores.score(probs, labels, rates), faces_scores.always_yes(labels)
                 rows.append([[one[m] for m in METRICS] for one in both])

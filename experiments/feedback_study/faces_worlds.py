@@ -167,7 +167,9 @@ class Deck:
         x, published = self.inputs(seed), self.published(seed, world.wrong)
         labeled = np.ix_(roles.labeled[: world.people], faces.coded)
         pool = roles.pool[: world.pool]
-        unlabeled = np.ix_(pool) if world.pool else np.ix_(roles.labeled[: world.people], ~faces.coded)
+        unlabeled = (
+            np.ix_(pool) if world.pool else np.ix_(roles.labeled[: world.people], ~faces.coded)
+        )
         frames = int(faces.coded.sum())
         apart = max(1, world.people // 4) if judges else 0
         counts = (world.people - apart) * frames, world.people * frames

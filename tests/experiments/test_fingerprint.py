@@ -89,11 +89,37 @@ def before(small_data, tmp_path_factory):
         ("df.student_learning_rate=0.5", {"df", "piapdf"}),
         ("df.relabel_fraction=0.3", {"df", "piapdf"}),
         ("df.disfa_fraction=0.25", {"df", "piapdf"}),
+        ("df.judge_subjects=1", LABELED - {"disfa"}),
         ("df.compile=whole", set()),
+        ("df.label_view=clean", {"df", "piapdf"}),
+        ("df.finetune_steps=3", {"df", "piapdf"}),
+        ("df.finetune_learning_rate=0.5", set()),
+        ("df.fresh_steps=3", set()),
+        ("df.fresh_learning_rate=0.5", set()),
+        ("df.fresh_student_learning_rate=0.5", set()),
+        ("df.fresh_warmup=0.5", set()),
     ],
 )
 def test_a_setting_enters_where_it_has_an_effect(small_data, tmp_path, before, setting, trainings):
     assert changed(before, decided(small_data, tmp_path, setting)) == trainings
+
+
+@pytest.mark.parametrize(
+    ("beside", "setting", "counts"),
+    [
+        ("df.finetune_steps=3", "df.finetune_learning_rate=0.5", True),
+        ("df.start=fresh", "df.fresh_steps=3", True),
+        ("df.start=fresh", "df.fresh_learning_rate=0.5", True),
+        ("df.start=fresh", "df.fresh_student_learning_rate=0.5", True),
+        ("df.start=fresh", "df.fresh_warmup=0.5", True),
+        ("df.start=fresh", "df.warmup=0.5", False),
+    ],
+)
+def test_a_setting_of_a_switch_enters_where_the_switch_is_on(
+    small_data, tmp_path, beside, setting, counts
+):
+    one, two = (decided(small_data, tmp_path, *more) for more in ([beside], [beside, setting]))
+    assert changed(one, two) == ({"df", "piapdf"} if counts else set())
 
 
 def test_people_kept_apart_change_a_stand_in_by_who_is_read_alone(small_data, tmp_path):
@@ -107,6 +133,22 @@ def test_people_kept_apart_change_a_stand_in_by_who_is_read_alone(small_data, tm
         small_data, tmp_path, stand_in, "eval.validation_subjects=1", "eval.validate_every=9"
     )
     assert three["pi1"] == two
+
+
+def test_a_judge_is_named_where_he_judges_and_left_out_where_labels_are_read(
+    small_data, tmp_path, before
+):
+    found = decided(small_data, tmp_path, "df.judge_subjects=1")
+    judges = {name: told["settings"].get("judges") for name, told in found.items()}
+    (judge,) = judges["df"]["people"]
+    assert {name for name, told in judges.items() if told} == {"df", "piapdf"}
+    own = ["synthetic_faces/small_bp4d", "part1+part2"]
+    for name in LABELED - {"disfa"}:
+        (rows,) = [row for row in found[name]["data"] if row[:2] == own]
+        assert rows[-1] == {"without": [judge]}
+        others = [row for row in found[name]["data"] if row[:2] != own]
+        assert others == [row for row in before[name]["data"] if row[:2] != own]
+    assert "judge" not in json.dumps([before, found["baseline"]])
 
 
 @pytest.mark.parametrize(

@@ -279,6 +279,71 @@ def test_where_nobody_is_left_the_data_set_and_the_reason_are_named(data):
         _ = pipeline.job("baseline").slices
 
 
+@pytest.mark.parametrize(("fold", "kept"), [(1, 0), (2, 1), (3, 1)])
+def test_labels_of_a_judge_are_read_by_no_training(data, fold, kept):
+    pipeline = a_pipeline(
+        data,
+        f"fold={fold}",
+        "df.judge_subjects=1",
+        f"eval.validation_subjects={kept}",
+        "data.dataset=synthetic_faces/small_bp4d",
+        # The same people under another name, once without labels, once with them.
+        "pi1.dataset=synthetic_faces/small_bp4d_clean",
+        "disfa.dataset=synthetic_faces/small_bp4d_clean",
+    )
+    slices = {name: pipeline.job(name).slices for name in ("pi1", "disfa", *ON_THE_AU_DATA)}
+    (judge,) = people(slices["df"].judges)
+    held = people(slices["df"].validation) if kept else set()
+    assert judge in to_train("bp4d", fold) - held
+    for name, found in slices.items():
+        feedback = name in ("df", "piapdf")
+        assert found.judges == (slices["df"].judges if feedback else None), name
+        left = to_train("bp4d", fold) - held - ({judge} if name != "pi1" else set())
+        assert people(found.train) == left and len(left) == 4 - kept - (name != "pi1"), name
+        assert [people(pool) for pool, _ in found.pools] == [left | {judge}] * feedback, name
+
+    stream = pipeline.job("df").stream()
+    table = slices["df"].judges.records().table()
+    coded = {f"{judge}/{task}/{k}" for task, k in zip(table["task"], table["frame"], strict=True)}
+    told = set()
+    for step in range(20):
+        frames = stream.frames(step)
+        assert len(frames["judge"]) == 32 and set(frames["judge"]) <= coded
+        assert not coded & {*frames["labeled"], *frames["unlabeled"]}
+        told.update(frames["judge"], (name.split("/")[0] for name in frames["unlabeled"]))
+    assert told >= coded | {judge}
+
+
+def test_anybody_may_judge_who_is_not_tested_or_kept_apart(data):
+    settings = ["data.dataset=synthetic_faces/small_bp4d", "df.judge_subjects=2"]
+    settings += ["eval.validation_subjects=1"]
+    pairs = []
+    for seed in range(6):
+        slices = a_pipeline(data, *settings, f"seed={seed}").job("df").slices
+        pairs.append(people(slices.judges))
+        held = people(slices.validation)
+        assert len(pairs[-1]) == 2 and not pairs[-1] & held
+        assert people(slices.train) == to_train("bp4d", 1) - held - pairs[-1]
+        alone = a_pipeline(data, *settings[:1], settings[2], f"seed={seed}").job("baseline").slices
+        assert people(alone.validation) == held
+    assert set().union(*pairs) == to_train("bp4d", 1) and len(set(pairs)) > 2
+    assert people(a_pipeline(data, *settings, "seed=3").job("df").slices.judges) == pairs[3]
+
+
+@pytest.mark.parametrize(("judges", "kept", "apart"), [(4, 0, ""), (3, 1, "1"), (2, 2, "2")])
+def test_more_judges_than_there_are_people(data, judges, kept, apart):
+    settings = ["data.dataset=synthetic_faces/small_bp4d", f"eval.validation_subjects={kept}"]
+    pipeline = a_pipeline(data, *settings, f"df.judge_subjects={judges}")
+    told = f"df.judge_subjects={judges} leaves nobody of the 4 people of"
+    told += " synthetic_faces/small_bp4d[part1+part2] to train on"
+    told += f": eval.validation_subjects keeps {apart} of them apart" if apart else ""
+    for name in ON_THE_AU_DATA:
+        with pytest.raises(configs.ConfigError) as error:
+            _ = pipeline.job(name).slices
+        assert str(error.value) == told
+    assert pipeline.job("pi1").slices.judges is None
+
+
 def test_a_plugins_data_set_is_kept_apart_and_its_pairs_are_tested(data, monkeypatch):
     @dataclasses.dataclass(frozen=True, kw_only=True)
     class Pairs(TrainSection):

@@ -237,6 +237,52 @@ def test_feedback_may_start_fresh(job):
         job("df", "df.start=anew")
 
 
+def test_a_fresh_start_has_a_length_and_rates_of_its_own(job):
+    own = ["df.fresh_steps=70", "df.fresh_learning_rate=0.5", "df.fresh_warmup=0.25"]
+    own += ["df.fresh_student_learning_rate=0.125"]
+    for name in ("df", "piapdf"):
+        trained, plain, fresh = (job(name, *s) for s in (own, (), [*own, "df.start=fresh"]))
+        assert dataclasses.asdict(trained.stage) == dataclasses.asdict(plain.stage)
+        teacher, student = fresh.stage.teacher_optimizer, fresh.stage.student_optimizer
+        assert (teacher.steps, teacher.learning_rate, teacher.warmup) == (70, 0.5, 0.25)
+        assert student == dataclasses.replace(teacher, learning_rate=0.125)
+        assert fresh.section.total_steps == 70 and plain.section.total_steps == 60
+    demo, full = (configs.load(name).df for name in ("demo", "bp4d_fold1"))
+    assert (demo.fresh_steps, demo.fresh_learning_rate, demo.fresh_warmup) == (1200, 1e-2, 0.2)
+    assert (full.fresh_steps, full.fresh_learning_rate) == (30_000, 5e-4)
+
+
+@pytest.mark.parametrize("key", ["steps", "learning_rate", "student_learning_rate"])
+def test_a_length_or_a_rate_of_a_trained_start_is_refused_beside_a_fresh_one(job, key):
+    told = f"df.{key}=1.*has no effect with df.start=fresh: take --set df.fresh_{key}=1"
+    with pytest.raises(configs.ConfigError, match=told):
+        job("df", "df.start=fresh", f"df.{key}=1").stage  # noqa: B018
+
+
+def test_fine_tuning_comes_after_feedback_with_an_optimizer_of_its_own(job):
+    settings = ["df.steps=40", "df.finetune_steps=30", "df.finetune_learning_rate=0.25"]
+    settings += ["df.optimizer=sgd", "df.momentum=0.5", "df.clip_norm=2", "df.batch_size=8"]
+    for name in ("df", "piapdf"):
+        assert job(name).stage.finetune_optimizer is None and job(name).stream().steps == 60
+        made = job(name, *settings)
+        fine, teacher = made.stage.finetune_optimizer, made.stage.teacher_optimizer
+        assert (fine.steps, fine.learning_rate, teacher.steps) == (30, 0.25, 40)
+        assert (fine.kind, fine.momentum, fine.clip_norm) == ("sgd", 0.5, 2.0)
+        assert made.section.total_steps == 70
+        stream = made.stream()
+        assert set(stream.frames(39)) == {"labeled", "unlabeled"}
+        assert set(stream.frames(40)) == {"labeled"}
+    fresh = job("df", "df.start=fresh", "df.fresh_steps=50", "df.finetune_steps=30")
+    assert fresh.section.total_steps == 80 and fresh.stream().steps == 50
+
+
+def test_a_clean_view_is_read_where_it_labels(job):
+    for view in ("same", "clean"):
+        made = job("piapdf", f"df.label_view={view}")
+        assert made.stage.options.label_view == view
+        assert made.stream().clean == (view == "clean")
+
+
 def test_feedback_takes_every_option(job):
     options = {
         "variant": "continuous",

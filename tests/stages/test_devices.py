@@ -61,22 +61,32 @@ STAGES = {
     "piapdf": lambda: FeedbackStage(
         NANO, STEPS, STEPS, WEIGHTS, num_aus=AUS, begin="piap", **SIZES
     ),
+    # Fine-tuning from the start: a step of feedback is the row above.
+    "tuned": lambda: FeedbackStage(
+        NANO,
+        *[STEPS, STEPS],
+        LossWeights(au=1.0),
+        num_aus=AUS,
+        begin="piap",
+        finetune_optimizer=STEPS,
+        **SIZES,
+    ),
 }
 
 
 def trained(name, devices, dtype, steps=3):
     made = jax.devices()[:devices]
     assert len(made) == devices
-    over, stage = mesh.data_mesh(made), STAGES[name]()
+    over, stage = mesh.data_mesh(made), STAGES[name.removeprefix("judged ")]()
     state, frozen = stage.init(jax.random.key(0), inputs())
     cast = lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x  # noqa: E731
     state, frozen = (mesh.replicate(over, jax.tree.map(cast, tree)) for tree in (state, frozen))
     for step in range(steps):
         host = batch(step, dtype)
-        if name == "piapdf":
-            host = FeedbackBatch(
-                host, batch(100 + step, dtype)._replace(labels=0 * host.labels - 1)
-            )
+        if "piapdf" in name:
+            unlabeled = batch(100 + step, dtype)._replace(labels=0 * host.labels - 1)
+            judge = batch(200 + step, dtype) if "judged" in name else None
+            host = FeedbackBatch(host, unlabeled, judge)
         state, metrics = stage.train_step(
             state, frozen, mesh.shard_batch(over, host), jax.random.key(step)
         )
@@ -84,7 +94,7 @@ def trained(name, devices, dtype, steps=3):
 
 
 def params(state):
-    learners = [state.teacher, state.student] if hasattr(state, "teacher") else [state]
+    learners = [state.student, state.teacher] if hasattr(state, "teacher") else [state]
     return [learner.params for learner in learners]
 
 
@@ -94,7 +104,9 @@ def params(state):
         ("piap", np.float64, 1e-10, (2, 8)),
         ("piap", np.float32, 1e-4, (2, 8)),
         ("lp", np.float64, 1e-10, (8,)),
-        ("piapdf", np.float64, 1e-10, (2, 8)),
+        ("piapdf", np.float64, 1e-10, (2,)),
+        ("judged piapdf", np.float64, 1e-10, (8,)),
+        ("tuned", np.float64, 1e-10, (8,)),
     ],
 )
 def test_parameters_after_three_steps(name, dtype, tolerance, numbers):
@@ -113,7 +125,7 @@ def check(name, dtype, tolerance, numbers):
         for a, b in zip(*map(jax.tree.leaves, (params(alone), params(spread))), strict=True):
             # Biases that BatchNorm takes away again have no gradient but rounding.
             np.testing.assert_allclose(np.asarray(b), np.asarray(a), rtol=tolerance, atol=tolerance)
-        if name == "piapdf":
+        if "piapdf" in name:
             assert float(metrics["coefficient"]) == float(told["coefficient"]) != 0
             np.testing.assert_allclose(metrics["feedback"], told["feedback"], rtol=1e-7)
 

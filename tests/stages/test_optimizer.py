@@ -28,6 +28,20 @@ def test_an_optimizer_decays_kernels_alone_clips_and_warms_up():
     assert isinstance(optimizer, optax.GradientTransformation)
 
 
+@pytest.mark.parametrize("size", [1, 1e-3])
+def test_a_first_step_of_adamw_is_as_long_as_the_network_is_large_and_of_sgd_as_its_gradient(size):
+    """Adam divides each gradient by itself: lr sqrt(n), however small it is; SGD moves by lr min(1, norm)."""
+    n, rate = 10_000, 0.1 / 6  # of the first of five steps of warm-up
+    grads = {"bias": size * jax.random.normal(jax.random.key(0), (n,))}
+    params = jax.tree.map(jnp.zeros_like, grads)
+    norm = np.linalg.norm(np.asarray(grads["bias"], np.float64))
+    expected = {"adamw": rate * np.sqrt(n), "sgd": rate * min(1.0, norm)}
+    for kind, length in expected.items():
+        optimizer = OptimizerConfig(steps=100, learning_rate=0.1, kind=kind).build()
+        updates, _ = optimizer.update(grads, optimizer.init(params), params)
+        np.testing.assert_allclose(np.linalg.norm(updates["bias"]), length, rtol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("loss", "gradient", "moves"),
     [(1.0, 2.0, True), (1.0, np.nan, False), (1.0, np.inf, False), (np.nan, 2.0, False)],
