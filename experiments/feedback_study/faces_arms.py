@@ -121,6 +121,12 @@ ABLATIONS = {
         if (follow, gain) != (ARMS["df_matched"].follow, ARMS["df_matched"].gain)
     },
 }
+#: Arms at the learning rate of supervised training: tuned ones may choose to stand still.
+SAME_RATE = {f"{name}_same_rate": name for name in ARMS if name not in ("supervised", "truth")}
+ABLATIONS |= {
+    name: _vary(arm, f"{ARMS[arm].title}, at the supervised rate")
+    for name, arm in SAME_RATE.items()
+}
 #: What has a learning rate and a weight of its own: arms, and an optimizer whose rates are of another size.
 TUNED = (*ARMS, "adamw")
 

@@ -86,11 +86,15 @@ def _feedback(
         right = lane.truth[rows[1]]
         mixed = jnp.where(jax.random.bernoulli(keys[4], 0.5, right.shape), right, own)
         labeled = Frames(lane.labeled[rows[0]], lane.published[rows[0]])
-        judges = labeled, Frames(others.x[rows[2]], others.y[rows[2]])
+        both = labeled, Frames(others.x[rows[2]], others.y[rows[2]])
+        judges, labels = (
+            jax.tree.map(lambda *x: jnp.stack(x), *both),
+            jnp.stack((own, mixed, right)),
+        )
 
-        def fb(judge: Frames, labels: jax.Array) -> jax.Array:
-            return made.update(state, labeled, Frames(x, labels), key, judge)[1].feedback
+        def fb(judge: Frames, y: jax.Array) -> jax.Array:
+            return made.update(state, labeled, Frames(x, y), key, judge)[1].feedback
 
-        return jnp.array([[fb(judge, y) for y in (own, mixed, right)] for judge in judges])
+        return jax.vmap(jax.vmap(fb, (None, 0)), (0, None))(judges, labels)
 
     return jax.lax.map(one, jax.random.split(training.stream(lane.seed, _STREAM), batches))

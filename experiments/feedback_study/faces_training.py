@@ -14,6 +14,8 @@ import optax
 from experiments.feedback_study import faces_arms as arms
 from experiments.feedback_study.faces_arms import Arm, Frames, Network
 from experiments.feedback_study.faces_worlds import Lanes
+from piapdf_jax import feedback
+from piapdf_jax.feedback import LearnerState
 
 #: Random streams of a seed.
 _WEIGHTS, _ROWS, _NOISE, _STEPS, _END = range(5)
@@ -148,15 +150,15 @@ def _supervise(
         outputs, _ = task.apply(params, None, batch, key, "train")
         return task.loss(outputs, batch, *arms.known_labels(batch))
 
-    def step(carry: Any, drawn: Any) -> Any:
-        params, state = carry
-        gradient = jax.grad(loss)(params, _labeled(lane, drawn[0]), drawn[1])
-        updates, state = optimizer.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), None
+    def step(state: LearnerState, drawn: Any) -> Any:
+        value, gradient = jax.value_and_grad(loss)(state.params, _labeled(lane, drawn[0]), drawn[1])
+        updates, opt_state = feedback.optimize(optimizer, gradient, state, value)
+        params = optax.apply_updates(state.params, updates)
+        return LearnerState(params, None, opt_state), None
 
     keys = jax.random.split(key, len(rows))
-    (params, _), _ = jax.lax.scan(step, (params, optimizer.init(params)), (rows, keys))
-    return params
+    begin = LearnerState(params, None, optimizer.init(params))
+    return jax.lax.scan(step, begin, (rows, keys))[0].params
 
 
 def _initial(lengths: Lengths, lane: Lanes) -> Any:
@@ -184,7 +186,9 @@ def start_cuts(z: jax.Array, rates: jax.Array, count: jax.Array) -> jax.Array:
     """
     there = jnp.arange(len(z))[:, None] < count
     falling = -jnp.sort(jnp.where(there, -z, jnp.inf), axis=0)
-    place = jnp.clip(jnp.round(rates * count).astype(jnp.int32), 1, count - 1)[None]
+    place = jnp.clip(jnp.round(rates * count.astype(rates.dtype)).astype(jnp.int32), 1, count - 1)[
+        None
+    ]
     high, low = (jnp.take_along_axis(falling, p, axis=0)[0] for p in (place - 1, place))
     return (high + low) / 2
 
@@ -192,7 +196,8 @@ def start_cuts(z: jax.Array, rates: jax.Array, count: jax.Array) -> jax.Array:
 def _rule(arm: Arm, lengths: Lengths, lane: Lanes, params: Any) -> Any:
     """The label rule; rates are published ones, cuts those of the start on the same frames."""
     there = (jnp.arange(len(lane.published)) < lane.learned)[:, None]
-    rates = jnp.sum(jnp.where(there, lane.published, 0), 0) / lane.learned
+    shown = jnp.sum(jnp.where(there, lane.published, 0), 0)
+    rates = shown / lane.learned.astype(shown.dtype)
     z = arms.logits(lengths.network, params, lane.labeled)
     return arms.label_rule(arm, rates, start_cuts(z, rates, lane.learned))
 

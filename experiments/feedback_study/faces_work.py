@@ -111,8 +111,11 @@ class Work:
         arm = faces_arms.find(name)
         if name not in faces_arms.TUNED:
             found = self.choose(arm.varies)
-            rate = self.start_rate().learning_rate if arm.fresh else found.learning_rate
-            return found._replace(learning_rate=rate)
+            if arm.fresh:
+                found = found._replace(learning_rate=self.start_rate().learning_rate)
+            if name in faces_arms.SAME_RATE:
+                found = found._replace(learning_rate=self.choose("supervised").learning_rate)
+            return found
         return self.choose(name)
 
     def unit(self, name: str, world: World, seeds: int) -> pathlib.Path:
