@@ -93,18 +93,14 @@ def collect(study: Study, work: Work) -> Results:
     Raises:
         ValueError: no world is.
     """
-    keys = ("scores", "references")
-    found: dict[str, Any] = {key: {metric: {} for metric in METRICS} for key in keys}
+    found: dict[str, Any] = {key: {m: {} for m in METRICS} for key in ("scores", "references")}
     worlds, counts, seconds = [], {}, 0.0
     for world, seeds in study.worlds:
-        files = {name: work.unit(name, world, seeds) for name in study.arms}
-        references = work.references(world, seeds)
-        if not all(path.is_file() for path in (*files.values(), references)):
+        if (parts := _parts(study, work, world, seeds)) is None:
             continue
         worlds.append(world._asdict() | {"seeds": seeds})
-        parts = {name: dict(np.load(path)) for name, path in files.items()}
+        told = parts.pop("references")["scores"]
         seconds += sum(float(part["seconds"]) for part in parts.values())
-        told = np.load(references)["scores"]
         for m, metric in enumerate(METRICS):
             arms = {name: _models(part["scores"][:, m]) for name, part in parts.items()}
             found["scores"][metric][world.key] = arms
@@ -114,19 +110,28 @@ def collect(study: Study, work: Work) -> Results:
     if not worlds:
         raise ValueError(f"--work={work.folder} holds no world in which all arms are done.")
     titles, ablations = _ablations(study, work)
-    names = [*study.arms, *(name for name in titles if name in faces_arms.TUNED)]
     arms = [(name, faces_arms.ARMS[name]) for name in study.arms]
+    tuned = [*study.arms, *(name for name in titles if name in faces_arms.TUNED)]
     return Results(
         worlds=worlds,
         arms=[{"name": name, "title": arm.title, "model": arm.model} for name, arm in arms],
         **found,
-        chosen={name: work.choose(name)._asdict() for name in names},
+        chosen={name: work.choose(name)._asdict() for name in tuned},
         ablations=ablations,
         ablation_titles=titles,
         counts=counts,
         mechanism=work.mechanism(),
         about=_about(study, work, seconds),
     )
+
+
+def _parts(study: Study, work: Work, world: World, seeds: int) -> dict[str, Any] | None:
+    """What is kept of a world, by arm and of its references; None where something is missing."""
+    files = {name: work.unit(name, world, seeds) for name in study.arms}
+    files["references"] = work.references(world, seeds)
+    if not all(path.is_file() for path in files.values()):
+        return None
+    return {name: dict(np.load(path)) for name, path in files.items()}
 
 
 def _about(study: Study, work: Work, seconds: float) -> dict[str, Any]:

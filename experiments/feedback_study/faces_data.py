@@ -26,8 +26,11 @@ PEOPLE = tuple(f"{sex}{number}" for number in range(201, 321) for sex in "FM")
 #: Frames of a sequence that are drawn, and which of them a coder would see.
 FRAMES, CODED = (0, 2, 6, 11), (False, True, True, False)
 UNITS = BP4D_AUS
+#: Share of all frames of the data set that show each unit.
+RATES = np.array([population.BP4D_RATES[unit] for unit in UNITS])
 _RULES = population.Rules("bp4d", wrong_labels=0.0, unknown=0.0)
 _SIDE, _CELL, _BINS = 96, 8, 8
+generator = population.generator
 
 
 class Faces(NamedTuple):

@@ -2,12 +2,11 @@
 
 import numpy as np
 
-from data_builders.synthetic_faces.population import BP4D_RATES
 from experiments.au_scores import RARE, matched_cuts
-from experiments.feedback_study.faces_data import UNITS
+from experiments.feedback_study.faces_data import RATES, UNITS
 from piapdf_jax import metrics
 
-_IS_RARE = np.array([BP4D_RATES[unit] < RARE for unit in UNITS])
+_IS_RARE = RATES < RARE
 
 
 def cuts(probs: np.ndarray, rates: np.ndarray) -> np.ndarray:

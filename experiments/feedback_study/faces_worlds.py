@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_builders.synthetic_faces.population import generator
 from experiments.feedback_study import faces_results
-from experiments.feedback_study.faces_data import Faces
+from experiments.feedback_study.faces_data import Faces, generator
 
 #: Powers of the eigenvalues by which principal components are divided: nearly white ones.
 _WHITENING = 0.35
