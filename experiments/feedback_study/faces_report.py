@@ -22,6 +22,7 @@ def table(results: Results) -> str:
         faces_tables.contrasts,
         faces_tables.people,
         faces_tables.ceiling,
+        faces_tables.same_rate,
         faces_tables.ablations,
         faces_tables.mechanism,
         faces_tables.choices,

@@ -1,5 +1,6 @@
 """Tables of the study on drawn faces as Markdown; all that is less something else is paired by seed."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -183,7 +184,11 @@ def people(results: Results) -> Iterator[str]:
 def ablations(results: Results) -> Iterator[str]:
     """Yields each ablation less the arm that it varies: ROC AUC, F1 at matched cuts, F1 at 0.5."""
     arms_run = statistics.arms_of(results)
-    made = {name: arm for name, (_, arm) in results.ablation_titles.items() if arm in arms_run}
+    made = {
+        name: arm
+        for name, (_, arm) in results.ablation_titles.items()
+        if arm in arms_run and not name.endswith(statistics.SAME_RATE)
+    }
     if not made:
         return
     metrics = ", ".join(TITLES[m] for m in statistics.METRICS)
@@ -206,6 +211,27 @@ def ablations(results: Results) -> Iterator[str]:
             cells.append("; ".join(gaps))
         yield line(cells)
     yield ""
+
+
+def same_rate(results: Results) -> Iterator[str]:
+    """Yields the contrasts, and others less supervised, with all arms at the rate of supervised training."""
+    titles = {arm["name"]: arm["title"] for arm in results.arms}
+    pairs = [contrast[1:] for contrast in statistics.CONTRASTS]
+    pairs += [(name, "supervised") for name in ("student_matched", "df_matched", "exact_judges")]
+    rows = []
+    for pair in pairs:
+        cells = []
+        for world, metric in itertools.product(results.ablations, statistics.METRICS):
+            gaps = statistics.difference_at_same_rate(results, metric, world, *pair)
+            cells += [number(gaps)] if gaps is not None else []
+        if cells:
+            rows.append(line([f"{titles[pair[0]]} less {titles[pair[1]]}", *cells]))
+    if rows:
+        yield "**All arms at the learning rate of supervised training**"
+        yield ""
+        columns = itertools.product(map(world_title, results.ablations), statistics.METRICS)
+        yield from heading(["", *(f"{world}: {TITLES[metric]}" for world, metric in columns)])
+        yield from (*rows, "")
 
 
 def mechanism(results: Results) -> Iterator[str]:
