@@ -26,7 +26,7 @@ NANO += ["identity.dataset=synthetic_faces/small_webface", "df.batch_size=8"]
 NANO += ["identity.pairs=synthetic_faces/small_lfw", "disfa.dataset=synthetic_faces/small_disfa"]
 ALL = set(TRAININGS)
 LABELED = ALL - {"pi1", "identity", "landmarks"}
-WITH_MAPS = {"pi3", "piap", "piapdf", "disfa"}
+WITH_MAPS = {"pi3", "piap", "longer", "piapdf", "disfa"}
 
 
 def pipeline(data, runs, *settings):
