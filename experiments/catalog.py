@@ -53,7 +53,8 @@ class Catalog:
     def job(self, name: str) -> Job:
         """The job of a training, made once."""
         if name not in self._jobs:
-            self._jobs[name] = Job(TRAININGS[name], self.config, self.datasets, lambda: self.model)
+            networks, described = (lambda: self.model), self.described
+            self._jobs[name] = Job(TRAININGS[name], self.config, self.datasets, networks, described)
         return self._jobs[name]
 
     @functools.cached_property

@@ -77,15 +77,21 @@ class Study:
         made = self.pairs(said)
         return _mean_cell(intervals.summarize(made[0], drawn=made[1])) if made else Cell(None)
 
-    def _difference(self, first: Said, second: Said) -> Difference | None:
-        a, b = self.folds(first), self.folds(second)
+    def _difference(
+        self, first: Said, second: Said, other: "Study | None" = None
+    ) -> Difference | None:
+        """F1 of one less that of a second, of this group or another, on the same people."""
+        other = other or self
+        a, b = self.folds(first), other.folds(second)
         if a is None or b is None:
             return None
-        return self._compared(a, b, (self.drawn(first), self.drawn(second)))
+        return self._compared(a, b, (self.drawn(first), other.drawn(second)))
 
-    def auc_difference(self, first: Said, second: Said) -> Difference | None:
+    def auc_difference(
+        self, first: Said, second: Said, other: "Study | None" = None
+    ) -> Difference | None:
         """Returns the difference of ROC AUC on the same people; None where they have not the same."""
-        a, b = self.pairs(first), self.pairs(second)
+        a, b = self.pairs(first), (other or self).pairs(second)
         return self._compared(a[0], b[0], (a[1], b[1])) if a and b else None
 
     def _compared(

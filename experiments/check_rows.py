@@ -16,6 +16,10 @@ from experiments.trainings import TRAININGS
 _CUTS = {"F1 matched": "matched", "F1 model.json": "model"}
 #: A unit that a smaller share of the training labels shows is rare.
 _RARE = 0.3
+#: What is compared beside the baseline.
+_PAIRS = {
+    (a, b, "probs") for a, b in (("piapdf", "piap"), ("longer", "piap"), ("piapdf", "longer"))
+}
 
 
 class Wanted(NamedTuple):
@@ -214,13 +218,12 @@ class Study:
 
     @staticmethod
     def _compared(name: str, probs: str, other: str, beside: str) -> bool:
-        """All with the baseline, PIAP-DF with PIAP, a student with its teacher."""
+        """All with the baseline, PIAP-DF and PIAP for as long with PIAP, these two, a student with its teacher."""
         if (other, beside) == ("baseline", "probs"):
             return name != "baseline"
         student = probs == "probs"
         return student and (
-            (name, other, beside) == ("piapdf", "piap", "probs")
-            or (name == other and beside == "teacher_probs")
+            (name, other, beside) in _PAIRS or (name == other and beside == "teacher_probs")
         )
 
     def evidence(self, units: list[int]) -> dict[str, list[Wanted]]:

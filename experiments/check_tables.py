@@ -4,6 +4,7 @@ Scores and counts must agree to 1e-6. What is drawn at random agrees within ``Z`
 draws: of an interval's end, how much of the other program's draws lies below it; of p and ``better``, the share itself.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -15,7 +16,9 @@ from experiments.recomputed import Draws
 from experiments.report_types import Cell, Group, Row, Table
 
 _CLOSE = 1e-6
-_OTHERS = ("scores", "differences", "auc_differences", "evidence", "identity_probe", "pointing")
+_OTHERS = (
+    "scores", "differences", "matched_differences", "auc_differences", "evidence", "identity_probe", "pointing",
+)  # fmt: skip
 
 
 def check(
@@ -73,11 +76,14 @@ def _rows_of(table: Table, studies: Sequence[Study]) -> dict[str, list[Wanted]] 
         if table.name in published()["tables"]:
             told = published()["tables"][table.name]["rows"]
             names = [row["training"] for row in told if "training" in row]
-            found |= study.paper(units, names + ["lp"] * (table.name == "table3"))
+            found |= study.paper(units, names + ["lp", "longer"] * (table.name == "table3"))
         elif table.name == "scores":
             found |= study.scores(table.columns)
         elif table.name == "differences":
             found |= study.differences(units, study.f1)
+        elif table.name == "matched_differences":
+            matched = functools.partial(study.f1, cut="matched")
+            found |= study.differences(units, matched)
         elif table.name == "auc_differences":
             found |= study.differences(units, study.auc, scale=100)
         elif table.name == "evidence":

@@ -75,8 +75,8 @@ def records(job: Job) -> None:
         ConfigError: for records without them, naming the data set.
         NoRecords: naming split and folder.
     """
-    train, pools = job.slices.train, [pool for pool, _ in job.slices.pools]
-    for part in (job.slices.validation, *pools):
+    train = job.slices.train
+    for part in (job.slices.validation, *job.slices.read[1:]):
         if part is not None:
             part.records()
     feed = job.training.feed

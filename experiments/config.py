@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Annotated, Any
 
+from experiments import presets
 from experiments.sections import (
     AUSection,
     DataSection,
@@ -14,29 +15,22 @@ from experiments.sections import (
     FeedbackSection,
     IdentitySection,
     LandmarksSection,
+    LongerSection,
     LPSection,
     PI1Section,
     PISection,
     RunSection,
     TrainSection,
 )
-from experiments.values import coerce
+from experiments.settings import ConfigError, keys, replaced, unknown
 from piapdf_jax import paths, ranges
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.models.config import ModelConfig, encoder_of
-from piapdf_jax.models.encoders import encoder_names
-from piapdf_jax.models.presets import MODELS
 from piapdf_jax.models.pretrained import weights_of
 from piapdf_jax.ranges import Range, Seed
 
 #: Which part of the people is tested.
 Fold = Annotated[int, Range(1, 3)]
-#: The paper's networks as its experiments start them.
-FULL_SIZE = dataclasses.replace(MODELS["b1"], pretrained="imagenet")
-
-
-class ConfigError(ValueError):
-    """The user asked for something that is not there; the message says what is."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +47,7 @@ class ExperimentConfig:
     seed: Seed = 0
     seeds: tuple[Seed, ...] = ()
     data: DataSection = DataSection()
-    model: ModelConfig = FULL_SIZE
+    model: ModelConfig = presets.FULL_SIZE
     pi: PISection = PISection()
     pi1: PI1Section = PI1Section(steps=20_000)
     pi2: TrainSection = TrainSection(steps=30_000, learning_rate=5e-4)
@@ -74,6 +68,11 @@ class ExperimentConfig:
     plugins: tuple[tuple[str, TrainSection], ...] = ()
     #: Keys that ``--set`` gave: no setting itself, but who names what is not there is told so.
     given: frozenset[str] = dataclasses.field(default=frozenset(), compare=False)
+
+    @property
+    def longer(self) -> LongerSection:
+        """What trains PIAP on labels for as long as feedback does."""
+        return LongerSection.of(self.df)
 
     def _check_units(self) -> None:
         """Refuses action units that no record holds, and those named twice."""
@@ -177,7 +176,7 @@ class ExperimentConfig:
         self._check_repeats()
         for method in self.methods:
             if method not in METHODS:
-                raise ConfigError(_unknown("method", method, METHODS))
+                raise ConfigError(unknown("method", method, METHODS))
         if not self.methods or len(set(self.methods)) < len(self.methods):
             wrong = "names a method twice" if self.methods else "names no method"
             raise ConfigError(
@@ -188,15 +187,10 @@ class ExperimentConfig:
         self._check_trainings()
 
 
-def _unknown(kind: str, name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-    return f"unknown {kind} {name!r}: nearest is {near[0]!r}; known: {', '.join(known)}"
-
-
 def configs() -> dict[str, Callable[[], ExperimentConfig]]:
     """Every named configuration, as a function that makes it."""
     found: dict[str, Callable[[], ExperimentConfig]] = {}
-    for module in ("demo", "bp4d", "disfa", "landmark_identity"):
+    for module in ("demo", "bp4d", "disfa", "landmark_identity", "evidence"):
         found |= importlib.import_module(f"experiments.configs.{module}").CONFIGS
     return found
 
@@ -209,7 +203,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> ExperimentCo
     """
     known = configs()
     if name not in known:
-        raise ConfigError(_unknown("config", name, sorted(known)))
+        raise ConfigError(unknown("config", name, sorted(known)))
     config = dataclasses.replace(known[name](), plugins=_plugin_sections())
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -219,7 +213,7 @@ def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> ExperimentCo
         if key not in every:
             near = difflib.get_close_matches(key, every, n=3, cutoff=0.0)
             raise ConfigError(f"unknown key {key!r}: nearest are {', '.join(near)}")
-        config = _set(config, key.split("."), text.strip(), key)
+        config = replaced(config, key.split("."), text.strip(), key)
         config = dataclasses.replace(config, given=config.given | {key})
     for one, several in (("fold", "folds"), ("seed", "seeds")):
         if one in config.given and several not in config.given:
@@ -240,56 +234,3 @@ def as_dict(config: ExperimentConfig) -> dict[str, Any]:
     told = dataclasses.asdict(config)
     del told["given"]
     return told | dict(told.pop("plugins"))
-
-
-def keys(section: Any, prefix: str = "") -> dict[str, Any]:
-    """Every key of a configuration, sections included, in dotted form."""
-    found: dict[str, Any] = {}
-    inside = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}
-    inside.pop("given", None)
-    for name, value in (inside | dict(inside.pop("plugins", ()))).items():
-        name = prefix + name
-        found[name] = value
-        if dataclasses.is_dataclass(value):
-            found |= keys(value, name + ".")
-    return found
-
-
-def _set(section: Any, path: list[str], text: str, key: str) -> Any:
-    name, plugins = path[0], dict(getattr(section, "plugins", ()))
-    if name in plugins:
-        if len(path) == 1:
-            raise _is_section(key, plugins[name])
-        plugins[name] = _set(plugins[name], path[1:], text, key)
-        return dataclasses.replace(section, plugins=tuple(plugins.items()))
-    old = getattr(section, name)
-    if len(path) > 1:
-        return dataclasses.replace(section, **{name: _set(old, path[1:], text, key)})
-    if isinstance(section, ExperimentConfig) and name == "model":
-        if text in encoder_names() and text not in MODELS:
-            raise ConfigError(f"model={text} names an encoder: take --set model.encoder={text}")
-        if text not in MODELS:
-            raise ConfigError(_unknown("model", text, MODELS))
-        size = 256 if text.startswith("b") else 128
-        data = dataclasses.replace(section.data, image_size=size)
-        model = FULL_SIZE if text == "b1" else MODELS[text]
-        return dataclasses.replace(section, model=model, data=data)
-    if dataclasses.is_dataclass(old):
-        raise _is_section(key, old)
-    hint = ranges.hints(section)[name]
-    value = coerce(text, hint)
-    if isinstance(section, ExperimentConfig) and name == "methods" and value == ("all",):
-        from experiments.trainings import au_methods
-
-        value = au_methods()
-    if told := ranges.complaint(key, value, hint, text=text):
-        raise ConfigError(told)
-    try:
-        return dataclasses.replace(section, **{name: value})
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"cannot set {key}={text}: {error}") from error
-
-
-def _is_section(key: str, section: Any) -> ConfigError:
-    inside = ", ".join(f"{key}.{field.name}" for field in dataclasses.fields(section))
-    return ConfigError(f"{key!r} is a section; set one of {inside}")

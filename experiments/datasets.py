@@ -2,22 +2,22 @@
 
 A person is (builder, kind, subject): configs of one builder that share a kind show the same people
 under other names. People that a fold tests, and those kept apart to choose a state, are in no
-slice that a training reads, whatever data set stands in for which.
+slice that a training reads, whatever data set stands in for which; of those who judge a student's
+steps no training reads a label.
 """
 
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_builders.prepare import BUILDERS, can_make
-from experiments.config import ConfigError, ExperimentConfig
-from experiments.fold_parts import FoldPart, part_of_fold
-from piapdf_jax import folds
-from piapdf_jax.data import description, source
+from data_builders.prepare import can_make
+from experiments.config import ConfigError
+from experiments.data_folders import DataFolders
+from piapdf_jax.data import source
 
 
 class Person(NamedTuple):
@@ -46,8 +46,9 @@ class DataSlice:
         return source.SomePeople(records, only=self.only, without=self.without)
 
     def __str__(self) -> str:
+        alone = f" of {len(self.only)} people" if self.only else ""
         left_out = f" without {len(self.without)} people" if self.without else ""
-        return f"{self.dataset}[{self.split}]{left_out}"
+        return f"{self.dataset}[{self.split}]{alone}{left_out}"
 
 
 class Slices(NamedTuple):
@@ -58,121 +59,44 @@ class Slices(NamedTuple):
         test: what its export is scored on; None where there is nothing, and then it has no scores.
         pools: unlabeled frames with their shares of a batch.
         validation: people kept apart, on whom the best state is chosen; None for the last state.
+        judges: people kept apart, whose labeled frames stand for x_l where a student's step is judged; None for x_l.
     """
 
     train: DataSlice
     test: DataSlice | None
     pools: tuple[tuple[DataSlice, float], ...] = ()
     validation: DataSlice | None = None
+    judges: DataSlice | None = None
+
+    @property
+    def read(self) -> tuple[DataSlice, ...]:
+        """All that steps of the training read."""
+        judges = (self.judges,) if self.judges else ()
+        return (self.train, *judges, *(pool for pool, _ in self.pools))
 
 
-class DataSets:
-    """The data sets of one experiment.
+class DataSets(DataFolders):
+    """The data sets of one experiment, and who of them may be read for what."""
 
-    Args:
-        config: the experiment.
-        data_dir: where data sets lie.
-        prepare: called with the name of a data set that is missing and can be made here.
-    """
-
-    def __init__(
-        self, config: ExperimentConfig, data_dir: str, prepare: Callable[[str], Any]
-    ) -> None:
-        self.config, self.data_dir, self._prepare = config, data_dir, prepare
-
-    def folder(self, dataset: str) -> pathlib.Path:
-        """Returns the folder of a data set; one that needs no original files is made where it is missing.
-
-        Raises:
-            ConfigError: for a missing data set that has no builder.
-            MissingDataset: for one that only its owner's files make.
-        """
-        try:
-            return source.dataset_folder(self.data_dir, dataset)
-        except source.MissingDataset as missing:
-            if dataset.split("/")[0] not in BUILDERS:
-                raise ConfigError(
-                    f"data set {dataset!r} is not in {self.data_dir}, and there is no builder for it;"
-                    f" there are {', '.join(BUILDERS)}. Let one stand in, such as --set"
-                    " pi1.dataset=bp4d --set identity.dataset=synthetic_faces/webface"
-                    " --set identity.pairs=synthetic_faces/lfw"
-                ) from missing
-            if not can_make(dataset):
-                raise self._to_build(dataset, missing) from missing
-            self._prepare(dataset)
-            return source.dataset_folder(self.data_dir, dataset)
-
-    def _to_build(self, dataset: str, missing: source.MissingDataset) -> source.MissingDataset:
-        """Names the command that builds a data set from original files."""
-        module = BUILDERS[dataset.split("/")[0]]
-        if module.startswith("data_builders."):
-            return missing
-        return source.missing_dataset(dataset, self.data_dir, f"--plugin={module}")
-
-    def describe(self, dataset: str) -> description.Description:
-        """Returns what a data set says of itself."""
-        return description.describe(self.folder(dataset))
-
-    def units(self, dataset: str, wanted: tuple[int, ...], key: str) -> tuple[int, ...]:
-        """Returns the action units to learn of a data set.
-
-        Args:
-            dataset: its name.
-            wanted: FACS numbers that the configuration asks for; () for all that there are.
-            key: that asks, for the message.
-
-        Raises:
-            ConfigError: for units that the data set has no labels of, naming both lists.
-        """
-        there = self.describe(dataset).action_units
-        if set(wanted or [0]) <= set(there) or (there and not wanted):
-            return wanted or there
-        asked = f"{key}={','.join(map(str, wanted))}" if wanted else "a training of action units"
-        has = f"labels of {', '.join(map(str, there))} alone" if there else "no labels of any"
-        raise ConfigError(f"{asked} does not go with data set {dataset!r}, which has {has}")
-
-    def part(self, dataset: str, *, test: bool) -> FoldPart:
-        """Returns what of a data set the fold trains or tests on."""
-        told, sizes = self.describe(dataset), self._sizes(dataset)
-        return part_of_fold(told, sizes, self.config.fold, test=test)
-
-    def _sizes(self, dataset: str) -> dict[str, int]:
-        return source.split_sizes(self.folder(dataset))
-
-    def split_to_train(self, dataset: str) -> str:
-        """Returns the split expression of what there is to train on: published parts, or ``train``.
-
-        Raises:
-            ConfigError: where that is nothing.
-        """
-        part = self.part(dataset, test=False)
-        if part.expression is None:
-            has = ", ".join(sorted(name for name, count in self._sizes(dataset).items() if count))
-            raise ConfigError(f"data set {dataset!r}: {part}; it has {has or 'no record'}")
-        return part.expression
-
-    def uncoded_splits(self, dataset: str) -> list[str]:
-        """Returns the splits of the fold's training people that hold frames without labels."""
-        sizes = self._sizes(dataset)
-        names = folds.train_splits(self.config.fold, coded=False).split("+")
-        return [name for name in names if sizes.get(name)]
-
-    def to_train(self, dataset: str, split: str, *, strangers: bool = False) -> DataSlice:
+    def to_train(
+        self, dataset: str, split: str, *, labels: bool = True, strangers_to: str = ""
+    ) -> DataSlice:
         """Returns records that a training may read: nobody's who is tested or kept apart.
 
         Args:
             dataset: its name.
             split: split expression.
-            strangers: leave out everybody of the AU data set as well, where it is there (Encoder P, section 3.2).
+            labels: whether their labels may be read, which those of judges are nowhere.
+            strangers_to: leave out everybody of this data set as well, where it is there.
 
         Raises:
             ConfigError: where nobody is left.
         """
-        barred = self.tested | self.kept_apart
-        if strangers:
-            for name in self._there({self.config.data.dataset}):
-                barred |= set(self._people(name))
-        return self._without(dataset, split, barred)
+        barred = self.tested | self.kept_apart | (self.judges if labels else frozenset())
+        for name in self._there({strangers_to}) if strangers_to else ():
+            barred |= set(self._people(name))
+        known = f", or shown by {strangers_to}" if strangers_to else ""
+        return self._without(dataset, split, barred, f"tested or kept apart{known}")
 
     def to_choose(self, dataset: str) -> DataSlice | None:
         """Returns the records of people kept apart to choose a state; None where nobody is to be.
@@ -189,7 +113,31 @@ class DataSets:
                 f"eval.validation_subjects={wanted} leaves nobody of the {len(people)} people of"
                 f" {dataset}[{split}] to train on"
             )
-        return DataSlice(dataset, self.folder(dataset), split, only=self._chosen(people))
+        return self._only(dataset, self._chosen(people, wanted))
+
+    def to_judge(self, dataset: str, section: str) -> DataSlice | None:
+        """Returns the records of people kept apart to judge a student's steps; None where nobody is to.
+
+        Args:
+            dataset: that the training learns from.
+            section: of the configuration, whose ``judge_subjects`` says how many.
+
+        Raises:
+            ConfigError: where nobody would be left to train on.
+        """
+        wanted = self.config.section(section).judge_subjects
+        if not wanted:
+            return None
+        everybody = self._candidates(dataset)
+        people = [person for person in everybody if person not in self.kept_apart]
+        if wanted >= len(people):
+            apart = len(everybody) - len(people)
+            also = f": eval.validation_subjects keeps {apart} of them apart" if apart else ""
+            raise ConfigError(
+                f"{section}.judge_subjects={wanted} leaves nobody of the {len(everybody)} people of"
+                f" {dataset}[{self.split_to_train(dataset)}] to train on{also}"
+            )
+        return self._only(dataset, self._chosen(people, wanted))
 
     def to_test_fold(self, dataset: str) -> DataSlice | None:
         """Returns records of the fold's people that exports are scored on; None where there are none."""
@@ -198,7 +146,7 @@ class DataSets:
 
     def to_test(self, dataset: str, split: str) -> DataSlice:
         """Returns records that exports are scored on."""
-        self._check_splits(dataset, split)
+        self.check_splits(dataset, split)
         return DataSlice(dataset, self.folder(dataset), split)
 
     @functools.cached_property
@@ -219,10 +167,29 @@ class DataSets:
             return frozenset()
         found: set[Person] = set()
         for name in self._there(self._sets_to_choose_by()):
-            told, there = self.describe(name), self.part(name, test=False).expression
-            people = self._candidates(name) if there else []
-            if self.config.eval.validation_subjects < len(people):
-                found |= {Person(told.builder, told.kind, one) for one in self._chosen(people)}
+            people = self._candidates(name) if self.part(name, test=False).expression else []
+            if (wanted := self.config.eval.validation_subjects) < len(people):
+                found.update(self._chosen(people, wanted))
+        return frozenset(found)
+
+    @functools.cached_property
+    def judges(self) -> frozenset[Person]:
+        """Everybody who judges the steps of some student, and whose labels no training learns.
+
+        Raises:
+            ConfigError: where nobody would be left to train on.
+        """
+        from experiments.trainings import TRAININGS
+
+        found: set[Person] = set()
+        for section in dict.fromkeys(training.section for training in TRAININGS.values()):
+            settings = self.config.section(section)
+            dataset = getattr(settings, "dataset", self.config.data.dataset)
+            for name in self._there({dataset}) if getattr(settings, "judge_subjects", 0) else ():
+                if self.part(name, test=False).expression:
+                    told, part = self.describe(name), self.to_judge(name, section)
+                    chosen = part.only if part else ()
+                    found |= {Person(told.builder, told.kind, subject) for subject in chosen}
         return frozenset(found)
 
     def _scored_sets(self) -> set[str]:
@@ -271,30 +238,27 @@ class DataSets:
         subjects = told.people_of(split or "+".join(told.people))
         return [Person(told.builder, told.kind, subject) for subject in sorted(subjects)]
 
-    def _candidates(self, dataset: str) -> list[str]:
+    def _candidates(self, dataset: str) -> list[Person]:
         """Training people among whom some are kept apart."""
         people = self._people(dataset, self.split_to_train(dataset))
-        return [person.subject for person in people if person not in self.tested]
+        return [person for person in people if person not in self.tested]
 
-    def _chosen(self, people: list[str]) -> tuple[str, ...]:
-        wanted = self.config.eval.validation_subjects
+    def _chosen(self, people: list[Person], wanted: int) -> list[Person]:
         order = np.random.default_rng([self.config.seed, wanted]).permutation(len(people))
-        return tuple(sorted(people[k] for k in order[:wanted]))
+        return sorted(people[k] for k in order[:wanted])
 
-    def _check_splits(self, dataset: str, split: str) -> None:
-        there = self._sizes(dataset)
-        for name in split.split("+"):
-            if not there.get(name):
-                has = ", ".join(sorted(there))
-                raise ConfigError(f"data set {dataset!r} has no split {name!r}; it has {has}")
+    def _only(self, dataset: str, people: list[Person]) -> DataSlice:
+        """Coded frames of some training people."""
+        split, only = self.split_to_train(dataset), tuple(person.subject for person in people)
+        return DataSlice(dataset, self.folder(dataset), split, only=only)
 
-    def _without(self, dataset: str, split: str, barred: frozenset[Person]) -> DataSlice:
-        self._check_splits(dataset, split)
+    def _without(self, dataset: str, split: str, barred: frozenset[Person], why: str) -> DataSlice:
+        self.check_splits(dataset, split)
         people = self._people(dataset, split)
         left_out = tuple(person.subject for person in people if person in barred)
         if len(left_out) == len(people):
             raise ConfigError(
                 f"{dataset}[{split}] has nobody left to train on: all of its {len(people)} people"
-                " are tested or kept apart"
+                f" are {why}"
             )
         return DataSlice(dataset, self.folder(dataset), split, without=left_out)

@@ -44,13 +44,14 @@ def _coded(job: Job) -> Slices:
 def _coded_and_uncoded(job: Job) -> Slices:
     """Predefined maps need no labels, so uncoded frames serve PI stage 1 as well."""
     data, name = job.datasets, job.dataset
-    uncoded = data.uncoded_splits(name)
-    coded = data.part(name, test=False).there if uncoded else [data.split_to_train(name)]
-    return Slices(data.to_train(name, "+".join([*coded, *uncoded])), data.to_test_fold(name))
+    train = data.to_train(name, data.every_split_to_train(name), labels=False)
+    return Slices(train, data.to_test_fold(name))
 
 
 def _portraits(job: Job) -> Slices:
-    train = job.datasets.to_train(job.dataset, "train", strangers=True)
+    """Nobody of the AU data set, where it is there (section 3.2)."""
+    known = job.config.data.dataset
+    train = job.datasets.to_train(job.dataset, "train", strangers_to=known)
     return Slices(train, pairs_to_test(job))
 
 
@@ -76,6 +77,7 @@ def pairs_to_test(job: Job) -> DataSlice:
 def _with_pools(job: Job) -> Slices:
     """Unlabeled frames: uncoded ones of the training people, and DISFA's where it lies beside."""
     data, name, slices = job.datasets, job.dataset, _coded(job)
+    slices = slices._replace(judges=data.to_judge(name, job.training.section))
     other, share = job.config.disfa.dataset, job.section.disfa_fraction
     found = []
     if share and _lies_beside(job, other):
@@ -88,7 +90,7 @@ def _with_pools(job: Job) -> Slices:
 def _if_anybody(data: DataSets, name: str, splits: Sequence[str]) -> DataSlice | None:
     """Records of unlabeled frames; None where there are none, or none of people who may be read."""
     try:
-        return data.to_train(name, "+".join(splits)) if splits else None
+        return data.to_train(name, "+".join(splits), labels=False) if splits else None
     except ConfigError:
         return None
 
@@ -133,12 +135,13 @@ def _identities(job: Job, reading: Reading) -> Stream:
 
 def _feedback(job: Job, reading: Reading) -> Stream:
     pools = tuple((part.records(), share) for part, share in job.slices.pools)
-    section, train = job.section, job.slices.train.records()
+    section, train, judges = job.section, job.slices.train.records(), job.slices.judges
     stream = FeedbackStream(
         train,
         pools,
         section.relabel_fraction,
         reading,
+        judges=judges.records() if judges else None,
         steps=section.optimizer_config().steps,
         clean=section.label_view == "clean",
     )

@@ -37,7 +37,7 @@ _CHOICE = (
 )
 _STDLIB = sys.stdlib_module_names
 #: Keys of our own sections that say which data are read; the data themselves stand beside the settings.
-_DATA_KEYS = ("dataset", "pairs", "seed", "units", "start", "disfa_fraction")
+_DATA_KEYS = ("dataset", "pairs", "seed", "units", "start", "disfa_fraction", "judge_subjects")
 
 
 def fingerprint(job: Job, taken: dict[str, str], *, cache: pathlib.Path) -> dict[str, Any]:
@@ -90,6 +90,8 @@ def settings(job: Job) -> dict[str, Any]:
             "people": list(job.slices.validation.only),
             "every": config.eval.validate_every,
         }
+    if job.slices.judges is not None:
+        told["judges"] = {"people": list(job.slices.judges.only)}
     return told
 
 

@@ -110,14 +110,14 @@ class Fitting:
 
     def _info(self, job: Job, digest: str, report: dict[str, Any]) -> dict[str, Any]:
         """What ``export.json`` says of a training beside what its parts are."""
-        fingerprint, slices = self.catalog.fingerprint(job.name), job.slices
+        fingerprint = self.catalog.fingerprint(job.name)
         # A stage of a plugin may have networks of its own, and the file of weights is not asked for.
         weights = self.catalog.model.pretrained if hasattr(job.stage, "model") else "none"
         return {
             "digest": digest,
             "consumed": fingerprint["takes"],
             "report": report,
-            "data": [str(part) for part in (slices.train, *(pool for pool, _ in slices.pools))],
+            "data": [str(part) for part in job.slices.read],
             "weights": weights,
             "fingerprint": fingerprint,
         }

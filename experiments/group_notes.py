@@ -98,8 +98,9 @@ def _explained(run: Run, name: str) -> dict[str, Any]:
         told.pop(key, None)
     told["data"] = sorted({(row[0], row[2], row[3]) for row in told.get("data", [])})
     settings = dict(told.get("settings", {}))
-    if isinstance(settings.get("validation"), dict):
-        settings["validation"] = {k: v for k, v in settings["validation"].items() if k != "people"}
+    for key in ("validation", "judges"):
+        if isinstance(settings.get(key), dict):
+            settings[key] = {k: v for k, v in settings[key].items() if k != "people"}
     return told | {"settings": settings}
 
 

@@ -11,6 +11,7 @@ from experiments.config import ExperimentConfig
 from experiments.datasets import DataSets, Slices
 from piapdf_jax.data.frames import Reading
 from piapdf_jax.data.streams import Stream
+from piapdf_jax.model_json import Model
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.runtime.best import Validation
 from piapdf_jax.stages.base import Stage
@@ -28,12 +29,14 @@ class Job:
         config: the experiment.
         datasets: its data sets, the only way to records.
         networks: gives the sizes of the networks, with the file of weights looked up.
+        described: gives what the ``model.json`` of a training's export says; None where there is none.
     """
 
     training: "Training"
     config: ExperimentConfig
     datasets: DataSets
     networks: Callable[[], ModelConfig]
+    described: Callable[[str], Model | None] = lambda name: None
 
     @property
     def model(self) -> ModelConfig:

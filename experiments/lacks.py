@@ -46,7 +46,8 @@ class Lacks:
                     " which takes two"
                 )
         if job.training.feed.labels:
-            for part, use in ((train, "train on"), (held, "choose a state by")):
+            uses = (train, "train on"), (held, "choose a state by"), (job.slices.judges, "judge by")
+            for part, use in uses:
                 if part is not None and (self._seen(part, job.units) == UNKNOWN).all():
                     raise ConfigError(
                         f"{job.name} has no known label of {gaps.units(job.units)} to {use}:"

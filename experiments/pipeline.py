@@ -170,6 +170,7 @@ class Pipeline:
             )
         jobs = [self.job(name) for name in results["trainings"]]
         results["stand_ins"] = report.stand_ins(self.config, jobs)
+        results["feedback"] = report.feedback(self.config, jobs)
         results["stale"] = self.catalog.stale_rows(results["rows"])
         return gaps.plain(results)
 

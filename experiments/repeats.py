@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import logging
 import math
+import statistics
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from experiments.config import ExperimentConfig
 from experiments.pipeline import Pipeline
-from experiments.report import shown
+from experiments.report import mark_of_feedback, shown
 from experiments.trainings import METHODS, TRAININGS
 from piapdf_jax import commands
 from piapdf_jax.runtime import exports, hosts
@@ -164,17 +165,21 @@ class Timing:
 
 
 def summary(
-    runs: list[ExperimentConfig], results: list[dict[str, Any]], against: str
+    runs: list[ExperimentConfig],
+    results: list[dict[str, Any]],
+    against: str,
+    score: str = "mean_f1",
 ) -> dict[str, dict[int | None, float | None]]:
-    """Returns mean F1 by method and fold, averaged over seeds; under None the mean over folds.
+    """Returns a score by method and fold, averaged over seeds; under None the mean over folds.
 
     Args:
         runs: their configurations.
         results: of each, as ``results.json`` holds them.
         against: ``published`` or ``true`` labels.
+        score: key of the scores against them.
 
     Returns:
-        In percent; None where a seed or a fold of the command has no score. Methods without any are left out.
+        Scores; None where a seed or a fold of the command has none. Methods without any are left out.
     """
     found: dict[str, dict[int | None, float | None]] = {}
     for method in METHODS:
@@ -183,12 +188,25 @@ def summary(
             training = (
                 told["trainings"].get(METHODS[method][-1], {}) if method in told["rows"] else {}
             )
-            score = training.get("scores", {}).get(against, {}).get("mean_f1")
-            by_fold.setdefault(config.fold, []).append(score)
+            value = training.get("scores", {}).get(against, {}).get(score)
+            by_fold.setdefault(config.fold, []).append(value)
         means = {fold: _mean(values) for fold, values in by_fold.items()}
         if any(value is not None for values in by_fold.values() for value in values):
             found[method] = {**means, None: _mean(list(means.values()))}
     return found
+
+
+def spread(
+    runs: list[ExperimentConfig], results: list[dict[str, Any]], against: str, method: str
+) -> float | None:
+    """Computes the standard deviation over seeds (n - 1) of a method's mean F1 over folds; None for fewer than two."""
+    means = []
+    for seed in dict.fromkeys(run.seed for run in runs):
+        own = [k for k, run in enumerate(runs) if run.seed == seed]
+        told = summary([runs[k] for k in own], [results[k] for k in own], against)
+        means.append(told.get(method, {}).get(None))
+    known = [mean for mean in means if mean is not None]
+    return statistics.stdev(known) if len(known) == len(means) > 1 else None
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -215,16 +233,21 @@ def print_summary(name: str, runs: list[ExperimentConfig], results: list[dict[st
         over = (
             f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
         )
-        title = f"{name}: mean F1 (%) on unseen people, {over}, {against} labels{mark}"
+        feedback = mark_of_feedback(next((told.get("feedback", "") for told in results), ""))
+        title = f"{name}: mean F1 (%) on unseen people, {over}, {against} labels{feedback}{mark}"
         # No title of the table, which would break at its width.
         console.print(title, markup=False, highlight=False, soft_wrap=True)
         table = Table(box=SIMPLE_HEAD, padding=(0, 1))
         table.add_column("method", no_wrap=True)
-        for heading in (*(f"fold {fold}" for fold in folds), "mean"):
+        several = ("sd over seeds",) if len(seeds) > 1 else ()
+        for heading in (*(f"fold {fold}" for fold in folds), "mean", *several, "ROC AUC"):
             table.add_column(heading, justify="right", no_wrap=True)
+        auc = summary(runs, results, against, "mean_roc_auc")
         for method, told in rows.items():
             title = TRAININGS[METHODS[method][-1]].title + " *" * (method in stale)
-            table.add_row(title, *(shown(told[fold], "{:.1f}") for fold in (*folds, None)))
+            means = [shown(told[fold], "{:.1f}") for fold in (*folds, None)]
+            means += [shown(spread(runs, results, against, method), "{:.1f}") for _ in several]
+            table.add_row(title, *means, shown(auc.get(method, {}).get(None), "{:.3f}"))
         console.print(table)
     if stand_ins:
         console.print("stand-ins: " + "; ".join(stand_ins), markup=False)

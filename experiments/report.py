@@ -1,5 +1,6 @@
 """What a run prints: a line a training, and the table of F1 with "always yes" beside it."""
 
+import dataclasses
 import logging
 import math
 import pathlib
@@ -10,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from experiments import run_folder
+from experiments import presets, run_folder
 from experiments.au_scores import METRICS
 from experiments.config import ExperimentConfig
 from experiments.job import Job
@@ -43,6 +44,12 @@ def stand_ins(config: ExperimentConfig, jobs: Sequence[Job]) -> dict[str, str]:
         if section in read and chosen != expected:
             found[key] = f"{chosen} for {expected}"
     return found
+
+
+def feedback(config: ExperimentConfig, jobs: Sequence[Job]) -> str:
+    """Returns which feedback some trainings are of; "" where none has any."""
+    taught = any(hasattr(job.stage, "beside") for job in jobs)
+    return presets.feedback_title(dataclasses.asdict(config.df)) if taught else ""
 
 
 def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None:
@@ -189,9 +196,19 @@ def _table(title: str, headings: tuple[str, ...]) -> Table:
     return table
 
 
+def _mark(results: dict[str, Any]) -> str:
+    """What a title says of all rows: which feedback it is, and that other data stand in for the paper's."""
+    stand_ins = " (stand-in data, see below)" if results["stand_ins"] else ""
+    return mark_of_feedback(results.get("feedback", "")) + stand_ins
+
+
+def mark_of_feedback(told: str) -> str:
+    """Returns what a title says of the feedback of its rows, "" for rows without."""
+    return f"; discrete feedback {told}" if told else ""
+
+
 def _f1_table(results: dict[str, Any], against: str, rows: dict[str, Any]) -> Table:
-    mark = " (stand-in data, see below)" if results["stand_ins"] else ""
-    title = f"{results['config']}: F1 (%) per AU on unseen people, {against} labels{mark}"
+    title = f"{results['config']}: F1 (%) per AU on unseen people, {against} labels{_mark(results)}"
     told = [scores[against] for scores in rows.values() if against in scores]
     units = next(iter(rows.values()))["aus"]
     table = _table(title, (*map(str, units), "mean"))
@@ -208,8 +225,7 @@ def _f1_table(results: dict[str, Any], against: str, rows: dict[str, Any]) -> Ta
 
 
 def _pairs_table(results: dict[str, Any], found: dict[str, Any]) -> Table:
-    mark = " (stand-in data, see below)" if results["stand_ins"] else ""
-    title = f"{results['config']}: who is in two pictures, LFW's protocol (%){mark}"
+    title = f"{results['config']}: who is in two pictures, LFW's protocol (%){_mark(results)}"
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
     table.add_column("vector", no_wrap=True)
     for heading in ("accuracy", "95 % interval over blocks", "paper"):
@@ -226,7 +242,7 @@ def _pairs_table(results: dict[str, Any], found: dict[str, Any]) -> Table:
 
 def _size_table(results: dict[str, Any], rows: dict[str, Any]) -> Table:
     table = _table(
-        "encoder and AU head alone",
+        f"encoder and AU head alone{mark_of_feedback(results.get('feedback', ''))}",
         ("parameters", "F1 matched", "ROC AUC", "identity probe", "chance"),
     )
     for method, scores in rows.items():

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
 from piapdf_jax.data.augment import AugmentConfig
@@ -131,6 +131,9 @@ class PISection:
 class FeedbackSection(TrainSection, FeedbackOptions):
     """Discrete feedback (section 3.3); serves ``df`` and ``piapdf``.
 
+    The labels of ``judge_subjects`` people of the training part are learned by no training: they judge the student's
+    steps in the place of x_l.
+
     ``start=fresh`` is a whole training, with ``fresh_*`` in place of length, rates and warm-up. ``finetune_steps`` more
     steps train the student on labels.
     """
@@ -138,6 +141,7 @@ class FeedbackSection(TrainSection, FeedbackOptions):
     start: Annotated[str, Choice("trained", "fresh")] = "trained"
     relabel_fraction: Share = 0.1
     disfa_fraction: Share = 0.25
+    judge_subjects: Annotated[int, Range(0, 2**31 - 1)] = 0
     student_learning_rate: Rate = dataclasses.field(default=1e-3, metadata=IN_STAGE)
     fresh_steps: Count = dataclasses.field(default=30_000, metadata=IN_STAGE)
     fresh_learning_rate: Rate = dataclasses.field(default=5e-4, metadata=IN_STAGE)
@@ -183,6 +187,26 @@ class FeedbackSection(TrainSection, FeedbackOptions):
             steps=self.finetune_steps,
             learning_rate=self.finetune_learning_rate,
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LongerSection(TrainSection):
+    """What trains PIAP on labels for as long as feedback does: the control that feedback must beat.
+
+    No section of its own: ``of`` makes it of that of feedback.
+    """
+
+    start: Annotated[str, Choice("trained", "fresh")] = "trained"
+
+    @classmethod
+    def of(cls, df: FeedbackSection) -> "LongerSection":
+        """Returns the section with length, batch and teacher's optimizer of feedback."""
+        made: dict[str, Any] = {
+            f.name: getattr(df, f.name) for f in dataclasses.fields(TrainSection)
+        }
+        teacher = df.optimizer_config()
+        made |= {"learning_rate": teacher.learning_rate, "warmup": teacher.warmup}
+        return cls(**made | {"steps": df.total_steps, "start": df.start})
 
 
 @dataclasses.dataclass(frozen=True)

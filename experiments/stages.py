@@ -9,7 +9,11 @@ import numpy as np
 
 from experiments.config import ConfigError
 from experiments.job import Job
+from experiments.sections import LongerSection
+from piapdf_jax.action_units import record_columns
 from piapdf_jax.losses import LossWeights
+from piapdf_jax.metrics import base_rates
+from piapdf_jax.model_json import FILE_NAME
 from piapdf_jax.stages.base import Stage
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.feedback_options import FeedbackOptions
@@ -70,7 +74,8 @@ def piap(job: Job) -> Stage:
         job.model,
         job.section.optimizer_config(),
         weights,
-        begin=job.training.start,
+        begin=_start(job),
+        keep_head=isinstance(job.section, LongerSection),
         person=_person(job),
         landmarks=functools.partial(_training_landmarks, job),
         **_pi_targets(job, weights),
@@ -92,6 +97,7 @@ def feedback(job: Job) -> Stage:
         finetune_optimizer=section.finetune_optimizer(),
         weights=weights,
         begin=_start(job),
+        labeled_rates=functools.partial(_labeled_rates, job),
         compile=section.compile,
         **_pi_targets(job, weights),
         **_sizes(job, maps=bool(weights.pi)),
@@ -139,6 +145,30 @@ def _training_landmarks(job: Job) -> np.ndarray:
     if not np.isfinite(landmarks).all():
         raise ConfigError(f"{train} holds landmarks that are not finite: {job.name} learns by them")
     return landmarks
+
+
+def _labeled_rates(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """Rates and cuts of the labeled frames [C], from what the start says of them; fresh networks know no cut.
+
+    Raises:
+        ConfigError: for a start that says nothing of its training frames.
+    """
+    start = _start(job)
+    if start is None:
+        labels = job.slices.train.records().table()["labels"][:, record_columns(job.units)]
+        known = [np.nan if rate is None else rate for rate in base_rates(labels)]
+        return np.array(known), np.full(len(job.units), 0.5)
+    model = job.described(start)
+    if model is None or set(job.units) - model.base_rates.keys():
+        raise ConfigError(
+            f"{job.training.section}.labels=matched needs the rates of the training frames: the export of"
+            f" {start!r} has no {FILE_NAME} with those of units {', '.join(map(str, job.units))}"
+        )
+    rates, cuts = (
+        np.array([np.nan if told[au] is None else told[au] for au in job.units], float)
+        for told in (model.base_rates, model.cuts)
+    )
+    return rates, cuts
 
 
 def _check_given(job: Job) -> None:

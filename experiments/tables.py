@@ -10,7 +10,15 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from experiments import more_tables, page, paper_tables, pointing_table, table_writers
+from experiments import (
+    more_tables,
+    page,
+    paper_tables,
+    pointing_table,
+    presets,
+    report,
+    table_writers,
+)
 from experiments.cells import Study
 from experiments.groups import RunsError, read_groups
 from experiments.report_types import Group, Table
@@ -32,8 +40,8 @@ _CHECK = flags.DEFINE_bool(
 _FEWEST_CHECKED = 2000
 #: Names of all tables that there may be.
 _TABLES = (
-    "table1", "table2", "table3", "scores", "differences", "auc_differences", "evidence", "identity_probe",
-    "pointing",
+    "table1", "table2", "table3", "scores", "differences", "matched_differences", "auc_differences",
+    "evidence", "identity_probe", "pointing",
 )  # fmt: skip
 
 
@@ -49,13 +57,31 @@ def make_tables(groups: Sequence[Group], *, against: str, resamples: int) -> lis
     further = (
         more_tables.scores,
         more_tables.differences,
+        more_tables.matched_differences,
         more_tables.auc_differences,
         paper_tables.evidence,
         more_tables.claims,
         pointing_table.pointing,
     )
     made = [*paper_tables.paper_tables(studies), *(make(studies) for make in further)]
-    return [table for table in made if table is not None and table.rows]
+    told = report.mark_of_feedback(_feedback(groups))
+    return [
+        table._replace(title=table.title + told)
+        for table in made
+        if table is not None and table.rows
+    ]
+
+
+def _feedback(groups: Sequence[Group]) -> str:
+    """Which feedback the rows of groups are of; "" where none has such rows."""
+    found = {
+        group.title: presets.feedback_title(group.config.get("df") or {})
+        for group in groups
+        if any(training in run.frames for run in group.runs for training in paper_tables.TAUGHT)
+    }
+    if len(set(found.values())) <= 1:
+        return next(iter(found.values()), "")
+    return ", ".join(f"{kind} in {title}" for title, kind in found.items())
 
 
 def write(tables: Sequence[Table], out: pathlib.Path) -> None:

@@ -63,6 +63,8 @@ _ROWS = (
     Training("lp", "LP (landmarks, ours)", "lp", stages.piap, LANDMARKED,
              scoring.action_units, stages.by_weights),
     Training("piap", "PIAP", "piap", stages.piap, LABELED, scoring.action_units, stages.by_weights),
+    Training("longer", "PIAP for as long as PIAP-DF", "longer", stages.piap, LABELED,
+             scoring.action_units, stages.by_weights, start="piap"),
     Training("df", "DF on the baseline", "df", stages.feedback, FEEDBACK,
              scoring.action_units, stages.by_weights, start="baseline"),
     Training("piapdf", "PIAP-DF", "df", stages.feedback, FEEDBACK,
@@ -84,6 +86,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "lp": ("lp",),
     "df": ("baseline", "df"),
     "piap": ("pi1", "pi2", "identity", "piap"),
+    "longer": ("pi1", "pi2", "identity", "piap", "longer"),
     "piapdf": ("pi1", "pi2", "identity", "piap", "piapdf"),
     "disfa": ("pi1", "pi2", "identity", "piap", "disfa"),
 }

@@ -19,9 +19,16 @@ import optax
 
 from piapdf_jax import feedback
 from piapdf_jax.feedback import Gate, LearnerState, Loss, Measurement, StudentStep, upcast
-from piapdf_jax.feedback_labels import check_soft, matched, sample, soft
+from piapdf_jax.feedback_labels import (
+    FOLLOWED,
+    check_soft,
+    clean_rates,
+    matched,
+    sample,
+    soft,
+)
 
-__all__ = ["matched", "sample", "soft"]
+__all__ = ["FOLLOWED", "clean_rates", "matched", "sample", "soft"]
 
 Measure = Callable[[StudentStep], Measurement]
 

@@ -1,18 +1,16 @@
-"""Does discrete feedback help? Its variants beside supervised training, where the truth is known.
+"""What feedback can and cannot add where the truth is known and nothing is noisy but the labels.
 
-python -m experiments.feedback_study.points            # writes docs/feedback_study.json, the table and the figure
+python -m experiments.feedback_study.points            # writes docs/feedback_study.json and the tables
 python -m experiments.feedback_study.points --quick --out=/tmp/study
-python -m experiments.feedback_study.points --render   # table and figure again, from the numbers that lie there
+python -m experiments.feedback_study.points --render   # the tables again, from the numbers that lie there
 
-Round "tuned": every variant chooses among equally many candidates by published labels of the tuning
-seeds. Round "matched": supervised training as it was, one learning rate for all others, and weights
-at which the term that feedback adds to the teacher's gradient is equally long on average. Then both
-signs of MPL at rising weights.
+Variants that see the size of the feedback, and the exact gradient, beside supervised training and pseudo labels without
+feedback; each chooses among equally many candidates by published labels of the tuning seeds. Then both signs of MPL at
+rising weights, and what the same network makes of true labels. Discrete feedback is studied on drawn faces (``faces``).
 """
 
 import itertools
 import json
-import math
 import os
 import time
 from typing import Any, NamedTuple
@@ -21,12 +19,13 @@ import jax
 import numpy as np
 from absl import flags, logging
 
+from experiments.feedback_study import page
 from experiments.feedback_study import points_report as report
 from experiments.feedback_study.points_problem import Problem
 from experiments.feedback_study.points_training import VARIANTS, Lengths, Runs, train
 from piapdf_jax import command_line, paths
 
-_OUT = flags.DEFINE_string("out", "docs", "folder of numbers, page and pictures")
+_OUT = flags.DEFINE_string("out", "docs", "folder of numbers and page")
 _QUICK = flags.DEFINE_bool("quick", False, "seconds instead of minutes; the numbers mean nothing")
 _RENDER = flags.DEFINE_bool("render", False, "train nothing, read the numbers in --out")
 
@@ -36,9 +35,7 @@ TEST_SEEDS = tuple(range(20))
 LEARNING_RATES = tuple(0.002 * 2 ** (k / 2) for k in range(8))
 WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FINE_LEARNING_RATES = tuple(float(x) for x in np.geomspace(0.001, 0.032, 64))
-#: Length of the feedback term in round "matched", in lengths of the labeled gradient.
-_MATCHED = 0.3
-#: Lengths, about, at which the two signs of MPL are compared.
+#: Weights at which the two signs of MPL are compared, in units of `Variant.unit`.
 _SIGNS = (0.3, 1.0, 3.0, 10.0)
 
 
@@ -94,23 +91,6 @@ def at_edge(study: Study, name: str, pair: tuple[float, float]) -> bool:
     return any(value in end for value, end in zip(pair, ends, strict=True))
 
 
-def match(study: Study, name: str, learning_rate: float, length: float) -> float:
-    """The weight at which the feedback term has this length, mean over steps and tuning seeds.
-
-    A wide and a narrow row of weights, then interpolation between logarithms. Where no weight of
-    the wide row gets there, the nearest is taken; the length that came out is reported.
-    """
-    seeds, weight = study.tuning_seeds, VARIANTS[name].unit * 0.3
-    for factors in (np.geomspace(0.03, 30, 8), np.geomspace(0.6, 1.7, 4)):
-        lanes = [(seed, learning_rate, weight * f) for f in factors for seed in seeds]
-        norms = _train(study, name, lanes, "validation").term_norm
-        norms = norms.reshape(len(factors), len(seeds)).mean(axis=1)
-        order = np.argsort(norms)
-        found = np.interp(math.log(length), np.log(norms[order]), np.log(factors[order]))
-        weight *= math.exp(found)
-    return weight
-
-
 def measure(study: Study, name: str, learning_rate: float, weight: float) -> dict[str, Any]:
     """A row of the results: one training a test seed, scored by true labels."""
     lanes = [(seed, learning_rate, weight) for seed in study.test_seeds]
@@ -123,21 +103,16 @@ def measure(study: Study, name: str, learning_rate: float, weight: float) -> dic
 
 
 def run(study: Study, log: Any = print) -> dict[str, Any]:
-    """Both rounds and the ceiling; what `points_report` renders."""
+    """Runs variants, signs and ceiling; returns what `points_report` renders."""
     begin = time.monotonic()
-
-    def told(label: str, row: dict[str, Any]) -> dict[str, Any]:
-        seconds = time.monotonic() - begin
-        log(f"{seconds:4.0f} s  {label}: {row['title']}, {np.mean(row[row['model']]):.2f} %")
-        return row
-
     tuned = {}
     for name in VARIANTS:
         pair = tune(study, name)
         row = measure(study, name, *pair) | {"edge": at_edge(study, name, pair)}
-        tuned[name] = told("tuned", row)
-    matched, length = _matched(study, tuned, told)
-    rate, pair = tuned["pseudo"]["learning_rate"], ("mpl", "mpl_public")
+        seconds = time.monotonic() - begin
+        log(f"{seconds:4.0f} s  {row['title']}: {np.mean(row[row['model']]):.2f} %")
+        tuned[name] = row
+    rate, pair = tuned["pseudo_sample"]["learning_rate"], ("mpl", "mpl_public")
     signs = [
         {name: measure(study, name, rate, VARIANTS[name].unit * w) for name in pair} for w in _SIGNS
     ]
@@ -147,34 +122,19 @@ def run(study: Study, log: Any = print) -> dict[str, Any]:
     sizes = study._asdict() | {key: getattr(study, key)._asdict() for key in ("problem", "lengths")}
     return {
         "study": sizes | {"candidates": len(candidates(study, "supervised"))},
-        "matched_length": length,
-        "rounds": {"tuned": tuned, "matched": matched},
+        "tuned": tuned,
         "signs": signs,
-        "ceiling": told("all points with true labels", ceiling),
+        "ceiling": ceiling,
     }
 
 
-def _matched(study: Study, tuned: dict[str, Any], told: Any) -> tuple[dict[str, Any], float]:
-    # The rate of the baseline whose student learns from pseudo labels, as all the others' do. At
-    # that of supervised training, which stops early by a low rate, students had not yet learned.
-    rate = tuned["pseudo"]["learning_rate"]
-    lanes = [(seed, rate, 0.0) for seed in study.tuning_seeds]
-    length = _MATCHED * float(_train(study, "pseudo", lanes, "validation").labeled_norm.mean())
-    rows = {name: tuned[name] for name in ("supervised", "pseudo")}
-    for name in [name for name in VARIANTS if name not in rows]:
-        weight = match(study, name, rate, length) if VARIANTS[name].unit else 0.0
-        rows[name] = told("matched", measure(study, name, rate, weight))
-    return rows, length
-
-
 def main(argv: list[str]) -> None:
-    """Runs the study, or reads its numbers, and writes them, the table and the figure."""
+    """Runs the study, or reads its numbers, and writes them and the tables."""
     del argv
     out = paths.target_folder(_OUT.value, "--out")
-    numbers, page = out / "feedback_study.json", out / "feedback.md"
+    numbers, document = out / "feedback_study.json", out / "feedback.md"
     logging.set_verbosity(logging.WARNING)  # JAX tells of platforms that are not there
     try:
-        report.pyplot()  # missing after minutes would be a pity
         if not _RENDER.value:
             jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
             results = run(QUICK if _QUICK.value else Study())
@@ -183,9 +143,8 @@ def main(argv: list[str]) -> None:
         results = json.loads(numbers.read_text())
         text = report.table(results)
         print(text)
-        if page.exists():
-            report.insert(page, text)
-        report.figure(results, out / "pictures" / "feedback_study.png")
+        if document.exists():
+            page.insert(document, report.START, text)
     except (OSError, ValueError) as error:
         command_line.fail(error)
 

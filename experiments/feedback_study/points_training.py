@@ -48,21 +48,17 @@ class Variant(NamedTuple):
     per_rate: bool = False
 
 
-_SAMPLE, _NONE, _ONE = sample(), constant_gate(0.0), constant_gate(1.0)
+_SAMPLE, _NONE = sample(), constant_gate(0.0)
 # The student's learning rate, a factor of MPL's coefficient, goes into the weight.
 _MPL = {"label": _SAMPLE, "gate": continuous_gate()}
-_EXACT = {"label": soft(), "measure": exact_teacher_gradient(), "gate": _ONE}
+_EXACT = {"label": soft(), "measure": exact_teacher_gradient(), "gate": constant_gate(1.0)}
 VARIANTS = {
     # c = 0 leaves the teacher exactly what plain supervised training makes of it.
     "supervised": Variant("supervised", {"gate": _NONE}, "teacher"),
-    "pseudo": Variant("plain pseudo labels", {"gate": _NONE}),
     "pseudo_sample": Variant("sampled pseudo labels", {"gate": _NONE, "label": _SAMPLE}),
     "pseudo_soft": Variant("soft pseudo labels", {"gate": _NONE, "label": soft()}),
-    "constant": Variant("self-training (c = 1)", {"gate": _ONE}, unit=1.0),
     "mpl": Variant("MPL, continuous", _MPL, unit=200.0),
     "mpl_public": Variant("MPL, public sign", _MPL, unit=-200.0),
-    "discrete": Variant("discrete, threshold", {}, unit=1.0),
-    "discrete_sample": Variant("discrete, sample", {"label": _SAMPLE}, unit=1.0),
     "exact": Variant("exact", _EXACT, unit=4.0, per_rate=True),
 }
 
@@ -92,7 +88,6 @@ class Trained(NamedTuple):
         term_norm: length of c g_u with its weight, what feedback adds to the teacher's gradient.
         labeled_norm: length of the teacher's labeled gradient.
         positive: share of steps with feedback above 0.
-        confidence: mean |2 p - 1| of the teacher on x_u.
     """
 
     teacher: Any
@@ -100,7 +95,6 @@ class Trained(NamedTuple):
     term_norm: jax.Array
     labeled_norm: jax.Array
     positive: jax.Array
-    confidence: jax.Array
 
 
 class Runs(NamedTuple):
@@ -111,7 +105,6 @@ class Runs(NamedTuple):
     term_norm: np.ndarray
     labeled_norm: np.ndarray
     positive: np.ndarray
-    confidence: np.ndarray
 
 
 def feedback_step(options: dict[str, Any], learning_rate: Any, weight: Any) -> FeedbackStep:
@@ -178,12 +171,7 @@ def _train(options: tuple[tuple[str, Any], ...], lane: Lane, prepared: _Prepared
         norms = info.gradient_norms
         term = jnp.abs(lane.weight * info.coefficient) * norms["teacher_pseudo"]
         positive = (info.feedback > 0).astype(jnp.float32)
-        return state, (
-            term,
-            norms["teacher_labeled"],
-            positive,
-            jnp.mean(info.diagnostics["confidence"]),
-        )
+        return state, (term, norms["teacher_labeled"], positive)
 
     state = step.init((prepared.start, None), (prepared.start, None))
     state, logs = jax.lax.scan(one, state, (*rows, keys))

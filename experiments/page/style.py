@@ -14,6 +14,7 @@ COLORS = {
     "lp": "#882255",
     "df": "#d9c82a",
     "piap": "#0072b2",
+    "longer": "#44aa99",
     "piapdf": "#d55e00",
     "disfa": "#009e73",
     "identity": "#009e73",

@@ -21,6 +21,7 @@ class FeedbackStream:
         pools: sources of unlabeled frames with their shares of x_u; shares sum to at most 1.
         relabel_fraction: share of x_u that are coded frames with their labels withheld.
         reading: how.
+        judges: labeled frames of other people, a batch of which judges each step; None for none.
         steps: of feedback; None for no end.
         clean: read x_u without augmentation as well.
     """
@@ -29,6 +30,7 @@ class FeedbackStream:
     pools: tuple[tuple[Records, float], ...]
     relabel_fraction: float
     reading: Reading
+    judges: Records | None = None
     steps: int | None = None
     clean: bool = False
 
@@ -75,28 +77,43 @@ class FeedbackStream:
             left -= count
         return labeled, places
 
-    def __call__(self, step: int) -> FeedbackBatch | Batch:
-        """The batch of one step."""
-        rows, places = self.rows(step)
-        labeled = read_batch(
-            [(self.coded, int(row), False) for row in rows], self.reading, step=step
-        )
+    def _places(self, step: int) -> tuple[list[tuple[Records, int, bool]], ...]:
+        """Where the labeled frames of a step are, the unlabeled ones, and those that judge, if any."""
+        labeled, unlabeled = self.rows(step)
+        coded = [(self.coded, int(row), False) for row in labeled]
         if self._is_fine_tuning(step):
-            return labeled
-        plain = dataclasses.replace(self.reading, augment=None)
-        return FeedbackBatch(
-            labeled=labeled,
-            unlabeled=read_batch(places, self.reading, step=step, name=1),
-            clean=read_batch(places, plain, step=step).image if self.clean else None,
-        )
+            return coded, [], []
+        judging: list[tuple[Records, int, bool]] = []
+        if self.judges is not None:
+            # An order of their own, after those of the pools; a small set is repeated.
+            size, seed = self.reading.batch_size, self.reading.seed + 1 + len(self.pools)
+            rows = epoch_rows(len(self.judges), size, seed, step)
+            judging = [(self.judges, int(row), False) for row in rows]
+        return coded, unlabeled, judging
 
     def _is_fine_tuning(self, step: int) -> bool:
         return self.steps is not None and step >= self.steps
 
+    def __call__(self, step: int) -> FeedbackBatch | Batch:
+        """The batch of one step; a plain one of labeled frames after the last step of feedback."""
+        places = self._places(step)
+        read = [
+            read_batch(part, self.reading, step=step, name=k) if part else None
+            for k, part in enumerate(places)
+        ]
+        labeled, unlabeled, judge = read
+        assert labeled is not None
+        if unlabeled is None:
+            return labeled
+        plain = dataclasses.replace(self.reading, augment=None)
+        clean = read_batch(places[1], plain, step=step).image if self.clean else None
+        return FeedbackBatch(labeled, unlabeled, judge, clean)
+
     def frames(self, step: int) -> dict[str, list[str]]:
-        """Names of the frames of one step, labeled and unlabeled."""
-        labeled, places = self.rows(step)
-        told = {"labeled": [frame_name(self.coded[row]) for row in labeled]}
-        if self._is_fine_tuning(step):
-            return told
-        return told | {"unlabeled": [frame_name(records[row]) for records, row, _ in places]}
+        """Names of the frames of one step: labeled, and where there are any unlabeled ones and those that judge."""
+        parts = zip(("labeled", "unlabeled", "judge"), self._places(step), strict=True)
+        return {
+            name: [frame_name(records[row]) for records, row, _ in part]
+            for name, part in parts
+            if part
+        }

@@ -7,11 +7,13 @@ afterwards, as in Meta Pseudo Labels (Pham et al., CVPR 2021).
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from numpy.typing import ArrayLike
 
 from piapdf_jax import feedback_variants as variants
 from piapdf_jax.batch import Batch, FeedbackBatch
@@ -41,7 +43,7 @@ from piapdf_jax.stages.feedback_learners import (
     piap_learner,
     unlabeled_loss,
 )
-from piapdf_jax.stages.feedback_options import COMPILE, FeedbackOptions
+from piapdf_jax.stages.feedback_options import COMPILE, MATCHED, FeedbackOptions
 
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.
@@ -71,6 +73,9 @@ class FeedbackStage:
         dice: weight of the Dice term of L_PI.
         begin: training that both copies start from; None for fresh networks.
         options: how feedback is measured and handed back.
+        labeled_rates: returns rates and cuts of the labeled frames, [C] each, where ``options.labels`` is
+            ``matched``: share of positives, and probabilities at which the start meets it. Called by ``init``
+            alone; no setting, for the data and the export that a training starts from decide what it returns.
         finetune_optimizer: how the student steps on labels at the end; None for no fine-tuning.
         compile: ``whole``, one function with the state donated; ``parts``, which compile faster and hold less at a
             time; ``auto``, parts on a CPU alone. The numbers are equal.
@@ -88,6 +93,9 @@ class FeedbackStage:
     dice: float = 0.0
     begin: str | None = None
     options: FeedbackOptions = FeedbackOptions()
+    labeled_rates: Callable[[], tuple[ArrayLike, ArrayLike]] | None = dataclasses.field(
+        default=None, compare=False, metadata=RUNTIME_ONLY
+    )
     finetune_optimizer: OptimizerConfig | None = None
     compile: str = dataclasses.field(default="auto", metadata=RUNTIME_ONLY)
 
@@ -122,12 +130,24 @@ class FeedbackStage:
             frozen["identity"] = inputs["identity"]["encoder"]
         params = {name: part[0] for name, part in parts.items()}
         stats = {name: part[1] for name, part in parts.items()}
-        return _make_step(self).init((params, stats), (params, stats)), frozen
+        return self._first_step().init((params, stats), (params, stats)), frozen
+
+    def _first_step(self) -> FeedbackStep:
+        """The step whose label rule starts from the labeled frames, where it does."""
+        step = _make_step(self)
+        if self.options.labels != MATCHED:
+            return step
+        if self.labeled_rates is None:
+            raise ValueError("labels='matched' needs the rates of the labeled frames")
+        return dataclasses.replace(step, label=self.options.label_rule(*self.labeled_rates()))
 
     def train_step(
         self, state: FeedbackState, frozen: Exported, batch: FeedbackBatch | Batch, key: jax.Array
     ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-        """One step of teacher and student on x_l and x_u, or of fine-tuning on a ``Batch`` of x_l alone."""
+        """One step of teacher and student on x_l and x_u, or of fine-tuning on a ``Batch`` of x_l alone.
+
+        Where ``batch.judge`` is given, it judges the student's step in the place of x_l.
+        """
         if isinstance(batch, Batch):
             return _fine_tune(self, state, frozen, batch, key)
         if (batch.clean is None) == (self.options.label_view == "clean"):
@@ -136,8 +156,9 @@ class FeedbackStage:
         cpu = jax.default_backend() == "cpu"
         if self.compile == "whole" or (self.compile == "auto" and not cpu):
             return _whole(self, state, frozen, batch, key)
-        state, info = _step_in_parts(self).update(state, *_both(self, frozen, batch), key)
-        return state, _metrics(info)
+        labeled, unlabeled, judge = _with_targets(self, frozen, batch)
+        state, info = _step_in_parts(self).update(state, labeled, unlabeled, key, judge)
+        return state, _metrics(state, info)
 
     def export(self, state: FeedbackState) -> Exported:
         """{encoder, head} of the student."""
@@ -168,12 +189,13 @@ def _targets(
     return Supervised(batch.image, targets, clean)
 
 
-def _both(
-    stage: FeedbackStage, frozen: Exported, batch: FeedbackBatch
-) -> tuple[Supervised, Supervised]:
-    """x_l and x_u with their targets."""
-    unlabeled = _targets(stage, frozen, batch.unlabeled, batch.clean)
-    return _targets(stage, frozen, batch.labeled), unlabeled
+def _with_targets(stage: FeedbackStage, frozen: Exported, batch: FeedbackBatch) -> Any:
+    """Labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
+    labeled, judge = (
+        None if part is None else _targets(stage, frozen, part)
+        for part in (batch.labeled, batch.judge)
+    )
+    return labeled, _targets(stage, frozen, batch.unlabeled, batch.clean), judge
 
 
 @functools.lru_cache(maxsize=16)
@@ -213,8 +235,9 @@ def _step_in_parts(stage: FeedbackStage) -> FeedbackStep:
 def _whole(
     stage: FeedbackStage, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: Any
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-    state, info = _make_step(stage).update(state, *_both(stage, frozen, batch), key)
-    return state, _metrics(info)
+    labeled, unlabeled, judge = _with_targets(stage, frozen, batch)
+    state, info = _make_step(stage).update(state, labeled, unlabeled, key, judge)
+    return state, _metrics(state, info)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
@@ -242,14 +265,16 @@ def _fine_tune(
     return state._replace(step=after.step, student=student), metrics
 
 
-def _metrics(info: FeedbackInfo) -> dict[str, jax.Array]:
+def _metrics(state: FeedbackState, info: FeedbackInfo) -> dict[str, jax.Array]:
     """Scalars, and by action unit what tells of confirmation bias: pseudo labels and confidence."""
     c, flags, told = info.coefficient, info.flags, info.diagnostics
     skipped = flags["student_skipped"] | flags["teacher_skipped"]
     counts = {"positive": c > 0, "negative": c < 0, "zero": c == 0, "skipped": skipped}
     counts |= {"dropped": flags["dropped"]} if "dropped" in flags else {}
     counts |= {f"useless_{reason}": flags[name] for name, reason in _USELESS.items()}
+    cut = getattr(state.label, "cut", None)  # of a rule that has one, for the next batch
     return {
+        **({} if cut is None else {"pseudo_cut": jax.nn.sigmoid(cut)}),
         "loss": info.losses["student_labeled"],
         "feedback": info.feedback,
         "coefficient": c,

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Any
 
+from numpy.typing import ArrayLike
+
 from piapdf_jax import feedback_variants as variants
 from piapdf_jax import ranges
 from piapdf_jax.feedback import (
@@ -18,6 +20,8 @@ from piapdf_jax.ranges import Choice, Range, Share
 
 _SLOPES = {"grad": grad_slope, "jvp": variants.jvp_slope, "vjp": variants.vjp_slope}
 _LABELS = {"threshold": threshold, "sample": variants.sample, "soft": variants.soft}
+#: The rule that starts from rates and cuts of the labeled frames.
+MATCHED = "matched"
 #: How the step is compiled, see ``discrete_feedback.FeedbackStage``.
 COMPILE = ("auto", "whole", "parts")
 #: What c is for one sign of the feedback, whose own sign is the researcher's.
@@ -33,7 +37,10 @@ class FeedbackOptions:
     )
     estimator: Annotated[str, Choice(*_SLOPES, "difference")] = "grad"
     direction: Annotated[str, Choice("gradient", "update")] = "gradient"
-    labels: Annotated[str, Choice(*_LABELS)] = "threshold"
+    labels: Annotated[str, Choice(*_LABELS, MATCHED)] = "threshold"
+    matched_on: Annotated[str, Choice(*variants.FOLLOWED)] = "unlabeled"
+    # Share of the published labels that is known to be flipped.
+    label_noise: Annotated[float, Range(0, 0.5, high_open=True)] = 0.0
     # Of x_u: the one that learns, or the frame without augmentation.
     label_view: Annotated[str, Choice("same", "clean")] = "same"
     teacher_term: Annotated[str, Choice("full", "score")] = "full"
@@ -50,10 +57,15 @@ class FeedbackOptions:
         if self.estimator == "difference" and self.direction == "update":
             raise ValueError("df.estimator=difference compares two students: it has no direction")
         other = (self.estimator, self.direction, self.teacher_term) != ("grad", "gradient", "full")
-        if self.variant == "exact" and (other or self.labels == "sample"):
+        if self.variant == "exact" and (other or self.labels in ("sample", MATCHED)):
             raise ValueError(
                 "df.variant=exact takes the gradient through soft labels, student and optimizer itself:"
                 " df.labels, df.estimator, df.direction and df.teacher_term mean nothing there"
+            )
+        if self.label_noise and self.labels != MATCHED:
+            raise ValueError(
+                f"df.label_noise={self.label_noise} corrects the rates that df.labels=matched meets: it means"
+                f" nothing with df.labels={self.labels}"
             )
         try:
             self.label_rule().check(self.measure(lambda step: 1.0), self.gate())
@@ -61,8 +73,17 @@ class FeedbackOptions:
             told = f"df.labels={self.labels} with df.variant={self.variant}"
             raise ValueError(f"{told}: {error}") from error
 
-    def label_rule(self) -> LabelRule:
-        """Returns the rule of ``labels``; the exact gradient differentiates soft ones, and no others."""
+    def label_rule(self, rates: ArrayLike = 0.5, cuts: ArrayLike = 0.5) -> LabelRule:
+        """Returns the rule of ``labels``; the exact gradient differentiates soft ones, and no others.
+
+        Args:
+            rates: [C] share of positives among the published labels, nan for none known; for ``matched``, whose
+                state holds them: what makes a step may leave them out, what starts one may not.
+            cuts: [C] probabilities at which the start meets them, likewise.
+        """
+        if self.labels == MATCHED:
+            clean = variants.clean_rates(rates, self.label_noise)
+            return variants.matched(clean, cuts=cuts, follow=self.matched_on)
         return _LABELS["soft" if self.variant == "exact" else self.labels]()
 
     def measure(self, schedule: Callable[[Any], Any]) -> variants.Measure:

@@ -51,6 +51,7 @@ class PIAPStage:
         positive_weight: of the maps' inside in the cross-entropy of L_PI.
         dice: weight of the Dice term of L_PI.
         begin: training whose encoder and decoder this one goes on from; None for a fresh start.
+        keep_head: go on from its head as well, which tells the same units.
         person: key of ``PERSON_TRAININGS``.
         map_seed: of the draw of the map from landmarks to P.
         landmarks: returns those of all training frames, [N, 68, 2], where P is made of landmarks. Called by
@@ -67,6 +68,7 @@ class PIAPStage:
     positive_weight: float = 1.0
     dice: float = 0.0
     begin: str | None = None
+    keep_head: bool = False
     person: str = "identity"
     map_seed: int = 0
     landmarks: Callable[[], np.ndarray] | None = dataclasses.field(
@@ -86,7 +88,8 @@ class PIAPStage:
         parts = {
             "encoder": given.get("encoder")
             or init_part(self.model, "encoder", keys[0], image_size=size),
-            "head": init_part(self.model, "head", keys[1], image_size=size, num_aus=self.num_aus),
+            "head": (given.get("head") if self.keep_head else None)
+            or init_part(self.model, "head", keys[1], image_size=size, num_aus=self.num_aus),
         }
         frozen: Exported = {}
         if self.weights.pi:

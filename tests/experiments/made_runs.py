@@ -15,12 +15,13 @@ from piapdf_jax.runtime.exports import digest_of
 
 #: By how much a unit that is there moves a method's logits; teachers are 0.2 below their students.
 STRENGTH = {
-    "baseline": 0.9, "pi2": 1.2, "pi3": 1.6, "ap": 1.3, "lp": 1.2, "df": 1.1, "piap": 1.8, "piapdf": 2.1, "disfa": 1.5,
+    "baseline": 0.9, "pi2": 1.2, "pi3": 1.6, "ap": 1.3, "lp": 1.2, "df": 1.1, "piap": 1.8, "longer": 1.9,
+    "piapdf": 2.1, "disfa": 1.5,
 }  # fmt: skip
 ALL = au_methods()
 DEPENDS = {
     "pi2": ("pi1",), "pi3": ("pi2",), "ap": ("identity",), "df": ("baseline",), "piap": ("pi2", "identity"),
-    "piapdf": ("pi2", "identity", "piap"), "disfa": ("pi2", "identity", "piap"),
+    "longer": ("pi2", "identity", "piap"), "piapdf": ("pi2", "identity", "piap"), "disfa": ("pi2", "identity", "piap"),
 }  # fmt: skip
 TASKS = tuple(f"T{number}" for number in range(1, 9))
 #: What a page or a table must not take for its own language.

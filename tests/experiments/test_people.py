@@ -32,7 +32,7 @@ SMALL = {
     "bp4d": {part: set(names[:2]) for part, names in BP4D_PARTS.items()},
     "disfa": {part: set(names[:1]) for part, names in DISFA_PARTS.items()},
 }
-ON_THE_AU_DATA = ("pi2", "baseline", "pi3", "ap", "lp", "piap", "df", "piapdf")
+ON_THE_AU_DATA = ("pi2", "baseline", "pi3", "ap", "lp", "piap", "longer", "df", "piapdf")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The study of feedback variants: its problem, its trainings, its intervals, and what it may look at."""
+"""The study of feedback on points: its problem, its trainings, and what it may look at."""
 
 import json
 import math
@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from experiments.feedback_study import page
 from experiments.feedback_study import points as studies
 from experiments.feedback_study import points_problem as problems
 from experiments.feedback_study import points_report as report
@@ -136,12 +137,10 @@ def test_supervised_row_is_plain_supervised_training():
 
 
 def test_lanes_do_not_know_of_each_other():
-    lanes = [(seed, rate, 0.5) for seed in (0, 1, 2) for rate in (0.02, 0.2)]
-    together = training.train(QUICK.problem, QUICK.lengths, "discrete", lanes, "test", size=4)
+    lanes = [(seed, rate, 100.0) for seed in (0, 1, 2) for rate in (0.02, 0.2)]
+    together = training.train(QUICK.problem, QUICK.lengths, "mpl", lanes, "test", size=4)
     for number in (0, 5):
-        alone = training.train(
-            QUICK.problem, QUICK.lengths, "discrete", [lanes[number]], "test", size=4
-        )
+        alone = training.train(QUICK.problem, QUICK.lengths, "mpl", [lanes[number]], "test", size=4)
         np.testing.assert_allclose(together.term_norm[number], alone.term_norm[0], rtol=1e-4)
     assert len(set(together.labeled_norm.tolist())) == len(lanes)
 
@@ -184,77 +183,43 @@ def test_choosing_draws_no_test_point_and_no_test_seed(monkeypatch):
 
     monkeypatch.setattr(problems, "draw", watched)
     monkeypatch.setattr(studies, "train", watched_train)
-    rate, weight = studies.tune(QUICK, "discrete")
-    assert (rate, weight) in studies.candidates(QUICK, "discrete")
-    studies.match(QUICK, "discrete", rate, 0.1)
+    rate, weight = studies.tune(QUICK, "mpl")
+    assert (rate, weight) in studies.candidates(QUICK, "mpl")
     assert drawn == {"labeled", "unlabeled", "validation"}
     assert trained == set(QUICK.tuning_seeds)
-    studies.measure(QUICK, "discrete", rate, weight)
+    studies.measure(QUICK, "mpl", rate, weight)
     assert "test" in drawn and trained == {*QUICK.tuning_seeds, *QUICK.test_seeds}
 
 
 def test_the_candidate_with_the_best_validation_mean_is_chosen(monkeypatch):
     def fake(problem, lengths, name, lanes, split, **options):
-        student = np.array([-abs(rate - 0.002) - abs(weight - 0.3) for _, rate, weight in lanes])
+        student = np.array([-abs(rate - 0.002) - abs(weight - 60) for _, rate, weight in lanes])
         noise = np.array([0.5 if seed % 2 else -0.5 for seed, *_ in lanes])  # the same for all
-        return training.Runs(-student, student + noise, *[student] * 4)
+        return training.Runs(-student, student + noise, *[student] * 3)
 
     monkeypatch.setattr(studies, "train", fake)
     study = studies.Study()
-    assert studies.tune(study, "discrete") == (0.002, 0.3)
-    assert studies.at_edge(study, "discrete", (0.002, 0.3))  # the lowest rate
+    assert studies.tune(study, "mpl") == (0.002, 60)
+    assert studies.at_edge(study, "mpl", (0.002, 60))  # the lowest rate
     rate = studies.LEARNING_RATES[3]
-    edges = [studies.at_edge(study, "discrete", (rate, w)) for w in (0.01, 0.3, 30.0)]
+    edges = [studies.at_edge(study, "mpl", (rate, w)) for w in (2.0, 60.0, 6000.0)]
     assert edges == [True, False, True]
-    assert not studies.at_edge(study, "pseudo", (studies.FINE_LEARNING_RATES[1], 0.0))
+    assert not studies.at_edge(study, "pseudo_soft", (studies.FINE_LEARNING_RATES[1], 0.0))
 
 
-def test_matched_terms_have_the_wanted_length():
-    for name in ("discrete", "mpl_public"):
-        weight = studies.match(QUICK, name, 0.05, 0.05)
-        lanes = [(seed, 0.05, weight) for seed in QUICK.tuning_seeds]
-        runs = training.train(QUICK.problem, QUICK.lengths, name, lanes, "validation", size=4)
-        assert abs(float(runs.term_norm.mean()) / 0.05 - 1) < 0.15
-        assert np.sign(weight) == np.sign(training.VARIANTS[name].unit)
-
-
-# Numbers, table, figure.
-
-
-def test_interval_against_textbook_numbers():
-    d = [0.3, -0.1, 0.8, 0.4, 0.1]
-    mean = sum(d) / 5
-    variance = sum((x - mean) ** 2 for x in d) / 4
-    found = report.interval(d)
-    assert found[0] == pytest.approx(0.3)
-    assert found[1] == pytest.approx(2.776445 * math.sqrt(variance / 5), rel=1e-6)  # t_4 (0.975)
-    twenty = np.arange(20) % 2  # s^2 = 20 / 4 / 19
-    assert report.interval(twenty)[1] == pytest.approx(2.093024 * math.sqrt(5 / 19 / 20), rel=1e-6)
-    with pytest.raises(ValueError, match="not 1"):
-        report.interval([1.0])
-
-
-def test_interval_covers_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    pairs = [report.interval(row) for row in rng.normal(1.0, 2.0, (4000, 5))]
-    share = np.mean([abs(mean - 1.0) <= half for mean, half in pairs])
-    assert abs(share - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 4000)
+# Numbers and tables.
 
 
 def test_rows_are_of_the_seeds_and_the_table_says_what_they_hold(results):
-    assert set(results["rounds"]) == {"tuned", "matched"}
-    for rows in results["rounds"].values():
-        assert list(rows) == list(training.VARIANTS)
-        assert all(len(row["student"]) == len(QUICK.test_seeds) for row in rows.values())
-    tuned, matched = results["rounds"]["tuned"], results["rounds"]["matched"]
-    assert matched["supervised"] == tuned["supervised"]
-    rates = {row["learning_rate"] for name, row in matched.items() if name != "supervised"}
-    assert rates == {tuned["pseudo"]["learning_rate"]}
+    rows = results["tuned"]
+    assert list(rows) == list(training.VARIANTS)
+    assert all(len(row["student"]) == len(QUICK.test_seeds) for row in rows.values())
     for row in results["signs"]:
         assert row["mpl"]["weight"] == -row["mpl_public"]["weight"] > 0
+        assert row["mpl"]["learning_rate"] == rows["pseudo_sample"]["learning_rate"]
     text = report.table(results)
     line = next(line for line in text.splitlines() if "MPL, public sign" in line)
-    row, base = tuned["mpl_public"], tuned["supervised"]["teacher"]
+    row, base = rows["mpl_public"], rows["supervised"]["teacher"]
     gaps = [a - b for a, b in zip(row["student"], base, strict=True)]
     assert f"| {sum(row['student']) / 4:.2f} | {sum(gaps) / 4:+.2f} ±" in line
 
@@ -262,14 +227,14 @@ def test_rows_are_of_the_seeds_and_the_table_says_what_they_hold(results):
 def test_numbers_survive_json_and_the_page_is_rewritten_in_place(results, tmp_path):
     again = json.loads(json.dumps(results))
     assert report.table(again) == report.table(results)
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{report.START}\nold\n{report.END}\nafter\n")
+    path, start = tmp_path / "page.md", report.START
+    path.write_text(f"before\n{start}\nold\n{page.END}\nafter\n")
     for text in ("first", "second"):
-        report.insert(page, text)
-    assert page.read_text() == f"before\n{report.START}\n\nsecond\n\n{report.END}\nafter\n"
-    page.write_text("no markers")
+        page.insert(path, start, text)
+    assert path.read_text() == f"before\n{start}\n\nsecond\n\n{page.END}\nafter\n"
+    path.write_text("no markers")
     with pytest.raises(ValueError, match="has no lines"):
-        report.insert(page, "text")
+        page.insert(path, start, "text")
 
 
 def test_the_table_in_the_documentation_is_that_of_its_numbers():
@@ -279,13 +244,3 @@ def test_the_table_in_the_documentation_is_that_of_its_numbers():
     assert tuple(results["study"]["tuning_seeds"]) == studies.TUNING_SEEDS
     assert results["study"]["problem"] == json.loads(json.dumps(Problem()._asdict()))
     assert results["study"]["lengths"] == training.Lengths()._asdict()
-
-
-def test_figure_is_drawn(results, tmp_path):
-    pytest.importorskip("matplotlib")
-    import cv2
-
-    path = tmp_path / "pictures" / "figure.png"
-    report.figure(results, path)
-    image = cv2.imread(str(path))
-    assert image.shape[1] > 800 and len(np.unique(image.reshape(-1, 3), axis=0)) > 20

@@ -219,7 +219,8 @@ def test_all_methods_are_those_of_the_list_and_of_plugins(monkeypatch):
 def waiting(runs, *named):
     """A run of trainings with a digest each, of so many steps of 10 images in 2 batches."""
     section = {
-        name: types.SimpleNamespace(steps=n, batch_size=10, accumulate=2) for name, _, n in named
+        name: types.SimpleNamespace(total_steps=n, batch_size=10, accumulate=2)
+        for name, _, n in named
     }
     return types.SimpleNamespace(
         wanted=[name for name, _, _ in named],

@@ -26,7 +26,20 @@ SETTINGS = [
     "disfa.dataset=synthetic_faces/small_disfa",
 ]
 SECTIONS = ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "lp", "piap", "df", "disfa")
-TRAINED = ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "lp", "piap", "df", "piapdf", "disfa")
+TRAINED = (
+    "pi1",
+    "pi2",
+    "identity",
+    "baseline",
+    "pi3",
+    "ap",
+    "lp",
+    "piap",
+    "longer",
+    "df",
+    "piapdf",
+    "disfa",
+)
 STEPS = 3
 
 

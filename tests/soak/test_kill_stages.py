@@ -31,6 +31,7 @@ NEEDS = {
     "ap": ("identity",),
     "lp": (),
     "piap": ("pi1", "pi2", "identity"),
+    "longer": ("pi1", "pi2", "identity", "piap"),
     "df": ("baseline",),
     "piapdf": ("pi1", "pi2", "identity", "piap"),
     "disfa": ("pi1", "pi2", "identity", "piap"),
@@ -45,15 +46,15 @@ SETTINGS += [
     "identity.pairs=synthetic_faces/small_lfw",
     "disfa.dataset=synthetic_faces/small_disfa",
 ]
-SETTINGS += ["methods=baseline,pi2,pi3,ap,lp,df,piap,piapdf,disfa"]
+SETTINGS += ["methods=baseline,pi2,pi3,ap,lp,df,piap,longer,piapdf,disfa"]
 for section in ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "lp", "piap", "df", "disfa"):
     SETTINGS += [f"{section}.batch_size=8"]
 
 
 def start(data, runs, training, stages):
     """The launcher; the training itself is long, those that it needs are short."""
-    steps = [f"{name}.steps=4" for name in NEEDS if name not in ("piapdf", training)]
-    steps += [f"{'df' if training == 'piapdf' else training}.steps={STEPS}"]
+    steps = [f"{name}.steps=4" for name in NEEDS if name not in ("longer", "piapdf", training)]
+    steps += [f"{'df' if training in ('longer', 'piapdf') else training}.steps={STEPS}"]
     command = [sys.executable, "-m", "experiments.piapdf", "--config=demo", f"--runs_dir={runs}"]
     command += [f"--data_dir={data}", f"--stages={','.join(stages)}"]
     command += [f"--set={setting}" for setting in (*SETTINGS, *steps)]

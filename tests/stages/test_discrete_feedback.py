@@ -268,7 +268,7 @@ def test_auto_takes_parts_on_a_cpu_alone(inputs, monkeypatch, way, platform, who
     monkeypatch.setattr(discrete_feedback, "_whole", lambda *args: called.append("whole"))
     parts = types.SimpleNamespace(update=lambda *args: called.append("parts") or (None, None))
     monkeypatch.setattr(discrete_feedback, "_step_in_parts", lambda stage: parts)
-    monkeypatch.setattr(discrete_feedback, "_metrics", lambda info: None)
+    monkeypatch.setattr(discrete_feedback, "_metrics", lambda *args: None)
     made = dataclasses.replace(stage(), compile=way)
     frozen = {"generator": inputs["pi2"]["generator"], "identity": inputs["identity"]["encoder"]}
     made.train_step(None, frozen, FeedbackBatch(batch(0), batch(1)), jax.random.key(0))

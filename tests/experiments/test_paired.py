@@ -1,0 +1,113 @@
+"""Statistics of paired differences, beside hand calculation, SciPy and loops that follow the definitions."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from experiments.feedback_study import paired
+
+SIX = np.array([0.4, -0.1, 0.9, 0.3, 0.2, 0.5])
+
+
+def test_interval_against_textbook_numbers():
+    d = [0.3, -0.1, 0.8, 0.4, 0.1]
+    mean = sum(d) / 5
+    variance = sum((x - mean) ** 2 for x in d) / 4
+    found = paired.interval(d)
+    assert found[0] == pytest.approx(0.3)
+    assert found[1] == pytest.approx(2.776445 * math.sqrt(variance / 5), rel=1e-6)  # t_4 (0.975)
+    twenty = np.arange(20) % 2  # s^2 = 20 / 4 / 19
+    assert paired.interval(twenty)[1] == pytest.approx(2.093024 * math.sqrt(5 / 19 / 20), rel=1e-6)
+    with pytest.raises(ValueError, match="not 1"):
+        paired.interval([1.0])
+
+
+def test_interval_covers_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    pairs = [paired.interval(row) for row in rng.normal(1.0, 2.0, (4000, 5))]
+    share = np.mean([abs(mean - 1.0) <= half for mean, half in pairs])
+    assert abs(share - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 4000)
+
+
+@pytest.mark.parametrize("mean", [-0.45, -0.3, 0.0, 0.2, 0.3, 0.44])
+def test_equivalence_is_two_one_sided_t_tests_at_5_percent(mean):
+    d = mean + np.random.default_rng(1).normal(0, 1, 40)
+    d += mean - d.mean()
+    low = scipy.stats.ttest_1samp(d, -0.5, alternative="greater").pvalue
+    high = scipy.stats.ttest_1samp(d, 0.5, alternative="less").pvalue
+    assert paired.within(d, 0.5) == (max(low, high) < 0.05)
+
+
+def test_few_differences_get_all_combinations_of_signs():
+    means = [np.mean(SIX * signs) for signs in itertools.product((-1, 1), repeat=6)]
+    expected = sum(abs(mean) >= SIX.mean() - 1e-12 for mean in means) / 64
+    assert paired.sign_flip_p(SIX) == pytest.approx(expected)
+    assert paired.sign_flip_p(-SIX) == pytest.approx(expected)
+    assert paired.sign_flip_p(np.zeros(5)) == 1
+
+
+def test_many_differences_get_random_signs_that_are_the_same_each_time():
+    d = np.random.default_rng(2).normal(0.25, 1, 64)
+    p = paired.sign_flip_p(d)
+    assert p == paired.sign_flip_p(d) != paired.sign_flip_p(d, seed=1)
+    assert p == pytest.approx(scipy.stats.ttest_1samp(d, 0).pvalue, abs=0.005)
+    # No random sign reaches this mean: (1 + 0) / (1 + 99), on both sides.
+    assert paired.sign_flip_p(np.ones(64), flips=99) == pytest.approx(2 / 100)
+
+
+def test_a_share_of_a_gain_and_its_interval():
+    whole = np.array([4.0, 5.0, 6.0, 5.0])
+    assert paired.ratio_interval(0.25 * whole, whole) == pytest.approx((0.25, 0.25, 0.25))
+    rng = np.random.default_rng(3)
+    part, whole = rng.normal(1, 1, 60), rng.normal(5, 1, 60)
+    found = paired.ratio_interval(part, whole)
+    told = scipy.stats.bootstrap(
+        (part, whole),
+        lambda a, b, axis: a.sum(axis) / b.sum(axis),
+        paired=True,
+        method="percentile",
+        rng=np.random.default_rng(4),
+    ).confidence_interval
+    assert found[0] == pytest.approx(part.sum() / whole.sum())
+    assert found[1:] == pytest.approx((told.low, told.high), abs=0.01)
+
+
+def shares(values):
+    """Sums of one unit by seed and person whose score is the mean of values over people."""
+    return np.stack([values, np.ones_like(values), np.ones_like(values)], axis=-1)[:, :, None]
+
+
+def test_nested_bootstrap_has_the_spread_of_seeds_and_of_people_inside():
+    """Var of a mean of means, each level drawn with replacement: var(seeds) / S + mean var(people) / (S P)."""
+    rng = np.random.default_rng(5)
+    moved = rng.normal(0, 1, (12, 1)) + rng.normal(0.5, 2, (12, 9))
+    value, low, high = paired.nested_bootstrap(shares(moved), shares(np.zeros((12, 9))))
+    assert value == pytest.approx(moved.mean())
+    spread = math.sqrt(moved.mean(axis=1).var() / 12 + moved.var(axis=1).mean() / 12 / 9)
+    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.04)
+    assert (low + high) / 2 == pytest.approx(value, abs=0.1 * spread)
+
+
+def test_nested_bootstrap_pools_counts_over_people_and_averages_units_and_seeds():
+    tp, fp, fn = (
+        np.random.default_rng(6).integers(1, 9, (3, 2, 2, 3, 4)).astype(float)
+    )  # [method, S, P, C]
+    sums = np.stack([200 * tp, 2 * tp + fp + fn, tp + fn], axis=-1)
+    f1 = 100 * (2 * tp.sum(2)) / (2 * tp.sum(2) + fp.sum(2) + fn.sum(2))
+    value, low, high = paired.nested_bootstrap(sums[0], sums[1], resamples=500)
+    assert value == pytest.approx(f1[0].mean() - f1[1].mean())
+    assert low < value < high
+    # A unit that no test person of any seed shows has no score and takes no part in the mean.
+    sums[:, :, :, 1] = 0
+    value, *_ = paired.nested_bootstrap(sums[0], sums[1], resamples=500)
+    kept = np.delete(f1, 1, axis=-1)
+    assert value == pytest.approx(kept[0].mean() - kept[1].mean())
+
+
+def test_methods_are_resampled_alike():
+    sums = shares(np.random.default_rng(7).normal(0, 3, (5, 8)))
+    shifted = sums + np.array([0.75, 0, 0])
+    assert paired.nested_bootstrap(shifted, sums, resamples=200) == pytest.approx((0.75,) * 3)
