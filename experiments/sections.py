@@ -141,6 +141,8 @@ class FeedbackSection(TrainSection, FeedbackOptions):
     start: Annotated[str, Choice("trained", "fresh")] = "trained"
     relabel_fraction: Share = 0.1
     disfa_fraction: Share = 0.25
+    # Frames of x_u a frame of x_l.
+    unlabeled_ratio: Annotated[int, Range(1, 64)] = 1
     judge_subjects: Annotated[int, Range(0, 2**31 - 1)] = 0
     student_learning_rate: Rate = dataclasses.field(default=1e-3, metadata=IN_STAGE)
     fresh_steps: Count = dataclasses.field(default=30_000, metadata=IN_STAGE)
