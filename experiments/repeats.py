@@ -220,36 +220,38 @@ def print_summary(name: str, runs: list[ExperimentConfig], results: list[dict[st
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)
-    folds, seeds = (
-        list(dict.fromkeys(getattr(run, key) for run in runs)) for key in ("fold", "seed")
-    )
     stand_ins = list(dict.fromkeys(s for told in results for s in told["stand_ins"].values()))
     stale = {row for told in results for found in told["stale"].values() for row in found["rows"]}
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    over = f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
+    mark = mark_of_feedback(next((told.get("feedback", "") for told in results), ""))
+    mark += " (stand-in data, see below)" if stand_ins else ""
     for against in ("published", "true"):
-        rows = summary(runs, results, against)
-        if not rows:
-            continue
-        mark = " (stand-in data, see below)" if stand_ins else ""
-        over = (
-            f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
-        )
-        feedback = mark_of_feedback(next((told.get("feedback", "") for told in results), ""))
-        title = f"{name}: mean F1 (%) on unseen people, {over}, {against} labels{feedback}{mark}"
-        # No title of the table, which would break at its width.
-        console.print(title, markup=False, highlight=False, soft_wrap=True)
-        table = Table(box=SIMPLE_HEAD, padding=(0, 1))
-        table.add_column("method", no_wrap=True)
-        several = ("sd over seeds",) if len(seeds) > 1 else ()
-        for heading in (*(f"fold {fold}" for fold in folds), "mean", *several, "ROC AUC"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        auc = summary(runs, results, against, "mean_roc_auc")
-        for method, told in rows.items():
-            title = TRAININGS[METHODS[method][-1]].title + " *" * (method in stale)
-            means = [shown(told[fold], "{:.1f}") for fold in (*folds, None)]
-            means += [shown(spread(runs, results, against, method), "{:.1f}") for _ in several]
-            table.add_row(title, *means, shown(auc.get(method, {}).get(None), "{:.3f}"))
-        console.print(table)
+        if summary(runs, results, against):
+            title = f"{name}: mean F1 (%) on unseen people, {over}, {against} labels{mark}"
+            # No title of the table, which would break at its width.
+            console.print(title, markup=False, highlight=False, soft_wrap=True)
+            console.print(_summary_table(runs, results, against, stale))
     if stand_ins:
         console.print("stand-ins: " + "; ".join(stand_ins), markup=False)
     if stale:
         console.print("* rests on a stale export (--accept_stale)")
+
+
+def _summary_table(
+    runs: list[ExperimentConfig], results: list[dict[str, Any]], against: str, stale: set[str]
+) -> Table:
+    """A row a method: F1 of each fold and their mean, how far seeds spread where there are several, and ROC AUC."""
+    folds = list(dict.fromkeys(run.fold for run in runs))
+    several = ("sd over seeds",) if len({run.seed for run in runs}) > 1 else ()
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("method", no_wrap=True)
+    for heading in (*(f"fold {fold}" for fold in folds), "mean", *several, "ROC AUC"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    auc = summary(runs, results, against, "mean_roc_auc")
+    for method, told in summary(runs, results, against).items():
+        title = TRAININGS[METHODS[method][-1]].title + " *" * (method in stale)
+        means = [shown(told[fold], "{:.1f}") for fold in (*folds, None)]
+        means += [shown(spread(runs, results, against, method), "{:.1f}") for _ in several]
+        table.add_row(title, *means, shown(auc.get(method, {}).get(None), "{:.3f}"))
+    return table

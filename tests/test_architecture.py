@@ -137,6 +137,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.*",
         "data_builders.synthetic_faces.moved",  # what a unit moves, beside the true labels
     ),
+    "experiments.feedback_study.faces_data": (
+        "piapdf_jax.*",
+        "data_builders.synthetic_faces.*",  # draws people of its own
+    ),
     "experiments.*": (
         "experiments.*",
         "piapdf_jax.*",

@@ -3,8 +3,8 @@
 import pathlib
 
 from experiments.feedback_study import (
-    faces_evidence,
     faces_figures,
+    faces_results,
     faces_statistics,
     faces_tables,
     page,
@@ -22,6 +22,7 @@ def table(results: Results) -> str:
         faces_tables.contrasts,
         faces_tables.people,
         faces_tables.ceiling,
+        faces_tables.same_rate,
         faces_tables.ablations,
         faces_tables.mechanism,
         faces_tables.choices,
@@ -32,7 +33,7 @@ def table(results: Results) -> str:
 
 def _how(results: Results) -> str:
     about = results.about
-    versions = ", ".join(f"{name} {found}" for name, found in about["versions"].items())
+    versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("python", "jax"))
     return (
         '"±": half the width of the 95 % interval of the paired t over seeds. p: sign flips over '
         "seeds, Holm's correction over the contrasts in both ROC AUC and F1 at matched cuts. "
@@ -41,15 +42,15 @@ def _how(results: Results) -> str:
     )
 
 
-def publish(results: Results, docs: pathlib.Path) -> None:
-    """Writes numbers, tables and figures into a folder of documents.
+def publish(results: Results, docs: pathlib.Path) -> str:
+    """Writes numbers, tables and figures into a folder of documents; returns the tables.
 
     Args:
         results: of the study.
         docs: folder; its ``feedback.md`` gets the tables, if there is one.
     """
-    faces_evidence.write(results, docs / EVIDENCE)
-    render(docs)
+    faces_results.write(results, docs / EVIDENCE)
+    return render(docs)
 
 
 def render(docs: pathlib.Path) -> str:
@@ -59,7 +60,7 @@ def render(docs: pathlib.Path) -> str:
         OSError: there are no numbers.
         ValueError: they are not what they should be, or ``feedback.md`` has no place for tables.
     """
-    results = faces_evidence.read(docs / EVIDENCE)
+    results = faces_results.read(docs / EVIDENCE)
     text = table(results)
     document = docs / "feedback.md"
     if document.exists():

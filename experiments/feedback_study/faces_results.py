@@ -1,18 +1,16 @@
 """Results of the study on drawn faces: what they hold, how they are written and read.
 
-One file, ``faces.npz``: array ``about`` is JSON (a string: worlds, arms, choices, mechanism, versions);
-the others are numbers, by world:
+A folder of small files, from which tables and figures can be made again:
 
-    scores/WORLD        [arms, 2, metrics, seeds]   of teacher and student, order of `MODELS`, `METRICS`
-    references/WORLD    [2, metrics, seeds]         of `REFERENCES`; nan where one has no such score
-    ablations/WORLD     [ablations, 2, metrics, seeds]
-    counts/WORLD/ARM    [2, 3, seeds, people, units] of one model of an arm (``about``: counted); cuts as
-                        `CUTS`, counts as `COUNTS`, by test person
+    study.json      worlds, arms, choices, mechanism, versions
+    WORLD.csv       kind (score, reference, ablation), name, model, metric, then a column for each seed; four digits
+    counts.npz      WORLD/ARM: [2, 3, seeds, people, units] of the model that an arm hands on; cuts as `CUTS`,
+                    counts as `COUNTS`, by test person
 """
 
+import csv
 import json
 import pathlib
-import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,7 +52,8 @@ class Results(NamedTuple):
         counts: [world key][arm][cut][count] -> [seeds, people, units] int, of the model that the arm
             hands on.
         mechanism: dicts of ``judges`` ("training", "others"), ``start`` (supervised steps), ``labels``
-            ("teacher", "half", "truth"), ``prefers``, ``opens`` (shares of batches), ``batches``.
+            ("teacher", "half", "truth"), ``batches``, and shares of these: ``prefers``, feedback above that
+            of the teacher's labels (None for those), and ``opens``, feedback above 0.
         about: versions, machine, seconds, and settings as they were.
     """
 
@@ -75,94 +74,87 @@ def world_key(people: int, pool: int, wrong: int) -> str:
     return f"{people}_{pool}_{wrong}"
 
 
-def write(results: Results, path: pathlib.Path) -> None:
-    """Writes results, under a temporary name first."""
-    fields = results._asdict()
-    names = ("scores", "references", "ablations", "counts")
-    arrays = {k: v for name in names for k, v in _flat(name, fields.pop(name), fields).items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        np.savez_compressed(file, about=np.array(json.dumps(fields)), **arrays)
-    part.replace(path)
+_FIELDS = ("worlds", "arms", "chosen", "ablation_titles", "mechanism", "about")
+_KEY = ("kind", "name", "model", "metric")
 
 
-def _flat(name: str, tree: dict[str, Any], fields: dict[str, Any]) -> dict[str, np.ndarray]:
-    """Nested dicts of vectors as one array a world, in the order of names that `about` says."""
-    if name == "counts":
-        return {
-            f"counts/{world}/{arm}": np.array([[cuts[c][n] for n in COUNTS] for c in CUTS])
-            for world, arms in tree.items()
-            for arm, cuts in arms.items()
-        }
-    if name == "ablations":
-        titles = fields["ablation_titles"]
-        return {
-            f"{name}/{world}": _stack([[arms[a][m] for m in MODELS] for a in titles])
-            for world, arms in tree.items()
-        }
-    found = {}
-    for world in (world_key(w["people"], w["pool"], w["wrong"]) for w in fields["worlds"]):
-        by = {metric: tree[metric][world] for metric in METRICS}
-        if name == "references":
-            rows = [{m: by[m][reference] for m in METRICS} for reference in REFERENCES]
-        else:
-            arms = [arm["name"] for arm in fields["arms"]]
-            rows = [[{m: by[m][arm][model] for m in METRICS} for model in MODELS] for arm in arms]
-        found[f"{name}/{world}"] = _stack(rows)
-    return found
+def write(results: Results, folder: pathlib.Path) -> None:
+    """Writes results into a folder; files of worlds that they do not have are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = [world_key(w["people"], w["pool"], w["wrong"]) for w in results.worlds]
+    for old in folder.glob("*.csv"):
+        if old.stem not in keys:
+            old.unlink()
+    fields = {name: getattr(results, name) for name in _FIELDS}
+    # JSON has no nan.
+    fields["mechanism"] = [
+        {key: None if value != value else value for key, value in row.items()}
+        for row in results.mechanism
+    ]
+    (folder / "study.json").write_text(json.dumps(fields, indent=1, allow_nan=False) + "\n")
+    for key in keys:
+        with (folder / f"{key}.csv").open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            rows = _rows(results, key)
+            writer.writerow([*_KEY, *range(max(len(row[-1]) for row in rows))])
+            writer.writerows([*place, *(f"{x:.4g}" for x in seeds)] for *place, seeds in rows)
+    arrays = {
+        f"{world}/{arm}": np.array([[cuts[c][n] for n in COUNTS] for c in CUTS], np.uint16)
+        for world, arms in results.counts.items()
+        for arm, cuts in arms.items()
+    }
+    np.savez_compressed(folder / "counts.npz", allow_pickle=False, **arrays)
 
 
-def _stack(rows: Any) -> np.ndarray:
-    if isinstance(rows, dict):
-        return np.array([rows[metric] for metric in METRICS], np.float32)
-    return np.array([_stack(row) for row in rows])
+def _rows(results: Results, world: str) -> list[tuple[Any, ...]]:
+    """Kind, name, model, metric and the scores of a world."""
+    rows: list[tuple[Any, ...]] = []
+    for metric in METRICS:
+        for name, models in results.scores[metric][world].items():
+            rows += [("score", name, model, metric, seeds) for model, seeds in models.items()]
+        for name, seeds in results.references[metric][world].items():
+            rows.append(("reference", name, "", metric, seeds))
+    for name, models in results.ablations.get(world, {}).items():
+        for model, scores in models.items():
+            rows += [("ablation", name, model, metric, scores[metric]) for metric in METRICS]
+    return rows
 
 
-def read(path: pathlib.Path) -> Results:
-    """Reads results.
+def read(folder: pathlib.Path) -> Results:
+    """Reads results from a folder.
 
     Raises:
-        OSError: there is no such file.
-        ValueError: it does not hold results.
+        OSError: a file is missing.
+        ValueError: a file does not hold what it should.
     """
-    try:
-        with np.load(path) as file:
-            fields, arrays = json.loads(str(file["about"])), {k: file[k] for k in file.files}
-        return _nested(fields, arrays)
-    except (KeyError, TypeError, zipfile.BadZipFile, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} holds no results of the study on faces: {error}") from error
+    fields = json.loads((folder / "study.json").read_text())
+    fields["ablation_titles"] = {k: tuple(v) for k, v in fields["ablation_titles"].items()}
+    trees: dict[str, Any] = {"score": {}, "reference": {}, "ablation": {}}
+    for world in fields["worlds"]:
+        key = world_key(world["people"], world["pool"], world["wrong"])
+        with (folder / f"{key}.csv").open(newline="") as file:
+            head, *rows = csv.reader(file)
+        if tuple(head[:4]) != _KEY:
+            raise ValueError(f"{folder / key}.csv does not begin with the columns {_KEY}.")
+        for kind, name, model, metric, *seeds in rows:
+            path = (key, name, model, metric) if kind == "ablation" else (metric, key, name, model)
+            _put(trees[kind], [step for step in path if step], np.array(seeds, np.float64))
+    counts: dict[str, Any] = {}
+    with np.load(folder / "counts.npz") as file:
+        for place in file.files:
+            cuts = [dict(zip(COUNTS, cut, strict=True)) for cut in file[place]]
+            _put(counts, place.split("/"), dict(zip(CUTS, cuts, strict=True)))
+    return Results(
+        **fields,
+        scores=trees["score"],
+        references=trees["reference"],
+        ablations=trees["ablation"],
+        counts=counts,
+    )
 
 
-def _nested(fields: dict[str, Any], arrays: dict[str, np.ndarray]) -> Results:
-    worlds = [world_key(w["people"], w["pool"], w["wrong"]) for w in fields["worlds"]]
-    arms = [arm["name"] for arm in fields["arms"]]
-    scores: Any = {}
-    references: Any = {}
-    for m, metric in enumerate(METRICS):
-        scores[metric] = {
-            w: {a: _models(arrays[f"scores/{w}"][k][:, m]) for k, a in enumerate(arms)}
-            for w in worlds
-        }
-        references[metric] = {
-            w: dict(zip(REFERENCES, arrays[f"references/{w}"][:, m], strict=True)) for w in worlds
-        }
-    titles = {name: tuple(pair) for name, pair in fields.pop("ablation_titles").items()}
-    ablations: Any = {}
-    counts: Any = {}
-    for key, array in arrays.items():
-        kind, *place = key.split("/")
-        if kind == "ablations":
-            ablations[place[0]] = {
-                name: _models([dict(zip(METRICS, one, strict=True)) for one in array[k]])
-                for k, name in enumerate(titles)
-            }
-        elif kind == "counts":
-            cuts = [dict(zip(COUNTS, cut, strict=True)) for cut in array]
-            counts.setdefault(place[0], {})[place[1]] = dict(zip(CUTS, cuts, strict=True))
-    made = {"scores": scores, "references": references, "ablations": ablations, "counts": counts}
-    return Results(**fields, **made, ablation_titles=titles)
-
-
-def _models(pair: Any) -> dict[str, Any]:
-    return dict(zip(MODELS, pair, strict=True))
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    *places, last = path
+    for place in places:
+        tree = tree.setdefault(place, {})
+    tree[last] = value

@@ -49,6 +49,10 @@ CONTRASTS = (
 )
 
 
+#: Ablation of an arm that trains at the rate that supervised training chose.
+SAME_RATE = "_same_rate"
+
+
 class Estimate(NamedTuple):
     """A mean paired difference.
 
@@ -136,6 +140,26 @@ def _estimate(gaps: np.ndarray, p: float) -> Estimate:
     return Estimate(*interval(gaps), p, within(gaps, BOUND), len(gaps))
 
 
+def difference_at_same_rate(
+    results: Results, metric: str, world: str, first: str, second: str
+) -> np.ndarray | None:
+    """Computes paired differences [seeds] of two arms at the learning rate of supervised training; None for none.
+
+    An arm whose own choice is to stand still differs from no other that does so; here both learn.
+    """
+    models, rows = arms_of(results), []
+    for arm in (first, second):
+        if arm == "supervised":
+            rows.append(by_seed(results, metric, [world], arm))
+            continue
+        scores = results.ablations[world].get(arm + SAME_RATE)
+        if scores is None or arm not in models:
+            return None
+        rows.append(np.asarray(scores[models[arm]][metric], np.float64))
+    seeds = min(map(len, rows))
+    return rows[0][:seeds] - rows[1][:seeds]
+
+
 def share_of_truth(
     results: Results, metric: str, world: str, arm: str
 ) -> tuple[float, float, float]:
@@ -151,24 +175,31 @@ def share_of_truth(
 
 
 def over_people(
-    results: Results, cut: str, world: str, first: str, second: str
-) -> tuple[float, float, float]:
-    """Computes a difference of F1 with an interval over seeds and, inside of each, its test people.
+    results: Results, cut: str, world: str, pairs: Sequence[tuple[str, str]]
+) -> list[tuple[float, float, float]]:
+    """Computes differences of F1 with 95 % intervals over seeds and, inside of each, its test people.
 
     F1 pools the counts of a seed's test people by unit: 2 TP / (2 TP + FP + FN), in percent.
 
     Args:
-        results: with counts of both arms in this world.
+        results: with counts of all arms in this world.
         cut: of `faces_results.CUTS`.
         world: key.
-        first: arm.
-        second: arm.
+        pairs: of arms.
+
+    Returns:
+        For each pair the first less the second, low and high end.
     """
-    return nested_bootstrap(*(_f1_sums(results, cut, world, arm) for arm in (first, second)))
+    arms = sorted({arm for pair in pairs for arm in pair})
+    sums = np.array([_f1_sums(results.counts[world][arm][cut]) for arm in arms])
+    scores, drawn = (dict(zip(arms, found, strict=True)) for found in nested_bootstrap(sums))
+    rows = []
+    for first, second in pairs:
+        low, high = np.percentile(drawn[first] - drawn[second], [2.5, 97.5])
+        rows.append((float(scores[first] - scores[second]), float(low), float(high)))
+    return rows
 
 
-def _f1_sums(results: Results, cut: str, world: str, arm: str) -> np.ndarray:
-    tp, fp, fn = (
-        np.asarray(results.counts[world][arm][cut][name], np.float64) for name in ("tp", "fp", "fn")
-    )
+def _f1_sums(counts: dict[str, np.ndarray]) -> np.ndarray:
+    tp, fp, fn = (np.asarray(counts[name], np.float64) for name in ("tp", "fp", "fn"))
     return np.stack([200 * tp, 2 * tp + fp + fn, tp + fn], axis=-1)

@@ -1,12 +1,13 @@
 """Tables of the study on drawn faces as Markdown; all that is less something else is paired by seed."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from experiments.feedback_study import faces_statistics as statistics
-from experiments.feedback_study.faces_results import MODELS, Results
+from experiments.feedback_study.faces_results import CUTS, MODELS, Results
 from experiments.feedback_study.page import heading, line
 from experiments.feedback_study.paired import interval
 
@@ -44,11 +45,11 @@ def number(values: ArrayLike, sign: str = "+") -> str:
 
 
 def arm_titles(results: Results) -> dict[str, str]:
-    """Returns titles of arms by name, with a mark where the choice is an end of its candidates."""
-    return {
-        arm["name"]: arm["title"] + (" (edge)" if results.chosen[arm["name"]]["edge"] else "")
-        for arm in results.arms
-    }
+    """Returns titles of arms and ablations, with a mark where the choice is an end of its candidates."""
+    titles = {arm["name"]: arm["title"] for arm in results.arms}
+    titles |= {name: title for name, (title, _) in results.ablation_titles.items()}
+    edges = {name for name, chosen in results.chosen.items() if chosen["edge"]}
+    return {name: title + " (edge)" * (name in edges) for name, title in titles.items()}
 
 
 def arms(results: Results) -> Iterator[str]:
@@ -62,7 +63,9 @@ def arms(results: Results) -> Iterator[str]:
         for name, title in (("always_yes", "always yes"), ("start", "where all start")):
             cells = [number(results.references[m][world][name], "") for m in TITLES]
             yield line([title, *cells, *empty])
-        for name, title in arm_titles(results).items():
+        titles = arm_titles(results)
+        for name in statistics.arms_of(results):
+            title = titles[name]
             if name == "supervised":
                 scores = (statistics.by_seed(results, m, [world], name) for m in TITLES)
                 yield line([title, *(number(s, "") for s in scores), *empty])
@@ -83,9 +86,12 @@ def contrasts(results: Results) -> Iterator[str]:
     """Yields the planned contrasts over the pooled worlds, then in each reported one."""
     worlds = statistics.worlds_of(results, statistics.POOLED)
     found = statistics.contrasts(results, worlds)
+    if not found:
+        return
     titles = arm_titles(results)
     seeds = min(len(results.scores["roc_auc"][w]["supervised"]["teacher"]) for w in worlds)
-    yield f"**Planned contrasts, mean over {len(worlds)} worlds by seed** ({seeds} seeds)"
+    count = f"{len(worlds)} world" + "s" * (len(worlds) > 1)
+    yield f"**Planned contrasts, mean over {count} by seed** ({seeds} seeds)"
     yield ""
     columns = ["contrast", "what it asks"]
     for metric in statistics.METRICS:
@@ -161,18 +167,29 @@ def people(results: Results) -> Iterator[str]:
     yield "**F1 of counts pooled over test people, 95 % over seeds and the people of each: F1 at matched cuts; at 0.5**"
     yield ""
     yield from heading(["", *map(world_title, worlds)])
-    for pair in pairs:
+    found = {
+        (world, cut): statistics.over_people(results, cut, world, pairs)
+        for world in worlds
+        for cut in CUTS
+    }
+    for row, pair in enumerate(pairs):
         cells = [f"{titles[pair[0]]} less {titles[pair[1]]}"]
         for world in worlds:
-            found = [statistics.over_people(results, c, world, *pair) for c in ("matched", "half")]
-            cells.append("; ".join("{:+.2f} ({:+.2f} to {:+.2f})".format(*f) for f in found))
+            told = (found[world, cut][row] for cut in reversed(CUTS))
+            cells.append("; ".join("{:+.2f} ({:+.2f} to {:+.2f})".format(*one) for one in told))
         yield line(cells)
     yield ""
 
 
 def ablations(results: Results) -> Iterator[str]:
     """Yields each ablation less the arm that it varies: ROC AUC, F1 at matched cuts, F1 at 0.5."""
-    if not results.ablations:
+    arms_run = statistics.arms_of(results)
+    made = {
+        name: arm
+        for name, (_, arm) in results.ablation_titles.items()
+        if arm in arms_run and not name.endswith(statistics.SAME_RATE)
+    }
+    if not made:
         return
     metrics = ", ".join(TITLES[m] for m in statistics.METRICS)
     yield f"**Ablations, less the arm that they vary: {metrics}**"
@@ -181,8 +198,8 @@ def ablations(results: Results) -> Iterator[str]:
     columns = [f"{model}: {world_title(world)}" for world, model in models]
     yield from heading(["ablation", "of", *columns])
     titles = arm_titles(results)
-    for name, (title, arm) in results.ablation_titles.items():
-        cells = [title, titles[arm]]
+    for name, arm in made.items():
+        cells = [titles[name], titles[arm]]
         for world, model in models:
             scores = results.ablations[world][name][model]
             gaps = []
@@ -194,6 +211,27 @@ def ablations(results: Results) -> Iterator[str]:
             cells.append("; ".join(gaps))
         yield line(cells)
     yield ""
+
+
+def same_rate(results: Results) -> Iterator[str]:
+    """Yields the contrasts, and others less supervised, with all arms at the rate of supervised training."""
+    titles = {arm["name"]: arm["title"] for arm in results.arms}
+    pairs = [contrast[1:] for contrast in statistics.CONTRASTS]
+    pairs += [(name, "supervised") for name in ("student_matched", "df_matched", "exact_judges")]
+    rows = []
+    for pair in pairs:
+        cells = []
+        for world, metric in itertools.product(results.ablations, statistics.METRICS):
+            gaps = statistics.difference_at_same_rate(results, metric, world, *pair)
+            cells += [number(gaps)] if gaps is not None else []
+        if cells:
+            rows.append(line([f"{titles[pair[0]]} less {titles[pair[1]]}", *cells]))
+    if rows:
+        yield "**All arms at the learning rate of supervised training**"
+        yield ""
+        columns = itertools.product(map(world_title, results.ablations), statistics.METRICS)
+        yield from heading(["", *(f"{world}: {TITLES[metric]}" for world, metric in columns)])
+        yield from (*rows, "")
 
 
 def mechanism(results: Results) -> Iterator[str]:
@@ -216,9 +254,9 @@ def choices(results: Results) -> Iterator[str]:
     yield "**Learning rate and feedback weight as each arm chose them**"
     yield ""
     yield from heading(["arm", "learning rate", "weight"])
-    for name, title in arm_titles(results).items():
-        chosen = results.chosen[name]
+    titles = arm_titles(results)
+    for name, chosen in results.chosen.items():
         weight = f"{chosen['weight']:.3g}" if chosen["weight"] else ""
-        yield line([title, f"{chosen['learning_rate']:.3g}", weight])
+        yield line([titles[name], f"{chosen['learning_rate']:.3g}", weight])
     yield ""
     yield '"(edge)": the choice is an end of its candidates, so that a better one may lie beyond.'

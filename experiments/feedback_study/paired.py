@@ -1,7 +1,7 @@
 """Statistics of paired differences: intervals, equivalence, sign flips, and a bootstrap of seeds and people.
 
-A seed redraws everything that the methods share, so one method less another on the same seed is one draw, and draws
-of different seeds are independent.
+A seed deals anew what the methods share, so one method less another on the same seed is one draw, independent of those
+of other seeds as long as all deal from the same people.
 """
 
 from collections.abc import Callable
@@ -98,38 +98,34 @@ def ratio_interval(
 
 
 def nested_bootstrap(
-    first: np.ndarray, second: np.ndarray, *, resamples: int = NESTED_RESAMPLES, seed: int = 0
-) -> tuple[float, float, float]:
-    """Computes how much higher one method scores, and the 95 % interval over seeds and the test people of each.
+    sums: np.ndarray, *, resamples: int = NESTED_RESAMPLES, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Computes scores of methods, and those with other seeds and other test people.
 
-    Seeds are drawn with replacement and, within each drawn one, its people, the same for both methods. A score pools
-    the people's sums, then averages over units and seeds. As a seed's people are chance already, the interval counts
-    their share of the variance twice: it errs on the wide side.
+    Seeds are drawn with replacement and, within each drawn one, its people, the same for all methods. A score pools
+    the people's sums, then averages over units and seeds. As a seed's people are chance already, an interval of these
+    counts their share of the variance twice: it errs on the wide side.
 
     Args:
-        first: [S, P, C, 3], sums of a method by seed, person and unit as ``piapdf_jax.person_sums.Fold`` holds them;
-            seeds need not have the same people.
-        second: the same of the other method, on the same people.
-        resamples: of seeds.
+        sums: [M, S, P, C, 3], of each method by seed, person and unit, the last as in
+            ``piapdf_jax.person_sums.Fold``; people need not be the same in all seeds.
+        resamples: R.
         seed: of the draws.
 
     Returns:
-        Difference of the means over units, low and high end.
+        Scores [M], and of the resamples [M, R].
     """
-    seeds, people = first.shape[:2]
+    methods, seeds, people = sums.shape[:3]
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
-    totals = np.zeros(resamples)
+    totals = np.zeros((resamples, methods))
     for number, times in enumerate(drawn.T):
         weights = _drawn_people(rng, times.sum(), people)
-        moved = _scores(weights, first[number]) - _scores(weights, second[number])
-        np.add.at(totals, np.repeat(np.arange(resamples), times), moved)
-    low, high = np.percentile(totals / seeds, [2.5, 97.5])
+        found = _scores(weights, sums[:, number])
+        np.add.at(totals, np.repeat(np.arange(resamples), times), found.T)
     whole = np.ones((1, people))
-    value = np.mean(
-        [_scores(whole, a) - _scores(whole, b) for a, b in zip(first, second, strict=True)]
-    )
-    return float(value), float(low), float(high)
+    scores = np.mean([_scores(whole, sums[:, number])[:, 0] for number in range(seeds)], axis=0)
+    return scores, totals.T / seeds
 
 
 def _drawn_people(rng: np.random.Generator, count: int, people: int) -> np.ndarray:
@@ -139,6 +135,6 @@ def _drawn_people(rng: np.random.Generator, count: int, people: int) -> np.ndarr
 
 
 def _scores(weights: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """Means over units of the scores of weighted people, [R, P] and [P, C, 3] -> [R]; units that none shows are out."""
-    weighted = np.tensordot(weights.astype(np.float64), sums, 1)
-    return np.nanmean(ratios(weighted), axis=1)
+    """Means over units, but for those nobody shows, with weighted people: [R, P], [M, P, C, 3] -> [M, R]."""
+    weighted = np.tensordot(weights.astype(np.float64), sums, (1, 1))
+    return np.nanmean(ratios(weighted), axis=2).T

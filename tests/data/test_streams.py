@@ -93,7 +93,8 @@ def test_smaller_maps_lie_on_the_smaller_image(size):
 
 def feedback_stream(**more) -> FeedbackStream:
     pools = ((MemoryRecords(30, seed=1), 0.25), (MemoryRecords(50, seed=2), 1.0))
-    return FeedbackStream(MemoryRecords(40), pools, 0.25, reading(batch_size=8, **more))
+    judges = MemoryRecords(20, seed=3)
+    return FeedbackStream(MemoryRecords(40), pools, 0.25, reading(batch_size=8, **more), judges)
 
 
 def test_feedback_frames_are_disjoint_and_withheld():
@@ -162,6 +163,38 @@ def test_frames_to_withhold_fill_batches_beside_the_labeled_one(size, enough):
     else:
         with pytest.raises(ValueError, match="labels of 16 beside a batch of 8.*size to 7 "):
             stream.check()
+
+
+def test_frames_that_judge_come_in_an_order_of_their_own_with_labels():
+    stream = feedback_stream(augment=AugmentConfig())
+    without = dataclasses.replace(stream, judges=None)
+    seen = []
+    for step in range(5):
+        batch, plain = stream(step), without(step)
+        assert plain.judge is None and equal(batch[:2], plain[:2])
+        for row, labels in zip(batch.judge.row, batch.judge.labels, strict=True):
+            np.testing.assert_array_equal(labels, labels_of(row))
+        seen.append(batch.judge.row.tolist())
+        names = stream.frames(step)
+        assert names.pop("judge") == [f"F003/T1/{row}" for row in seen[-1]]
+        assert names == without.frames(step)
+    # Two batches of eight an epoch, the remainder dropped.
+    assert all(len({*seen[k], *seen[k + 1]}) == 16 for k in (0, 2))
+    assert seen[:2] != seen[2:4]
+    same = dataclasses.replace(stream, judges=MemoryRecords(40, seed=3))
+    assert all(set(same(k).judge.row) != set(same(k).labeled.row) for k in range(3))
+    few = dataclasses.replace(stream, judges=MemoryRecords(3, seed=3))(0)
+    assert np.bincount(few.judge.row).tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
+
+
+def test_each_part_of_a_batch_is_augmented_by_draws_of_its_own():
+    one = MemoryRecords(1)
+    stream = FeedbackStream(
+        one, ((one, 1.0),), 0.0, reading(batch_size=1, augment=AugmentConfig()), one
+    )
+    images = [np.asarray(part.image, int) for part in stream(0)[:3]]
+    for a, b in itertools.combinations(images, 2):
+        assert np.abs(a - b).max() > 50
 
 
 def test_too_few_frames_to_withhold_is_an_error():

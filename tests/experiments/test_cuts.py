@@ -93,12 +93,14 @@ def test_licences_are_of_all_that_it_is_made_of():
     assert all(f"weights {name}" in terms(["bp4d"], name) for name in PUBLISHED)
 
 
+@pytest.mark.parametrize("judges", [0, 1])
 def test_data_are_of_all_that_it_rests_on_and_people_kept_apart_are_not_counted(
-    small_data, tmp_path
+    small_data, tmp_path, judges
 ):
     # Of four people who train fold 1 one is kept apart, as of DISFA's two, whose frames are unlabeled.
     settings = ["model=nano", "data.dataset=synthetic_faces/small_bp4d", "methods=df,piapdf"]
     settings += ["eval.validation_subjects=1", "df.disfa_fraction=0.5"]
+    settings += [f"df.judge_subjects={judges}"]
     settings += [
         "disfa.dataset=synthetic_faces/small_disfa",
         "pi1.dataset=synthetic_faces/small_afew_va",
@@ -111,8 +113,9 @@ def test_data_are_of_all_that_it_rests_on_and_people_kept_apart_are_not_counted(
     model = model_json.describe(pipeline.catalog, pipeline.job("df"), exported)
     own, disfa = "synthetic_faces/small_bp4d", "synthetic_faces/small_disfa"
     assert model.data == (
-        Data("baseline", own, "1.0.0", "part1+part2", 3, True),
-        Data("df", own, "1.0.0", "part1+part2", 3, True),
+        Data("baseline", own, "1.0.0", "part1+part2", 3 - judges, True),
+        Data("df", own, "1.0.0", "part1+part2", 3 - judges, True),
+        *[Data("df", own, "1.0.0", "part1+part2", 1, True)] * judges,
         Data("df", disfa, "1.0.0", "part1+part2", 1, False),
         Data("df", own, "1.0.0", "part1_uncoded+part2_uncoded", 3, False),
     )

@@ -63,7 +63,7 @@ def test_nothing_is_kept_that_no_table_is_made_of(runs, docs):
     assert names == {"config.json", "results.json", "versions.json", "frames.npz"}
     kept = {p.relative_to(docs / "evidence"): p.read_bytes() for p in docs.rglob("frames.npz")}
     there = {p.relative_to(runs): p.read_bytes() for p in runs.rglob("frames.npz")}
-    assert kept == there and len(there) == 2 * 6 * len(METHODS)
+    assert kept == there and len(there) == 2 * 6 * (1 + len(METHODS))  # and PI stage 2
 
 
 def test_differences_are_those_of_the_scores(docs):

@@ -1,6 +1,5 @@
 """Results of the study on drawn faces: what is written is what is read."""
 
-import jax
 import numpy as np
 import pytest
 from random_faces_results import random_results
@@ -8,19 +7,34 @@ from random_faces_results import random_results
 from experiments.feedback_study import faces_results
 
 
-def test_results_are_read_as_they_were_written(tmp_path):
-    results = random_results(worlds=[(20, 0, 5, 4), (5, 20, 20, 3)])
-    path = tmp_path / "faces.npz"
-    faces_results.write(results, path)
-    found = faces_results.read(path)
-    before, after = (jax.tree.flatten_with_path(r._asdict())[0] for r in (results, found))
-    assert [place for place, _ in before] == [place for place, _ in after]
-    for (place, one), (_, other) in zip(before, after, strict=True):
-        np.testing.assert_array_equal(one, other, err_msg=str(place))
-    assert [p.name for p in tmp_path.iterdir()] == ["faces.npz"]
+@pytest.fixture(name="results", scope="module")
+def fixture_results():
+    return random_results(2)
 
 
-def test_a_file_without_results_is_named(tmp_path):
-    np.savez(path := tmp_path / "faces.npz", about=np.array("{}"))
-    with pytest.raises(ValueError, match=r"faces\.npz holds no results"):
-        faces_results.read(path)
+def test_numbers_by_seed_are_read_as_they_were_written_to_four_digits(results, tmp_path):
+    (tmp_path / "7_7_7.csv").write_text("of an older study\n")
+    rows = [r | {"prefers": r["prefers"] or float("nan")} for r in results.mechanism]
+    faces_results.write(results._replace(mechanism=rows), tmp_path)
+    found = faces_results.read(tmp_path)
+    assert len(list(tmp_path.glob("*.csv"))) == 36
+    for name in ("worlds", "arms", "chosen", "ablation_titles", "mechanism", "about"):
+        assert getattr(found, name) == getattr(results, name)
+    for name in ("scores", "references", "ablations", "counts"):
+        same(getattr(results, name), getattr(found, name), rtol=0 if name == "counts" else 1e-3)
+
+
+def same(one, other, rtol):
+    if isinstance(one, dict):
+        assert set(one) == set(other)
+        for key in one:
+            same(one[key], other[key], rtol)
+    else:
+        np.testing.assert_allclose(one, other, rtol=rtol)
+
+
+def test_a_file_that_holds_something_else_is_named(results, tmp_path):
+    faces_results.write(results, tmp_path)
+    (tmp_path / "5_0_0.csv").write_text("a,b\n")
+    with pytest.raises(ValueError, match=r"5_0_0\.csv does not begin with the columns"):
+        faces_results.read(tmp_path)

@@ -83,31 +83,30 @@ def shares(values):
 def test_nested_bootstrap_has_the_spread_of_seeds_and_of_people_inside():
     """Var of a mean of means, each level drawn with replacement: var(seeds) / S + mean var(people) / (S P)."""
     rng = np.random.default_rng(5)
-    moved = rng.normal(0, 1, (12, 1)) + rng.normal(0.5, 2, (12, 9))
-    value, low, high = paired.nested_bootstrap(shares(moved), shares(np.zeros((12, 9))))
-    assert value == pytest.approx(moved.mean())
-    spread = math.sqrt(moved.mean(axis=1).var() / 12 + moved.var(axis=1).mean() / 12 / 9)
-    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.04)
-    assert (low + high) / 2 == pytest.approx(value, abs=0.1 * spread)
+    values = rng.normal(0, 1, (12, 1)) + rng.normal(0.5, 2, (12, 9))
+    scores, drawn = paired.nested_bootstrap(shares(values)[None])
+    assert scores == pytest.approx(values.mean())
+    spread = math.sqrt(values.mean(axis=1).var() / 12 + values.var(axis=1).mean() / 12 / 9)
+    assert drawn.std() == pytest.approx(spread, rel=0.05)
+    assert drawn.mean() == pytest.approx(values.mean(), abs=4 * spread / math.sqrt(drawn.size))
 
 
 def test_nested_bootstrap_pools_counts_over_people_and_averages_units_and_seeds():
-    tp, fp, fn = (
-        np.random.default_rng(6).integers(1, 9, (3, 2, 2, 3, 4)).astype(float)
-    )  # [method, S, P, C]
+    counts = np.random.default_rng(6).integers(1, 9, (3, 2, 2, 3, 4))
+    tp, fp, fn = counts.astype(float)  # [method, seed, person, unit]
     sums = np.stack([200 * tp, 2 * tp + fp + fn, tp + fn], axis=-1)
     f1 = 100 * (2 * tp.sum(2)) / (2 * tp.sum(2) + fp.sum(2) + fn.sum(2))
-    value, low, high = paired.nested_bootstrap(sums[0], sums[1], resamples=500)
-    assert value == pytest.approx(f1[0].mean() - f1[1].mean())
-    assert low < value < high
-    # A unit that no test person of any seed shows has no score and takes no part in the mean.
+    scores, drawn = paired.nested_bootstrap(sums, resamples=50)
+    np.testing.assert_allclose(scores, f1.mean(axis=(1, 2)))
+    assert drawn.shape == (2, 50)
+    # A unit that no test person shows has no score and takes no part in the mean.
     sums[:, :, :, 1] = 0
-    value, *_ = paired.nested_bootstrap(sums[0], sums[1], resamples=500)
-    kept = np.delete(f1, 1, axis=-1)
-    assert value == pytest.approx(kept[0].mean() - kept[1].mean())
+    scores, _ = paired.nested_bootstrap(sums, resamples=50)
+    np.testing.assert_allclose(scores, np.delete(f1, 1, axis=-1).mean(axis=(1, 2)))
 
 
 def test_methods_are_resampled_alike():
     sums = shares(np.random.default_rng(7).normal(0, 3, (5, 8)))
-    shifted = sums + np.array([0.75, 0, 0])
-    assert paired.nested_bootstrap(shifted, sums, resamples=200) == pytest.approx((0.75,) * 3)
+    _, drawn = paired.nested_bootstrap(np.array([sums + [0.75, 0, 0], sums]), resamples=200)
+    np.testing.assert_allclose(drawn[0] - drawn[1], 0.75)
+    assert len(set(drawn[1].round(9).tolist())) > 190

@@ -128,12 +128,19 @@ def test_one_table_sums_up_what_the_files_say(four):
             scores.setdefault((against, fold), []).append(told[against]["mean_f1"])
     for against in ("published", "true"):
         by_fold = [statistics.mean(scores[against, fold]) for fold in (2, 1)]
-        wanted = [f"{value:.1f}" for value in (*by_fold, statistics.mean(by_fold))]
+        # The folds of a seed lie side by side.
+        seeds = [
+            statistics.mean(pair)
+            for pair in zip(scores[against, 2], scores[against, 1], strict=True)
+        ]
+        wanted = (*by_fold, statistics.mean(by_fold), statistics.stdev(seeds))
+        wanted = [f"{value:.1f}" for value in wanted]
         (part,) = [text for text in four.out.split("demo: ") if f"{against} labels" in text]
         assert part.startswith("mean F1 (%) on unseen people, mean of seeds 0, 1")
         lines = part.splitlines()
-        assert ["method", "fold", "2", "fold", "1", "mean"] in [line.split() for line in lines]
-        assert ["Baseline", *wanted] in [line.split() for line in lines]
+        heading = ["method", "fold", "2", "fold", "1", "mean", "sd", "over", "seeds", "ROC", "AUC"]
+        assert heading in [line.split() for line in lines]
+        assert ["Baseline", *wanted] in [line.split()[:-1] for line in lines]
     assert four.out.count("Baseline") == 2  # no table of each run
     report = four.runs / "demo" / "report"
     assert f"-m experiments.tables {four.runs / 'demo'} --out={report}" in four.out
@@ -270,3 +277,17 @@ def test_a_mean_is_of_all_folds_or_none():
         "piap": {1: 51.0, 2: None, None: None},
     }
     assert repeats.summary([run for run, _ in made], [told for _, told in made], "true") == {}
+
+
+def test_the_spread_is_that_of_means_over_folds():
+    """By hand: seeds of 50, 52 and 57, whose deviation is sqrt((9 + 1 + 16) / 2)."""
+    made = [
+        scored(fold, seed, {"piap": mean + 5 * (2 * fold - 3)})
+        for seed, mean in enumerate((50.0, 52.0, 57.0))
+        for fold in (1, 2)
+    ]
+    runs, results = [list(part) for part in zip(*made, strict=True)]
+    assert repeats.spread(runs, results, "published", "piap") == pytest.approx(13**0.5)
+    assert repeats.spread(runs[:2], results[:2], "published", "piap") is None
+    del results[3]["trainings"]["piap"]
+    assert repeats.spread(runs, results, "published", "piap") is None

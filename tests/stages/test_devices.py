@@ -77,16 +77,16 @@ STAGES = {
 def trained(name, devices, dtype, steps=3):
     made = jax.devices()[:devices]
     assert len(made) == devices
-    over, stage = mesh.data_mesh(made), STAGES[name]()
+    over, stage = mesh.data_mesh(made), STAGES[name.removeprefix("judged ")]()
     state, frozen = stage.init(jax.random.key(0), inputs())
     cast = lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x  # noqa: E731
     state, frozen = (mesh.replicate(over, jax.tree.map(cast, tree)) for tree in (state, frozen))
     for step in range(steps):
         host = batch(step, dtype)
-        if name == "piapdf":
-            host = FeedbackBatch(
-                host, batch(100 + step, dtype)._replace(labels=0 * host.labels - 1)
-            )
+        if "piapdf" in name:
+            unlabeled = batch(100 + step, dtype)._replace(labels=0 * host.labels - 1)
+            judge = batch(200 + step, dtype) if "judged" in name else None
+            host = FeedbackBatch(host, unlabeled, judge)
         state, metrics = stage.train_step(
             state, frozen, mesh.shard_batch(over, host), jax.random.key(step)
         )
@@ -104,7 +104,8 @@ def params(state):
         ("piap", np.float64, 1e-10, (2, 8)),
         ("piap", np.float32, 1e-4, (2, 8)),
         ("lp", np.float64, 1e-10, (8,)),
-        ("piapdf", np.float64, 1e-10, (2, 8)),
+        ("piapdf", np.float64, 1e-10, (2,)),
+        ("judged piapdf", np.float64, 1e-10, (8,)),
         ("tuned", np.float64, 1e-10, (8,)),
     ],
 )
@@ -124,7 +125,7 @@ def check(name, dtype, tolerance, numbers):
         for a, b in zip(*map(jax.tree.leaves, (params(alone), params(spread))), strict=True):
             # Biases that BatchNorm takes away again have no gradient but rounding.
             np.testing.assert_allclose(np.asarray(b), np.asarray(a), rtol=tolerance, atol=tolerance)
-        if name == "piapdf":
+        if "piapdf" in name:
             assert float(metrics["coefficient"]) == float(told["coefficient"]) != 0
             np.testing.assert_allclose(metrics["feedback"], told["feedback"], rtol=1e-7)
 

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from feedback_problem import assert_trees
 
 from piapdf_jax.batch import Batch, FeedbackBatch
 from piapdf_jax.feedback import FeedbackState, LearnerState, Pass, StudentStep
 from piapdf_jax.losses import LossWeights
-from piapdf_jax.models.piap import init_part
+from piapdf_jax.models.encoder import encoder_apply
+from piapdf_jax.models.piap import init_part, network_apply
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.stages import discrete_feedback
 from piapdf_jax.stages.base import OptimizerConfig
@@ -299,3 +301,70 @@ def test_a_step_without_evidence_has_its_reason(inputs):
     reasons = {name for name, n in metrics.items() if name.startswith("count_useless_") and int(n)}
     assert reasons == {"count_useless_no_label_known_or_accepted"}
     assert int(metrics["count_zero"]) == 1 and int(metrics["count_skipped"]) == 0
+    for labeled, judge, useless in ((batch(0), unknown, 1), (unknown, batch(0), 0)):
+        state, frozen = made.init(jax.random.key(0), inputs)
+        both = FeedbackBatch(labeled, batch(1), judge)
+        _, metrics = made.train_step(state, frozen, both, jax.random.key(0))
+        assert int(metrics["count_useless_no_label_known_or_accepted"]) == useless
+        assert int(metrics["count_zero"]) == useless
+
+
+# Judges.
+
+
+def taught(made, inputs, judge, way="parts"):
+    """State and metrics after one step."""
+    made = dataclasses.replace(made, compile=way)
+    state, frozen = made.init(jax.random.key(0), inputs)
+    both = FeedbackBatch(batch(0), batch(1), judge)
+    return made.train_step(state, frozen, both, jax.random.key(7))
+
+
+def test_feedback_is_of_the_frames_that_judge(inputs):
+    plain = OptimizerConfig(10, 0.5, kind="sgd", momentum=0.0, clip_norm=0.0, weight_decay=0.0)
+    weights = LossWeights(au=0.8, pi=0.0, ap=0.2)
+    made = dataclasses.replace(stage(weights), teacher_optimizer=plain, student_optimizer=plain)
+    judge = batch(5)
+    state, metrics = taught(made, inputs, judge)
+    beside, of_labeled = taught(made, inputs, None)
+    assert_trees(state.student, beside.student)
+    # By hand, on what one pass of the network says: the slope of the judges' loss where the student now is.
+    params, stats = state.student.params, state.student.model_state
+    before = {name: inputs["piap"][name][0] for name in params}
+    rate = float(plain.schedule()(0))
+    direction = jax.tree.map(lambda a, b: (a - b) / rate, before, params)
+    identity = np.asarray(
+        encoder_apply(NANO, inputs["identity"]["encoder"], judge.image, mode="eval")[1]
+    )
+
+    def loss(w):
+        moved = jax.tree.map(lambda p, d: p - w * d, params, direction)
+        parts = {name: (moved[name], stats[name]) for name in moved}
+        said = network_apply(NANO, parts, judge.image, mode="feedback", key=jax.random.key(0))[0]
+        z, v = np.asarray(said.au_logits, float), np.asarray(said.vector, float)
+        cosine = (v * identity).sum(1) / np.linalg.norm(v, axis=1)
+        cosine /= np.linalg.norm(identity, axis=1)
+        au = np.mean(np.logaddexp(0, z) - np.asarray(judge.labels) * z)
+        return 0.8 * au - 0.2 * np.mean(np.log(1 - np.abs(cosine)))
+
+    np.testing.assert_allclose(metrics["loss"], loss(0.0), rtol=1e-5)
+    slope = (loss(-1e-2) - loss(1e-2)) / 2e-2
+    np.testing.assert_allclose(metrics["feedback"], slope, rtol=2e-2)
+    assert abs(float(of_labeled["feedback"]) - slope) > 0.1 * abs(slope)
+    assert float(metrics["teacher_labeled_loss"]) == float(of_labeled["teacher_labeled_loss"])
+
+
+def test_without_judges_the_labeled_frames_judge(inputs):
+    (alone, told), (named, same) = (taught(stage(), inputs, x) for x in (None, batch(0)))
+    assert float(told["feedback"]) != 0
+    assert_trees((alone, told), (named, same))
+
+
+def test_judges_are_heard_in_one_function_as_in_parts(inputs):
+    made = stage(LossWeights(au=1.0, pi=0.0, ap=0.0), "baseline")
+    _, parts = taught(made, inputs, batch(5))
+    _, whole = taught(made, inputs, batch(5), "whole")
+    _, of_labeled = taught(made, inputs, None)
+    for name in ("loss", "feedback"):
+        np.testing.assert_allclose(whole[name], parts[name], rtol=2e-4)
+        assert abs(float(of_labeled[name]) / float(parts[name]) - 1) > 1e-3
