@@ -199,6 +199,7 @@ def _feedback(job: Job, reading: Reading) -> Stream:
         judges=judges.records() if judges else None,
         steps=section.optimizer_config().steps,
         clean=section.label_view == "clean",
+        unlabeled_ratio=section.unlabeled_ratio,
     )
     try:
         stream.check()

@@ -116,8 +116,13 @@ def stage_fields(stage: Any) -> dict[str, Any]:
             if parts is None or "encoder" in parts:
                 found["encoder"] = encoder_fields(encoder_of(value))
             value = part_settings(value, parts)
-        found[field.name] = dataclasses.asdict(value) if _is_instance(value) else value
+        found[field.name] = _decisive_fields(value) if _is_instance(value) else value
     return found
+
+
+def _decisive_fields(value: Any) -> dict[str, Any]:
+    idle = {f.name for f in dataclasses.fields(value) if f.metadata.get("runtime_only")}
+    return {k: told for k, told in dataclasses.asdict(value).items() if k not in idle}
 
 
 def _encoder_modules(stage: Any) -> list[str]:

@@ -17,6 +17,7 @@ _LEFT_OUT = ("name", "fold", "folds", "seed", "seeds", "methods", "run", "plugin
 _LEFT_OUT_BELOW = (
     ("data", "workers"),
     ("df", "compile"),
+    ("df", "log_parts"),
     ("eval", "batch_size"),
     ("eval", "truth"),
 )

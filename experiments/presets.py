@@ -12,7 +12,7 @@ from piapdf_jax.stages.feedback_options import FeedbackOptions
 FULL_SIZE = dataclasses.replace(MODELS["b1"], pretrained="imagenet")
 #: Settings that say what feedback is. Lengths, rates, batches and data are those of each configuration.
 _OF_FEEDBACK = (
-    *(field.name for field in dataclasses.fields(FeedbackOptions)),
+    *(f.name for f in dataclasses.fields(FeedbackOptions) if not f.metadata.get("runtime_only")),
     *("optimizer", "start", "judge_subjects", "relabel_fraction", "finetune_steps"),
 )
 _PRINTED = {

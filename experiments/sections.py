@@ -143,6 +143,8 @@ class FeedbackSection(TrainSection, FeedbackOptions):
     start: Annotated[str, Choice("trained", "fresh")] = "trained"
     relabel_fraction: Share = 0.1
     disfa_fraction: Share = 0.25
+    # Frames of x_u a frame of x_l.
+    unlabeled_ratio: Annotated[int, Range(1, 64)] = 1
     unlabeled_dataset: str = ""
     unlabeled_fraction: Share = 0.5
     judge_subjects: Annotated[int, Range(0, 2**31 - 1)] = 0

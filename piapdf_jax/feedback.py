@@ -109,7 +109,7 @@ class FeedbackInfo(NamedTuple):
     losses: dict[str, jax.Array]  # teacher_pseudo, student_pseudo, teacher_labeled; student_labeled
     gradient_norms: dict[str, jax.Array]  # of the first three, without c
     accepted: jax.Array  # share of accepted pseudo labels
-    diagnostics: dict[str, jax.Array]  # of the label rule
+    diagnostics: dict[str, jax.Array]  # of label rule and measure
 
 
 class LabelRule(NamedTuple):
@@ -163,6 +163,7 @@ class Measurement(NamedTuple):
     labeled_loss: jax.Array  # L_l(xi')
     usable: Any = True  # whether fb means anything
     teacher_grads: Any = None  # in place of g_theta_u
+    details: dict[str, jax.Array] = {}  # diagnostics of its own
 
 
 def upcast(x):
@@ -441,7 +442,7 @@ class FeedbackStep:
             *(measured.feedback, c, flags, losses | {"student_labeled": measured.labeled_loss}),
             {name: optax.tree.norm(jax.tree.map(upcast, p.grads)) for name, p in named.items()},
             jnp.mean(theta_u.mask.astype(theta_u.loss.dtype)),
-            self.label.diagnostics(theta_u.logits, xi_u.logits, *theta_u[4:6]),
+            self.label.diagnostics(theta_u.logits, xi_u.logits, *theta_u[4:6]) | measured.details,
         )
         return FeedbackState(state.step + 1, teacher, student, label, gate, counts), info
 

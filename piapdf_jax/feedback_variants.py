@@ -82,6 +82,29 @@ def scaled_slope(learning_rate: Any, slope: Callable = feedback.grad_slope) -> M
     return measure
 
 
+def with_part(measure: Measure, name: str, loss: Loss) -> Measure:
+    """Returns a measure that also tells, as diagnostic `name`, the feedback of one term of the student's loss on x_u.
+
+    <dL_l/dxi (xi'), dloss/dxi (xi)> beside fb = <dL_l/dxi (xi'), g_xi_u>: fb is the sum over the terms, of which those
+    without pseudo labels say nothing of them. One backward pass on x_u and one slope more; what is trained stays as
+    it is. `measure` must be linear in g_xi_u: a slope along the gradient, scaled or not.
+    """
+
+    def measured(step):
+        student, y_p = step.before.student, (step.passed.labels, step.passed.mask)
+
+        def term(params):
+            args = (params, student.model_state), step.unlabeled, step.keys["student_unlabeled"]
+            outputs, _ = feedback.apply(step.made.learning, *args, "train")
+            return upcast(loss(outputs, step.unlabeled, *y_p))
+
+        passed = step.passed._replace(grads=jax.grad(term)(student.params))
+        part, whole = measure(step._replace(passed=passed)), measure(step)
+        return whole._replace(details=whole.details | {name: part.feedback})
+
+    return measured
+
+
 def difference() -> Measure:
     """Returns a measure of L_l(xi) - L_l(xi'), with momentum and curvature; in low precision its sign is noise."""
 

@@ -24,6 +24,7 @@ class FeedbackStream:
         judges: labeled frames of other people, a batch of which judges each step; None for none.
         steps: of feedback; None for no end.
         clean: read x_u without augmentation as well.
+        unlabeled_ratio: frames of x_u a frame of x_l.
     """
 
     coded: Records
@@ -33,6 +34,7 @@ class FeedbackStream:
     judges: Records | None = None
     steps: int | None = None
     clean: bool = False
+    unlabeled_ratio: int = 1
 
     def check(self) -> None:
         """Refuses labeled frames that are too few to withhold the labels of some.
@@ -41,41 +43,50 @@ class FeedbackStream:
             ValueError: naming how many there are, and what would do.
         """
         size, batch_size = len(self.coded), self.reading.batch_size
-        if self._recycled and size < 2 * batch_size:
+        batches = 1 + -(-self._recycled // batch_size)
+        if self._recycled and size < batches * batch_size:
             other = "or set df.relabel_fraction=0"
             alone = "(df.relabel_fraction is 1 without other unlabeled frames)"
             raise ValueError(
                 f"{size} labeled frames are too few to withhold the labels of {self._recycled} beside"
-                f" a batch of {batch_size}: lower the batch size to {max(1, size // 2)}"
+                f" a batch of {batch_size}: lower the batch size to {max(1, size // batches)}"
                 f" {other if self.pools else alone}"
             )
 
     @property
     def _recycled(self) -> int:
         """How many frames of x_u are coded ones; all where there are no others."""
-        size = self.reading.batch_size
+        size = self._unlabeled
         return round(self.relabel_fraction * size) if self.pools else size
+
+    @property
+    def _unlabeled(self) -> int:
+        return self.unlabeled_ratio * self.reading.batch_size
 
     def rows(self, step: int) -> tuple[np.ndarray, list[tuple[Records, int, bool]]]:
         """Labeled rows of a step, and the places of its unlabeled frames."""
         self.check()
         r = self.reading
         size = len(self.coded)
-        batches = size // r.batch_size
         labeled = epoch_rows(size, r.batch_size, r.seed, step)
         recycled = self._recycled
-        places: list[tuple[Records, int, bool]] = []
-        if recycled:
-            again = epoch_rows(size, r.batch_size, r.seed, step, ahead=max(1, batches // 2))
-            places += [(self.coded, int(row), True) for row in again[:recycled]]
-        left = r.batch_size - recycled
+        places = [(self.coded, int(row), True) for row in self._other_rows(step, recycled)]
+        left = self._unlabeled - recycled
         for number, (records, share) in enumerate(self.pools):
             last = number == len(self.pools) - 1
-            count = left if last else min(left, round(share * r.batch_size))
+            count = left if last else min(left, round(share * self._unlabeled))
             rows = epoch_rows(len(records), max(count, 1), r.seed + 1 + number, step)[:count]
             places += [(records, int(row), True) for row in rows]
             left -= count
         return labeled, places
+
+    def _other_rows(self, step: int, count: int) -> np.ndarray:
+        """So many coded rows of other batches of the epoch, from the opposite one on."""
+        r, size = self.reading, len(self.coded)
+        others = size // r.batch_size - 1
+        aheads = [max(0, (others + 1) // 2 - 1) + k for k in range(-(-count // r.batch_size))]
+        rows = [epoch_rows(size, r.batch_size, r.seed, step, ahead=a % others + 1) for a in aheads]
+        return np.concatenate(rows)[:count] if rows else np.zeros(0, np.int64)
 
     def _places(self, step: int) -> tuple[list[tuple[Records, int, bool]], ...]:
         """Where the labeled frames of a step are, the unlabeled ones, and those that judge, if any."""

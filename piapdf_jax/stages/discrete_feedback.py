@@ -39,6 +39,7 @@ from piapdf_jax.stages.base import (
 )
 from piapdf_jax.stages.feedback_learners import (
     Supervised,
+    au_term,
     labels_from_clean_view,
     piap_learner,
     unlabeled_loss,
@@ -54,6 +55,8 @@ _USELESS = {
     "no_labels": "no_label_known_or_accepted",
     "unusable": "optimizer_hides_the_gradient",
 }
+#: Of L_AU alone, where ``df.log_parts`` asks for it.
+_PART = "feedback_au"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,7 +213,9 @@ def _make_step(stage: FeedbackStage) -> FeedbackStep:
     options.check()
     if options.variant == "exact" or options.direction == "update":
         student = dataclasses.replace(student, eps_root=max(student.eps_root, _EPS_ROOT))
-    learner = _learner(stage)
+    learner, measure = _learner(stage), options.measure(stage.student_optimizer.schedule())
+    if options.log_parts:
+        measure = variants.with_part(measure, _PART, au_term(stage.weights))
     teacher = learner._replace(
         optimizer=stage.teacher_optimizer.build(),
         pseudo_loss=unlabeled_loss(options, stage.weights, learner),
@@ -220,7 +225,7 @@ def _make_step(stage: FeedbackStage) -> FeedbackStep:
         learner._replace(optimizer=student.build()),
         known_labels=lambda batch: (batch.targets.labels, batch.targets.labels >= 0),
         label=options.label_rule(),
-        measure=options.measure(stage.student_optimizer.schedule()),
+        measure=measure,
         gate=options.gate(),
         feedback_weight=options.feedback_weight,
     )
@@ -277,6 +282,7 @@ def _metrics(state: FeedbackState, info: FeedbackInfo) -> dict[str, jax.Array]:
         **({} if cut is None else {"pseudo_cut": jax.nn.sigmoid(cut)}),
         "loss": info.losses["student_labeled"],
         "feedback": info.feedback,
+        **{name: told[name] for name in (_PART,) if name in told},
         "coefficient": c,
         "pseudo_positive_rate": told["positive_rate"],
         "pseudo_confidence": told["confidence"],

@@ -67,11 +67,16 @@ def unlabeled_loss(options: FeedbackOptions, weights: LossWeights, learner: Lear
         return None
     if options.variant == "continuous" and options.labels == "sample":
         return variants.negative_log_likelihood(learner.logits)
+    return au_term(weights)
 
-    def score(prediction: Prediction, _: Supervised, labels: jax.Array, mask: jax.Array) -> Any:
+
+def au_term(weights: LossWeights) -> Loss:
+    """Returns the term of L_PIAP that the labels enter, its weight times L_AU."""
+
+    def term(prediction: Prediction, _: Supervised, labels: jax.Array, mask: jax.Array) -> Any:
         return weights.au * au_loss(prediction.au_logits, jnp.where(mask, labels, UNKNOWN))
 
-    return score
+    return term
 
 
 def labels_from_clean_view(learner: Learner) -> Learner:

@@ -17,6 +17,7 @@ from piapdf_jax.feedback import (
     threshold,
 )
 from piapdf_jax.ranges import Choice, Range, Share
+from piapdf_jax.stages.base import RUNTIME_ONLY
 
 _SLOPES = {"grad": grad_slope, "jvp": variants.jvp_slope, "vjp": variants.vjp_slope}
 _LABELS = {"threshold": threshold, "sample": variants.sample, "soft": variants.soft}
@@ -43,6 +44,8 @@ class FeedbackOptions:
     label_noise: Annotated[float, Range(0, 0.5, high_open=True)] = 0.0
     # Of x_u: the one that learns, or the frame without augmentation.
     label_view: Annotated[str, Choice("same", "clean")] = "same"
+    # A pseudo label is accepted where max(p, 1 - p) is at least this.
+    confidence: Annotated[float, Range(0.5, 1)] = 0.5
     teacher_term: Annotated[str, Choice("full", "score")] = "full"
     positive: _Coefficient = 1.0
     negative: _Coefficient = -0.1
@@ -50,6 +53,8 @@ class FeedbackOptions:
     drop_on: Annotated[str, Choice("all", "positive")] = "all"
     # The exact gradient wants multiples of 1 / learning rate.
     feedback_weight: Annotated[float, Range(-1e7, 1e7)] = 1.0
+    # Log the feedback of L_AU alone as well.
+    log_parts: bool = dataclasses.field(default=False, metadata=RUNTIME_ONLY)
 
     def check(self) -> None:
         """Raises ValueError for what is unknown or out of its range, or means nothing together."""
@@ -61,6 +66,12 @@ class FeedbackOptions:
             raise ValueError(
                 "df.variant=exact takes the gradient through soft labels, student and optimizer itself:"
                 " df.labels, df.estimator, df.direction and df.teacher_term mean nothing there"
+            )
+        linear = self.variant != "exact" and self.estimator in _SLOPES
+        if self.log_parts and not (linear and self.direction == "gradient"):
+            raise ValueError(
+                "df.log_parts tells parts of a slope along the gradient: not with df.variant=exact,"
+                " df.estimator=difference or df.direction=update"
             )
         if self.label_noise and self.labels != MATCHED:
             raise ValueError(
@@ -83,8 +94,11 @@ class FeedbackOptions:
         """
         if self.labels == MATCHED:
             clean = variants.clean_rates(rates, self.label_noise)
-            return variants.matched(clean, cuts=cuts, follow=self.matched_on)
-        return _LABELS["soft" if self.variant == "exact" else self.labels]()
+            return variants.matched(
+                clean, cuts=cuts, follow=self.matched_on, confidence=self.confidence
+            )
+        rule = _LABELS["soft" if self.variant == "exact" else self.labels]
+        return rule(confidence=self.confidence)
 
     def measure(self, schedule: Callable[[Any], Any]) -> variants.Measure:
         """Returns the measure of ``variant``, ``estimator`` and ``direction``.

@@ -132,6 +132,39 @@ def test_the_clean_view_is_the_same_frames_as_the_record_holds_them():
         assert equal(batch._replace(clean=None), feedback_stream(augment=AugmentConfig())(step))
 
 
+@pytest.mark.parametrize(("ratio", "relabel"), [(3, 0.25), (2, 1.0), (5, 0.5)])
+def test_several_unlabeled_frames_a_labeled_one(ratio, relabel):
+    plain = dataclasses.replace(feedback_stream(), relabel_fraction=relabel)
+    stream = dataclasses.replace(plain, unlabeled_ratio=ratio)
+    for step in range(12):
+        labeled, places = stream.rows(step)
+        assert len(labeled) == 8 and len(places) == 8 * ratio
+        withheld = [row for records, row, _ in places if records is stream.coded]
+        assert len(set(withheld)) == len(withheld) == round(relabel * 8 * ratio)
+        assert not set(labeled) & set(withheld)
+        # DISFA's quarter of all, and the rest.
+        counts = [sum(place[0] is pool for place in places) for pool, _ in stream.pools]
+        left = 8 * ratio - len(withheld)
+        assert counts == [min(left, 2 * ratio), left - min(left, 2 * ratio)]
+        # The labeled frames, and the first of those withheld, are those of one a labeled frame.
+        before = [row for records, row, _ in plain.rows(step)[1] if records is plain.coded]
+        assert np.array_equal(labeled, plain.rows(step)[0]) and withheld[: len(before)] == before
+    batch = dataclasses.replace(stream, clean=True)(3)
+    assert len(batch.labeled.image) == 8
+    assert len(batch.unlabeled.image) == len(batch.clean) == 8 * ratio
+
+
+@pytest.mark.parametrize(("size", "enough"), [(23, False), (24, True)])
+def test_frames_to_withhold_fill_batches_beside_the_labeled_one(size, enough):
+    """A batch of 8 beside 16 withheld frames: three batches."""
+    stream = FeedbackStream(MemoryRecords(size), (), 0.0, reading(batch_size=8), unlabeled_ratio=2)
+    if enough:
+        stream.check()
+    else:
+        with pytest.raises(ValueError, match="labels of 16 beside a batch of 8.*size to 7 "):
+            stream.check()
+
+
 def test_frames_that_judge_come_in_an_order_of_their_own_with_labels():
     stream = feedback_stream(augment=AugmentConfig())
     without = dataclasses.replace(stream, judges=None)

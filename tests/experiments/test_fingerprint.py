@@ -27,6 +27,8 @@ NANO += ["identity.pairs=synthetic_faces/small_lfw", "disfa.dataset=synthetic_fa
 ALL = set(TRAININGS)
 LABELED = ALL - {"pi1", "identity", "landmarks"}
 WITH_MAPS = {"pi3", "piap", "longer", "piapdf", "disfa"}
+#: PIAP for as long has length, rate and batch of feedback.
+OF_ITS_LENGTH = {"longer", "df", "piapdf"}
 
 
 def pipeline(data, runs, *settings):
@@ -93,8 +95,11 @@ def before(small_data, tmp_path_factory):
         ("df.unlabeled_fraction=0.3", set()),
         ("df.unlabeled_dataset=synthetic_faces/small_webface", {"df", "piapdf"}),
         ("df.compile=whole", set()),
+        ("df.log_parts=true", set()),
+        ("df.confidence=0.75", {"df", "piapdf"}),
+        ("df.unlabeled_ratio=2", {"df", "piapdf"}),
         ("df.label_view=clean", {"df", "piapdf"}),
-        ("df.finetune_steps=3", {"df", "piapdf"}),
+        ("df.finetune_steps=3", OF_ITS_LENGTH),
         ("df.finetune_learning_rate=0.5", set()),
         ("df.fresh_steps=3", set()),
         ("df.fresh_learning_rate=0.5", set()),
@@ -107,21 +112,21 @@ def test_a_setting_enters_where_it_has_an_effect(small_data, tmp_path, before, s
 
 
 @pytest.mark.parametrize(
-    ("beside", "setting", "counts"),
+    ("beside", "setting", "trainings"),
     [
-        ("df.finetune_steps=3", "df.finetune_learning_rate=0.5", True),
-        ("df.start=fresh", "df.fresh_steps=3", True),
-        ("df.start=fresh", "df.fresh_learning_rate=0.5", True),
-        ("df.start=fresh", "df.fresh_student_learning_rate=0.5", True),
-        ("df.start=fresh", "df.fresh_warmup=0.5", True),
-        ("df.start=fresh", "df.warmup=0.5", False),
+        ("df.finetune_steps=3", "df.finetune_learning_rate=0.5", {"df", "piapdf"}),
+        ("df.start=fresh", "df.fresh_steps=3", OF_ITS_LENGTH),
+        ("df.start=fresh", "df.fresh_learning_rate=0.5", OF_ITS_LENGTH),
+        ("df.start=fresh", "df.fresh_student_learning_rate=0.5", {"df", "piapdf"}),
+        ("df.start=fresh", "df.fresh_warmup=0.5", OF_ITS_LENGTH),
+        ("df.start=fresh", "df.warmup=0.5", set()),
     ],
 )
 def test_a_setting_of_a_switch_enters_where_the_switch_is_on(
-    small_data, tmp_path, beside, setting, counts
+    small_data, tmp_path, beside, setting, trainings
 ):
     one, two = (decided(small_data, tmp_path, *more) for more in ([beside], [beside, setting]))
-    assert changed(one, two) == ({"df", "piapdf"} if counts else set())
+    assert changed(one, two) == trainings
 
 
 def test_people_kept_apart_change_a_stand_in_by_who_is_read_alone(small_data, tmp_path):
@@ -386,9 +391,10 @@ def test_keys_of_a_section_count_unless_the_stage_says_the_same():
     found = fingerprint._section_fields(Section(steps=1), told)
     assert found == {"kind": "a", "start": 1, "width": 3}
     own = fingerprint._section_fields(configs.load("demo").df, {})
-    assert not {"start", "disfa_fraction", "steps", "learning_rate"} & set(own)
+    elsewhere = {"start", "disfa_fraction", "steps", "learning_rate", "student_learning_rate"}
+    assert not (elsewhere | {"fresh_steps", "finetune_steps", "log_parts"}) & set(own)
     assert not {"judge_subjects", "unlabeled_dataset", "unlabeled_fraction"} & set(own)
-    assert {"relabel_fraction", "student_learning_rate", "variant"} <= set(own)
+    assert {"relabel_fraction", "unlabeled_ratio", "variant"} <= set(own)
 
 
 def test_a_stage_that_is_no_dataclass_is_refused():

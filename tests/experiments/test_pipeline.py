@@ -350,10 +350,12 @@ def test_flipped_truth_changes_no_training(demo, small_data, tmp_path):
 
 @pytest.mark.parametrize("variant", ["continuous", "none", "constant"])
 def test_variants_of_feedback_run(demo, small_data, variant):
-    results = run(
-        small_data, demo[1], f"df.variant={variant}", "methods=piapdf", "df.steps=2", name=variant
-    )
-    totals = results["trainings"]["piapdf"]["report"]["totals"]
+    fine = int(variant == "none")
+    settings = ["methods=piapdf", "df.steps=2", f"df.finetune_steps={fine}"]
+    results = run(small_data, demo[1], f"df.variant={variant}", *settings, name=variant)
+    report = results["trainings"]["piapdf"]["report"]
+    totals = report["totals"]
+    assert report["steps"] == 2 + fine
     expected = {"none": "count_zero", "constant": "count_positive"}.get(variant)
     if expected:
         assert totals[expected] == 2

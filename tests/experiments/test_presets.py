@@ -53,6 +53,8 @@ def test_a_name_sets_what_feedback_is_and_later_settings_stand_on_top():
 def test_a_run_older_than_a_key_has_its_printed_value():
     assert presets.feedback_title({"variant": "none"}) == "with variant=none"
     assert presets.feedback_title({}) == "as printed"
+    # What changes no number has no word in a title.
+    assert presets.feedback_title({"log_parts": True}) == "as printed"
 
 
 def titles(out, *runs):

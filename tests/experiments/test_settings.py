@@ -242,7 +242,7 @@ def test_a_fresh_start_has_a_length_and_rates_of_its_own(job):
     own += ["df.fresh_student_learning_rate=0.125"]
     for name in ("df", "piapdf"):
         trained, plain, fresh = (job(name, *s) for s in (own, (), [*own, "df.start=fresh"]))
-        assert dataclasses.asdict(trained.stage) == dataclasses.asdict(plain.stage)
+        assert trained.stage == plain.stage
         teacher, student = fresh.stage.teacher_optimizer, fresh.stage.student_optimizer
         assert (teacher.steps, teacher.learning_rate, teacher.warmup) == (70, 0.5, 0.25)
         assert student == dataclasses.replace(teacher, learning_rate=0.125)
@@ -276,6 +276,14 @@ def test_fine_tuning_comes_after_feedback_with_an_optimizer_of_its_own(job):
     assert fresh.section.total_steps == 80 and fresh.stream().steps == 50
 
 
+def test_a_labeled_frame_has_as_many_unlabeled_ones_as_the_setting_says(job):
+    for ratio in (1, 3):
+        names = job("df", "df.batch_size=8", f"df.unlabeled_ratio={ratio}").stream().frames(2)
+        assert [len(names[part]) for part in ("labeled", "unlabeled")] == [8, 8 * ratio]
+    with pytest.raises(configs.ConfigError, match="df.unlabeled_ratio=0 must be at least 1"):
+        job("df", "df.unlabeled_ratio=0")
+
+
 def test_a_clean_view_is_read_where_it_labels(job):
     for view in ("same", "clean"):
         made = job("piapdf", f"df.label_view={view}")
@@ -292,12 +300,14 @@ def test_feedback_takes_every_option(job):
         "matched_on": "labeled",
         "label_noise": 0.0625,
         "label_view": "clean",
+        "confidence": 0.75,
         "teacher_term": "score",
         "positive": 0.5,
         "negative": -0.25,
         "drop_rate": 0.125,
         "drop_on": "positive",
         "feedback_weight": 2.5,
+        "log_parts": False,
     }
     for name in ("df", "piapdf"):
         stage = job(name, *(f"df.{key}={value}" for key, value in options.items())).stage

@@ -193,6 +193,10 @@ def test_metrics_tell_of_each_action_unit(inputs):
         ({"positive": float("nan")}, "df.positive=nan must be a finite number, at least -1000"),
         ({"feedback_weight": float("inf")}, "df.feedback_weight=inf must be a finite number"),
         ({"drop_rate": 1.5}, "df.drop_rate=1.5 must be at least 0 and at most 1"),
+        ({"confidence": 0.4}, "df.confidence=0.4 must be at least 0.5 and at most 1"),
+        ({"log_parts": True, "variant": "exact"}, "not with df.variant=exact"),
+        ({"log_parts": True, "estimator": "difference"}, "df.log_parts tells parts of a slope"),
+        ({"log_parts": True, "direction": "update"}, "df.log_parts tells parts of a slope"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, reason):
@@ -217,6 +221,13 @@ def test_options_choose_functions():
     for name, wanted in (("threshold", [1, 0]), ("sample", [1, 0]), ("soft", [0.99988, 0.00012])):
         labels = FeedbackOptions(labels=name).label_rule().update(sure, key, None)[0]
         np.testing.assert_allclose(labels[0], wanted, atol=1e-5)
+    unsure = jnp.asarray([[1.0, -1.0, 1.2]])  # p or 1 - p is 0.731, 0.731, 0.769
+    for rule in (
+        *(FeedbackOptions(labels=n, confidence=0.75).label_rule() for n in ("threshold", "sample")),
+        FeedbackOptions(labels="matched", confidence=0.75).label_rule([0.5] * 3),
+    ):
+        mask = rule.update(unsure, key, rule.init(None))[1]
+        np.testing.assert_array_equal(jnp.broadcast_to(mask, (1, 3)), [[False, False, True]])
     soft = FeedbackOptions(variant="exact").label_rule().update(sure, key, None)[0]
     assert 0 < float(soft[0, 1]) < 1
 

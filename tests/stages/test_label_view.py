@@ -76,7 +76,9 @@ def test_the_clean_view_goes_through_the_teacher_once_without_dropout_and_x_l_ha
     assert calls == [("train", 1.0), ("feedback", -1.0), ("train", 2.0)]
 
 
-@pytest.mark.parametrize("rule", [threshold, variants.sample, variants.soft])
+@pytest.mark.parametrize(
+    "rule", [threshold, variants.sample, variants.soft, lambda: variants.matched([0.5])]
+)
 def test_every_label_rule_reads_the_clean_view(rule):
     """Of a sure teacher all labels are 0, where the augmented view would give 1."""
     step = step_of(labels_from_clean_view(scalar()), label=rule(), gate=variants.constant_gate(0.0))
@@ -121,7 +123,7 @@ def inputs():
 
 
 def test_the_networks_learn_what_the_clean_picture_is_called(inputs):
-    made = stage(LossWeights(au=1.0), "baseline", label_view="clean")
+    made = stage(LossWeights(au=1.0), "baseline", label_view="clean", log_parts=True)
     said = lambda seen: network_apply(NANO, inputs["baseline"], seen.image, mode="feedback")[0]  # noqa: E731
     labels, others = (np.asarray(said(batch(seed)).au_logits) >= 0 for seed in (2, 1))
     assert (labels.mean(0) != others.mean(0)).any()
@@ -129,6 +131,8 @@ def test_the_networks_learn_what_the_clean_picture_is_called(inputs):
     both = FeedbackBatch(batch(0), batch(1), clean=batch(2).image)
     state, metrics = made.train_step(state, frozen, both, KEY)
     np.testing.assert_allclose(metrics["pseudo_positive_rate"], labels.mean(0), atol=1e-6)
+    # There is no other term than L_AU.
+    np.testing.assert_allclose(metrics["feedback_au"], metrics["feedback"], rtol=1e-5)
     assert all(moved(inputs["baseline"]["encoder"][0], state.student.params["encoder"]))
 
 
