@@ -23,6 +23,10 @@ from piapdf_jax.runtime.disk import replacing
 from piapdf_jax.runtime.exports import digest_of
 
 
+class NotDone(ValueError):
+    """What would have to be trained first is not there."""
+
+
 class Chosen(NamedTuple):
     """What an arm chose, and whether it is an end of its candidates."""
 
@@ -90,7 +94,7 @@ class Work:
         settings = [pairs, [world.key for world in study.two], study.tuning_seeds, more]
         path = self._path(f"tuning/{name}", settings, ".json")
         if not (path.is_file() or self.engine):
-            raise ValueError(f"--work={self.folder} does not hold what {name} chose: {path.name}")
+            raise NotDone(f"--work={self.folder} does not hold what {name} chose: {path.name}")
         if not path.is_file():
             begin = time.monotonic()
             found = auc([Item(*place, *pair) for pair in pairs for place in places])
@@ -107,16 +111,18 @@ class Work:
     # Worlds
 
     def settings_of(self, name: str) -> Chosen:
-        """Returns what an arm chose; ablations take what the arm that they vary chose."""
+        """Returns learning rate and weight of an arm or ablation.
+
+        The rate is that which supervised training chose, and the weight the arm's unit; tuned ones have their own.
+        """
         arm = faces_arms.find(name)
-        if name not in faces_arms.TUNED:
-            found = self.choose(arm.varies)
-            if arm.fresh:
-                found = found._replace(learning_rate=self.start_rate().learning_rate)
-            if name in faces_arms.SAME_RATE:
-                found = found._replace(learning_rate=self.choose("supervised").learning_rate)
-            return found
-        return self.choose(name)
+        if name in faces_arms.TUNED:
+            return self.choose(arm.varies)
+        supervised = self.choose("supervised")
+        if name == "supervised":
+            return supervised
+        rate = self.start_rate().learning_rate if arm.fresh else supervised.learning_rate
+        return Chosen(self.study.adamw_rate if arm.adamw else rate, arm.unit, edge=False)
 
     def unit(self, name: str, world: World, seeds: int) -> pathlib.Path:
         """Returns the file of an arm, or ablation, in a world."""
@@ -180,7 +186,7 @@ class Work:
         """Returns what feedback prefers, measured or read."""
         study, world = self.study, self.study.mechanism_in
         starts, seeds, batches = study.mechanism
-        rates = self.start_rate().learning_rate, self.choose("df_matched").learning_rate
+        rates = self.start_rate().learning_rate, self.choose("supervised").learning_rate
         path = self._path("mechanism", [study.mechanism, world.key, rates], ".json")
         if not path.is_file() and self.engine:
             args = self.engine.deck, study.lengths, world, seeds, batches

@@ -70,12 +70,12 @@ def test_results_hold_every_world_arm_and_seed(done, tmp_path):
             assert np.isfinite(scores["student"]).all()
     counts = results.counts["4_2_20"]["df_matched"]["half"]
     assert counts["tp"].shape == (2, 4, 12)
-    assert list(results.ablations["4_2_20"]) == ["matched_finetuned"]
+    assert list(results.ablations["4_2_20"]) == list(QUICK.ablations)
     shares = [row["opens"] for row in results.mechanism]
     assert len(shares) == 6 and all(0 <= share <= 1 for share in shares)
     assert any("0 trainings left" in line for line in lines)
-    faces.write(results, tmp_path)
-    again = faces_results.read(tmp_path / "feedback_faces.npz")
+    faces_results.write(results, tmp_path)
+    again = faces_results.read(tmp_path)
     assert json.dumps(again.chosen) == json.dumps(results.chosen)
 
 
@@ -149,8 +149,8 @@ def test_the_best_candidate_is_chosen_and_ends_are_marked(tmp_path, monkeypatch)
     assert not faces_work.at_edge(pairs, (0.02, 2.0)) and faces_work.at_edge(pairs, (0.04, 2.0))
 
 
-def test_render_without_parts_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "experiments.feedback_study.faces", "--quick", "--render"]
+def test_to_collect_where_nothing_is_done_is_one_line(tmp_path):
+    command = [sys.executable, "-m", "experiments.feedback_study.faces", "--quick", "--collect"]
     ran = subprocess.run(
         [*command, f"--work={tmp_path}", f"--out={tmp_path}"], capture_output=True, text=True
     )

@@ -158,6 +158,6 @@ def test_the_study_has_the_worlds_seeds_and_candidates_that_it_says():
     worlds = dict(full.worlds)
     assert len(worlds) == 36 and sorted(worlds.values()) == [24] * 24 + [64] * 12
     assert [w.key for w, _ in full.worlds[:4]] == ["20_0_5", "20_0_20", "20_20_5", "20_20_20"]
-    assert {len(set(full.candidates(name))) for name in (*full.arms, "adamw")} == {32}
+    assert {len(set(full.candidates(name))) for name in full.arms} == {32}
     assert not set(full.tuning_seeds) & set(range(64))
     assert set(full.two) < set(worlds)
