@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from experiments.config import ConfigError
-from experiments.feeds import folder_to_pool
+from experiments.feeds import check_pools
 from experiments.job import Job
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder_check import check_encoder
@@ -27,8 +27,7 @@ def before_data(jobs: Iterable[Job], devices: int, exports: pathlib.Path) -> Non
     """
     jobs = list(jobs)
     for job in jobs:
-        if getattr(job.section, "disfa_fraction", 0):
-            folder_to_pool(job, job.config.disfa.dataset)
+        check_pools(job)
     divide([job for job in jobs if not (exports / job.name).exists()], devices)
 
 

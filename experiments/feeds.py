@@ -1,9 +1,11 @@
 """Where batches come from: which records a training reads, and the stream that makes batches of them."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from data_builders.prepare import can_make
 from experiments.config import ConfigError
 from experiments.datasets import DataSets, DataSlice, Slices
 from experiments.job import Job
@@ -75,7 +77,10 @@ def pairs_to_test(job: Job) -> DataSlice:
 
 
 def _with_pools(job: Job) -> Slices:
-    """Unlabeled frames: uncoded ones of the training people, and DISFA's where it lies beside."""
+    """Unlabeled frames: of new people, DISFA's where it lies beside, and uncoded ones of the training people.
+
+    Each takes its share of x_u, the last of those there are what the others leave.
+    """
     data, name, slices = job.datasets, job.dataset, _coded(job)
     slices = slices._replace(judges=data.to_judge(name, job.training.section))
     other, share = job.config.disfa.dataset, job.section.disfa_fraction
@@ -83,8 +88,58 @@ def _with_pools(job: Job) -> Slices:
     if share and _lies_beside(job, other):
         found.append((other, data.part(other, test=False).there, share))
     found.append((name, data.uncoded_splits(name), 1.0))
-    pools = ((_if_anybody(data, pool, splits), part) for pool, splits, part in found)
+    pools = [(_if_anybody(data, pool, splits), part) for pool, splits, part in found]
+    pools.insert(0, (_new_people(job), job.section.unlabeled_fraction))
     return slices._replace(pools=tuple((pool, part) for pool, part in pools if pool is not None))
+
+
+def _new_people(job: Job) -> DataSlice | None:
+    """All frames of ``unlabeled_dataset``, of nobody whom the AU data set shows; None where none are asked for.
+
+    Raises:
+        ConfigError: where it is not there and cannot be made, or shows nobody else.
+    """
+    data, other = job.datasets, job.section.unlabeled_dataset
+    if not other or not job.section.unlabeled_fraction:
+        return None
+    with _asked_for(job):
+        split = data.every_split_to_train(other)
+        return data.to_train(other, split, labels=False, strangers_to=job.dataset)
+
+
+@contextlib.contextmanager
+def _asked_for(job: Job) -> Iterator[None]:
+    """Has errors name the key that asks for frames of new people."""
+    try:
+        yield
+    except (ConfigError, source.MissingDataset) as error:
+        key = f"{job.training.section}.unlabeled_dataset={job.section.unlabeled_dataset}"
+        raise ConfigError(f"{key} is to give frames of new people: {error}") from error
+
+
+def check_pools(job: Job) -> None:
+    """Refuses unlabeled frames that are asked for, not there and not made here, before a data set is opened or made.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    if getattr(job.section, "disfa_fraction", 0):
+        folder_to_pool(job, job.config.disfa.dataset)
+    other = getattr(job.section, "unlabeled_dataset", "")
+    if other and not can_make(other):
+        with _asked_for(job):
+            job.datasets.folder(other)
+
+
+def without_disfa(job: Job) -> list[str]:
+    """Returns a line where a share of x_u is to be DISFA's, whose folder is not there."""
+    other, share = job.config.disfa.dataset, getattr(job.section, "disfa_fraction", 0)
+    if not share or folder_to_pool(job, other) is not None:
+        return []
+    return [
+        f"{job.training.section}.disfa_fraction={share} adds no frame of DISFA: data set {other!r} is"
+        f" not in {job.datasets.data_dir}"
+    ]
 
 
 def _if_anybody(data: DataSets, name: str, splits: Sequence[str]) -> DataSlice | None:

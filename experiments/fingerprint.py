@@ -37,7 +37,10 @@ _CHOICE = (
 )
 _STDLIB = sys.stdlib_module_names
 #: Keys of our own sections that say which data are read; the data themselves stand beside the settings.
-_DATA_KEYS = ("dataset", "pairs", "seed", "units", "start", "disfa_fraction", "judge_subjects")
+_DATA_KEYS = (
+    *("dataset", "pairs", "seed", "units", "start", "disfa_fraction", "judge_subjects"),
+    *("unlabeled_dataset", "unlabeled_fraction"),
+)
 
 
 def fingerprint(job: Job, taken: dict[str, str], *, cache: pathlib.Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from experiments import gaps, scoring
 from experiments.config import ConfigError
 from experiments.datasets import DataSlice
-from experiments.feeds import pairs_to_test
+from experiments.feeds import pairs_to_test, without_disfa
 from experiments.fold_parts import listed
 from experiments.job import Job
 from experiments.landmark_scores import without_landmarks
@@ -74,6 +74,7 @@ class Lacks:
             return []
         part, train = job.datasets.part(job.dataset, test=False), job.slices.train
         found = [] if part.whole else [f"{train.dataset}: {part}"]
+        found += without_disfa(job)
         if job.training.feed.labels:
             labels = self._seen(train, job.units)
             if nothing := gaps.never(labels, job.units, absent=True):

@@ -131,8 +131,10 @@ class PISection:
 class FeedbackSection(TrainSection, FeedbackOptions):
     """Discrete feedback (section 3.3); serves ``df`` and ``piapdf``.
 
-    The labels of ``judge_subjects`` people of the training part are learned by no training: they judge the student's
-    steps in the place of x_l.
+    x_u holds a share ``relabel_fraction`` of coded frames whose labels are withheld, ``unlabeled_fraction`` of
+    ``unlabeled_dataset`` (nothing where that is ""), ``disfa_fraction`` of DISFA where it lies, and for the rest
+    uncoded frames of the training people. The labels of ``judge_subjects`` people of the training part are learned by
+    no training: they judge the student's steps in the place of x_l.
 
     ``start=fresh`` is a whole training, with ``fresh_*`` in place of length, rates and warm-up. ``finetune_steps`` more
     steps train the student on labels.
@@ -141,6 +143,8 @@ class FeedbackSection(TrainSection, FeedbackOptions):
     start: Annotated[str, Choice("trained", "fresh")] = "trained"
     relabel_fraction: Share = 0.1
     disfa_fraction: Share = 0.25
+    unlabeled_dataset: str = ""
+    unlabeled_fraction: Share = 0.5
     judge_subjects: Annotated[int, Range(0, 2**31 - 1)] = 0
     student_learning_rate: Rate = dataclasses.field(default=1e-3, metadata=IN_STAGE)
     fresh_steps: Count = dataclasses.field(default=30_000, metadata=IN_STAGE)
@@ -154,6 +158,19 @@ class FeedbackSection(TrainSection, FeedbackOptions):
     compile: Annotated[str, Choice(*COMPILE)] = dataclasses.field(
         default="auto", metadata=RUNTIME_ONLY
     )
+
+    def check(self) -> None:
+        """Raises ValueError for values that mean nothing, alone or together."""
+        super().check()
+        names = ["relabel_fraction", "disfa_fraction"]
+        names += ["unlabeled_fraction"] if self.unlabeled_dataset else []
+        shares = {f"df.{name}": getattr(self, name) for name in names}
+        if sum(shares.values()) > 1 + 1e-9:
+            told = ", ".join(f"{key}={share}" for key, share in shares.items())
+            raise ValueError(
+                f"{told} are shares of one batch of unlabeled frames, and more than the whole of it: they"
+                f" add up to {sum(shares.values()):g}, and must to at most 1"
+            )
 
     @property
     def total_steps(self) -> int:

@@ -26,6 +26,8 @@ COUNTED = ("supervised", "df_threshold", "df_matched")
 ABLATIONS = {
     "no_drop": ("sigma always 1", "df_threshold"),
     "negative_0": ("h(z) = 0", "df_threshold"),
+    "student_threshold_same_rate": ("at the same rate", "student_threshold"),
+    "df_threshold_same_rate": ("DF at the same rate", "df_threshold"),
 }
 
 
@@ -82,5 +84,10 @@ def random_results(
             for s in (60, 300, 1500)
             for x in ("teacher", "half", "truth")
         ],
-        about={"versions": {"jax": "0"}, "machine": "a machine", "seconds": 1.0, "settings": {}},
+        about={
+            "versions": {"python": "3", "jax": "0"},
+            "machine": "a machine",
+            "seconds": 1.0,
+            "settings": {},
+        },
     )

@@ -20,6 +20,8 @@ FRAMES = 12  # of a BP4D sequence; the first and last two are uncoded
 CODED = range(2, 10)
 DISFA_FRAMES, AFEW_FRAMES, AFEW_ACTORS = 20, 10, 48
 _BLOCKS = 10
+#: People beside BP4D's 41, of either sex in about the same shares, drawn by the same rules.
+NEW_PEOPLE = tuple([f"F{k}" for k in range(101, 157)] + [f"M{k}" for k in range(101, 145)])
 IDENTITIES = {"webface": (80, 12), "lfw": (60, 6)}  # people, pictures of each
 
 #: Share of frames that show each AU: BP4D's published base rates (ME-GraphAU's lists, whole set).

@@ -26,6 +26,7 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
         unknown: share of published labels that are unknown (BP4D's 9).
         habits: whether people show some AUs at rest, or more or less often than others.
         people: at most so many people in a split; None takes all.
+        new_people: ``population.NEW_PEOPLE`` in the place of BP4D's participants, dealt to no parts.
     """
 
     kind: str = "bp4d"
@@ -33,6 +34,7 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
     unknown: float = 0.01
     habits: bool = True
     people: int | None = None
+    new_people: bool = False
 
     def __post_init__(self) -> None:
         # Not the builder's for all: it stands in the checksum of a data set, with the notes.
@@ -74,6 +76,7 @@ class Builder(base.RecordBuilder):
         SyntheticFacesConfig(name="lfw", kind="lfw", description="Pairs for verification."),
         SyntheticFacesConfig(name="bp4d_no_habits", habits=False, description="No habits."),
         SyntheticFacesConfig(name="bp4d_clean", wrong_labels=0.0, description="No wrong labels."),
+        SyntheticFacesConfig(name="bp4d_more", new_people=True, description="Other people."),
     ]
 
     @property
@@ -113,7 +116,10 @@ class Builder(base.RecordBuilder):
 def _splits(config: SyntheticFacesConfig) -> dict[str, list[Job]]:
     kind, rules = config.kind, config.rules
     people = population.subjects(kind)
-    if kind in ("bp4d", "disfa"):
+    if config.new_people:
+        new = population.NEW_PEOPLE
+        members = {"train": (new, True), "train_uncoded": (new, False)}
+    elif kind in ("bp4d", "disfa"):
         parts = folds.BP4D_PARTS if kind == "bp4d" else folds.DISFA_PARTS
         coded = (True, False) if kind == "bp4d" else (True,)
         members = {

@@ -189,7 +189,7 @@ def learner(network: Network, optimizer: Any, **more: Any) -> Learner:
         del batch
         return masked_mean(optax.sigmoid_binary_cross_entropy(outputs.x, labels), mask)
 
-    parts = {"logits": lambda outputs: outputs.x} | more
+    parts: dict[str, Any] = {"logits": lambda outputs: outputs.x} | more
     return Learner(apply=apply, loss=loss, optimizer=optimizer, **parts)
 
 
@@ -213,11 +213,11 @@ def feedback_step(
 ) -> feedback.FeedbackStep:
     """Returns the step of an arm; rate and weight may be traced."""
     more: dict[str, Any] = {}
+    measure: dict[str, Any] = {"measure": exact_teacher_gradient()} if arm.exact else {}
     if arm.label == "truth":  # certain of the true label
         more["logits"] = lambda outputs: 20 * outputs.y - 10
     if arm.score:
         more["pseudo_loss"] = negative_log_likelihood(lambda outputs: outputs.x)
-    measure = {"measure": exact_teacher_gradient()} if arm.exact else {}
     return feedback.discrete_feedback(
         learner(network, optimizer(arm, rate, steps), **more),
         learner(network, optimizer(arm, rate * arm.student_rate, steps)),

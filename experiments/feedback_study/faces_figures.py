@@ -114,17 +114,12 @@ def share(results: Results) -> Any:
     titles = {arm["name"]: arm["title"] for arm in results.arms}
     for (r, c), grid in grids.items():
         axis, pool = axes[r, c], axes_of["pool"][c]
-        image = axis.imshow(grid, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
-        for (y, x), value in np.ndenumerate(grid):
-            text = "–" if np.isnan(value) else str(round(value))
-            color = "w" if abs(np.nan_to_num(value)) > 0.6 * limit else "k"
-            axis.text(x, y, text, ha="center", va="center", fontsize=9, color=color)
-        axis.set_xticks(range(grid.shape[1]), axes_of["wrong"], fontsize=8)
-        axis.set_yticks(range(grid.shape[0]), axes_of["people"], fontsize=8)
-        unlabeled = f"{pool} new people" if pool else "own uncoded frames"
-        axis.set_title(f"{titles[rows[r]]}; {unlabeled}", fontsize=8)
+        image = _heat(axis, grid, limit, axes_of)
+        if r == 0:
+            title = f"{pool} new people" if pool else "own uncoded frames"
+            axis.set_title(title, fontsize=9)
         if c == 0:
-            axis.set_ylabel("labeled people", fontsize=8)
+            axis.set_ylabel(f"{titles[rows[r]]}\n\nlabeled people", fontsize=8)
         if r == shape[0] - 1:
             axis.set_xlabel("% of labels wrong", fontsize=8)
     fig.tight_layout(rect=(0, 0, 0.93, 1))
@@ -132,6 +127,17 @@ def share(results: Results) -> Any:
     bar.set_label("% of what true labels add", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return fig
+
+
+def _heat(axis: Any, grid: np.ndarray, limit: float, axes_of: dict[str, list[int]]) -> Any:
+    image = axis.imshow(grid, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
+    for (y, x), value in np.ndenumerate(grid):
+        text = "–" if np.isnan(value) else str(round(value))
+        color = "w" if abs(np.nan_to_num(value)) > 0.6 * limit else "k"
+        axis.text(x, y, text, ha="center", va="center", fontsize=9, color=color)
+    axis.set_xticks(range(grid.shape[1]), axes_of["wrong"], fontsize=8)
+    axis.set_yticks(range(grid.shape[0]), axes_of["people"], fontsize=8)
+    return image
 
 
 def _shares(results: Results, name: str, pool: int, axes_of: dict[str, list[int]]) -> np.ndarray:

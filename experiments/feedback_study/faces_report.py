@@ -22,6 +22,7 @@ def table(results: Results) -> str:
         faces_tables.contrasts,
         faces_tables.people,
         faces_tables.ceiling,
+        faces_tables.same_rate,
         faces_tables.ablations,
         faces_tables.mechanism,
         faces_tables.choices,
@@ -32,7 +33,7 @@ def table(results: Results) -> str:
 
 def _how(results: Results) -> str:
     about = results.about
-    versions = ", ".join(f"{name} {found}" for name, found in about["versions"].items())
+    versions = ", ".join(f"{name} {about['versions'][name]}" for name in ("python", "jax"))
     return (
         '"±": half the width of the 95 % interval of the paired t over seeds. p: sign flips over '
         "seeds, Holm's correction over the contrasts in both ROC AUC and F1 at matched cuts. "

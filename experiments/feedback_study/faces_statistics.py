@@ -49,6 +49,10 @@ CONTRASTS = (
 )
 
 
+#: Ablation of an arm that trains at the rate that supervised training chose.
+SAME_RATE = "_same_rate"
+
+
 class Estimate(NamedTuple):
     """A mean paired difference.
 
@@ -134,6 +138,26 @@ def contrasts(results: Results, worlds: Sequence[str]) -> dict[Contrast, dict[st
 
 def _estimate(gaps: np.ndarray, p: float) -> Estimate:
     return Estimate(*interval(gaps), p, within(gaps, BOUND), len(gaps))
+
+
+def difference_at_same_rate(
+    results: Results, metric: str, world: str, first: str, second: str
+) -> np.ndarray | None:
+    """Computes paired differences [seeds] of two arms at the learning rate of supervised training; None for none.
+
+    An arm whose own choice is to stand still differs from no other that does so; here both learn.
+    """
+    models, rows = arms_of(results), []
+    for arm in (first, second):
+        if arm == "supervised":
+            rows.append(by_seed(results, metric, [world], arm))
+            continue
+        scores = results.ablations[world].get(arm + SAME_RATE)
+        if scores is None or arm not in models:
+            return None
+        rows.append(np.asarray(scores[models[arm]][metric], np.float64))
+    seeds = min(map(len, rows))
+    return rows[0][:seeds] - rows[1][:seeds]
 
 
 def share_of_truth(

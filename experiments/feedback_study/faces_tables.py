@@ -1,5 +1,6 @@
 """Tables of the study on drawn faces as Markdown; all that is less something else is paired by seed."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -85,6 +86,8 @@ def contrasts(results: Results) -> Iterator[str]:
     """Yields the planned contrasts over the pooled worlds, then in each reported one."""
     worlds = statistics.worlds_of(results, statistics.POOLED)
     found = statistics.contrasts(results, worlds)
+    if not found:
+        return
     titles = arm_titles(results)
     seeds = min(len(results.scores["roc_auc"][w]["supervised"]["teacher"]) for w in worlds)
     count = f"{len(worlds)} world" + "s" * (len(worlds) > 1)
@@ -180,7 +183,13 @@ def people(results: Results) -> Iterator[str]:
 
 def ablations(results: Results) -> Iterator[str]:
     """Yields each ablation less the arm that it varies: ROC AUC, F1 at matched cuts, F1 at 0.5."""
-    if not results.ablations:
+    arms_run = statistics.arms_of(results)
+    made = {
+        name: arm
+        for name, (_, arm) in results.ablation_titles.items()
+        if arm in arms_run and not name.endswith(statistics.SAME_RATE)
+    }
+    if not made:
         return
     metrics = ", ".join(TITLES[m] for m in statistics.METRICS)
     yield f"**Ablations, less the arm that they vary: {metrics}**"
@@ -189,7 +198,7 @@ def ablations(results: Results) -> Iterator[str]:
     columns = [f"{model}: {world_title(world)}" for world, model in models]
     yield from heading(["ablation", "of", *columns])
     titles = arm_titles(results)
-    for name, (_, arm) in results.ablation_titles.items():
+    for name, arm in made.items():
         cells = [titles[name], titles[arm]]
         for world, model in models:
             scores = results.ablations[world][name][model]
@@ -202,6 +211,27 @@ def ablations(results: Results) -> Iterator[str]:
             cells.append("; ".join(gaps))
         yield line(cells)
     yield ""
+
+
+def same_rate(results: Results) -> Iterator[str]:
+    """Yields the contrasts, and others less supervised, with all arms at the rate of supervised training."""
+    titles = {arm["name"]: arm["title"] for arm in results.arms}
+    pairs = [contrast[1:] for contrast in statistics.CONTRASTS]
+    pairs += [(name, "supervised") for name in ("student_matched", "df_matched", "exact_judges")]
+    rows = []
+    for pair in pairs:
+        cells = []
+        for world, metric in itertools.product(results.ablations, statistics.METRICS):
+            gaps = statistics.difference_at_same_rate(results, metric, world, *pair)
+            cells += [number(gaps)] if gaps is not None else []
+        if cells:
+            rows.append(line([f"{titles[pair[0]]} less {titles[pair[1]]}", *cells]))
+    if rows:
+        yield "**All arms at the learning rate of supervised training**"
+        yield ""
+        columns = itertools.product(map(world_title, results.ablations), statistics.METRICS)
+        yield from heading(["", *(f"{world}: {TITLES[metric]}" for world, metric in columns)])
+        yield from (*rows, "")
 
 
 def mechanism(results: Results) -> Iterator[str]:

@@ -106,7 +106,8 @@ class Work:
                 part.write_text(json.dumps(told, indent=1) + "\n")
             self.log(f"tuned {name}: {best}, {scores.max():.2f} %, {told['seconds']:.0f} s")
         told = json.loads(path.read_text())
-        return Chosen(*told["chosen"], told["edge"])
+        rate, weight = told["chosen"]
+        return Chosen(rate, weight, told["edge"])
 
     # Worlds
 
@@ -149,7 +150,7 @@ class Work:
                 arrays["counts"] = np.moveaxis(arrays["counts"], -1, 2)
             seconds = (time.monotonic() - begin) * seeds / len(items)
             with replacing(self.unit(name, world, seeds)) as part:
-                np.savez_compressed(part, **arrays, seconds=np.array(seconds))
+                np.savez_compressed(part, allow_pickle=False, **arrays, seconds=np.array(seconds))
         return len(items)
 
     def _row(self, name: str, run: Probabilities, world: World, seed: int) -> dict[str, np.ndarray]:
@@ -190,7 +191,7 @@ class Work:
         path = self._path("mechanism", [study.mechanism, world.key, rates], ".json")
         if not path.is_file() and self.engine:
             args = self.engine.deck, study.lengths, world, seeds, batches
-            rows = [r for s in starts for r in faces_mechanism.measure(*args, s, *rates)]
+            rows = [r for s in starts for r in faces_mechanism.measure(*args, s, rates)]
             with replacing(path) as part:
                 part.write_text(json.dumps(rows, indent=1) + "\n")
         return json.loads(path.read_text()) if path.is_file() else []

@@ -1,7 +1,7 @@
 """Statistics of paired differences: intervals, equivalence, sign flips, and a bootstrap of seeds and people.
 
-A seed redraws everything that the methods share, so one method less another on the same seed is one draw, and draws
-of different seeds are independent.
+A seed deals anew what the methods share, so one method less another on the same seed is one draw, independent of those
+of other seeds as long as all deal from the same people.
 """
 
 from collections.abc import Callable

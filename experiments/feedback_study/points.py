@@ -108,7 +108,7 @@ def run(study: Study, log: Any = print) -> dict[str, Any]:
     tuned = {}
     for name in VARIANTS:
         pair = tune(study, name)
-        row = measure(study, name, *pair) | {"edge": at_edge(study, name, pair)}
+        row: dict[str, Any] = measure(study, name, *pair) | {"edge": at_edge(study, name, pair)}
         seconds = time.monotonic() - begin
         log(f"{seconds:4.0f} s  {row['title']}: {np.mean(row[row['model']]):.2f} %")
         tuned[name] = row

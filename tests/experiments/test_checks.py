@@ -1,5 +1,6 @@
 """What would fail after hours is told before the first training, where it can be before data are made."""
 
+import dataclasses
 import json
 import shutil
 import types
@@ -24,6 +25,7 @@ SMALL = [
     "identity.pairs=synthetic_faces/small_lfw",
     "methods=piapdf",
 ]
+DISFA = "disfa.dataset=synthetic_faces/small_disfa"
 
 
 def pipeline(data, runs, *settings):
@@ -80,6 +82,28 @@ def test_disfa_is_taken_where_it_lies_and_nobody_asked(tmp_path):
         made = Pipeline(config, data_dir=str(tmp_path), runs_dir=str(tmp_path), name="c")
         jobs = [made.job(name) for name in ordered(config.methods)]
         checks.before_data(jobs, 1, tmp_path / "exports")
+
+
+def test_disfa_that_is_not_there_is_told_where_nobody_asked(small_data, tmp_path, caplog):
+    loaded = configs.load("demo", [*SMALL, "methods=df"])
+    loaded = dataclasses.replace(loaded, df=dataclasses.replace(loaded.df, disfa_fraction=0.25))
+    for config, line in (
+        (loaded, "df.disfa_fraction=0.25 adds no frame of DISFA: data set 'synthetic_faces/disfa'"),
+        (dataclasses.replace(loaded, disfa=configs.load("demo", [DISFA]).disfa), ""),
+    ):
+        made = Pipeline(config, data_dir=str(small_data), runs_dir=str(tmp_path), name="c")
+        with caplog.at_level("WARNING", logger="piapdf"):
+            caplog.clear()
+            made._check(["baseline", "df"])
+        told = [text for text in caplog.messages if "adds no frame" in text]
+        assert told == ([f"{line} is not in {small_data} [df]"] if line else [])
+
+
+@pytest.mark.parametrize("name", ["own_people", "disfa"])
+def test_new_people_who_are_not_there_are_told_before_data_are_made(tmp_path, name):
+    line = told(tmp_path / "data", tmp_path / "runs", f"df.unlabeled_dataset={name}")
+    assert line.startswith(f"df.unlabeled_dataset={name} is to give frames of new people: ")
+    assert f"data set '{name}' is not in" in line and not (tmp_path / "data").exists()
 
 
 def test_too_few_labeled_frames_are_told_with_what_would_do(small_data, tmp_path):

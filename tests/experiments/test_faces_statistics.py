@@ -81,6 +81,21 @@ def test_contrasts_without_an_arm_are_left_out(results):
     assert len(statistics.contrasts(few, ["5_0_5"])) == 5
 
 
+def test_arms_at_one_rate_are_compared_where_they_were_trained_so(results):
+    def told(first, second):
+        return statistics.difference_at_same_rate(results, "f1", "5_0_5", first, second)
+
+    rows = results.ablations["5_0_5"]
+    df, threshold = (
+        np.float64(rows[f"{name}_same_rate"]["student"]["f1"])
+        for name in ("df_threshold", "student_threshold")
+    )
+    base = np.float64(results.scores["f1"]["5_0_5"]["supervised"]["teacher"])
+    np.testing.assert_allclose(told("df_threshold", "student_threshold"), df - threshold)
+    np.testing.assert_allclose(told("student_threshold", "supervised"), threshold - base)
+    assert told("exact", "student_threshold") is None
+
+
 def test_share_of_what_true_labels_add(results):
     base = np.array([60.0, 61, 62, 63, 64, 65])
     gain = np.array([8.0, 9, 10, 11, 12, 10])

@@ -8,7 +8,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.feedback_study import faces, faces_data, faces_results, faces_settings, faces_work
+from experiments.feedback_study import (
+    faces,
+    faces_data,
+    faces_report,
+    faces_results,
+    faces_settings,
+    faces_work,
+)
 from experiments.feedback_study.faces_results import METRICS
 from experiments.feedback_study.faces_work import Work
 from experiments.feedback_study.faces_worlds import Deck
@@ -74,8 +81,9 @@ def test_results_hold_every_world_arm_and_seed(done, tmp_path):
     shares = [row["opens"] for row in results.mechanism]
     assert len(shares) == 6 and all(0 <= share <= 1 for share in shares)
     assert any("0 trainings left" in line for line in lines)
-    faces_results.write(results, tmp_path)
-    again = faces_results.read(tmp_path)
+    pytest.importorskip("matplotlib")
+    assert "DF, matched" in faces_report.publish(results, tmp_path)
+    again = faces_results.read(tmp_path / faces_report.EVIDENCE)
     assert json.dumps(again.chosen) == json.dumps(results.chosen)
 
 
@@ -149,10 +157,14 @@ def test_the_best_candidate_is_chosen_and_ends_are_marked(tmp_path, monkeypatch)
     assert not faces_work.at_edge(pairs, (0.02, 2.0)) and faces_work.at_edge(pairs, (0.04, 2.0))
 
 
-def test_to_collect_where_nothing_is_done_is_one_line(tmp_path):
-    command = [sys.executable, "-m", "experiments.feedback_study.faces", "--quick", "--collect"]
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("--collect", "does not hold what start chose"), ("--render", "feedback_faces/study.json")],
+)
+def test_a_report_of_nothing_is_one_line(tmp_path, option, said):
+    command = [sys.executable, "-m", "experiments.feedback_study.faces", "--quick", option]
     ran = subprocess.run(
         [*command, f"--work={tmp_path}", f"--out={tmp_path}"], capture_output=True, text=True
     )
     assert ran.returncode == 2 and len(ran.stderr.strip().splitlines()) == 1
-    assert "does not hold what start chose" in ran.stderr
+    assert said in ran.stderr

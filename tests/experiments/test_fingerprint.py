@@ -90,6 +90,8 @@ def before(small_data, tmp_path_factory):
         ("df.relabel_fraction=0.3", {"df", "piapdf"}),
         ("df.disfa_fraction=0.25", {"df", "piapdf"}),
         ("df.judge_subjects=1", LABELED - {"disfa"}),
+        ("df.unlabeled_fraction=0.3", set()),
+        ("df.unlabeled_dataset=synthetic_faces/small_webface", {"df", "piapdf"}),
         ("df.compile=whole", set()),
         ("df.label_view=clean", {"df", "piapdf"}),
         ("df.finetune_steps=3", {"df", "piapdf"}),
@@ -133,6 +135,16 @@ def test_people_kept_apart_change_a_stand_in_by_who_is_read_alone(small_data, tm
         small_data, tmp_path, stand_in, "eval.validation_subjects=1", "eval.validate_every=9"
     )
     assert three["pi1"] == two
+
+
+def test_new_people_are_told_by_their_frames_and_share(small_data, tmp_path):
+    other = "df.unlabeled_dataset=synthetic_faces/small_webface"
+    half = decided(small_data, tmp_path, other)["df"]
+    third = decided(small_data, tmp_path, other, "df.unlabeled_fraction=0.3")["df"]
+    assert changed(half, third) == {"data"}
+    (row,), (less,) = ([r for r in p["data"] if r[0].endswith("webface")] for p in (half, third))
+    assert row[:2] == ["synthetic_faces/small_webface", "train"]
+    assert (row[3], less[3]) == (0.5, 0.3) and row[:3] == less[:3] and len(row) == 4
 
 
 def test_a_judge_is_named_where_he_judges_and_left_out_where_labels_are_read(
@@ -375,6 +387,7 @@ def test_keys_of_a_section_count_unless_the_stage_says_the_same():
     assert found == {"kind": "a", "start": 1, "width": 3}
     own = fingerprint._section_fields(configs.load("demo").df, {})
     assert not {"start", "disfa_fraction", "steps", "learning_rate"} & set(own)
+    assert not {"judge_subjects", "unlabeled_dataset", "unlabeled_fraction"} & set(own)
     assert {"relabel_fraction", "student_learning_rate", "variant"} <= set(own)
 
 

@@ -56,6 +56,7 @@ def data(small_data, tmp_path_factory):
     small = next(config for config in faces.Builder.BUILDER_CONFIGS if config.name == "bp4d")
     small = dataclasses.replace(small, kind="bp4d", people=2)
     build(dataclasses.replace(small, name="small_bp4d_clean", wrong_labels=0.0))
+    build(dataclasses.replace(small, name="small_bp4d_more", people=1, new_people=True))
 
     def splits(config):
         """One person of each published part to train on, and another to test."""
@@ -258,6 +259,80 @@ def test_unlabeled_frames_are_not_taken_from_another_data_set_of_the_same_people
         ((pool, share),) = pipeline.job(name).slices.pools
         assert (pool.dataset, share) == ("synthetic_faces/small_bp4d", 1.0)
         assert pool.split == "part1_uncoded+part2_uncoded"
+
+
+@pytest.mark.parametrize("disfa", [0.25, 0.0])
+def test_frames_of_new_people_are_read_without_labels_by_feedback_alone(data, disfa):
+    pipeline = a_pipeline(
+        data,
+        "data.dataset=synthetic_faces/small_bp4d",
+        "df.unlabeled_dataset=synthetic_faces/small_bp4d_more",
+        f"df.disfa_fraction={disfa}",
+    )
+    for name in ("pi1", "identity", "disfa", *ON_THE_AU_DATA):
+        slices = pipeline.job(name).slices
+        assert "F101" not in people(slices.train) | people(slices.test)
+        pools = [(people(pool), pool.split, share) for pool, share in slices.pools]
+        assert pools[:1] == [({"F101"}, "train+train_uncoded", 0.5)] * (name in ("df", "piapdf"))
+    stream = pipeline.job("df").stream()
+    new, seen = 0, set()
+    for step in range(8):
+        names = stream.frames(step)["unlabeled"]
+        new = [name for name in names if name.startswith("F101/")]
+        # Of 32 a tenth is withheld, half is new, a quarter DISFA's, which has no tasks.
+        assert (len(names), len(new)) == (32, 16)
+        assert sum(name.count("/") == 1 for name in names) == 32 * disfa
+        seen.update(new)
+    # Eight coded frames and four uncoded ones of eight tasks, each once before the first again.
+    assert len(seen) == 96
+    assert (stream(0).unlabeled.labels == -1).all()
+
+
+def test_frames_of_new_people_fill_the_place_of_uncoded_ones_that_there_are_not(data):
+    more = "df.unlabeled_dataset=synthetic_faces/small_bp4d_more"
+    pipeline = a_pipeline(
+        data, "data.dataset=synthetic_faces/small_disfa", more, "df.batch_size=16"
+    )
+    names = pipeline.job("df").stream().frames(0)["unlabeled"]
+    assert [name.split("/")[0] == "F101" for name in names] == [False] * 2 + [True] * 14
+
+
+def test_new_people_are_nobody_of_the_au_data_and_nobody_tested(data):
+    mixed = "df.unlabeled_dataset=synthetic_faces/small_mixed"
+    pipeline = a_pipeline(data, "data.dataset=synthetic_faces/small_bp4d", mixed)
+    with pytest.raises(configs.ConfigError) as told:
+        _ = pipeline.job("df").slices
+    assert str(told.value) == (
+        "df.unlabeled_dataset=synthetic_faces/small_mixed is to give frames of new people:"
+        " synthetic_faces/small_mixed[train] has nobody left to train on: all of its 3 people are"
+        " tested or kept apart, or shown by synthetic_faces/small_bp4d"
+    )
+    assert people(pipeline.job("baseline").slices.train) == to_train("bp4d", 1)
+    # Of those who are no part of the AU data, F004 tests the generator of maps.
+    clean = "pi1.dataset=synthetic_faces/small_bp4d_clean"
+    pipeline = a_pipeline(data, "data.dataset=synthetic_faces/small_disfa", mixed, clean)
+    ((pool, _),) = pipeline.job("df").slices.pools
+    assert people(pool) == {"F001", "F003"}
+
+
+def test_a_data_set_of_new_people_is_made_where_it_can_be(data, monkeypatch, tmp_path):
+    (tmp_path / "synthetic_faces").mkdir()
+    drawn = data / "synthetic_faces"
+    for path in drawn.glob("small_*"):
+        (tmp_path / "synthetic_faces" / path.name).symlink_to(path)
+    made = []
+
+    def prepare(pipeline, name):
+        made.append(name)
+        (tmp_path / name).symlink_to(drawn / "small_bp4d_more")
+
+    monkeypatch.setattr(Pipeline, "_prepare", prepare)
+    settings = ["data.dataset=synthetic_faces/small_bp4d", "methods=df"]
+    settings += ["df.unlabeled_dataset=synthetic_faces/bp4d_more"]
+    assert a_pipeline(tmp_path, *settings, "df.unlabeled_fraction=0").job("df").slices.pools
+    assert made == []
+    pool, share = a_pipeline(tmp_path, *settings).job("df").slices.pools[0]
+    assert made == ["synthetic_faces/bp4d_more"] and people(pool) == {"F101"} and share == 0.5
 
 
 def test_where_nobody_is_left_the_data_set_and_the_reason_are_named(data):

@@ -33,7 +33,9 @@ EDGES = {
     "pi.positive_weight": ("0", "0.1", "1000", "1001"),
     "pi.dice": ("-1", "0", "1000", "1001"),
     "df.relabel_fraction": ("-0.1", "0", "1", "1.1"),
-    "df.disfa_fraction": ("-0.25", "0", "1", "1.5"),
+    "df.disfa_fraction": ("-0.25", "0", "0.9", "1.5"),  # a tenth is df.relabel_fraction's
+    "df.unlabeled_fraction": ("-0.25", "0", "1", "1.5"),
+    "df.judge_subjects": ("-1", "0", "9", "1e9"),
     "df.drop_rate": ("-0.05", "0", "1", "2"),
     "df.student_learning_rate": ("-1e-3", "1e-12", "1", "nan"),
     "data.image_size": ("15", "16", "256", "257"),
@@ -204,6 +206,15 @@ def test_conventions_are_those_of_the_layers():
         (["df.estimator=difference", "df.direction=update"], "df.estimator=difference compares"),
         (["df.variant=exact", "df.labels=sample"], "df.variant=exact takes the gradient"),
         (["df.accumulate=2"], "df.accumulate must be 1"),
+        (
+            ["df.disfa_fraction=0.95"],
+            "df.relabel_fraction=0.1, df.disfa_fraction=0.95 are shares of one batch of unlabeled frames,"
+            " and more than the whole of it: they add up to 1.05, and must to at most 1",
+        ),
+        (
+            ["df.unlabeled_dataset=own", "df.disfa_fraction=0.5"],
+            "df.relabel_fraction=0.1, df.disfa_fraction=0.5, df.unlabeled_fraction=0.5 are shares",
+        ),
         (["piap.accumulate=7"], "piap: 1200 steps do not divide into updates of accumulate=7"),
         (["model.unet_widths="], "model.unet_widths= must hold at least 1 and at most 9 values"),
         (["model.mean=0.5,0.5"], "model.mean=0.5,0.5 must be 3 values"),
@@ -214,6 +225,12 @@ def test_values_that_mean_nothing_are_told_before_data_are_looked_for(settings, 
     with pytest.raises(configs.ConfigError) as error:
         configs.load("demo", settings)
     assert str(error.value).startswith(told)
+
+
+def test_shares_may_be_the_whole_of_a_batch_and_of_no_data_set_they_are_nothing():
+    whole = ["df.unlabeled_dataset=own", "df.disfa_fraction=0.4", "df.unlabeled_fraction=0.5"]
+    assert configs.load("demo", whole).df.unlabeled_fraction == 0.5
+    assert configs.load("demo", ["df.unlabeled_fraction=1"]).df.unlabeled_dataset == ""
 
 
 @pytest.mark.parametrize("name", NAMES)
