@@ -33,8 +33,8 @@ class Arm(NamedTuple):
         positive, negative, drop_rate: of the discrete gate.
         exact: whether the teacher gets the second-order gradient in place of its own.
         model: "student" or "teacher", the one that the arm hands on.
-        unit: the feedback weight, at which the teacher's term is about as long as its labeled gradient (1
-            is the paper's); 0 where there is no feedback.
+        unit: a feedback weight at which the teacher's term is about as long as its labeled gradient, 1 where
+            it is the paper's; 0 where there is no feedback.
         per_rate: weights are in units of 1 / eta, for a gradient that is eta times one.
         judges: whether a quarter of the labeled people judge in place of those that teach.
         score: whether the teacher's own term is -log P(Y_p), not the mean cross entropy.

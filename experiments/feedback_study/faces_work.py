@@ -71,8 +71,8 @@ class Work:
         rates = [(rate, 0.0) for rate in self.study.fine_rates]
         return self._choose("start", rates, [], self._starts_auc)
 
-    def choose(self, name: str) -> Chosen:
-        """Returns the learning rate and the weight of an arm, tuned or read."""
+    def choose(self, name: str, rate: float | None = None) -> Chosen:
+        """Returns the learning rate and the weight of an arm, tuned or read; the weight alone at a given rate."""
         start, arm = self.start_rate().learning_rate, faces_arms.find(name)
 
         def auc(items: Sequence[Item]) -> list[float]:
@@ -80,7 +80,10 @@ class Work:
             runs = self.engine.run(arm, items, start, "tuning")
             return [faces_scores.roc_auc(getattr(r, arm.model), r.labels) for r in runs]
 
-        return self._choose(name, self.study.candidates(name), [start, list(arm)], auc)
+        pairs = self.study.candidates(name)
+        if rate is not None:
+            pairs = list(dict.fromkeys((rate, weight) for _, weight in pairs))
+        return self._choose(name, pairs, [start, list(arm)], auc)
 
     def _starts_auc(self, items: Sequence[Item]) -> list[float]:
         assert self.engine
@@ -114,7 +117,8 @@ class Work:
     def settings_of(self, name: str) -> Chosen:
         """Returns learning rate and weight of an arm or ablation.
 
-        The rate is that which supervised training chose, and the weight the arm's unit; tuned ones have their own.
+        The rate is that which supervised training chose; the weight is the paper's 1, and where it has none, chosen
+        at that rate. Tuned ones choose both.
         """
         arm = faces_arms.find(name)
         if name in faces_arms.TUNED:
@@ -123,7 +127,9 @@ class Work:
         if name == "supervised":
             return supervised
         rate = self.start_rate().learning_rate if arm.fresh else supervised.learning_rate
-        return Chosen(self.study.adamw_rate if arm.adamw else rate, arm.unit, edge=False)
+        if arm.unit in (0.0, 1.0):
+            return Chosen(self.study.adamw_rate if arm.adamw else rate, arm.unit, edge=False)
+        return self.choose(name, rate)
 
     def unit(self, name: str, world: World, seeds: int) -> pathlib.Path:
         """Returns the file of an arm, or ablation, in a world."""
