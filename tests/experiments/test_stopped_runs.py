@@ -131,7 +131,7 @@ def test_unlabeled_frames_of_disfa_where_it_lies_beside(small_data, tmp_path, sh
     loaded = configs.load("demo", [*NANO, *settings])
     pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="d")
     stream = pipeline.job("df").stream()
-    for step in range(5):
+    for step in range(4):
         names = stream.frames(step)
         assert len(names["labeled"]) == len(names["unlabeled"]) == 8
         assert not set(names["labeled"]) & set(names["unlabeled"])
