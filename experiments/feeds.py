@@ -126,7 +126,7 @@ def check_pools(job: Job) -> None:
     if getattr(job.section, "disfa_fraction", 0):
         folder_to_pool(job, job.config.disfa.dataset)
     other = getattr(job.section, "unlabeled_dataset", "")
-    if other and not can_make(other):
+    if other and job.section.unlabeled_fraction and not can_make(other):
         with _asked_for(job):
             job.datasets.folder(other)
 

@@ -13,7 +13,8 @@ FULL_SIZE = dataclasses.replace(MODELS["b1"], pretrained="imagenet")
 #: Settings that say what feedback is. Lengths, rates, batches and data are those of each configuration.
 _OF_FEEDBACK = (
     *(f.name for f in dataclasses.fields(FeedbackOptions) if not f.metadata.get("runtime_only")),
-    *("optimizer", "start", "judge_subjects", "relabel_fraction", "finetune_steps"),
+    *("optimizer", "start", "judge_subjects", "relabel_fraction", "unlabeled_ratio"),
+    "finetune_steps",
 )
 _PRINTED = {
     field.name: field.default

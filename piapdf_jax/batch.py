@@ -81,8 +81,8 @@ class FeedbackBatch(NamedTuple):
     Attributes:
         labeled: x_l with labels.
         unlabeled: x_u, no label known.
-        clean: images of x_u without augmentation, as in ``Batch``; None where one view labels and learns.
         judge: labeled frames that stand for x_l where the student's step is judged, (9); None for x_l.
+        clean: images of x_u without augmentation, as in ``Batch``; None where one view labels and learns.
     """
 
     labeled: Batch

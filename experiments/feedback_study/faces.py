@@ -7,14 +7,15 @@ python -m experiments.feedback_study.faces --render          # tables and figure
 
 A small network reads gradients of drawn faces. In every world (labeled people, new people without labels,
 share of wrong labels) all arms start from one supervised training and go on for as long; a seed deals
-people, wrong labels, weights and batches anew. Arms choose rate and weight by published labels of people
-kept apart, in two of the worlds; then these are fixed.
+people, wrong labels, weights and batches anew. Supervised training chooses its learning rate by published
+labels of people kept apart, in two of the worlds, and all arms take it; there each arm is also shown at a
+rate and weight that it chose for itself among equally many.
 """
 
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ from experiments.feedback_study import (
 )
 from experiments.feedback_study.faces_results import METRICS, MODELS, REFERENCES, Results
 from experiments.feedback_study.faces_settings import Study
-from experiments.feedback_study.faces_work import Work
+from experiments.feedback_study.faces_work import NotDone, Work
 from experiments.feedback_study.faces_worlds import Deck, World
 from experiments.process import versions
 from piapdf_jax import command_line, paths
@@ -49,29 +50,29 @@ _RENDER = flags.DEFINE_bool("render", False, "train nothing, read the numbers by
 Block = tuple[str, tuple[tuple[World, int], ...]]
 
 
-def blocks(study: Study) -> Iterator[Block]:
-    """Yields what is trained at a time: an arm, and worlds whose seeds fill whole rows of lanes."""
+def blocks(study: Study) -> list[Block]:
+    """Returns what is trained at a time: an arm, and worlds whose seeds fill whole rows of lanes."""
     parts: list[list[tuple[World, int]]] = [[]]
     for world in study.worlds:
         if parts[-1] and sum(seeds for _, seeds in parts[-1]) % study.lanes == 0:
             parts.append([])
         parts[-1].append(world)
-    for part in parts:
-        yield from ((name, tuple(part)) for name in study.arms)
-    for world in study.two:
-        yield from ((name, ((world, study.ablated),)) for name in study.ablations)
+    return [(name, tuple(part)) for part in parts for name in study.arms]
 
 
 def run(study: Study, work: Work) -> None:
-    """Does what is not done yet: tuning, worlds, ablations, mechanism."""
-    work.start_rate()
-    for name in (*study.arms, *study.ablations):
+    """Does what is not done yet: worlds, mechanism, ablations with what they tune."""
+    work.settings_of("supervised")
+    _train(work, blocks(study))
+    work.mechanism()
+    for name in study.ablations:
         work.settings_of(name)
-    every = list(blocks(study))
-    left = sum(
-        s for name, worlds in every for w, s in worlds if not work.unit(name, w, s).is_file()
-    )
-    done, begin = 0, time.monotonic()
+    _train(work, [(n, ((w, study.ablated),)) for w in study.two for n in study.ablations])
+
+
+def _train(work: Work, every: Sequence[Block]) -> None:
+    todo = [(n, w, s) for n, worlds in every for w, s in worlds if not work.unit(n, w, s).is_file()]
+    left, done, begin = sum(seeds for *_, seeds in todo), 0, time.monotonic()
     for name, worlds in every:
         for world, seeds in worlds:
             work.references(world, seeds)
@@ -79,12 +80,9 @@ def run(study: Study, work: Work) -> None:
         if count:
             done, left = done + count, left - count
             seconds = time.monotonic() - begin
-            keys = " ".join(world.key for world, _ in worlds)
-            to_go = left * seconds / done / 60
-            work.log(
-                f"{seconds / 60:.1f} min: {name} in {keys}; {left} trainings left, {to_go:.0f} min"
-            )
-    work.mechanism()
+            keys, to_go = " ".join(world.key for world, _ in worlds), left * seconds / done
+            told = f"{left} trainings left, {to_go / 60:.0f} min"
+            work.log(f"{seconds / 60:.1f} min: {name} in {keys}; {told}")
 
 
 def collect(study: Study, work: Work) -> Results:
@@ -111,12 +109,12 @@ def collect(study: Study, work: Work) -> Results:
         raise ValueError(f"--work={work.folder} holds no world in which all arms are done.")
     titles, ablations = _ablations(study, work)
     arms = [(name, faces_arms.ARMS[name]) for name in study.arms]
-    tuned = [*study.arms, *(name for name in titles if name in faces_arms.TUNED)]
+    chosen = (*study.arms, *titles)
     return Results(
         worlds=worlds,
         arms=[{"name": name, "title": arm.title, "model": arm.model} for name, arm in arms],
         **found,
-        chosen={name: work.choose(name)._asdict() for name in tuned},
+        chosen={name: work.settings_of(name)._asdict() for name in chosen},
         ablations=ablations,
         ablation_titles=titles,
         counts=counts,
@@ -151,16 +149,19 @@ def _counts(array: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _ablations(study: Study, work: Work) -> tuple[dict[str, tuple[str, str]], dict[str, Any]]:
+    """Titles and scores of the ablations that are done in all of their worlds."""
     titles, found = {}, {}
     for name in study.ablations:
-        files = {world.key: work.unit(name, world, study.ablated) for world in study.two}
-        if all(path.is_file() for path in files.values()):
-            arm = faces_arms.ABLATIONS[name]
-            titles[name] = arm.title, arm.varies
-            for key, path in files.items():
-                scores = np.load(path)["scores"]
-                by = [dict(zip(METRICS, model, strict=True)) for model in scores]
-                found.setdefault(key, {})[name] = _models(by)
+        try:
+            files = {world.key: work.unit(name, world, study.ablated) for world in study.two}
+            scores = {key: np.load(path)["scores"] for key, path in files.items()}
+        except (NotDone, FileNotFoundError):
+            continue
+        arm = faces_arms.ABLATIONS[name]
+        titles[name] = arm.title, arm.varies
+        for key, both in scores.items():
+            by = [dict(zip(METRICS, model, strict=True)) for model in both]
+            found.setdefault(key, {})[name] = _models(by)
     return titles, found
 
 

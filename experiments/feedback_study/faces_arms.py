@@ -33,8 +33,8 @@ class Arm(NamedTuple):
         positive, negative, drop_rate: of the discrete gate.
         exact: whether the teacher gets the second-order gradient in place of its own.
         model: "student" or "teacher", the one that the arm hands on.
-        unit: a feedback weight at which the teacher's term is about as long as its labeled gradient; 0
-            where there is no feedback.
+        unit: a feedback weight at which the teacher's term is about as long as its labeled gradient, 1 where
+            it is the paper's; 0 where there is no feedback.
         per_rate: weights are in units of 1 / eta, for a gradient that is eta times one.
         judges: whether a quarter of the labeled people judge in place of those that teach.
         score: whether the teacher's own term is -log P(Y_p), not the mean cross entropy.
@@ -121,14 +121,9 @@ ABLATIONS = {
         if (follow, gain) != (ARMS["df_matched"].follow, ARMS["df_matched"].gain)
     },
 }
-#: Arms at the learning rate of supervised training: tuned ones may choose to stand still.
-SAME_RATE = {f"{name}_same_rate": name for name in ARMS if name not in ("supervised", "truth")}
-ABLATIONS |= {
-    name: _vary(arm, f"{ARMS[arm].title}, at the supervised rate")
-    for name, arm in SAME_RATE.items()
-}
-#: What has a learning rate and a weight of its own: arms, and an optimizer whose rates are of another size.
-TUNED = (*ARMS, "adamw")
+#: Arms at a learning rate and a weight that each chose for itself.
+TUNED = {f"{name}_tuned": name for name in ARMS if name != "supervised"}
+ABLATIONS |= {name: _vary(arm, f"{ARMS[arm].title}, tuned") for name, arm in TUNED.items()}
 
 
 def find(name: str) -> Arm:
@@ -194,7 +189,7 @@ def learner(network: Network, optimizer: Any, **more: Any) -> Learner:
         del batch
         return masked_mean(optax.sigmoid_binary_cross_entropy(outputs.x, labels), mask)
 
-    parts = {"logits": lambda outputs: outputs.x} | more
+    parts: dict[str, Any] = {"logits": lambda outputs: outputs.x} | more
     return Learner(apply=apply, loss=loss, optimizer=optimizer, **parts)
 
 
@@ -218,11 +213,11 @@ def feedback_step(
 ) -> feedback.FeedbackStep:
     """Returns the step of an arm; rate and weight may be traced."""
     more: dict[str, Any] = {}
+    measure: dict[str, Any] = {"measure": exact_teacher_gradient()} if arm.exact else {}
     if arm.label == "truth":  # certain of the true label
         more["logits"] = lambda outputs: 20 * outputs.y - 10
     if arm.score:
         more["pseudo_loss"] = negative_log_likelihood(lambda outputs: outputs.x)
-    measure = {"measure": exact_teacher_gradient()} if arm.exact else {}
     return feedback.discrete_feedback(
         learner(network, optimizer(arm, rate, steps), **more),
         learner(network, optimizer(arm, rate * arm.student_rate, steps)),

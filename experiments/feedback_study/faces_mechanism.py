@@ -30,8 +30,7 @@ def measure(
     seeds: int,
     batches: int,
     start: int,
-    start_rate: float,
-    rate: float,
+    rates: tuple[float, float],
 ) -> list[dict[str, Any]]:
     """Measures feedback at one start.
 
@@ -42,8 +41,7 @@ def measure(
         seeds: 0, 1, ...
         batches: of each seed.
         start: supervised steps before.
-        start_rate: learning rate of the start.
-        rate: of the student's step.
+        rates: learning rates of the start and of the student's step.
 
     Returns:
         Rows as `faces_results.Results.mechanism` holds them: the share of batches in which feedback is
@@ -53,9 +51,9 @@ def measure(
     pairs = [(world, seed) for seed in range(seeds)]
     lanes = deck.lanes(pairs)
     others = [deck.scored(seed, world, "tuning") for _, seed in pairs]
-    judges = Frames(*(np.stack(c).astype(np.float32) for c in zip(*others, strict=True)))
-    begun = training.start(lengths, lanes, np.full(seeds, start_rate))
-    found = np.asarray(_feedback(lengths, batches, rate, lanes, judges, begun))
+    judges = Frames(*(jnp.array(c, jnp.float32) for c in zip(*others, strict=True)))
+    begun = training.start(lengths, lanes, np.full(seeds, rates[0]))
+    found = np.asarray(_feedback(lengths, batches, rates[1], lanes, judges, begun))
     rows = []
     for j, judge in enumerate(JUDGES):
         fb = found[:, :, j].reshape(-1, len(LABELS))

@@ -31,6 +31,7 @@ class Study(NamedTuple):
         ablated: seeds of ablations.
         tuning_seeds: others than the study's, which are 0, 1, ...
         rates, weights, fine_rates: candidates of arms with feedback; of those without, and of the start.
+        adamw_rate: learning rate of AdamW, the demo's.
         counted: arms whose counts by person are kept.
         mechanism: starts in supervised steps, seeds, batches a seed.
         mechanism_in: the world of these.
@@ -50,6 +51,7 @@ class Study(NamedTuple):
     rates: tuple[float, ...] = tuple(0.0025 * 2.0**k for k in range(8))
     weights: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     fine_rates: tuple[float, ...] = tuple(float(x) for x in np.geomspace(0.0025, 0.32, 32).round(5))
+    adamw_rate: float = 5e-4
     counted: tuple[str, ...] = ("supervised", "df_threshold", "df_matched")
     mechanism: tuple[tuple[int, ...], int, int] = ((30, 300, 3000), 64, 16)
     mechanism_in: World = World(20, 20, 5)
@@ -57,9 +59,8 @@ class Study(NamedTuple):
     def candidates(self, name: str) -> list[tuple[float, float]]:
         """Returns pairs (learning rate, weight) that an arm chooses among: equally many for every arm."""
         arm = faces_arms.find(name)
-        rates = [rate / 50 for rate in self.rates] if arm.adamw else self.rates
         if arm.unit:
-            return [(r, arm.unit * w) for r, w in itertools.product(rates, self.weights)]
+            return [(r, arm.unit * w) for r, w in itertools.product(self.rates, self.weights)]
         return [(rate, 0.0) for rate in self.fine_rates]
 
     def seeds(self, world: World) -> int:
@@ -84,7 +85,7 @@ QUICK = Study(
     lanes=2,
     worlds=((World(4, 2, 20), 2),),
     arms=("supervised", "df_matched", "exact_judges"),
-    ablations=("matched_finetuned",),
+    ablations=("matched_finetuned", "df_matched_tuned"),
     two=(World(4, 2, 20),),
     ablated=2,
     tuning_seeds=(1000,),

@@ -186,9 +186,8 @@ def start_cuts(z: jax.Array, rates: jax.Array, count: jax.Array) -> jax.Array:
     """
     there = jnp.arange(len(z))[:, None] < count
     falling = -jnp.sort(jnp.where(there, -z, jnp.inf), axis=0)
-    place = jnp.clip(jnp.round(rates * count.astype(rates.dtype)).astype(jnp.int32), 1, count - 1)[
-        None
-    ]
+    place = jnp.round(rates * count.astype(rates.dtype)).astype(jnp.int32)
+    place = jnp.clip(place, 1, count - 1)[None]
     high, low = (jnp.take_along_axis(falling, p, axis=0)[0] for p in (place - 1, place))
     return (high + low) / 2
 

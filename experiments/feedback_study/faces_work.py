@@ -23,6 +23,10 @@ from piapdf_jax.runtime.disk import replacing
 from piapdf_jax.runtime.exports import digest_of
 
 
+class NotDone(ValueError):
+    """What would have to be trained first is not there."""
+
+
 class Chosen(NamedTuple):
     """What an arm chose, and whether it is an end of its candidates."""
 
@@ -67,8 +71,8 @@ class Work:
         rates = [(rate, 0.0) for rate in self.study.fine_rates]
         return self._choose("start", rates, [], self._starts_auc)
 
-    def choose(self, name: str) -> Chosen:
-        """Returns the learning rate and the weight of an arm, tuned or read."""
+    def choose(self, name: str, rate: float | None = None) -> Chosen:
+        """Returns the learning rate and the weight of an arm, tuned or read; the weight alone at a given rate."""
         start, arm = self.start_rate().learning_rate, faces_arms.find(name)
 
         def auc(items: Sequence[Item]) -> list[float]:
@@ -76,7 +80,10 @@ class Work:
             runs = self.engine.run(arm, items, start, "tuning")
             return [faces_scores.roc_auc(getattr(r, arm.model), r.labels) for r in runs]
 
-        return self._choose(name, self.study.candidates(name), [start, list(arm)], auc)
+        pairs = self.study.candidates(name)
+        if rate is not None:
+            pairs = list(dict.fromkeys((rate, weight) for _, weight in pairs))
+        return self._choose(name, pairs, [start, list(arm)], auc)
 
     def _starts_auc(self, items: Sequence[Item]) -> list[float]:
         assert self.engine
@@ -90,7 +97,7 @@ class Work:
         settings = [pairs, [world.key for world in study.two], study.tuning_seeds, more]
         path = self._path(f"tuning/{name}", settings, ".json")
         if not (path.is_file() or self.engine):
-            raise ValueError(f"--work={self.folder} does not hold what {name} chose: {path.name}")
+            raise NotDone(f"--work={self.folder} does not hold what {name} chose: {path.name}")
         if not path.is_file():
             begin = time.monotonic()
             found = auc([Item(*place, *pair) for pair in pairs for place in places])
@@ -102,21 +109,27 @@ class Work:
                 part.write_text(json.dumps(told, indent=1) + "\n")
             self.log(f"tuned {name}: {best}, {scores.max():.2f} %, {told['seconds']:.0f} s")
         told = json.loads(path.read_text())
-        return Chosen(*told["chosen"], told["edge"])
+        rate, weight = told["chosen"]
+        return Chosen(rate, weight, told["edge"])
 
     # Worlds
 
     def settings_of(self, name: str) -> Chosen:
-        """Returns what an arm chose; ablations take what the arm that they vary chose."""
+        """Returns learning rate and weight of an arm or ablation.
+
+        The rate is that which supervised training chose; the weight is the paper's 1, and where it has none, chosen
+        at that rate. Tuned ones choose both.
+        """
         arm = faces_arms.find(name)
-        if name not in faces_arms.TUNED:
-            found = self.choose(arm.varies)
-            if arm.fresh:
-                found = found._replace(learning_rate=self.start_rate().learning_rate)
-            if name in faces_arms.SAME_RATE:
-                found = found._replace(learning_rate=self.choose("supervised").learning_rate)
-            return found
-        return self.choose(name)
+        if name in faces_arms.TUNED:
+            return self.choose(arm.varies)
+        supervised = self.choose("supervised")
+        if name == "supervised":
+            return supervised
+        rate = self.start_rate().learning_rate if arm.fresh else supervised.learning_rate
+        if arm.unit in (0.0, 1.0):
+            return Chosen(self.study.adamw_rate if arm.adamw else rate, arm.unit, edge=False)
+        return self.choose(name, rate)
 
     def unit(self, name: str, world: World, seeds: int) -> pathlib.Path:
         """Returns the file of an arm, or ablation, in a world."""
@@ -143,7 +156,7 @@ class Work:
                 arrays["counts"] = np.moveaxis(arrays["counts"], -1, 2)
             seconds = (time.monotonic() - begin) * seeds / len(items)
             with replacing(self.unit(name, world, seeds)) as part:
-                np.savez_compressed(part, **arrays, seconds=np.array(seconds))
+                np.savez_compressed(part, allow_pickle=False, **arrays, seconds=np.array(seconds))
         return len(items)
 
     def _row(self, name: str, run: Probabilities, world: World, seed: int) -> dict[str, np.ndarray]:
@@ -180,11 +193,11 @@ class Work:
         """Returns what feedback prefers, measured or read."""
         study, world = self.study, self.study.mechanism_in
         starts, seeds, batches = study.mechanism
-        rates = self.start_rate().learning_rate, self.choose("df_matched").learning_rate
+        rates = self.start_rate().learning_rate, self.choose("supervised").learning_rate
         path = self._path("mechanism", [study.mechanism, world.key, rates], ".json")
         if not path.is_file() and self.engine:
             args = self.engine.deck, study.lengths, world, seeds, batches
-            rows = [r for s in starts for r in faces_mechanism.measure(*args, s, *rates)]
+            rows = [r for s in starts for r in faces_mechanism.measure(*args, s, rates)]
             with replacing(path) as part:
                 part.write_text(json.dumps(rows, indent=1) + "\n")
         return json.loads(path.read_text()) if path.is_file() else []

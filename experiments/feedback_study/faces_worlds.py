@@ -161,7 +161,7 @@ class Deck:
         """
         return Lanes(*map(np.stack, zip(*(self._lane(*p, judges) for p in pairs), strict=True)))
 
-    def _lane(self, world: World, seed: int, judges: bool) -> tuple[np.ndarray, ...]:
+    def _lane(self, world: World, seed: int, judges: bool) -> tuple[Any, ...]:
         faces, sizes, roles = self.faces, self.sizes, self.roles(seed)
         x, published = self.inputs(seed), self.published(seed, world.wrong)
         labeled = np.ix_(roles.labeled[: world.people], faces.coded)

@@ -103,7 +103,8 @@ def test_disfa_that_is_not_there_is_told_where_nobody_asked(small_data, tmp_path
 def test_new_people_who_are_not_there_are_told_before_data_are_made(tmp_path, name):
     line = told(tmp_path / "data", tmp_path / "runs", f"df.unlabeled_dataset={name}")
     assert line.startswith(f"df.unlabeled_dataset={name} is to give frames of new people: ")
-    assert f"data set '{name}' is not in" in line and not (tmp_path / "data").exists()
+    assert f"data set '{name}' is not in" in line and "\n" not in line
+    assert not (tmp_path / "data").exists()
 
 
 def test_too_few_labeled_frames_are_told_with_what_would_do(small_data, tmp_path):

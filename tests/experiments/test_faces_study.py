@@ -75,9 +75,15 @@ def test_results_hold_every_world_arm_and_seed(done, tmp_path):
             scores = results.scores[metric]["4_2_20"][arm]
             assert scores["student"].shape == scores["teacher"].shape == (2,)
             assert np.isfinite(scores["student"]).all()
+    rate = results.chosen["supervised"]["learning_rate"]
+    assert rate in QUICK.fine_rates
+    at_rate = {name: results.chosen[name]["learning_rate"] for name in QUICK.arms}
+    assert set(at_rate.values()) == {rate} and results.chosen["df_matched"]["weight"] == 1
+    own = results.chosen["df_matched_tuned"]
+    assert (own["learning_rate"], own["weight"]) in QUICK.candidates("df_matched")
     counts = results.counts["4_2_20"]["df_matched"]["half"]
     assert counts["tp"].shape == (2, 4, 12)
-    assert list(results.ablations["4_2_20"]) == ["matched_finetuned"]
+    assert list(results.ablations["4_2_20"]) == list(QUICK.ablations)
     shares = [row["opens"] for row in results.mechanism]
     assert len(shares) == 6 and all(0 <= share <= 1 for share in shares)
     assert any("0 trainings left" in line for line in lines)
@@ -168,3 +174,21 @@ def test_a_report_of_nothing_is_one_line(tmp_path, option, said):
     )
     assert ran.returncode == 2 and len(ran.stderr.strip().splitlines()) == 1
     assert said in ran.stderr
+
+
+def test_weights_that_the_paper_does_not_print_are_chosen_at_the_supervised_rate(
+    tmp_path, monkeypatch
+):
+    study = QUICK._replace(weights=(0.5, 2.0))
+    work, asked = Work(study, tmp_path, None), []
+
+    def choose(name, pairs, more, auc):
+        asked.append((name, pairs))
+        return faces_work.Chosen(*pairs[-1], edge=False)
+
+    monkeypatch.setattr(work, "_choose", choose)
+    assert work.settings_of("exact")[:2] == (0.1, 100.0)
+    assert asked[-1] == ("exact", [(0.1, 25.0), (0.1, 100.0)])
+    assert work.settings_of("df_threshold")[:2] == (0.1, 1.0)
+    assert work.settings_of("student_soft")[:2] == (0.1, 0.0)
+    assert work.settings_of("exact_tuned")[:2] == (0.1, 100.0) and len(asked[-1][1]) == 4

@@ -13,6 +13,7 @@ from piapdf_jax.runtime.part_files import tree_digest
 
 def test_judged_and_stopped_it_goes_on_to_the_straight_run(small_data, tmp_path, monkeypatch):
     settings = ["methods=df", "df.judge_subjects=1", "df.steps=5", "run.checkpoint_every=2"]
+    settings += ["df.unlabeled_dataset=synthetic_faces/small_webface"]
     read, seen = FeedbackStream.__call__, {}
 
     def until(end):
@@ -44,6 +45,7 @@ def test_judged_and_stopped_it_goes_on_to_the_straight_run(small_data, tmp_path,
     assert results["df"]["data"] == [
         f"{own}[part1+part2] without 1 people",
         f"{own}[part1+part2] of 1 people",
+        "synthetic_faces/small_webface[train]",
         f"{own}[part1_uncoded+part2_uncoded]",
     ]
 
