@@ -81,11 +81,17 @@ ARMS = {
     "supervised": Arm("supervised for as long", model="teacher"),
     "student_threshold": Arm("student, threshold, no feedback"),
     "student_matched": Arm("student, matched, no feedback", label="matched"),
+    "student_matched_labeled": Arm(
+        "student, matched on labeled frames, no feedback", label="matched", follow="labeled"
+    ),
     "student_soft": Arm("student, soft, no feedback", label="soft"),
     "student_sample": Arm("student, sample, no feedback", label="sample"),
     "constant": Arm("self-training (c = 1), threshold", constant=1.0, unit=1.0),
     "df_threshold": _THRESHOLD,
     "df_matched": _MATCHED,
+    "df_matched_labeled": _MATCHED._replace(
+        title="DF, matched on labeled frames", follow="labeled"
+    ),
     "df_sample": Arm("DF, sample", label="sample", gate="discrete", unit=1.0),
     "continuous": Arm(
         "continuous (MPL), sample", label="sample", gate="continuous", score=True, unit=2.0
@@ -122,7 +128,11 @@ ABLATIONS = {
     },
 }
 #: Arms at a learning rate and a weight that each chose for itself.
-TUNED = {f"{name}_tuned": name for name in ARMS if name != "supervised"}
+TUNED = {
+    f"{name}_tuned": name
+    for name, arm in ARMS.items()
+    if name != "supervised" and arm.follow == "unlabeled"
+}
 ABLATIONS |= {name: _vary(arm, f"{ARMS[arm].title}, tuned") for name, arm in TUNED.items()}
 
 

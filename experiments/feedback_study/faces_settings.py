@@ -52,7 +52,9 @@ class Study(NamedTuple):
     weights: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     fine_rates: tuple[float, ...] = tuple(float(x) for x in np.geomspace(0.0025, 0.32, 32).round(5))
     adamw_rate: float = 5e-4
-    counted: tuple[str, ...] = ("supervised", "df_threshold", "df_matched")
+    counted: tuple[str, ...] = (
+        *("supervised", "df_threshold", "df_matched", "df_matched_labeled"),
+    )
     mechanism: tuple[tuple[int, ...], int, int] = ((30, 300, 3000), 64, 16)
     mechanism_in: World = World(20, 20, 5)
 

@@ -132,7 +132,7 @@ def test_the_clean_view_is_the_same_frames_as_the_record_holds_them():
         assert equal(batch._replace(clean=None), feedback_stream(augment=AugmentConfig())(step))
 
 
-@pytest.mark.parametrize(("ratio", "relabel"), [(3, 0.25), (2, 1.0), (5, 0.5)])
+@pytest.mark.parametrize(("ratio", "relabel"), [(3, 0.25), (2, 1.0), (5, 0.5), (4, 1.0)])
 def test_several_unlabeled_frames_a_labeled_one(ratio, relabel):
     plain = dataclasses.replace(feedback_stream(), relabel_fraction=relabel)
     stream = dataclasses.replace(plain, unlabeled_ratio=ratio)

@@ -100,15 +100,16 @@ def before(small_data, tmp_path_factory):
         ("df.unlabeled_ratio=2", {"df", "piapdf"}),
         ("df.label_view=clean", {"df", "piapdf"}),
         ("df.finetune_steps=3", OF_ITS_LENGTH),
-        ("df.finetune_learning_rate=0.5", set()),
-        ("df.fresh_steps=3", set()),
-        ("df.fresh_learning_rate=0.5", set()),
-        ("df.fresh_student_learning_rate=0.5", set()),
-        ("df.fresh_warmup=0.5", set()),
     ],
 )
 def test_a_setting_enters_where_it_has_an_effect(small_data, tmp_path, before, setting, trainings):
     assert changed(before, decided(small_data, tmp_path, setting)) == trainings
+
+
+def test_settings_of_a_switch_that_is_off_enter_nowhere(small_data, tmp_path, before):
+    idle = ["df.finetune_learning_rate=0.5", "df.fresh_steps=3", "df.fresh_warmup=0.5"]
+    idle += ["df.fresh_learning_rate=0.5", "df.fresh_student_learning_rate=0.5"]
+    assert not changed(before, decided(small_data, tmp_path, *idle))
 
 
 @pytest.mark.parametrize(

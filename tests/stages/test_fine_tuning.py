@@ -171,7 +171,7 @@ def test_the_loop_goes_from_feedback_to_fine_tuning(straight):
     assert {"teacher", "student"} == set(fitted.report["trained"])
 
 
-@pytest.mark.parametrize("ends", [[1], [2], [3], [1, 2, 4]], ids=str)
+@pytest.mark.parametrize("ends", [[2], [1, 3, 4]], ids=str)
 def test_stopped_before_at_and_after_the_change_it_ends_as_the_straight_run(
     tmp_path, straight, baseline, ends
 ):
