@@ -221,7 +221,7 @@ EDITS = {
         "piapdf_jax/models/dw_unet.py", "import jax", "import jax\nWIDTH = 0",
         ALL - {"identity", "landmarks"}),
     "unlabeled frames": (
-        "piapdf_jax/data/feedback_stream.py", "batches // 2", "batches // 3", {"df", "piapdf"}),
+        "piapdf_jax/data/feedback_stream.py", "(others + 1) // 2", "(others + 1) // 3", {"df", "piapdf"}),
     "landmarks as numbers": (
         "piapdf_jax/landmarks.py", "COORDINATES = 136", "COORDINATES = 137",
         ALL - {"identity"}),
