@@ -14,7 +14,7 @@ from piapdf_jax import feedback
 from piapdf_jax.feedback import LabelRule, upcast
 
 #: Whose logits move the cuts of `matched`.
-FOLLOWED = ("unlabeled", "labeled")
+FOLLOWED = ("labeled", "unlabeled")
 #: A cut of 0 or 1 is at no finite logit; float32 knows no probability nearer to them.
 _NEAREST = float(np.finfo(np.float32).eps)
 
@@ -68,7 +68,7 @@ def matched(
     rates: ArrayLike,
     *,
     cuts: ArrayLike = 0.5,
-    follow: str = "unlabeled",
+    follow: str = "labeled",
     gain: float = 0.5,
     confidence: float = 0.5,
 ) -> LabelRule:
@@ -87,7 +87,8 @@ def matched(
     Args:
         rates: [...] as one row of the logits; in [0, 1], nan for those that keep their cut.
         cuts: where q starts, as probabilities in [0, 1]; nan for 0.5.
-        follow: whose logits move q: "unlabeled", x_u, before the teacher's step; "labeled", x_l.
+        follow: whose logits move q: "labeled", x_l, of which the rates are; "unlabeled", x_u, which must come at the
+            same rates, and before the teacher's step.
         gain: logits by which q moves for a share that is off by 1.
         confidence: accepted are labels with max(p, 1 - p) >= `confidence`, p = sigma(z - q).
 

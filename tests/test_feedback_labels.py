@@ -1,5 +1,7 @@
 """Labels at the labeled rates: the cut and what moves it, against NumPy and against numbers by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,8 @@ from piapdf_jax.feedback_labels import clean_rates, matched
 from piapdf_jax.feedback_variants import constant_gate, continuous_gate
 
 KEY = jax.random.key(0)
+#: Its update moves the cut itself.
+by_x_u = functools.partial(matched, follow="unlabeled")
 
 
 def labels_of(rule, logits, state=None):
@@ -20,7 +24,7 @@ def labels_of(rule, logits, state=None):
 
 
 def test_a_label_is_one_from_the_cut_on():
-    rule = matched([0.25, 0.5], cuts=[0.8, 0.5])
+    rule = by_x_u([0.25, 0.5], cuts=[0.8, 0.5])
     # logit(0.8) = log 4 = 1.386
     labels, mask, state = labels_of(rule, [[1.38, -0.1], [1.39, 0.0], [3.0, 9.0], [-5.0, -9.0]])
     np.testing.assert_array_equal(labels, [[0, 0], [1, 1], [1, 1], [0, 0]])
@@ -31,7 +35,7 @@ def test_a_label_is_one_from_the_cut_on():
 
 
 def test_labels_are_those_of_the_cut_before_the_batch():
-    rule = matched([0.9], gain=10.0)
+    rule = by_x_u([0.9], gain=10.0)
     labels, _, state = labels_of(rule, [[-1.0], [-2.0]])
     assert labels.sum() == 0 and float(state.cut[0]) == pytest.approx(-9.0)
     again, _, _ = labels_of(rule, [[-1.0], [-2.0]], state)
@@ -41,7 +45,7 @@ def test_labels_are_those_of_the_cut_before_the_batch():
 def test_the_cut_comes_to_the_quantile_of_what_it_follows():
     """Against the quantiles of the normal and the exponential distribution, by hand."""
     rng, rate = np.random.default_rng(0), np.array([0.15, 0.5])
-    rule = matched(rate, gain=0.05)
+    rule = by_x_u(rate, gain=0.05)
     update, state = jax.jit(rule.update), rule.init(None)
     draws = np.stack([rng.normal(2, 3, (20000, 32)), rng.exponential(2, (20000, 32))], -1)
     cuts = []
@@ -66,7 +70,7 @@ def test_the_recursion_is_numpys():
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(30, 8, 3)).astype(np.float32) * 3
     rate, cuts = np.array([0.1, np.nan, 0.7]), np.array([0.3, 0.4, 0.9])
-    rule = matched(rate, cuts=cuts, gain=0.5)
+    rule = by_x_u(rate, cuts=cuts, gain=0.5)
     state, told = rule.init(None), []
     for z in logits:
         labels, _, state = labels_of(rule, z, state)
@@ -78,7 +82,7 @@ def test_the_recursion_is_numpys():
 
 
 def test_logits_that_are_not_finite_are_no_label_and_move_nothing():
-    rule = matched(0.5, cuts=[0.5, 0.5])
+    rule = by_x_u(0.5, cuts=[0.5, 0.5])
     z = [[np.nan, 1.0], [np.inf, np.nan], [-np.inf, np.nan], [np.nan, np.nan]]
     labels, mask, state = labels_of(rule, z)
     np.testing.assert_array_equal(mask, [[0, 1], [0, 0], [0, 0], [0, 0]])
@@ -105,7 +109,7 @@ def test_cuts_at_the_ends_are_finite_and_none_is_a_half():
     [
         ({"rates": [0.2, 1.1]}, "rates must lie"),
         ({"rates": 0.2, "cuts": -0.1}, "cuts must lie"),
-        ({"rates": 0.2, "follow": "both"}, "'both' is not one of unlabeled, labeled"),
+        ({"rates": 0.2, "follow": "both"}, "'both' is not one of labeled, unlabeled"),
         ({"rates": 0.2, "gain": 0.0}, "gain=0.0"),
     ],
 )

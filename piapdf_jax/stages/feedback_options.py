@@ -39,7 +39,7 @@ class FeedbackOptions:
     estimator: Annotated[str, Choice(*_SLOPES, "difference")] = "grad"
     direction: Annotated[str, Choice("gradient", "update")] = "gradient"
     labels: Annotated[str, Choice(*_LABELS, MATCHED)] = "threshold"
-    matched_on: Annotated[str, Choice(*variants.FOLLOWED)] = "unlabeled"
+    matched_on: Annotated[str, Choice(*variants.FOLLOWED)] = "labeled"
     # Share of the published labels that is known to be flipped.
     label_noise: Annotated[float, Range(0, 0.5, high_open=True)] = 0.0
     # Of x_u: the one that learns, or the frame without augmentation.

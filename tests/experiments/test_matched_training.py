@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from nano_runs import contents, run
+from nano_runs import NANO, contents, run
 
 from experiments import config as configs
 from experiments.config import ConfigError
+from experiments.pipeline import Pipeline
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.data.source import Records, dataset_folder
 from piapdf_jax.runtime import loop
@@ -43,7 +44,11 @@ def test_the_cuts_start_from_the_model_json_of_the_start(trained):
 
 
 def test_fresh_networks_start_at_a_half_and_at_the_rates_of_the_labels(small_data, tmp_path):
-    run(small_data, tmp_path, *MATCHED, "df.start=fresh", "df.matched_on=labeled", stages=("df",))
+    settings = [setting for setting in NANO if setting != "df.steps=4"] + MATCHED
+    settings += ["df.start=fresh", "df.fresh_steps=2", "df.matched_on=unlabeled"]
+    loaded = configs.load("demo", settings)
+    folders = {"data_dir": str(small_data), "runs_dir": str(tmp_path)}
+    Pipeline(loaded, **folders, name="demo", stages=("df",)).run()
     table = Records(dataset_folder(small_data, "synthetic_faces/small_bp4d"), "part1+part2").table()
     labels = table["labels"][:, record_columns(tuple(configs.load("demo", []).pi.units))]
     rates = (labels == 1).sum(0) / (labels >= 0).sum(0)
