@@ -26,8 +26,8 @@ COUNTED = ("supervised", "df_threshold", "df_matched")
 ABLATIONS = {
     "no_drop": ("sigma always 1", "df_threshold"),
     "negative_0": ("h(z) = 0", "df_threshold"),
-    "student_threshold_same_rate": ("at the same rate", "student_threshold"),
-    "df_threshold_same_rate": ("DF at the same rate", "df_threshold"),
+    "student_threshold_tuned": ("student, tuned", "student_threshold"),
+    "df_threshold_tuned": ("DF, tuned", "df_threshold"),
 }
 
 

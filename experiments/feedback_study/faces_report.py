@@ -22,7 +22,7 @@ def table(results: Results) -> str:
         faces_tables.contrasts,
         faces_tables.people,
         faces_tables.ceiling,
-        faces_tables.same_rate,
+        faces_tables.own_choice,
         faces_tables.ablations,
         faces_tables.mechanism,
         faces_tables.choices,

@@ -49,8 +49,8 @@ CONTRASTS = (
 )
 
 
-#: Ablation of an arm that trains at the rate that supervised training chose.
-SAME_RATE = "_same_rate"
+#: Ablation of an arm that trains at the rate and the weight that it chose for itself.
+OWN_CHOICE = "_tuned"
 
 
 class Estimate(NamedTuple):
@@ -140,19 +140,20 @@ def _estimate(gaps: np.ndarray, p: float) -> Estimate:
     return Estimate(*interval(gaps), p, within(gaps, BOUND), len(gaps))
 
 
-def difference_at_same_rate(
+def difference_at_own_choice(
     results: Results, metric: str, world: str, first: str, second: str
 ) -> np.ndarray | None:
-    """Computes paired differences [seeds] of two arms at the learning rate of supervised training; None for none.
+    """Computes paired differences [seeds] of two arms at the rate and weight that each chose; None for none.
 
-    An arm whose own choice is to stand still differs from no other that does so; here both learn.
+    The rate of all arms is the one that supervised training chose. An arm that chose to stand still differs from no
+    other that did so.
     """
     models, rows = arms_of(results), []
     for arm in (first, second):
         if arm == "supervised":
             rows.append(by_seed(results, metric, [world], arm))
             continue
-        scores = results.ablations[world].get(arm + SAME_RATE)
+        scores = results.ablations[world].get(arm + OWN_CHOICE)
         if scores is None or arm not in models:
             return None
         rows.append(np.asarray(scores[models[arm]][metric], np.float64))

@@ -187,7 +187,7 @@ def ablations(results: Results) -> Iterator[str]:
     made = {
         name: arm
         for name, (_, arm) in results.ablation_titles.items()
-        if arm in arms_run and not name.endswith(statistics.SAME_RATE)
+        if arm in arms_run and not name.endswith(statistics.OWN_CHOICE)
     }
     if not made:
         return
@@ -213,8 +213,8 @@ def ablations(results: Results) -> Iterator[str]:
     yield ""
 
 
-def same_rate(results: Results) -> Iterator[str]:
-    """Yields the contrasts, and others less supervised, with all arms at the rate of supervised training."""
+def own_choice(results: Results) -> Iterator[str]:
+    """Yields the contrasts, and others less supervised, with each arm at the rate and the weight that it chose."""
     titles = {arm["name"]: arm["title"] for arm in results.arms}
     pairs = [contrast[1:] for contrast in statistics.CONTRASTS]
     pairs += [(name, "supervised") for name in ("student_matched", "df_matched", "exact_judges")]
@@ -222,12 +222,12 @@ def same_rate(results: Results) -> Iterator[str]:
     for pair in pairs:
         cells = []
         for world, metric in itertools.product(results.ablations, statistics.METRICS):
-            gaps = statistics.difference_at_same_rate(results, metric, world, *pair)
+            gaps = statistics.difference_at_own_choice(results, metric, world, *pair)
             cells += [number(gaps)] if gaps is not None else []
         if cells:
             rows.append(line([f"{titles[pair[0]]} less {titles[pair[1]]}", *cells]))
     if rows:
-        yield "**All arms at the learning rate of supervised training**"
+        yield "**Each arm at the learning rate and the weight that it chose for itself**"
         yield ""
         columns = itertools.product(map(world_title, results.ablations), statistics.METRICS)
         yield from heading(["", *(f"{world}: {TITLES[metric]}" for world, metric in columns)])

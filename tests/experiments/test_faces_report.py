@@ -58,7 +58,9 @@ def test_tables_and_figures_are_made_again_from_the_files_alone(docs):
     text = (docs / "feedback.md").read_text()
     assert text.startswith("before\n") and text.endswith("after\n")
     assert "Planned contrasts, mean over 12 worlds by seed** (6 seeds)" in text
-    table = text.split("**All arms at the learning rate of supervised training**")[1].split("**")[0]
+    table = text.split("**Each arm at the learning rate and the weight that it chose for itself**")[
+        1
+    ].split("**")[0]
     rows = [line.split(" | ")[0] for line in table.splitlines() if " less " in line]
     assert rows == [
         "| student of threshold labels less supervised for as long",

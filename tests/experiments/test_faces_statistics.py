@@ -83,11 +83,11 @@ def test_contrasts_without_an_arm_are_left_out(results):
 
 def test_arms_at_one_rate_are_compared_where_they_were_trained_so(results):
     def told(first, second):
-        return statistics.difference_at_same_rate(results, "f1", "5_0_5", first, second)
+        return statistics.difference_at_own_choice(results, "f1", "5_0_5", first, second)
 
     rows = results.ablations["5_0_5"]
     df, threshold = (
-        np.float64(rows[f"{name}_same_rate"]["student"]["f1"])
+        np.float64(rows[f"{name}_tuned"]["student"]["f1"])
         for name in ("df_threshold", "student_threshold")
     )
     base = np.float64(results.scores["f1"]["5_0_5"]["supervised"]["teacher"])
