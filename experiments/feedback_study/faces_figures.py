@@ -122,8 +122,8 @@ def share(results: Results) -> Any:
             axis.set_ylabel(f"{titles[rows[r]]}\n\nlabeled people", fontsize=8)
         if r == shape[0] - 1:
             axis.set_xlabel("% of labels wrong", fontsize=8)
-    fig.tight_layout(rect=(0, 0, 0.93, 1))
-    bar = fig.colorbar(image, cax=fig.add_axes((0.94, 0.15, 0.013, 0.7)))
+    fig.tight_layout(rect=(0, 0, 0.91, 1))
+    bar = fig.colorbar(image, cax=fig.add_axes((0.92, 0.15, 0.013, 0.7)))
     bar.set_label("% of what true labels add", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return fig
