@@ -55,7 +55,8 @@ class TargetsStage:
         """Targets of both batches."""
         del key
         labeled, unlabeled = (
-            frozen_targets(self.model, frozen, each.image, each.labels) for each in batch
+            frozen_targets(self.model, frozen, each.image, each.labels)
+            for each in (batch.labeled, batch.unlabeled)
         )
         return state, (labeled, unlabeled)
 
