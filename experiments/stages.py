@@ -13,7 +13,7 @@ from experiments.sections import LongerSection
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.metrics import base_rates
-from piapdf_jax.model_json import FILE_NAME
+from piapdf_jax.model_json import FILE_NAME, ModelError
 from piapdf_jax.stages.base import Stage
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.feedback_options import FeedbackOptions
@@ -151,14 +151,17 @@ def _labeled_rates(job: Job) -> tuple[np.ndarray, np.ndarray]:
     """Rates and cuts of the labeled frames [C], from what the start says of them; fresh networks know no cut.
 
     Raises:
-        ConfigError: for a start that says nothing of its training frames.
+        ConfigError: for a start that says nothing of its training frames, or whose ``model.json`` is damaged.
     """
     start = _start(job)
     if start is None:
         labels = job.slices.train.records().table()["labels"][:, record_columns(job.units)]
         known = [np.nan if rate is None else rate for rate in base_rates(labels)]
         return np.array(known), np.full(len(job.units), 0.5)
-    model = job.described(start)
+    try:
+        model = job.described(start)
+    except ModelError as error:
+        raise ConfigError(f"{job.training.section}.labels=matched: {error}") from error
     if model is None or set(job.units) - model.base_rates.keys():
         raise ConfigError(
             f"{job.training.section}.labels=matched needs the rates of the training frames: the export of"

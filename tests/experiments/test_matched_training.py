@@ -80,6 +80,10 @@ def test_a_start_that_says_nothing_of_its_frames_is_one_line(trained, small_data
     for path in runs.glob("exports/baseline/*/model.json"):
         path.rename(tmp_path / "model.json")
         try:
+            path.write_text("{")
+            with pytest.raises(ConfigError, match=r"^df\.labels=matched: .*model\.json cannot be"):
+                run(small_data, runs, *MATCHED, "df.drop_rate=0.1")
+            path.unlink()
             with pytest.raises(
                 ConfigError, match=r"df\.labels=matched needs .* 'baseline' has no mo"
             ):
