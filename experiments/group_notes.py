@@ -83,10 +83,10 @@ def _older(run: Run, name: str, settings: dict[str, Any]) -> Iterator[tuple[str,
 def _length_and_batch(section: dict[str, Any]) -> dict[str, Any]:
     """What ``TrainSection.total_steps`` and ``batch_size`` of a section are, from its JSON."""
     told = {key: section[key] for key in ("steps", "batch_size") if key in section}
-    if section.get("start") == "fresh":
+    if "steps" in told and section.get("start") == "fresh":
         told["steps"] = section.get("fresh_steps", told["steps"])
-    if section.get("finetune_steps"):
-        told["steps"] += section["finetune_steps"]
+    if "steps" in told:
+        told["steps"] += section.get("finetune_steps", 0)
     return told
 
 
