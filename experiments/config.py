@@ -127,6 +127,10 @@ class ExperimentConfig:
         """Refuses sections whose values mean nothing together."""
         from experiments.trainings import TRAININGS
 
+        if self.df.accumulate != 1:
+            raise ConfigError(
+                "df.accumulate must be 1: feedback is what one step of the student does"
+            )
         for name in dict.fromkeys(training.section for training in TRAININGS.values()):
             section = self.section(name)
             try:
@@ -135,10 +139,6 @@ class ExperimentConfig:
                     section.weights()
             except ValueError as error:
                 raise ConfigError(f"{name}: {error}") from error
-        if self.df.accumulate != 1:
-            raise ConfigError(
-                "df.accumulate must be 1: feedback is what one step of the student does"
-            )
 
     def _check_repeats(self) -> None:
         """Refuses folds and seeds that are named twice."""

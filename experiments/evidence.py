@@ -11,13 +11,14 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
 from experiments import frame_table, more_tables, presets
 from experiments.cells import Said, Study
 from experiments.feedback_study import page
-from experiments.groups import RunsError, read_groups, read_run
+from experiments.groups import RunsError, flat, read_groups, read_run
 from experiments.paper_tables import TAUGHT, method_title
 from experiments.published import published
 from experiments.report_types import Cell, Group, Run
@@ -84,6 +85,33 @@ def text(studies: Sequence[Study]) -> str:
 
 def _kind(group: Group) -> str:
     return presets.feedback_title(group.config.get("df") or {})
+
+
+def _check_told_apart(groups: Sequence[Group]) -> None:
+    """Refuses groups whose rows have one title, for the page would show those of the first alone.
+
+    Raises:
+        RunsError: naming both, and in what they are alike or differ.
+    """
+    first, kinds = flat(_beside_feedback(groups[0])), {}
+    for group in groups:
+        other = kinds.setdefault(_kind(group), group)
+        if other is not group:
+            raise RunsError(
+                f"feedback of {other.title} and of {group.title} is {_kind(group)}, and the page tells runs"
+                " apart by that alone: keep one of them"
+            )
+        own = flat(_beside_feedback(group))
+        odd = [key for key in first if key in own and first[key] != own[key]]
+        if odd:
+            raise RunsError(
+                f"{group.title} has {odd[0]}={own[odd[0]]}, {groups[0].title} {first[odd[0]]}: the page"
+                " compares ways of feedback, all else alike"
+            )
+
+
+def _beside_feedback(group: Group) -> dict[str, Any]:
+    return {section: value for section, value in group.config.items() if section != "df"}
 
 
 def _title(study: Study, said: Said) -> str:
@@ -169,6 +197,7 @@ def main(arguments: list[str]) -> None:
                     print(f"kept: {keep(read_run(path.resolve()), kept)}")
         # As printed first: what the others are held against.
         groups = sorted(read_groups([kept]), key=lambda group: _kind(group) != "as printed")
+        _check_told_apart(groups)
         studies = [
             Study(group, against=against, resamples=_RESAMPLES.value)
             for against in ("published", "true")

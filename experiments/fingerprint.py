@@ -22,6 +22,7 @@ from piapdf_jax.data import description
 from piapdf_jax.models.config import ModelConfig, encoder_of, part_settings
 from piapdf_jax.models.encoders import encoder_fields, maker
 from piapdf_jax.runtime.sources import source_digest
+from piapdf_jax.stages.feedback_options import MATCHED
 
 #: Packages that sources are never followed into: what they choose stands in the settings, what they
 #: build in the checksums of the shards.
@@ -35,6 +36,8 @@ _CHOICE = (
     "piapdf_jax.runtime.evaluate",
     "piapdf_jax.data.evaluation",
 )
+#: What rates that pseudo labels meet are computed by.
+_RATES = ("piapdf_jax.metrics",)
 _STDLIB = sys.stdlib_module_names
 #: Keys of our own sections that say which data are read; the data themselves stand beside the settings.
 _DATA_KEYS = (
@@ -177,6 +180,8 @@ def _start_modules(job: Job) -> list[str]:
     names += _encoder_modules(job.stage)
     if job.slices.validation is not None:
         names += _CHOICE
+    if getattr(getattr(job.stage, "options", None), "labels", None) == MATCHED:
+        names += _RATES
     return [name for name in dict.fromkeys(names) if name.partition(".")[0] not in _STDLIB]
 
 

@@ -72,10 +72,22 @@ def _of_run(run: Run) -> Iterator[str]:
 
 def _older(run: Run, name: str, settings: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Settings of a training that are not those of the configuration in the same folder."""
-    section = run.config.get(TRAININGS[name].section, {}) if name in TRAININGS else {}
-    for key in ("steps", "batch_size"):
-        if key in settings and key in section and settings[key] != section[key]:
-            yield key, settings[key], section[key]
+    section = TRAININGS[name].section if name in TRAININGS else ""
+    # A section that is made of another's.
+    told = _length_and_batch(run.config.get("df" if section == "longer" else section, {}))
+    for key, value in told.items():
+        if key in settings and settings[key] != value:
+            yield key, settings[key], value
+
+
+def _length_and_batch(section: dict[str, Any]) -> dict[str, Any]:
+    """What ``TrainSection.total_steps`` and ``batch_size`` of a section are, from its JSON."""
+    told = {key: section[key] for key in ("steps", "batch_size") if key in section}
+    if "steps" in told and section.get("start") == "fresh":
+        told["steps"] = section.get("fresh_steps", told["steps"])
+    if "steps" in told:
+        told["steps"] += section.get("finetune_steps", 0)
+    return told
 
 
 def _mixed(runs: Sequence[Run]) -> Iterator[str]:

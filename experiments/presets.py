@@ -42,11 +42,14 @@ def with_feedback(section: FeedbackSection, name: str) -> FeedbackSection:
 def feedback_title(settings: dict[str, Any]) -> str:
     """Returns what a table calls the feedback of a configuration's section ``df``, as JSON holds it.
 
-    A key that is not there has the printed value: the run is older than the key.
+    A key that is not there has the printed value: the run is older than the key. New people in x_u are told as well,
+    which no name sets.
     """
     told = {key: settings.get(key, value) for key, value in _PRINTED.items()}
+    asked = settings.get("unlabeled_fraction") and settings.get("unlabeled_dataset")
+    people = [f"unlabeled_dataset={asked}"] if asked else []
     for name, preset in FEEDBACK.items():
         if told == preset:
-            return _TITLES[name]
+            return ", ".join([_TITLES[name], *people])
     changed = [f"{key}={told[key]}" for key, value in _PRINTED.items() if told[key] != value]
-    return f"with {', '.join(changed)}"
+    return f"with {', '.join(changed + people)}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,8 @@ from experiments.sections import LongerSection
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.metrics import base_rates
-from piapdf_jax.model_json import FILE_NAME
+from piapdf_jax.model_json import FILE_NAME, ModelError
+from piapdf_jax.runtime import hosts
 from piapdf_jax.stages.base import Stage
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.feedback_options import FeedbackOptions
@@ -22,6 +24,8 @@ from piapdf_jax.stages.landmarks import LandmarkStage
 from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.pi2_refine import PI2Refine
 from piapdf_jax.stages.piap import PERSON_TRAININGS, PIAPStage
+
+log = logging.getLogger("piapdf")
 
 
 def pi1(job: Job) -> Stage:
@@ -151,14 +155,18 @@ def _labeled_rates(job: Job) -> tuple[np.ndarray, np.ndarray]:
     """Rates and cuts of the labeled frames [C], from what the start says of them; fresh networks know no cut.
 
     Raises:
-        ConfigError: for a start that says nothing of its training frames.
+        ConfigError: for a start that says nothing of its training frames, or whose ``model.json`` is damaged.
     """
     start = _start(job)
     if start is None:
         labels = job.slices.train.records().table()["labels"][:, record_columns(job.units)]
-        known = [np.nan if rate is None else rate for rate in base_rates(labels)]
-        return np.array(known), np.full(len(job.units), 0.5)
-    model = job.described(start)
+        known = np.array([np.nan if rate is None else rate for rate in base_rates(labels)])
+        _warn_impossible(job, known)
+        return known, np.full(len(job.units), 0.5)
+    try:
+        model = job.described(start)
+    except ModelError as error:
+        raise ConfigError(f"{job.training.section}.labels=matched: {error}") from error
     if model is None or set(job.units) - model.base_rates.keys():
         raise ConfigError(
             f"{job.training.section}.labels=matched needs the rates of the training frames: the export of"
@@ -168,7 +176,24 @@ def _labeled_rates(job: Job) -> tuple[np.ndarray, np.ndarray]:
         np.array([np.nan if told[au] is None else told[au] for au in job.units], float)
         for told in (model.base_rates, model.cuts)
     )
+    _warn_impossible(job, rates)
     return rates, cuts
+
+
+def _warn_impossible(job: Job, rates: np.ndarray) -> None:
+    """Names units whose rates no labels have of which so many are flipped."""
+    noise = job.section.label_noise
+    odd = [
+        f"AU{au} {rate:.3f}"
+        for au, rate in zip(job.units, rates, strict=True)
+        if noise and (rate <= noise or rate >= 1 - noise)
+    ]
+    if odd and hosts.primary():
+        log.warning(
+            "%s.label_noise=%g allows rates above %g and below %g, those of the training frames are %s:"
+            " pseudo labels of these units come to be all 0 or all 1",
+            *(job.training.section, noise, noise, 1 - noise, ", ".join(odd)),
+        )
 
 
 def _check_given(job: Job) -> None:

@@ -144,7 +144,9 @@ def _check_section(training: Training) -> None:
     plugins = [t.settings for t in TRAININGS.values() if t.section == section and t.settings]
     if training.settings is not None:
         ranges.hints(training.settings)
-    if training.settings is not None and (section in fields or plugins):
+    # A section that is made of another's is a property.
+    ours = section in fields or hasattr(ExperimentConfig, section)
+    if training.settings is not None and (ours or plugins):
         raise ValueError(f"there is a section {section!r} already")
     if training.settings is None and not plugins and section not in fields:
         raise ValueError(f"there is no section {section!r}: give training {name!r} its settings")

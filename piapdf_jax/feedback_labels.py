@@ -111,7 +111,8 @@ def matched(
 
     def moved(logits, state):
         finite = jnp.isfinite(logits)
-        above = (finite & (upcast(logits) >= state.cut)).astype(state.cut.dtype)
+        wide = upcast(logits)
+        above = (finite & (wide >= state.cut.astype(wide.dtype))).astype(state.cut.dtype)
         count = jnp.sum(finite.astype(state.cut.dtype), 0)
         off = jnp.sum(above, 0) / jnp.maximum(count, 1) - state.rate
         still = jnp.isnan(state.rate) | (count == 0)

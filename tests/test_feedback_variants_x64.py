@@ -37,6 +37,7 @@ from piapdf_jax.feedback_variants import (
     exact_teacher_gradient,
     in_parts,
     jvp_slope,
+    matched,
     meta_gradient,
     negative_log_likelihood,
     sample,
@@ -421,3 +422,13 @@ def test_exact_goes_through_the_draws_and_states_of_the_step():
     moved = jax.tree.map(lambda old, new: old - new, theta, state.teacher.params)
     found = jax.tree.map(jnp.subtract, moved, labeled)
     assert relative(found, exact) < 1e-9
+
+
+@pytest.mark.parametrize("follow", ["labeled", "unlabeled"])
+def test_cuts_of_matched_labels_move_by_wide_logits(follow):
+    rule, z = matched([0.25], follow=follow), jnp.asarray([[-1.0], [1.0], [2.0], [-3.0]])
+    assert z.dtype == jnp.float64
+    labels, _, state = rule.update(z, jax.random.key(0), rule.init(None))
+    np.testing.assert_array_equal(labels, [[0], [1], [1], [0]])
+    # Half of what two of four are above a quarter.
+    np.testing.assert_allclose(rule.observe(z, state).cut, [0.125])

@@ -78,6 +78,11 @@ class FeedbackOptions:
                 f"df.label_noise={self.label_noise} corrects the rates that df.labels=matched meets: it means"
                 f" nothing with df.labels={self.labels}"
             )
+        if self.matched_on != "labeled" and self.labels != MATCHED:
+            raise ValueError(
+                f"df.matched_on={self.matched_on} moves the cuts of df.labels=matched: it means nothing with"
+                f" df.labels={self.labels}"
+            )
         try:
             self.label_rule().check(self.measure(lambda step: 1.0), self.gate())
         except ValueError as error:

@@ -151,7 +151,7 @@ class _Run:
             "seed": 0 if shared else self.seed,
             "settings": {
                 "stage": {"class": "PIAPStage"},
-                "steps": section.steps,
+                "steps": section.total_steps,
                 "batch_size": section.batch_size,
             },
             "data": [[dataset, "train" if shared else f"fold{self.fold}", "6a9bdebfafcd3295", 1.0]],

@@ -168,6 +168,8 @@ def test_batches_that_make_no_whole_update_are_refused():
         configs.load("demo", [*steps, "baseline.accumulate=3"])
     with pytest.raises(configs.ConfigError, match="df.accumulate must be 1"):
         configs.load("demo", [*steps, "df.accumulate=2"])
+    with pytest.raises(configs.ConfigError, match="^df.accumulate must be 1"):
+        configs.load("demo", [*steps, "df.accumulate=2", "df.steps=61"])
 
 
 def test_an_encoder_that_is_no_preset_is_told_its_key():

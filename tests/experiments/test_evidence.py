@@ -114,3 +114,27 @@ def test_runs_without_results_are_not_kept_and_nothing_kept_is_one_line(tmp_path
     with pytest.raises(SystemExit) as ended:
         write(tmp_path / "docs", tmp_path / "runs")
     assert ended.value.code == 2 and capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (
+            "df.steps=7",
+            "feedback of printed and of second is as printed, and the page tells runs apart",
+        ),
+        (
+            "piap.steps=7",
+            "second has piap.steps=7, printed 1200: the page compares ways of feedback",
+        ),
+    ],
+)
+def test_rows_that_one_title_would_hide_are_refused(tmp_path, capsys, setting, told):
+    few = FEW | {"seeds": (0,), "folds": (1,)}
+    kind = "df=paper" if setting.startswith("df") else "df=chosen"
+    make_runs(tmp_path, name="printed", settings=["df=paper"], **few)
+    make_runs(tmp_path, name="second", settings=[kind, setting], **few)
+    with pytest.raises(SystemExit) as ended:
+        write(tmp_path / "docs", tmp_path / "printed", tmp_path / "second")
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.count("\n") == 1 and told in error

@@ -297,6 +297,13 @@ def test_metrics_decide_where_people_kept_apart_choose(small_data, tmp_path):
     assert found["a table"] == found["a comment"] == set()
 
 
+def test_metrics_decide_where_labels_meet_rates(small_data, tmp_path, before):
+    after = decided(small_data, tmp_path, "df.labels=matched")
+    having = {name for name in after if "piapdf_jax.metrics" in after[name]["sources"]}
+    assert having == changed(before, after) == {"df", "piapdf"}
+    assert not any("piapdf_jax.metrics" in told["sources"] for told in before.values())
+
+
 def test_a_rewritten_shard_changes_the_digests_of_those_who_read_it(small_data, tmp_path, before):
     from array_record.python import array_record_module as array_record
 

@@ -158,6 +158,26 @@ def test_scores_that_are_older_than_their_configuration_are_told(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        (["df.start=fresh", "df.fresh_steps=70"], 70),
+        (["df.steps=50", "df.finetune_steps=30"], 80),
+        (["df.start=fresh", "df.fresh_steps=70", "df.finetune_steps=30"], 100),
+    ],
+)
+def test_phases_of_feedback_count_among_its_steps(tmp_path, settings, steps):
+    made = make_runs(tmp_path, **FEW | {"methods": ("longer", "piapdf")}, settings=settings)
+    assert notes_of(tmp_path) == ""
+    path = made[3, 0] / "config.json"
+    config = json.loads(path.read_text())
+    df = config["df"] | {"finetune_steps": config["df"]["finetune_steps"] + 1}
+    path.write_text(json.dumps(config | {"df": df}))
+    told = " ".join(read_groups([tmp_path])[1].notes)
+    for name in ("longer", "piapdf"):
+        assert f"{name} was trained with steps={steps}, config.json says {steps + 1}" in told
+
+
 def test_a_damaged_run_is_told_and_the_others_go_on(tmp_path):
     made = make_runs(tmp_path, **FEW)
     (made[1, 0] / "results.json").write_text("{")

@@ -1,12 +1,14 @@
 """``df.labels=matched`` on records: rates and cuts come from what the start says of its training frames."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 from nano_runs import NANO, contents, run
 
 from experiments import config as configs
+from experiments import stages
 from experiments.config import ConfigError
 from experiments.pipeline import Pipeline
 from piapdf_jax.action_units import record_columns
@@ -80,9 +82,36 @@ def test_a_start_that_says_nothing_of_its_frames_is_one_line(trained, small_data
     for path in runs.glob("exports/baseline/*/model.json"):
         path.rename(tmp_path / "model.json")
         try:
+            path.write_text("{")
+            with pytest.raises(ConfigError, match=r"^df\.labels=matched: .*model\.json cannot be"):
+                run(small_data, runs, *MATCHED, "df.drop_rate=0.1")
+            path.unlink()
             with pytest.raises(
                 ConfigError, match=r"df\.labels=matched needs .* 'baseline' has no mo"
             ):
                 run(small_data, runs, *MATCHED, "df.drop_rate=0.1")
         finally:
             (tmp_path / "model.json").rename(path)
+
+
+def test_rates_that_a_share_of_flips_does_not_give_are_told(caplog):
+    told = types.SimpleNamespace(
+        base_rates={1: 0.1, 2: 0.5, 4: None, 6: 0.25}, cuts=dict.fromkeys((1, 2, 4, 6), 0.5)
+    )
+
+    def rates(noise):
+        section = types.SimpleNamespace(start="trained", label_noise=noise)
+        training = types.SimpleNamespace(start="baseline", section="df")
+        job = types.SimpleNamespace(
+            section=section, training=training, units=(1, 2, 4, 6), described=lambda name: told
+        )
+        return stages._labeled_rates(job)[0]
+
+    np.testing.assert_array_equal(rates(0.0), [0.1, 0.5, np.nan, 0.25])
+    assert not caplog.messages
+    rates(0.125)
+    (line,) = caplog.messages
+    assert line.startswith("df.label_noise=0.125 allows rates above 0.125 and below 0.875")
+    assert "are AU1 0.100: pseudo labels" in line
+    rates(0.3)
+    assert "are AU1 0.100, AU6 0.250: pseudo" in caplog.messages[-1]

@@ -57,6 +57,20 @@ def test_a_run_older_than_a_key_has_its_printed_value():
     assert presets.feedback_title({"log_parts": True}) == "as printed"
 
 
+def test_new_people_are_told_where_their_frames_are_asked_for():
+    more = "df.unlabeled_dataset=synthetic_faces/bp4d_more"
+    for settings, title in (
+        (["df=paper", more], "as printed, unlabeled_dataset=synthetic_faces/bp4d_more"),
+        ([more, "df=chosen"], "as chosen, unlabeled_dataset=synthetic_faces/bp4d_more"),
+        (
+            ["df.variant=none", more],
+            "with variant=none, unlabeled_dataset=synthetic_faces/bp4d_more",
+        ),
+        ([more, "df.unlabeled_fraction=0"], "as printed"),
+    ):
+        assert presets.feedback_title(df("demo", *settings)) == title
+
+
 def titles(out, *runs):
     with flagsaver.flagsaver(out=str(out), resamples=200, check=False):
         tables.main(["tables", *map(str, runs)])

@@ -268,6 +268,7 @@ def test_a_section_of_a_plugin_hides_no_other():
     own = dataclasses.replace(TRAININGS["baseline"], name="mine", settings=TrainSection(steps=1))
     for section, said in (
         ("data", "a section 'data' already"),
+        ("longer", "a section 'longer' already"),
         ("a.b", "letters and _, not 'a.b'"),
     ):
         with pytest.raises(ValueError, match=said):

@@ -104,6 +104,10 @@ def test_without_rates_it_does_not_start(inputs):
         ({"label_noise": 0.5, "labels": "matched"}, "df.label_noise=0.5 must be at least 0 and b"),
         ({"variant": "exact", "labels": "matched"}, "df.variant=exact takes the gradient"),
         ({"matched_on": "both"}, "df.matched_on"),
+        (
+            {"matched_on": "unlabeled"},
+            "df.matched_on=unlabeled .* nothing with df.labels=threshold",
+        ),
     ],
 )
 def test_settings_that_mean_nothing(options, told):
