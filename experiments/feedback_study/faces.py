@@ -129,7 +129,7 @@ def _parts(study: Study, work: Work, world: World, seeds: int) -> dict[str, Any]
     files["references"] = work.references(world, seeds)
     if not all(path.is_file() for path in files.values()):
         return None
-    return {name: dict(np.load(path)) for name, path in files.items()}
+    return {name: dict(np.load(path, allow_pickle=False)) for name, path in files.items()}
 
 
 def _about(study: Study, work: Work, seconds: float) -> dict[str, Any]:
@@ -154,7 +154,9 @@ def _ablations(study: Study, work: Work) -> tuple[dict[str, tuple[str, str]], di
     for name in study.ablations:
         try:
             files = {world.key: work.unit(name, world, study.ablated) for world in study.two}
-            scores = {key: np.load(path)["scores"] for key, path in files.items()}
+            scores = {
+                key: np.load(path, allow_pickle=False)["scores"] for key, path in files.items()
+            }
         except (NotDone, FileNotFoundError):
             continue
         arm = faces_arms.ABLATIONS[name]

@@ -94,7 +94,7 @@ def load(
         hog, labels = (np.array(column) for column in zip(*drawn, strict=True))
         with replacing(path) as part:
             np.savez_compressed(part, hog=hog, labels=labels)
-    with np.load(path) as file:
+    with np.load(path, allow_pickle=False) as file:
         hog, labels = file["hog"].astype(np.float32), file["labels"]
     return Faces(people, hog, labels, np.tile(CODED, len(tasks)))
 

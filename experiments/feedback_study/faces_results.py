@@ -140,7 +140,7 @@ def read(folder: pathlib.Path) -> Results:
             path = (key, name, model, metric) if kind == "ablation" else (metric, key, name, model)
             _put(trees[kind], [step for step in path if step], np.array(seeds, np.float64))
     counts: dict[str, Any] = {}
-    with np.load(folder / "counts.npz") as file:
+    with np.load(folder / "counts.npz", allow_pickle=False) as file:
         for place in file.files:
             cuts = [dict(zip(COUNTS, cut, strict=True)) for cut in file[place]]
             _put(counts, place.split("/"), dict(zip(CUTS, cuts, strict=True)))

@@ -7,9 +7,9 @@ import sys
 import jax
 import numpy as np
 import pytest
+from programs import load
 
 from experiments.feedback_study import (
-    faces,
     faces_data,
     faces_report,
     faces_results,
@@ -20,6 +20,7 @@ from experiments.feedback_study.faces_results import METRICS
 from experiments.feedback_study.faces_work import Work
 from experiments.feedback_study.faces_worlds import Deck
 
+faces = load("experiments.feedback_study.faces")
 QUICK = faces_settings.QUICK
 
 

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from programs import load
 
 from experiments.feedback_study import page
-from experiments.feedback_study import points as studies
 from experiments.feedback_study import points_problem as problems
 from experiments.feedback_study import points_report as report
 from experiments.feedback_study import points_training as training
@@ -19,6 +19,7 @@ from experiments.feedback_study.points_problem import Problem
 from piapdf_jax.feedback import discrete_feedback
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs"
+studies = load("experiments.feedback_study.points")
 QUICK = studies.QUICK
 
 

@@ -309,7 +309,7 @@ def test_differences_of_roc_auc_are_those_of_the_same_people(runs):
     cells = row(table, "AP - Baseline, made").cells
     np.testing.assert_allclose([c.value for c in cells], [*by_hand, by_hand.mean()], atol=1e-9)
     scores = row(more_tables.scores(studies(runs)), "AP, made").cells
-    alone = scores[more_tables._SCORES.index("ROC AUC")]
+    alone = scores[more_tables.SCORES.index("ROC AUC")]
     assert cells[-1].low < cells[-1].value < cells[-1].high and 0.5 < cells[-1].better <= 1
     assert cells[-1].high - cells[-1].low < 2 * 100 * (alone.high - alone.low)
     assert all(cell.p is None for cell in cells)

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.sections import FeedbackSection, TrainSection
 from piapdf_jax import feedback
 from piapdf_jax import feedback_variants as variants
 from piapdf_jax.feedback import discrete_feedback, discrete_gate
-from piapdf_jax.stages.feedback_options import FeedbackOptions
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "feedback.md").read_text(encoding="utf-8")
@@ -77,8 +77,11 @@ def test_every_program_is_tested_and_uses_nothing_private():
 
 def test_the_table_of_keys_names_every_option_and_functions_that_exist():
     table = re.search(r"\| key \| value \| function \|\n.*?\n\n", TEXT, re.DOTALL)[0]
-    fields = {field.name for field in dataclasses.fields(FeedbackOptions)}
-    assert set(re.findall(r"`df\.(\w+)`", table)) == fields | {"compile"}
+    every, shared = (
+        {field.name for field in dataclasses.fields(section)}
+        for section in (FeedbackSection, TrainSection)
+    )
+    assert every - shared <= set(re.findall(r"`df\.(\w+)`", table)) <= every
     functions = set(re.findall(r"`(?:feedback_variants\.)?(\w+)\(", table))
     assert len(functions) > 5
     assert all(hasattr(feedback, name) or hasattr(variants, name) for name in functions)

@@ -17,7 +17,7 @@ import pytest
 
 from data_builders import prepare, registry, units
 from experiments import config as configs
-from experiments import datasets, fingerprint, status
+from experiments import data_folders, datasets, fingerprint, status
 from experiments.config import TrainSection
 from experiments.pipeline import Pipeline
 from experiments.trainings import TRAININGS, register_training
@@ -292,7 +292,7 @@ def test_data_set_of_original_files_names_its_command(tmp_path, monkeypatch):
     (tmp_path / "my_faces.py").write_text(code.replace("    VERSION", made))
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(registry, "BUILDERS", dict(registry.BUILDERS))
-    for module in (prepare, datasets):
+    for module in (prepare, data_folders):
         monkeypatch.setattr(module, "BUILDERS", registry.BUILDERS)
     registry.import_plugins(["my_faces"])
     loaded = configs.load("demo", [*NANO, "data.dataset=my_faces"])
