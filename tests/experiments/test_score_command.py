@@ -213,7 +213,7 @@ def test_data_sets_that_are_not_there_are_told_where_they_might_hold_the_same_pe
 
 
 def run_command(export, **values):
-    with flagsaver.flagsaver(**values):
+    with flagsaver.flagsaver(**{"out": ""} | values):
         score.main(["score", str(export)])
 
 
