@@ -21,12 +21,23 @@ _PRINTED = {
     for field in dataclasses.fields(FeedbackSection)
     if field.name in _OF_FEEDBACK
 }
-#: ``paper``: section 3.3 as printed; ``chosen``: what the study on drawn faces found best, docs/feedback.md.
-FEEDBACK: dict[str, dict[str, Any]] = {
-    "paper": _PRINTED,
-    "chosen": _PRINTED | {"labels": "matched"},
-}
-_TITLES = {"paper": "as printed", "chosen": "as chosen"}
+#: Steps of fine-tuning a step of feedback, where it is as chosen.
+_FINETUNED = 0.15
+#: Names of feedback, and what titles call them.
+FEEDBACK = {"paper": "as printed", "chosen": "as chosen"}
+
+
+def _feedback(name: str, steps: int) -> dict[str, Any]:
+    """Settings of a name: ``paper`` is section 3.3 as printed, ``chosen`` what docs/feedback.md found best.
+
+    Args:
+        name: key of ``FEEDBACK``.
+        steps: of feedback; fine-tuning is a share of them.
+    """
+    if name == "paper":
+        return _PRINTED
+    finetuned = {"finetune_steps": round(_FINETUNED * steps)}
+    return _PRINTED | {"labels": "matched", "matched_on": "labeled"} | finetuned
 
 
 def sized(name: str) -> tuple[ModelConfig, int]:
@@ -36,7 +47,7 @@ def sized(name: str) -> tuple[ModelConfig, int]:
 
 def with_feedback(section: FeedbackSection, name: str) -> FeedbackSection:
     """Returns a section with the settings of a name; what the name does not set stays."""
-    return dataclasses.replace(section, **FEEDBACK[name])
+    return dataclasses.replace(section, **_feedback(name, section.steps))
 
 
 def feedback_title(settings: dict[str, Any]) -> str:
@@ -48,8 +59,8 @@ def feedback_title(settings: dict[str, Any]) -> str:
     told = {key: settings.get(key, value) for key, value in _PRINTED.items()}
     asked = settings.get("unlabeled_fraction") and settings.get("unlabeled_dataset")
     people = [f"unlabeled_dataset={asked}"] if asked else []
-    for name, preset in FEEDBACK.items():
-        if told == preset:
-            return ", ".join([_TITLES[name], *people])
+    for name, title in FEEDBACK.items():
+        if told == _feedback(name, settings.get("steps", 0)):
+            return ", ".join([title, *people])
     changed = [f"{key}={told[key]}" for key, value in _PRINTED.items() if told[key] != value]
     return f"with {', '.join(changed + people)}"

@@ -44,8 +44,12 @@ def test_a_name_sets_what_feedback_is_and_later_settings_stand_on_top():
     paper = df("demo", "df.negative=-0.5", "df.steps=7", "df=paper", "df.drop_rate=0.2")
     assert (paper["negative"], paper["steps"], paper["drop_rate"]) == (-0.1, 7, 0.2)
     assert presets.feedback_title(paper) == "with drop_rate=0.2"
-    chosen = df("bp4d", "df=chosen")
-    assert presets.feedback_title(chosen) == "as chosen"
+    chosen, small = df("bp4d", "df=chosen"), df("demo", "df=chosen")
+    assert presets.feedback_title(chosen) == presets.feedback_title(small) == "as chosen"
+    changed = {key: value for key, value in chosen.items() if df("bp4d")[key] != value}
+    # 15 steps of fine-tuning a hundred of feedback.
+    assert changed == {"labels": "matched", "finetune_steps": 1500}
+    assert (small["steps"], small["finetune_steps"], small["matched_on"]) == (60, 9, "labeled")
     lengths = ("steps", "batch_size", "learning_rate", "fresh_steps", "disfa_fraction")
     assert {key: chosen[key] for key in lengths} == {key: df("bp4d")[key] for key in lengths}
 
