@@ -55,18 +55,8 @@ def replaced(section: Any, path: list[str], text: str, key: str) -> Any:
     old = getattr(section, name)
     if len(path) > 1:
         return dataclasses.replace(section, **{name: replaced(old, path[1:], text, key)})
-    if key == "model":
-        if text in encoder_names() and text not in MODELS:
-            raise ConfigError(f"model={text} names an encoder: take --set model.encoder={text}")
-        if text not in MODELS:
-            raise ConfigError(unknown("model", text, MODELS))
-        model, size = presets.sized(text)
-        data = dataclasses.replace(section.data, image_size=size)
-        return dataclasses.replace(section, model=model, data=data)
-    if key == "df":
-        if text not in presets.FEEDBACK:
-            raise ConfigError(unknown("setting of df", text, presets.FEEDBACK))
-        return dataclasses.replace(section, df=presets.with_feedback(section.df, text))
+    if key in ("model", "df"):
+        return _preset(section, key, text)
     if dataclasses.is_dataclass(old):
         raise _is_section(key, old)
     hint = ranges.hints(section)[name]
@@ -81,6 +71,21 @@ def replaced(section: Any, path: list[str], text: str, key: str) -> Any:
         return dataclasses.replace(section, **{name: value})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"cannot set {key}={text}: {error}") from error
+
+
+def _preset(config: Any, key: str, text: str) -> Any:
+    """A configuration with the settings that a name stands for."""
+    if key == "df":
+        if text not in presets.FEEDBACK:
+            raise ConfigError(unknown("setting of df", text, presets.FEEDBACK))
+        return dataclasses.replace(config, df=presets.with_feedback(config.df, text))
+    if text in encoder_names() and text not in MODELS:
+        raise ConfigError(f"model={text} names an encoder: take --set model.encoder={text}")
+    if text not in MODELS:
+        raise ConfigError(unknown("model", text, MODELS))
+    model, size = presets.sized(text)
+    data = dataclasses.replace(config.data, image_size=size)
+    return dataclasses.replace(config, model=model, data=data)
 
 
 def _is_section(key: str, section: Any) -> ConfigError:

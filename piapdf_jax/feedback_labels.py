@@ -74,8 +74,7 @@ def matched(
 ) -> LabelRule:
     """Returns a rule whose share of positives is that of the labeled data, unit by unit: `threshold` at a cut of each.
 
-    A network says of a rare unit seldom more than 0.5: at that cut its pseudo labels hold too few positives, and the
-    student of such labels fewer still. Here a label is 1[z >= q], and q follows the teacher by stochastic approximation
+    The student of labels cut at 0.5 says yes of a rare unit too seldom, and more seldom than its teacher. Here a label is 1[z >= q], and q follows the teacher by stochastic approximation
     of the quantile 1 - rate (Robbins and Monro, Ann. Math. Stat. 22, 1951):
 
         q' = q + gain (mean of 1[z >= q] over the batch - rate)
@@ -110,13 +109,7 @@ def matched(
         return MatchedState(jnp.asarray(rate), jnp.asarray(cut))
 
     def moved(logits, state):
-        finite = jnp.isfinite(logits)
-        wide = upcast(logits)
-        above = (finite & (wide >= state.cut.astype(wide.dtype))).astype(state.cut.dtype)
-        count = jnp.sum(finite.astype(state.cut.dtype), 0)
-        off = jnp.sum(above, 0) / jnp.maximum(count, 1) - state.rate
-        still = jnp.isnan(state.rate) | (count == 0)
-        return state._replace(cut=state.cut + jnp.where(still, 0, gain * off))
+        return state._replace(cut=state.cut + gain * _share_off(logits, state))
 
     def update(logits, key, state):
         if state.cut.shape != logits.shape[1:]:
@@ -127,6 +120,15 @@ def matched(
 
     observe = moved if follow == "labeled" else rule.observe
     return rule._replace(update=update, init=init, observe=observe)
+
+
+def _share_off(logits: jax.Array, state: MatchedState) -> jax.Array:
+    """Share of finite logits at or above the cut, less the rate; 0 where either is not known."""
+    finite, wide = jnp.isfinite(logits), upcast(logits)
+    above = (finite & (wide >= state.cut.astype(wide.dtype))).astype(state.cut.dtype)
+    count = jnp.sum(finite.astype(state.cut.dtype), 0)
+    share = jnp.sum(above, 0) / jnp.maximum(count, 1)
+    return jnp.where(jnp.isnan(state.rate) | (count == 0), 0, share - state.rate)
 
 
 def clean_rates(rates: ArrayLike, flipped: float) -> np.ndarray:
