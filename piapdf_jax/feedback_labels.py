@@ -74,8 +74,9 @@ def matched(
 ) -> LabelRule:
     """Returns a rule whose share of positives is that of the labeled data, unit by unit: `threshold` at a cut of each.
 
-    The student of labels cut at 0.5 says yes of a rare unit too seldom, and more seldom than its teacher. Here a label is 1[z >= q], and q follows the teacher by stochastic approximation
-    of the quantile 1 - rate (Robbins and Monro, Ann. Math. Stat. 22, 1951):
+    The student of labels cut at 0.5 says yes of a rare unit too seldom, and more seldom than its teacher. Here a label
+    is 1[z >= q], and q follows the teacher by stochastic approximation of the quantile 1 - rate (Robbins and Monro,
+    Ann. Math. Stat. 22, 1951):
 
         q' = q + gain (mean of 1[z >= q] over the batch - rate)
 
