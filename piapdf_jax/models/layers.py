@@ -118,7 +118,8 @@ class Pointwise(nn.Module):
         y = pointwise(x, kernel[0, 0].astype(x.dtype))
         if not self.use_bias:
             return y
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        # Where doubles are on, zeros would be doubles, and no other parameter is.
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
         return y + jnp.broadcast_to(bias.astype(x.dtype), y.shape)
 
 

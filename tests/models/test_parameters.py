@@ -1,6 +1,7 @@
 """Start values: our modules' laws, on the host and by Flax, and the own laws of foreign modules."""
 
 import contextlib
+import dataclasses
 
 import flax.linen as nn
 import jax
@@ -16,6 +17,8 @@ from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNet, Efficient
 from piapdf_jax.models.heads import Head, IdentityClasses
 from piapdf_jax.models.initializers import VarianceScaling, conv_init, dense_init, depthwise_init
 from piapdf_jax.models.parameters import initialize
+from piapdf_jax.models.piap import init_part
+from piapdf_jax.models.presets import MODELS
 
 
 def _small(name, rows):
@@ -275,3 +278,15 @@ def test_a_law_that_does_not_fit_is_refused():
         VarianceScaling(1.0, "fan_avg", "normal")
     with pytest.raises(ValueError, match="'truncated_normal' is neither"):
         VarianceScaling(1.0, "fan_in", "truncated_normal")
+
+
+@pytest.mark.x64
+@pytest.mark.parametrize("model", ["nano", "resnet14"])
+def test_parameters_are_single_where_doubles_are_on(model):
+    """An optimizer joins all of them to one vector, which strict promotion lets nobody do with two widths."""
+    config = MODELS["nano"]
+    if model != "nano":
+        config = dataclasses.replace(config, encoder=model)
+    for part in ("encoder", "head", "decoder", "generator"):
+        made = init_part(config, part, jax.random.key(0), num_aus=12, num_maps=12, image_size=64)
+        assert {leaf.dtype for leaf in jax.tree.leaves(made)} == {np.dtype(np.float32)}, part
