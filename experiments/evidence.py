@@ -15,9 +15,8 @@ from typing import Any
 
 from absl import flags
 
-from experiments import frame_table, more_tables, presets
+from experiments import frame_table, markdown, more_tables, presets
 from experiments.cells import Said, Study
-from experiments.feedback_study import page
 from experiments.groups import RunsError, flat, read_groups, read_run
 from experiments.paper_tables import TAUGHT, method_title
 from experiments.published import published
@@ -121,7 +120,9 @@ def _title(study: Study, said: Said) -> str:
 
 
 def _differences(studies: Sequence[Study]) -> Iterator[str]:
-    yield from page.heading(("", *(f"{score} (95 %)" for score in _SCORES), "p of F1, matched F1"))
+    yield from markdown.heading(
+        ("", *(f"{score} (95 %)" for score in _SCORES), "p of F1, matched F1")
+    )
     pairs = [((study, a), (study, b)) for study in studies for a, b in _PAIRS]
     printed, *others = studies
     pairs += [((other, name), (printed, name)) for other in others for name in reversed(TAUGHT)]
@@ -140,7 +141,7 @@ def _differences(studies: Sequence[Study]) -> Iterator[str]:
         )
         cells = [_difference(one, scale) for one, scale in zip(found, (1, 1, 100), strict=True)]
         p = ["-" if one is None else f"{one.p[-1]:.3f}" for one in found[:2]]
-        yield page.line([title, *cells, ", ".join(p)])
+        yield markdown.line([title, *cells, ", ".join(p)])
 
 
 def _difference(found: intervals.Difference | None, scale: int) -> str:
@@ -151,7 +152,7 @@ def _difference(found: intervals.Difference | None, scale: int) -> str:
 
 
 def _scores(studies: Sequence[Study]) -> Iterator[str]:
-    yield from page.heading(("", *_SCORES, "rare", "frequent", "always yes", "the paper's F1"))
+    yield from markdown.heading(("", *_SCORES, "rare", "frequent", "always yes", "the paper's F1"))
     printed = {
         row["training"]: f"{row['mean']:.1f}"
         for row in published()["tables"]["table3"]["rows"]
@@ -167,7 +168,7 @@ def _scores(studies: Sequence[Study]) -> Iterator[str]:
                     continue
                 told.add(title)
                 paper = "" if teacher else printed.get(name, "")
-                yield page.line([title, *_row(study, said), paper])
+                yield markdown.line([title, *_row(study, said), paper])
 
 
 def _row(study: Study, said: Said) -> Iterator[str]:
@@ -207,7 +208,7 @@ def main(arguments: list[str]) -> None:
         print(made)
         document = out / "evidence.md"
         if document.exists():
-            page.insert(document, START, made)
+            markdown.insert(document, START, made)
     except (RunsError, FileNotFoundError, DiskError, ValueError, OSError) as error:
         command_line.fail(error)
 

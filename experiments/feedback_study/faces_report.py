@@ -2,12 +2,12 @@
 
 import pathlib
 
+from experiments import markdown
 from experiments.feedback_study import (
     faces_figures,
     faces_results,
     faces_statistics,
     faces_tables,
-    page,
 )
 from experiments.feedback_study.faces_results import Results
 
@@ -64,6 +64,6 @@ def render(docs: pathlib.Path) -> str:
     text = table(results)
     document = docs / "feedback.md"
     if document.exists():
-        page.insert(document, START, text)
+        markdown.insert(document, START, text)
     faces_figures.draw(results, docs / "pictures")
     return text

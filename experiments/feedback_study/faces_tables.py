@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from experiments.feedback_study import faces_statistics as statistics
 from experiments.feedback_study.faces_results import CUTS, MODELS, Results
-from experiments.feedback_study.page import heading, line
 from experiments.feedback_study.paired import interval
+from experiments.markdown import heading, line
 
 TITLES = {
     "roc_auc": "ROC AUC",

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from absl import flags, logging
 
-from experiments.feedback_study import page
+from experiments import markdown
 from experiments.feedback_study import points_report as report
 from experiments.feedback_study.points_problem import Problem
 from experiments.feedback_study.points_training import VARIANTS, Lengths, Runs, train
@@ -144,7 +144,7 @@ def main(argv: list[str]) -> None:
         text = report.table(results)
         print(text)
         if document.exists():
-            page.insert(document, report.START, text)
+            markdown.insert(document, report.START, text)
     except (OSError, ValueError) as error:
         command_line.fail(error)
 

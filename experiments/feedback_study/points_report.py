@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.feedback_study.page import heading, line
 from experiments.feedback_study.paired import interval
+from experiments.markdown import heading, line
 
 START = "<!-- feedback study: written by experiments.feedback_study.points -->"
 #: Pairs of variants, of which the first has what the second lacks.

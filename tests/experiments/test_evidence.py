@@ -9,7 +9,7 @@ from absl.testing import flagsaver
 from made_runs import make_runs
 from programs import load
 
-from experiments.feedback_study import page
+from experiments import markdown
 
 evidence = load("experiments.evidence")
 METHODS = ("baseline", "piap", "longer", "piapdf")
@@ -37,7 +37,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def docs(runs, tmp_path_factory):
     docs = tmp_path_factory.mktemp("docs")
-    (docs / "evidence.md").write_text(f"before\n{evidence.START}\nold\n{page.END}\nafter\n")
+    (docs / "evidence.md").write_text(f"before\n{evidence.START}\nold\n{markdown.END}\nafter\n")
     write(docs, runs / "printed", runs / "chosen")
     return docs
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from random_faces_results import random_results
 
+from experiments import markdown
 from experiments.feedback_study import (
     faces_figures,
     faces_report,
     faces_results,
     faces_tables,
-    page,
 )
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs"
@@ -29,7 +29,7 @@ def fixture_results():
 def fixture_docs(results, tmp_path_factory):
     pytest.importorskip("matplotlib")
     docs = tmp_path_factory.mktemp("docs")
-    (docs / "feedback.md").write_text(f"before\n{faces_report.START}\n{page.END}\nafter\n")
+    (docs / "feedback.md").write_text(f"before\n{faces_report.START}\n{markdown.END}\nafter\n")
     faces_report.publish(results, docs)
     return docs
 
@@ -69,7 +69,7 @@ def test_tables_and_figures_are_made_again_from_the_files_alone(docs):
     assert "| exact gradient (edge) |" in text and "DF, sample (edge)" not in text
     pictures = sorted(p.name for p in (docs / "pictures").iterdir())
     assert pictures == [f"feedback_{n}.png" for n in ("contrasts", "mechanism", "share")]
-    (docs / "feedback.md").write_text(f"before\n{faces_report.START}\nold\n{page.END}\nafter\n")
+    (docs / "feedback.md").write_text(f"before\n{faces_report.START}\nold\n{markdown.END}\nafter\n")
     (docs / "pictures" / pictures[0]).unlink()
     assert faces_report.render(docs) in (docs / "feedback.md").read_text() == text
     assert (docs / "pictures" / pictures[0]).exists()
@@ -125,7 +125,7 @@ def test_without_matplotlib_one_line_says_what_to_install(monkeypatch, capsys):
 
 def test_the_page_holds_the_tables_of_the_numbers_that_lie_there():
     page_text = (DOCS / "feedback.md").read_text()
-    written = page_text.split(faces_report.START)[1].split(page.END)[0].strip()
+    written = page_text.split(faces_report.START)[1].split(markdown.END)[0].strip()
     assert bool(written) == (DOCS / EVIDENCE / "study.json").exists()
     if written:
         assert written == faces_report.table(faces_results.read(DOCS / EVIDENCE))

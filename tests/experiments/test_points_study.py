@@ -11,7 +11,7 @@ import optax
 import pytest
 from programs import load
 
-from experiments.feedback_study import page
+from experiments import markdown
 from experiments.feedback_study import points_problem as problems
 from experiments.feedback_study import points_report as report
 from experiments.feedback_study import points_training as training
@@ -229,13 +229,13 @@ def test_numbers_survive_json_and_the_page_is_rewritten_in_place(results, tmp_pa
     again = json.loads(json.dumps(results))
     assert report.table(again) == report.table(results)
     path, start = tmp_path / "page.md", report.START
-    path.write_text(f"before\n{start}\nold\n{page.END}\nafter\n")
+    path.write_text(f"before\n{start}\nold\n{markdown.END}\nafter\n")
     for text in ("first", "second"):
-        page.insert(path, start, text)
-    assert path.read_text() == f"before\n{start}\n\nsecond\n\n{page.END}\nafter\n"
+        markdown.insert(path, start, text)
+    assert path.read_text() == f"before\n{start}\n\nsecond\n\n{markdown.END}\nafter\n"
     path.write_text("no markers")
     with pytest.raises(ValueError, match="has no lines"):
-        page.insert(path, start, "text")
+        markdown.insert(path, start, "text")
 
 
 def test_the_table_in_the_documentation_is_that_of_its_numbers():

@@ -1,4 +1,4 @@
-"""What the two studies of feedback write: Markdown tables between the markers of a page."""
+"""Markdown tables, and their place between the markers of a document."""
 
 import pathlib
 from collections.abc import Sequence
