@@ -97,7 +97,13 @@ def make_runs(
 
 
 def _config(fold, seed, methods, settings):
-    fixed = ["model=tiny", "data.dataset=bp4d", "pi1.dataset=afew_va", "disfa.dataset=disfa"]
+    fixed = [
+        "df=paper",
+        "model=tiny",
+        "data.dataset=bp4d",
+        "pi1.dataset=afew_va",
+        "disfa.dataset=disfa",
+    ]
     fixed += ["identity.dataset=casia_webface", "identity.pairs=lfw_pairs"]
     loaded = config.load("demo", [*fixed, *settings])
     return dataclasses.replace(

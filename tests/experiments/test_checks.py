@@ -17,6 +17,7 @@ from piapdf_jax.data.source import NoRecords, Records
 from piapdf_jax.runtime import exports
 
 SMALL = [
+    "df=paper",
     "model=nano",
     "data.image_size=64",
     "data.dataset=synthetic_faces/small_bp4d",

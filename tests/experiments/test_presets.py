@@ -40,6 +40,16 @@ def test_full_size_configurations_keep_the_letter_of_the_paper(name):
     assert {key: told[key] for key in printed} == printed
 
 
+def test_the_demo_has_what_the_study_chose():
+    told = df("demo")
+    assert presets.feedback_title(told) == "as chosen"
+    # A pseudo label is positive as often as labels are; fifteen steps of fine-tuning a hundred of feedback.
+    assert (told["labels"], told["matched_on"], told["finetune_steps"]) == ("matched", "labeled", 9)
+    # Both are asked for by name in the evidence, whatever the demo has.
+    assert presets.feedback_title(df("evidence", "df=paper")) == "as printed"
+    assert df("evidence", "df=chosen") == told
+
+
 def test_a_name_sets_what_feedback_is_and_later_settings_stand_on_top():
     paper = df("demo", "df.negative=-0.5", "df.steps=7", "df=paper", "df.drop_rate=0.2")
     assert (paper["negative"], paper["steps"], paper["drop_rate"]) == (-0.1, 7, 0.2)
@@ -67,10 +77,10 @@ def test_new_people_are_told_where_their_frames_are_asked_for():
         (["df=paper", more], "as printed, unlabeled_dataset=synthetic_faces/bp4d_more"),
         ([more, "df=chosen"], "as chosen, unlabeled_dataset=synthetic_faces/bp4d_more"),
         (
-            ["df.variant=none", more],
+            ["df=paper", "df.variant=none", more],
             "with variant=none, unlabeled_dataset=synthetic_faces/bp4d_more",
         ),
-        ([more, "df.unlabeled_fraction=0"], "as printed"),
+        ([more, "df.unlabeled_fraction=0"], "as chosen"),
     ):
         assert presets.feedback_title(df("demo", *settings)) == title
 

@@ -16,6 +16,7 @@ from experiments.trainings import METHODS, TRAININGS, Training
 from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
 
 SETTINGS = [
+    "df=paper",
     "model=nano",
     "data.image_size=32",
     "data.workers=0",

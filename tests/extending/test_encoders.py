@@ -19,7 +19,8 @@ COMMANDS = [line for line in TEXT.splitlines() if "--plugin=small_net" in line]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUMPY_DTYPE_PROMOTION": "standard"}
 RESNET = "resnet14"
 STAGES = ("pi1", "pi2", "identity", "landmarks", "piap", "df", "lp")
-SETTINGS = ["model=nano", "data.image_size=64", "model.encoder_size=64", "eval.batch_size=48"]
+SETTINGS = ["df=paper", "model=nano", "data.image_size=64", "model.encoder_size=64"]
+SETTINGS += ["eval.batch_size=48"]
 SETTINGS += [f"{name}.{key}" for name in STAGES for key in ("steps=2", "batch_size=8")]
 SETTINGS += ["data.dataset=synthetic_faces/small_bp4d"]
 SETTINGS += [f"{name}.dataset=synthetic_faces/small_afew_va" for name in ("pi1", "landmarks")]

@@ -36,7 +36,7 @@ NEEDS = {
     "piapdf": ("pi1", "pi2", "identity", "piap"),
     "disfa": ("pi1", "pi2", "identity", "piap"),
 }
-SETTINGS = ["model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
+SETTINGS = ["df=paper", "model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
 SETTINGS += ["run.checkpoint_every=4", "data.dataset=synthetic_faces/small_bp4d"]
 SETTINGS += [
     "pi1.dataset=synthetic_faces/small_afew_va",
