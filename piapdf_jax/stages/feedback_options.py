@@ -65,7 +65,8 @@ class FeedbackOptions:
         if self.variant == "exact" and (other or self.labels in ("sample", MATCHED)):
             raise ValueError(
                 "df.variant=exact takes the gradient through soft labels, student and optimizer itself:"
-                " df.labels, df.estimator, df.direction and df.teacher_term mean nothing there"
+                " df.labels, df.estimator, df.direction and df.teacher_term mean nothing there;"
+                " after df=paper they have their defaults"
             )
         linear = self.variant != "exact" and self.estimator in _SLOPES
         if self.log_parts and not (linear and self.direction == "gradient"):

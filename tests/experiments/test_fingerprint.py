@@ -19,7 +19,7 @@ from experiments.sections import TrainSection
 from experiments.trainings import TRAININGS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-NANO = ["model=nano", "data.image_size=64", "eval.batch_size=48", "methods=piapdf"]
+NANO = ["df=paper", "model=nano", "data.image_size=64", "eval.batch_size=48", "methods=piapdf"]
 NANO += [f"{name}.batch_size=8" for name in ("pi1", "pi2", "identity", "baseline", "piap", "df")]
 NANO += ["data.dataset=synthetic_faces/small_bp4d", "pi1.dataset=synthetic_faces/small_afew_va"]
 NANO += ["identity.dataset=synthetic_faces/small_webface", "df.batch_size=8"]

@@ -50,6 +50,12 @@ def test_the_demo_has_what_the_study_chose():
     assert df("evidence", "df=chosen") == told
 
 
+def test_what_the_demo_has_is_set_back_by_name_where_a_variant_has_no_use_for_it():
+    with pytest.raises(configs.ConfigError, match="after df=paper they have their defaults"):
+        df("demo", "df.variant=exact")
+    assert df("demo", "df=paper", "df.variant=exact")["variant"] == "exact"
+
+
 def test_a_name_sets_what_feedback_is_and_later_settings_stand_on_top():
     paper = df("demo", "df.negative=-0.5", "df.steps=7", "df=paper", "df.drop_rate=0.2")
     assert (paper["negative"], paper["steps"], paper["drop_rate"]) == (-0.1, 7, 0.2)

@@ -39,7 +39,8 @@ def job(small_data, tmp_path):
     """Makes the job of a training under some settings."""
 
     def make(name, *settings):
-        loaded = configs.load("demo", ["model=nano", "data.image_size=64", *DATA, *settings])
+        fixed = ["df=paper", "model=nano", "data.image_size=64", *DATA]
+        loaded = configs.load("demo", [*fixed, *settings])
         pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="s")
         return pipeline.job(name)
 

@@ -73,7 +73,8 @@ WORDS = {
     "model.compute_dtype": ("float32", "bfloat16"),
 }  # fmt: skip
 #: A word that means something only beside another.
-BESIDE = {"df.labels=soft": ["df.variant=none"]}
+# The exact gradient has labels of its own, where the demo has matched ones.
+BESIDE = {"df.labels=soft": ["df.variant=none"], "df.variant=exact": ["df.labels=threshold"]}
 NAMES = sorted(configs.configs())
 
 
