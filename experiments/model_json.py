@@ -100,6 +100,7 @@ def describe(catalog: Catalog, job: Job, exported: Exported) -> Model:
         data=tuple(data),
         stand_ins=stand_ins,
         licences=_licences(job, names, ours=ours),
+        files={},
     )
 
 

@@ -19,7 +19,7 @@ _SUFFIX = ".onnx"
 _INPUT, _OUTPUT = "images", "probabilities"
 Prepare = Callable[[np.ndarray], np.ndarray]
 #: By what a file takes: pixels of 0 to 255, or of 0 to 1.
-_PREPARE: dict[str, Prepare] = {
+PREPARE: dict[str, Prepare] = {
     "uint8": np.ascontiguousarray,
     "float32": lambda crops: crops.astype(np.float32) / np.float32(255),
 }
@@ -123,13 +123,13 @@ def _described(path: pathlib.Path) -> tuple[Model, Prepare]:
             f"{path} is no .onnx file of experiments.export, or is damaged or cut off: make it anew"
         )
     digest, kind = (property_of(data, key) for key in ("digest", "input"))
-    if kind not in _PREPARE:
+    if kind not in PREPARE:
         raise ModelError(f"{path} is of no input that this version of piapdf_jax knows: {kind!r}")
     if digest != model.digest:
         raise ModelError(
             f"{path} is of export {digest}, the {FILE_NAME} beside it of {model.digest}"
         )
-    return model, _PREPARE[kind]
+    return model, PREPARE[kind]
 
 
 def property_of(data: bytes, key: str) -> str:

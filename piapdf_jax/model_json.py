@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from piapdf_jax import paths
 
 #: Version of the format. It grows by 1 with every change of a key or of its meaning.
-SCHEMA = 2
+SCHEMA = 3
 FILE_NAME = "model.json"
 
 
@@ -74,6 +74,7 @@ class Model(NamedTuple):
         data: all that it learned from.
         stand_ins: key of the configuration -> which data set stands in for which.
         licences: of the software, the data and the weights.
+        files: name of a file for another runtime that lies beside -> what it is; none in an export of a training.
     """
 
     training: str
@@ -93,6 +94,7 @@ class Model(NamedTuple):
     data: tuple[Data, ...]
     stand_ins: dict[str, str]
     licences: tuple[Licence, ...]
+    files: dict[str, dict[str, Any]]
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
@@ -274,6 +276,7 @@ _MODEL: dict[str, _Kind] = {
     "data": _list(_record(Data, _DATA)),
     "stand_ins": _object(_text),
     "licences": _list(_record(Licence, dict.fromkeys(Licence._fields, _text))),
+    "files": _object(_object(_setting)),
 }
 
 

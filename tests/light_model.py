@@ -41,6 +41,7 @@ def write(runs: pathlib.Path, *, digest: str = DIGEST, seed: int = 0) -> pathlib
         data=(Data("piap", "synthetic_faces/bp4d", "1.0.0", "part1+part2", 28, True),),
         stand_ins={},
         licences=(Licence("data set synthetic_faces", "drawn, free of terms", ""),),
+        files={},
     )
     info = {"fingerprint": {}}
     return write_export(runs, "piap", digest, exported, info, files={"model.json": to_json(model)})

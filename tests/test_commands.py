@@ -14,6 +14,7 @@ import pytest
 from started import ROOT
 
 from piapdf_jax import commands
+from piapdf_jax.export.formats import FORMATS
 
 FOLDERS = ("piapdf_jax", "experiments", "data_builders", "benchmarks", "examples")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
@@ -49,8 +50,9 @@ def texts(source: str):
 def calls(source: str, name: str):
     """First arguments of the calls of a function of ``commands``."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == f"commands.{name}":
-            yield ast.literal_eval(node.args[0])
+        called = isinstance(node, ast.Call) and ast.unparse(node.func) == f"commands.{name}"
+        if called and isinstance(node.args[0], ast.Constant):
+            yield node.args[0].value
 
 
 def wrong(source: str) -> list[str]:
@@ -93,6 +95,8 @@ def test_commands_that_are_made_are_of_modules_and_extras_that_exist():
         modules += calls(path.read_text(), "python")
         extras += calls(path.read_text(), "install")
     assert {"experiments.piapdf", "experiments.status"} <= set(modules)
+    extras += [found.extra for found in FORMATS.values() if found.extra]
+    extras += [r.extra for found in FORMATS.values() for r in found.runtimes.values() if r.extra]
     told = {"landmarks", "weights", "beam", "plots", "parity", "heic", "export", "export-check"}
     assert told == set(extras)
     assert all(map(exists, modules))

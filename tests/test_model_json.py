@@ -34,6 +34,7 @@ MODEL = Model(
     data=(Data("piap", "bp4d", "1.0.0", "part1+part2", 28, True),),
     stand_ins={"pi1.dataset": "bp4d for afew_va"},
     licences=(Licence("data set bp4d", "ask Zoë", "https://example.org"),),
+    files={"model.onnx": {"format": "onnx", "bytes": 12, "half": False}},
 )
 
 
@@ -47,19 +48,19 @@ def test_what_is_written_is_read(tmp_path):
     assert read_model(tmp_path) == read_model(tmp_path / "model.json") == MODEL
     assert to_json(read_model(tmp_path)) == text
     plain = json.loads(text)
-    assert plain["schema"] == 2 == next(iter(plain.values()))
+    assert plain["schema"] == 3 == next(iter(plain.values()))
     assert plain["units"] == [12, 1, 26] and plain["cuts"] == {"12": 0.625, "1": None, "26": None}
     # Objects of JSON have no order: dictionaries are in that of the units whoever wrote the file.
     assert from_json(json.dumps(plain, sort_keys=True)) == MODEL
     assert tuple(from_json(json.dumps(plain, sort_keys=True)).cuts) == MODEL.units
 
 
-@pytest.mark.parametrize("schema", [0, 1, 99, "2", 2.0, True, None, [2]])
+@pytest.mark.parametrize("schema", [0, 1, 2, 99, "3", 3.0, True, None, [3]])
 def test_another_version_is_refused(schema):
     with pytest.raises(ModelError) as error:
         from_json(json.dumps({**told(), "schema": schema, "new": 1}), "runs/model.json")
     assert str(error.value) == (
-        f"runs/model.json is of schema {schema!r}; this version of piapdf_jax reads schema 2"
+        f"runs/model.json is of schema {schema!r}; this version of piapdf_jax reads schema 3"
     )
 
 
@@ -106,6 +107,8 @@ def test_a_key_that_is_missing_or_twice(key):
         ({"data": [{"training": "piap"}]}, r"key data\[0\].'labeled' is missing"),
         ({"stand_ins": {"a": 1}}, "stand_ins.a must be text"),
         ({"licences": []}, "licences must be a list of one or more"),
+        ({"files": ["model.onnx"]}, "files must be an object"),
+        ({"files": {"model.onnx": {"bytes": {}}}}, "files.model.onnx.bytes must be text, a number"),
     ],
 )
 def test_what_does_not_fit_is_named(change, message):
@@ -115,7 +118,7 @@ def test_what_does_not_fit_is_named(change, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[1]", '"a"', "{", '{"schema": 2', "[" * 100_000, "null", "{}"]
+    "text", ["", "[1]", '"a"', "{", '{"schema": 3', "[" * 100_000, "null", "{}"]
 )
 def test_what_is_no_such_file(text):
     with pytest.raises(ModelError, match="cannot be read as JSON|does not say its version"):
@@ -154,4 +157,4 @@ def test_reading_it_loads_the_standard_library_alone():
     code = "import sys, piapdf_jax.model_json; print({'numpy', 'jax', 'orbax'} & set(sys.modules))"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n" and model_json.SCHEMA == 2
+    assert done.stdout == "set()\n" and model_json.SCHEMA == 3

@@ -1,7 +1,6 @@
-"""Whether an .onnx file says in every installed runtime what JAX said of the golden frames; JAX is not needed."""
+"""Whether the files of a folder say in every installed runtime what JAX said of the golden frames."""
 
 import hashlib
-import importlib.metadata
 import json
 import pathlib
 import time
@@ -9,36 +8,43 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from piapdf_jax.detector_runtimes import RUNTIMES, choose, property_of
-from piapdf_jax.model_json import ModelError
+from piapdf_jax.export.formats import BY_FILE, FORMATS, Runtime
+from piapdf_jax.model_json import FILE_NAME, Model, ModelError, read_model
 
-MODEL_FILE, GOLDEN_FILE, CHECK_FILE = "model.onnx", "golden.npz", "check.json"
+MODEL_FILE, GOLDEN_FILE, CHECK_FILE = FORMATS["onnx"].file, "golden.npz", "check.json"
 #: Largest difference of a probability to that of JAX in float32.
 TOLERANCES = {"float32": 1e-5, "float16": 2e-3}
-_PACKAGES = {"onnx": ("onnxruntime",), "opencv": ("opencv-python-headless", "opencv-python")}
 _RUNS = 3
+#: Probabilities nearer than this to 0 or 1 hide what logits differ by.
+_SATURATED = 1e-3
 
 
 class Golden(NamedTuple):
-    """Frames [N, S, S, 3] uint8 RGB, probabilities [N, C] float32 of JAX, and the type of the file's weights."""
+    """Frames [N, S, S, 3] uint8 RGB, probabilities [N, C] float32 of JAX, and the type of the files' weights."""
 
     frames: np.ndarray
     probabilities: np.ndarray
     dtype: str
+
+    def saturated(self) -> bool:
+        """Returns whether no probability could show a difference: all are 0 or 1, or nearly."""
+        return bool((np.abs(self.probabilities - 0.5) > 0.5 - _SATURATED).all())
 
 
 class Result(NamedTuple):
     """What a runtime makes of a file.
 
     Attributes:
-        runtime: its name.
-        version: of its package.
+        file: its name.
+        runtime: name of the runtime.
+        version: of its package, "" where it is not installed.
         difference: the largest of a probability, over all golden frames together and one by one; None where the
             runtime cannot run the file.
         milliseconds: a frame, of all golden frames together; None as above.
         unsupported: why it cannot run the file, else "".
     """
 
+    file: str
     runtime: str
     version: str
     difference: float | None = None
@@ -47,71 +53,69 @@ class Result(NamedTuple):
 
 
 def check(folder: pathlib.Path) -> list[Result]:
-    """Runs the file of a folder in every installed runtime that takes .onnx files.
+    """Runs each file of a folder in each of its runtimes that is installed.
 
     Args:
         folder: as ``experiments.export`` wrote it.
 
     Returns:
-        One result a runtime; one that is not installed is left out, one that cannot read the file is unsupported.
+        One result a file and runtime; one that is not installed has no version and how to install it.
 
     Raises:
         FileNotFoundError: where a file is missing.
-        ModelError: for a file that is not what it should be, or that no runtime can read.
+        ModelError: for a file that is not what it should be, or that none of its installed runtimes can read.
     """
     golden = read_golden(folder / GOLDEN_FILE)
-    results, refused = [], []
-    for runtime in RUNTIMES[1:]:
-        version = _version(runtime)
-        if not version:
-            continue
-        try:
-            results.append(_run(folder / MODEL_FILE, runtime, version, golden))
-        except ModelError as error:
-            refused.append(error)
-            results.append(Result(runtime, version, unsupported=str(error)))
-    if refused and len(refused) == len(results):
-        raise refused[0]
+    model = read_model(folder)
+    _check_golden(folder, golden, model)
+    results = []
+    for file in model.files:
+        results += _check_file(folder, file, model, golden)
     return results
 
 
 def within(results: list[Result], dtype: str) -> bool:
-    """Returns whether some runtime ran the file, and none differs by more than ``TOLERANCES`` allow."""
+    """Returns whether some runtime ran each file, and none differs by more than ``TOLERANCES`` allow."""
+    ran = {result.file for result in results if result.difference is not None}
     found = [result.difference for result in results if result.difference is not None]
     # A difference that is no number is none that is small.
-    return bool(found) and all(difference <= TOLERANCES[dtype] for difference in found)
+    return (
+        bool(found)
+        and ran == {result.file for result in results}
+        and (all(difference <= TOLERANCES[dtype] for difference in found))
+    )
 
 
-def told(folder: pathlib.Path, results: list[Result], dtype: str, parameters: int | None) -> str:
+def told(folder: pathlib.Path, results: list[Result], golden: Golden) -> str:
     """Returns the text of ``check.json``.
 
     Args:
         folder: that was checked.
         results: of ``check``.
-        dtype: of the file's weights.
-        parameters: how many the file holds; None where nobody counted.
+        golden: its golden frames.
     """
-    runtimes = {}
+    model = read_model(folder)
+    files: dict[str, Any] = {}
     for result in results:
-        entry: dict[str, Any] = {"version": result.version}
-        if result.unsupported:
-            entry["unsupported"] = result.unsupported
-        else:
-            entry["max_difference"] = result.difference
-            entry["milliseconds_a_frame"] = round(result.milliseconds or 0.0, 3)
-        runtimes[result.runtime] = entry
-    file = folder / MODEL_FILE
+        described = {
+            key: model.files[result.file][key] for key in ("sha256", "bytes", "parameters")
+        }
+        entry = files.setdefault(result.file, {**described, "runtimes": {}})
+        entry["runtimes"][result.runtime] = _entry(result)
     found = {
-        "file": MODEL_FILE,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "bytes": file.stat().st_size,
-        "parameters": parameters,
-        "dtype": dtype,
-        "tolerance": TOLERANCES[dtype],
-        "passed": within(results, dtype),
-        "runtimes": runtimes,
+        "dtype": golden.dtype,
+        "tolerance": TOLERANCES[golden.dtype],
+        "passed": within(results, golden.dtype),
+        "saturated": golden.saturated(),
+        "files": files,
     }
     return json.dumps(found, indent=1) + "\n"
+
+
+def described(path: pathlib.Path) -> dict[str, Any]:
+    """Returns what ``model.json`` says of every file: its size in bytes and its SHA-256."""
+    data = path.read_bytes()
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def read_golden(path: pathlib.Path) -> Golden:
@@ -137,16 +141,46 @@ def read_golden(path: pathlib.Path) -> Golden:
     return golden
 
 
-def _run(path: pathlib.Path, runtime: str, version: str, golden: Golden) -> Result:
-    model, _, probabilities = choose(path, runtime)
-    frames, wanted, dtype = golden
-    if property_of(path.read_bytes(), "dtype") != dtype:
-        raise ModelError(
-            f"{path.with_name(GOLDEN_FILE)} says that {path.name} is of {dtype}: it is not"
-        )
+def _check_golden(folder: pathlib.Path, golden: Golden, model: Model) -> None:
     sides = (model.image_size, model.image_size, 3, len(model.units))
-    if (*frames.shape[1:], wanted.shape[1]) != sides:
-        raise ModelError(f"{path.with_name(GOLDEN_FILE)} holds the golden frames of another model")
+    if (*golden.frames.shape[1:], golden.probabilities.shape[1]) != sides:
+        raise ModelError(f"{folder / GOLDEN_FILE} holds the golden frames of another model")
+    if not model.files:
+        raise ModelError(f"{folder / FILE_NAME} names no file of experiments.export beside it")
+
+
+def _check_file(folder: pathlib.Path, file: str, model: Model, golden: Golden) -> list[Result]:
+    path, facts = folder / file, model.files[file]
+    if file not in BY_FILE:
+        raise ModelError(f"{folder / FILE_NAME} names {file!r}, which is of no known format")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: export the model again")
+    if facts.get("dtype") != golden.dtype:
+        raise ModelError(f"{folder / GOLDEN_FILE} says that {file} is of {golden.dtype}: it is not")
+    # Before anything runs it: some of these files are programs.
+    if described(path)["sha256"] != facts.get("sha256"):
+        raise ModelError(f"{path} is damaged or of another export than the {FILE_NAME} beside it")
+    results, refused = [], []
+    for name, runtime in BY_FILE[file].runtimes.items():
+        version = runtime.installed()
+        if not version:
+            results.append(
+                Result(file, name, "", unsupported=f"not installed: {runtime.missing()}")
+            )
+            continue
+        try:
+            results.append(_run(path, name, version, runtime, golden))
+        except ModelError as error:
+            refused.append(error)
+            results.append(Result(file, name, version, unsupported=str(error)))
+    if refused and not any(result.difference is not None for result in results):
+        raise refused[0]
+    return results
+
+
+def _run(path: pathlib.Path, name: str, version: str, runtime: Runtime, golden: Golden) -> Result:
+    probabilities = runtime.load(path)
+    frames, wanted, _ = golden
     try:
         whole = probabilities(frames)
         single = np.concatenate([probabilities(frame[None]) for frame in frames])
@@ -155,16 +189,15 @@ def _run(path: pathlib.Path, runtime: str, version: str, golden: Golden) -> Resu
             probabilities(frames)
         spent = (time.perf_counter() - begun) / _RUNS / len(frames)
     except Exception as error:  # each runtime has its own
-        return Result(runtime, version, unsupported=" ".join(str(error).split())[:300])
+        reason = " ".join(str(error).split())[:300]
+        return Result(path.name, name, version, unsupported=reason)
     difference = max(float(np.abs(found - wanted).max()) for found in (whole, single))
-    return Result(runtime, version, difference, 1000 * spent)
+    return Result(path.name, name, version, difference, 1000 * spent)
 
 
-def _version(runtime: str) -> str:
-    """Of the installed package; "" where there is none."""
-    for name in _PACKAGES[runtime]:
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""
+def _entry(result: Result) -> dict[str, Any]:
+    entry: dict[str, Any] = {"version": result.version}
+    if result.difference is None:
+        return {**entry, "unsupported": result.unsupported}
+    spent = round(result.milliseconds or 0.0, 3)
+    return {**entry, "max_difference": result.difference, "milliseconds_a_frame": spent}

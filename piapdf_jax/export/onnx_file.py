@@ -169,7 +169,7 @@ class _Graph:
         return self.node("Cast", [x], to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def _weight(self, value: np.ndarray) -> str:
-        return self._constant(value.astype(self._dtype), PARAMETER)
+        return self._constant(value.astype(self._dtype), "parameter")
 
     def _constant(self, value: Any, name: str) -> str:
         from onnx import numpy_helper
@@ -179,8 +179,6 @@ class _Graph:
         return name
 
 
-#: How the names of parameters begin; other constants are of resize and normalization.
-PARAMETER = "parameter"
 _EMITTERS: dict[type, Any] = {
     Conv: _Graph.conv,
     Resize: _Graph.resize,
@@ -194,22 +192,3 @@ _EMITTERS: dict[type, Any] = {
     Dense: _Graph.dense,
     Sigmoid: _Graph.sigmoid,
 }
-
-
-def count_parameters(path: pathlib.Path) -> int:
-    """Returns how many numbers of an .onnx file of ours are parameters.
-
-    Raises:
-        ValueError: for what is no .onnx file.
-    """
-    import onnx
-
-    try:
-        # Sizes stand in the file itself; no other file that it may name is opened.
-        model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf's own
-        raise ValueError(
-            f"{path} is no .onnx file: {' '.join(str(error).split())[:200]}"
-        ) from error
-    sizes = {i.name: int(np.prod(i.dims)) for i in model.graph.initializer}
-    return sum(size for name, size in sizes.items() if name.startswith(PARAMETER))

@@ -207,7 +207,7 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
         ({"digest": "0" * 16}, "holds the model.json of another export"),
         ({"parts": ["generator", "encoder", "head"]}, "holds the model.json of another export"),
         ({"units": told["units"][:-1], **fewer}, "for 11 units, the export of .* for 12"),
-        ({"schema": 1}, "is of schema 1; this version of piapdf_jax reads schema 2"),
+        ({"schema": 2}, "is of schema 2; this version of piapdf_jax reads schema 3"),
         (own, "training 'baseline' has networks of its own, a plugin's"),
         ({"model": {**told["model"], "colour": 1}}, "model in model.json is no configuration"),
         (

@@ -67,6 +67,7 @@ def model(**changes):
         data=(Data("baseline", "disfa", "1.0.0", "part1", 9, True),),
         stand_ins={},
         licences=(Licence("software", "free", "here"),),
+        files={},
     )
     return told._replace(**changes)
 

@@ -1,4 +1,4 @@
-"""The list of operations, run by a small NumPy program, says what the networks say."""
+"""The list of operations, run by a small NumPy program and as one function of JAX, says what the networks say."""
 
 import dataclasses
 
@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from encoder_variants import resnet_variant, variant
 from lively_parts import lively_parts, pictures
+from numpy_operations import run, sigmoid
 
 from piapdf_jax.export import operations
 from piapdf_jax.export.encoder_operations import encoder_operations
+from piapdf_jax.export.folded import folded_function
 from piapdf_jax.export.light_detector import light_detector
 from piapdf_jax.export.operations import count_parameters
 from piapdf_jax.model_json import ModelError
@@ -22,70 +24,6 @@ from piapdf_jax.models.presets import MODELS
 
 NANO = MODELS["nano"]
 UNITS = 5
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def convolve(x, o):
-    """A convolution by its definition, in float64: a sum over the places of the window."""
-    x = np.pad(x, ((0, 0), *o.padding, (0, 0)))
-    k, length = o.kernel.shape[:2]
-    height, width = (
-        (n - s) // o.stride + 1 for n, s in zip(x.shape[1:3], (k, length), strict=True)
-    )
-    out = 0
-    for i in range(k):
-        for j in range(length):
-            rows = slice(i, i + o.stride * (height - 1) + 1, o.stride)
-            columns = slice(j, j + o.stride * (width - 1) + 1, o.stride)
-            seen = x[:, rows, columns]
-            weight = o.kernel[i, j].astype(np.float64)
-            out = out + (seen * weight[0] if o.groups > 1 else seen @ weight)
-    return out + o.bias
-
-
-def largest(x, o):
-    """Max pooling by its definition: the largest over the places of the window that lie in the picture."""
-    height, width = ((n + 2 * o.padding - o.size) // o.stride + 1 for n in x.shape[1:3])
-    out = np.empty((len(x), height, width, x.shape[-1]))
-    for i, j in np.ndindex(height, width):
-        top, left = i * o.stride - o.padding, j * o.stride - o.padding
-        seen = x[:, max(top, 0) : top + o.size, max(left, 0) : left + o.size]
-        out[:, i, j] = seen.max((1, 2))
-    return out
-
-
-def run(listed, x):
-    for o in listed:
-        match o:
-            case operations.Resize():
-                x = np.einsum("oh,bhwc,pw->bopc", o.rows.astype(float), x, o.columns.astype(float))
-            case operations.Normalize():
-                x = x * o.scale + o.shift
-            case operations.Conv():
-                x = convolve(x, o)
-            case operations.Swish():
-                x = x * sigmoid(x)
-            case operations.SqueezeExcite():
-                gate = convolve(x.mean((1, 2), keepdims=True), o.reduce)
-                x = x * sigmoid(convolve(gate * sigmoid(gate), o.expand))
-            case operations.Relu():
-                x = np.where(x > 0, x, 0)
-            case operations.MaxPool():
-                x = largest(x, o)
-            case operations.Residual():
-                x = run(o.shortcut, x) + run(o.branch, x)
-            case operations.Mean():
-                x = x.mean((1, 2))
-            case operations.Dense():
-                x = x @ o.kernel.astype(float) + o.bias
-            case operations.Sigmoid():
-                x = sigmoid(x)
-            case _:
-                raise AssertionError(o)
-    return x
 
 
 CASES = {
@@ -119,6 +57,22 @@ def test_the_list_says_what_the_networks_say(case):
     # Seven rows down to one pixel, where channels that hardly vary enlarge rounding.
     tolerance = 5e-5 if case == "very small" else 5e-6
     np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance)
+    folded = jax.jit(folded_function(listed, input_type="float32"))(images)
+    np.testing.assert_allclose(folded, found, rtol=0, atol=tolerance)
+    assert folded.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("encoder", ["nano", resnet_variant(2, 1, 1)], ids=["nano", "resnet"])
+def test_half_precision_and_bytes_of_one_function(encoder):
+    config = dataclasses.replace(NANO, encoder=encoder)
+    listed = light_detector(config, *lively_parts(config, 48, UNITS), image_size=48)
+    frames = pictures(3, 48)
+    wanted = run(listed, frames / 255.0)
+    np.testing.assert_allclose(folded_function(listed)(frames), wanted, rtol=0, atol=5e-6)
+    half = np.asarray(folded_function(listed, dtype="float16")(frames))
+    assert half.dtype == np.float32
+    # 11 bits of a mantissa, some ten layers deep; not the other type by mistake.
+    assert 1e-5 < np.abs(half - wanted).max() < 2e-2
 
 
 def test_a_block_of_equal_sides_and_channels_adds_its_input_even_at_stride_two():

@@ -1,0 +1,116 @@
+"""What a light detector can be written as: files, what must be installed to write them, and what runs them."""
+
+import importlib.metadata
+import importlib.util
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from piapdf_jax import commands
+from piapdf_jax.detector_runtimes import Probabilities, choose
+
+
+class Wanted(NamedTuple):
+    """``dtype`` of weights and arithmetic, and ``input_type`` of images, of every file of a folder."""
+
+    dtype: str
+    input_type: str
+
+
+class Runtime(NamedTuple):
+    """What runs a file.
+
+    Attributes:
+        title: as tables have it.
+        packages: distributions of which one must be installed.
+        extra: of this package that installs one; "" where it is no matter of pip.
+        load: makes a file's path a function of uint8 frames.
+        version: returns that of what is installed, "" for nothing; None asks the distributions.
+    """
+
+    title: str
+    packages: tuple[str, ...]
+    extra: str
+    load: Callable[[pathlib.Path], Probabilities]
+    version: Callable[[], str] | None = None
+
+    def installed(self) -> str:
+        """Returns the version of what is installed; "" where nothing is."""
+        if self.version is not None:
+            return self.version()
+        for name in self.packages:
+            try:
+                return importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                continue
+        return ""
+
+    def missing(self) -> str:
+        """Returns how to install it."""
+        return commands.install(self.extra) if self.extra else f"install {self.title}"
+
+
+class Format(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        file: its name in a folder.
+        write: of a path, a ``detector_file.Light`` and what is wanted; returns what ``model.json`` says beside the
+            things that it says of every file.
+        runtimes: what runs it, by short name.
+        module: package that writing needs; "" for none.
+        extra: of this package that installs it.
+        dtypes: that it can have.
+    """
+
+    file: str
+    write: Callable[[pathlib.Path, Any, Wanted], dict[str, Any]]
+    runtimes: dict[str, Runtime]
+    module: str = ""
+    extra: str = ""
+    dtypes: tuple[str, ...] = ("float32", "float16")
+
+    def lacks(self) -> str:
+        """Returns the extra without which the file cannot be written; "" where nothing is missing."""
+        there = not self.module or importlib.util.find_spec(self.module) is not None
+        return "" if there else self.extra
+
+
+def _write_onnx(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]:
+    from piapdf_jax.export.detector_file import write_file
+
+    write_file(path, light, dtype=wanted.dtype, input_type=wanted.input_type)
+    return {}
+
+
+def _write_stablehlo(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]:
+    from piapdf_jax.export.stablehlo_file import write_stablehlo
+
+    size = light.model.image_size
+    return write_stablehlo(path, light.operations, image_size=size, **wanted._asdict())
+
+
+def _load_stablehlo(path: pathlib.Path) -> Probabilities:
+    from piapdf_jax.export.stablehlo_file import load_stablehlo
+
+    return load_stablehlo(path)
+
+
+def _loader(runtime: str) -> Callable[[pathlib.Path], Probabilities]:
+    return lambda path: choose(path, runtime)[2]
+
+
+_ONNX = {
+    "onnx": Runtime("onnxruntime", ("onnxruntime",), "export-check", _loader("onnx")),
+    "opencv": Runtime("OpenCV", ("opencv-python-headless", "opencv-python"), "", _loader("opencv")),
+}
+FORMATS = {
+    "onnx": Format("model.onnx", _write_onnx, _ONNX, "onnx", "export"),
+    "stablehlo": Format(
+        "model.stablehlo", _write_stablehlo, {"jax": Runtime("JAX", ("jax",), "", _load_stablehlo)}
+    ),
+}
+
+
+#: Name of a file -> its format.
+BY_FILE = {found.file: found for found in FORMATS.values()}
