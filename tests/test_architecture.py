@@ -40,6 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.export.*": (
         *("piapdf_jax.export.*", "piapdf_jax.models.*", "piapdf_jax.model_json"),
+        "piapdf_jax.commands",
         *("piapdf_jax.detector_runtimes", "piapdf_jax.load", "piapdf_jax.runtime.exports"),
     ),
     "piapdf_jax.load": (
