@@ -1,6 +1,7 @@
 """A light detector as one web page: the network, what runs it and what shows it, in a file that asks for nothing."""
 
 import base64
+import functools
 import gzip
 import hashlib
 import json
@@ -35,7 +36,7 @@ def write_web(
         WebRuntimeError: where onnxruntime-web cannot be had.
     """
     facts = _facts(onnx_file, model)
-    script, wasm = web_runtime(cache)
+    code, wasm = _packed_runtime(cache)
     style = _part("page.css")
     page_script = "\n".join(map(_part, _SCRIPTS))
     blocks = {
@@ -46,13 +47,20 @@ def write_web(
         "facts": re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(facts)),
         "runtime": PACKAGE,
         "licence": _part("onnxruntime.txt"),
-        "code": _packed((_as_script(script) + _part("worker.js")).encode()),
-        "wasm": _packed(wasm),
+        "code": code,
+        "wasm": wasm,
         "network": _packed(onnx_file),
     }
     # In one pass, so that nothing that is put in is taken for a place to put something in.
     text = re.sub(r"\{\{(\w+)\}\}", lambda place: blocks[place[1]], _part("page.html"))
     path.write_bytes(text.encode())
+
+
+@functools.cache
+def _packed_runtime(cache: pathlib.Path | None) -> tuple[str, str]:
+    """The worker's script and its WebAssembly, the same in every page."""
+    script, wasm = web_runtime(cache)
+    return _packed((_as_script(script) + _part("worker.js")).encode()), _packed(wasm)
 
 
 def _facts(onnx_file: bytes, model: Model) -> dict[str, Any]:
@@ -99,7 +107,7 @@ def _policy(style: str, script: str) -> str:
 
 def _packed(data: bytes) -> str:
     # The same bytes for the same content: no time in the header.
-    return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+    return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
 
 
 def _part(name: str) -> str:

@@ -16,7 +16,10 @@ from piapdf_jax.export import chromium
 from piapdf_jax.export.chromium import Browser, BrowserError
 
 #: Name of a key -> what it types, and its code on Windows, by which the protocol goes.
-_KEYS = {"Enter": ("\r", 13), "Space": (" ", 32), "Tab": ("", 9)}
+_KEYS = {
+    **{"Enter": ("\r", 13), "Space": (" ", 32), "Tab": ("", 9)},
+    **{"ArrowRight": ("", 39), "ArrowDown": ("", 40)},
+}
 
 
 class Page(chromium.Page):
@@ -35,7 +38,7 @@ class Page(chromium.Page):
             self.call("Input.dispatchMouseEvent", type=event, **mouse)
 
     def press(self, key: str) -> None:
-        """Presses ``Enter``, ``Space`` or ``Tab`` wherever the focus is."""
+        """Presses a key of ``_KEYS`` wherever the focus is."""
         text, code = _KEYS[key]
         press = {"key": text if key == "Space" else key, "code": key, "windowsVirtualKeyCode": code}
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **press)

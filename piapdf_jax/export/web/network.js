@@ -4,6 +4,7 @@
 //   probabilities(base64, count)   of `count` frames, uint8 RGB [count, S, S, 3] in row order: a promise of
 //                                  {probabilities: [[C numbers], ...], milliseconds}
 //   seen()                         what was last looked at: {frame: base64, view, probabilities}, null before
+//   guides()                       where a face is to be: {eyes, mouth, oval} in pixels of the crop
 //   facts                          what the page knows of its model
 const FACTS = JSON.parse(document.getElementById("facts").textContent);
 const MODEL = FACTS.model;

@@ -81,23 +81,32 @@ const drawPicture = context => {
   context.setTransform(1, 0, 0, 1, 0, 0);
 };
 
+// Where the eyes, the corners of the mouth and the whole face are to be, in pixels of the crop.
+const guides = () => {
+  const unit = FULL / MODEL.crop.box_scale, middle = (FULL - 1) / 2;
+  const place = (x, y) => [middle + x * unit, middle + (MODEL.crop.box_lift + y) * unit];
+  const pair = ([x, y]) => [place(-x, y), place(x, y)];
+  const [width, height] = FACE.oval.map(half => half * unit);
+  return {eyes: pair(FACE.eyes), mouth: pair(FACE.mouth), oval: {middle: place(0, FACE.middle), width, height}};
+};
+
 const drawGuides = context => {
-  const k = zoom(), side = k * FULL, middle = stage.width / 2, unit = side / MODEL.crop.box_scale;
-  const y = height => middle + (MODEL.crop.box_lift + height) * unit;
+  const k = zoom(), side = k * FULL, middle = stage.width / 2, {eyes, mouth, oval} = guides();
+  const on = ([x, y]) => [middle + k * (x + 0.5 - FULL / 2), middle + k * (y + 0.5 - FULL / 2)];
   context.fillStyle = "rgb(0 0 0 / 45%)";
   context.beginPath();
   context.rect(0, 0, stage.width, stage.height);
   context.rect(middle - side / 2, middle - side / 2, side, side);
   context.fill("evenodd");
-  const lines = new Path2D();
-  lines.ellipse(middle, y(FACE.middle), FACE.oval[0] * unit, FACE.oval[1] * unit, 0, 0, 2 * Math.PI);
-  const arm = 0.09 * unit;
-  for (const sign of [-1, 1]) {
-    const [eye, height] = [middle + sign * FACE.eyes[0] * unit, y(FACE.eyes[1])];
-    lines.moveTo(eye - arm, height), lines.lineTo(eye + arm, height);
-    lines.moveTo(eye, height - arm), lines.lineTo(eye, height + arm);
-    const mouth = middle + sign * FACE.mouth[0] * unit;
-    lines.moveTo(mouth - arm, y(FACE.mouth[1])), lines.lineTo(mouth + arm, y(FACE.mouth[1]));
+  const lines = new Path2D(), arm = 7 * k;
+  lines.ellipse(...on(oval.middle), k * oval.width, k * oval.height, 0, 0, 2 * Math.PI);
+  for (const [x, y] of [...eyes, ...mouth].map(on)) {
+    lines.moveTo(x - arm, y);
+    lines.lineTo(x + arm, y);
+  }
+  for (const [x, y] of eyes.map(on)) {
+    lines.moveTo(x, y - arm);
+    lines.lineTo(x, y + arm);
   }
   // Light within dark is seen on every picture.
   for (const [width, color] of [[5, "rgb(0 0 0 / 55%)"], [2, "#fff"]]) {
@@ -237,7 +246,7 @@ const listen = () => {
 };
 
 byId("crop").width = byId("crop").height = SIDE;
-window.piapdf.seen = () => seen;
+Object.assign(window.piapdf, {seen: () => seen, guides});
 listen();
 step();
 network.ready.then(
