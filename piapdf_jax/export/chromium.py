@@ -146,7 +146,9 @@ class Page:
         browser.on_event = self._happened
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-        self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
+        self.call(
+            "Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True
+        )
 
     def load(self, *, width: int = 1280, height: int = 900, phone: bool = False) -> Self:
         """Loads the page at a size in CSS pixels, on a phone where asked, and waits until it is drawn."""

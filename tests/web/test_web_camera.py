@@ -42,7 +42,9 @@ def camera(faces, tmp_path_factory) -> Iterator[Browser]:
 def test_a_camera_moves_the_bars(written, camera, faces):
     page = web_pages.ready(camera, written.pages["uint8"])
     page.click("document.getElementById('camera')")
-    web_pages.wait(page, "/^[0-9.]+ frames\\/s, \\d+ ms/.test(document.getElementById('rate').textContent)")
+    web_pages.wait(
+        page, "/^[0-9.]+ frames\\/s, \\d+ ms/.test(document.getElementById('rate').textContent)"
+    )
     assert page.evaluate("document.getElementById('camera').textContent") == "Stop the camera"
     frames, widths = [], set()
     deadline = time.monotonic() + web_pages.PATIENCE

@@ -28,6 +28,21 @@ def matrix(view):
 
 
 def wanted(image, view):
+    """Averages with OpenCV to nearly the size, as it says itself where its pixels come from, then cuts out."""
+    moved, scale = matrix(view), view["scale"]
+    if scale < 0.75:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        back = np.array(
+            [[1 / scale, 0, 0.5 / scale - 0.5], [0, 1 / scale, 0.5 / scale - 0.5], [0, 0, 1]]
+        )
+        moved = moved @ back
+    crop = cv2.warpAffine(
+        image, moved, (256, 256), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+
+
+def packaged(image, view):
     """What the package makes of a picture by the same view: [64, 64, 3]."""
     crop = cropping.cut_out(image, matrix(view), 256)
     return cropping.shrink_crops(crop[None], SIDE)[0]
@@ -57,7 +72,12 @@ def test_moved_pictures_are_cut_as_the_package_cuts_them(written, browser, tmp_p
     page = web_pages.ready(browser, written.pages["uint8"])
     web_pages.give(page, picture(tmp_path / "moved.png", image))
     first = web_pages.settled(page)
-    expected = {"x": (size[1] - 1) / 2, "y": (size[0] - 1) / 2, "scale": 256 / min(size), "angle": 0}
+    expected = {
+        "x": (size[1] - 1) / 2,
+        "y": (size[0] - 1) / 2,
+        "scale": 256 / min(size),
+        "angle": 0,
+    }
     assert first["view"] == pytest.approx(expected)
     found = [differences(web_pages.frame(first, SIDE), wanted(image, first["view"]))]
     # Smaller than the crop, so that the edge is repeated around it, and turned.
@@ -70,17 +90,25 @@ def test_moved_pictures_are_cut_as_the_package_cuts_them(written, browser, tmp_p
     found.append(differences(web_pages.frame(then, SIDE), wanted(image, then["view"])))
     print(size, "mean and largest difference of a byte:", found)
     # OpenCV rounds places to a 32nd of a pixel, and bytes between its two steps.
-    assert all(mean < 0.6 and largest <= 6 for mean, largest in found)
+    assert all(mean < 0.2 and largest <= 3 for mean, largest in found)
+    # Where the sides of the averaged picture would not be whole, the package takes its pixels for a little larger
+    # or smaller than they are.
+    for seen in (first, then):
+        mean, _ = differences(web_pages.frame(seen, SIDE), packaged(image, seen["view"]))
+        print(size, "to the package:", mean)
+        assert mean < 0.6
     assert differences(web_pages.frame(first, SIDE), web_pages.frame(then, SIDE))[0] > 5
 
 
 def test_the_marks_lie_where_faces_of_training_lie(written, browser: Browser):
-    people = [portrait(who, size=480, seed=who, strengths={12: 1.0 * (who % 2)}) for who in range(8)]
+    people = [
+        portrait(who, size=480, seed=who, strengths={12: 1.0 * (who % 2)}) for who in range(8)
+    ]
     points = np.stack([faces.crop(p.image, p.landmarks)[1] for p in people])
     guides = web_pages.ready(browser, written.pages["uint8"]).evaluate("piapdf.guides()")
     eyes = np.stack([points[:, 36:42].mean(1), points[:, 42:48].mean(1)], 1)
     np.testing.assert_allclose(guides["eyes"], eyes.mean(0), atol=4)
-    np.testing.assert_allclose(guides["mouth"], points[:, [48, 54]].mean(0), atol=8)
+    np.testing.assert_allclose(guides["mouth"], points[:, [48, 54]].mean(0), atol=4)
     oval = guides["oval"]
     half = np.array([oval["width"], oval["height"]])
     # From ear to ear, and down to the chin: there the outline of the mean face runs along the oval.

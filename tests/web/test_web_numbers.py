@@ -32,9 +32,7 @@ def test_both_types_of_input_agree_with_jax(written, golden, kind):
     for count in (9, 1, 4):
         found = probabilities(frames[:count])
         assert found.dtype == np.float32 and found.shape == (count, 3)
-        np.testing.assert_allclose(
-            found, wanted[:count], rtol=0, atol=check.TOLERANCES["float32"]
-        )
+        np.testing.assert_allclose(found, wanted[:count], rtol=0, atol=check.TOLERANCES["float32"])
     assert probabilities(frames[:0]).shape == (0, 3)
     print(f"{kind}: {np.abs(probabilities(frames) - wanted).max():.1e}")
 
@@ -59,6 +57,7 @@ def test_frames_of_another_shape_are_refused(written):
 def test_a_page_that_does_not_run_says_why(written, tmp_path):
     whole = written.pages["uint8"].read_text()
     block = re.search(r'(<script id="network"[^>]*>)([^<]*)', whole)
+    assert block is not None
     bad = tmp_path / "bad.html"
     bad.write_text(whole.replace(block[0], block[1] + block[2][: len(block[2]) // 8 * 4]))
     with pytest.raises(ModelError, match=r"bad\.html: \S+"):

@@ -1,4 +1,4 @@
-"""onnxruntime-web is known by its checksum before anything looks into it; no test of this file needs npm or a network."""
+"""onnxruntime-web is known by its checksum before anything looks into it. No test here needs npm or a network."""
 
 import base64
 import gzip

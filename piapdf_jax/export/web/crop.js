@@ -9,18 +9,18 @@ const matrixOf = ({x, y, scale, angle}, size) => {
   return [[a, -b, center - a * x + b * y], [b, a, center - b * x - a * y]];
 };
 
-// For each of `count` cells that share `length` pixels: its first pixel, and the weight of each from there on.
-const cellsOf = (length, count) => Array.from({length: count}, (_, k) => {
-  const from = k * length / count, to = (k + 1) * length / count, first = Math.floor(from + 1e-9), weights = [];
+// For each of `count` cells, `each` pixels long, its first pixel, and the weight of each pixel from there on.
+const cellsOf = (length, count, each) => Array.from({length: count}, (_, k) => {
+  const from = k * each, to = Math.min(from + each, length), first = Math.floor(from + 1e-9), weights = [];
   for (let p = first; p < to - 1e-9; p++) {
-    weights.push((Math.min(to, p + 1) - Math.max(from, p)) * count / length);
+    weights.push((Math.min(to, p + 1) - Math.max(from, p)) / (to - from));
   }
   return [first, weights];
 });
 
-// Averages areas, rounded to bytes: a clamped array rounds what is stored in it.
-const average = (image, width, height) => {
-  const columns = cellsOf(image.width, width), rows = cellsOf(image.height, height);
+// Averages areas of `each` pixels a side, rounded to bytes: a clamped array rounds what is stored in it.
+const average = (image, width, height, each) => {
+  const columns = cellsOf(image.width, width, each), rows = cellsOf(image.height, height, each);
   const across = new Float32Array(image.height * width * 4), data = new Uint8ClampedArray(height * width * 4);
   for (let row = 0; row < image.height; row++) {
     for (let column = 0; column < width; column++) {
@@ -65,24 +65,18 @@ const sample = (image, [[a, , e], [b, , f]], size) => {
 
 // Bilinear sampling alone skips pixels of a picture that gets much smaller: it is averaged to nearly its size first.
 const cutOut = (image, view, size) => {
-  let [[a, , e], [b, , f]] = matrixOf(view, size);
-  if (view.scale < 0.75) {
-    const sides = [image.width, image.height].map(side => Math.max(1, Math.round(side * view.scale)));
-    const small = average(image, ...sides), x = small.width / image.width, y = small.height / image.height;
-    // Both sides are rounded, so the two ratios are only nearly the same: their mean keeps the matrix a similarity.
-    const ratio = (x + y) / 2, shift = 0.5 * ratio - 0.5;
-    [a, b] = [a / ratio, b / ratio];
-    [e, f] = [e - a * shift + b * shift, f - b * shift - a * shift];
-    image = small;
-  }
-  return sample(image, [[a, -b, e], [b, a, f]], size);
+  if (view.scale >= 0.75) return sample(image, matrixOf(view, size), size);
+  const sides = [image.width, image.height].map(side => Math.max(1, Math.round(side * view.scale)));
+  const small = average(image, ...sides, 1 / view.scale);
+  const [x, y] = [view.x, view.y].map(place => (place + 0.5) * view.scale - 0.5);
+  return sample(small, matrixOf({...view, x, y, scale: 1}, size), size);
 };
 
 // What the network takes: the crop of `full` pixels, averaged to `size`.
 const cropOf = (image, view, full, size) => {
   const scaled = Math.max(full, size);
   const crop = cutOut(image, {...view, scale: view.scale * scaled / full}, scaled);
-  return size < scaled ? average(crop, size, size) : crop;
+  return size < scaled ? average(crop, size, size, scaled / size) : crop;
 };
 
 const rgbOf = ({data}) => {

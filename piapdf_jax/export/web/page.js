@@ -5,7 +5,7 @@ const MARGIN = 0.14;
 // Longest side of a picture that is held, in pixels: a crop has far fewer.
 const LONGEST = 2048;
 // Where a face lies in a crop, in sides of the box about eyes, nose and mouth, from the middle of that box.
-const FACE = {eyes: [0.44, -0.46], mouth: [0.3, 0.5], oval: [0.97, 1.22], middle: -0.07};
+const FACE = {eyes: [0.44, -0.46], mouth: [0.42, 0.47], oval: [0.97, 1.22], middle: -0.07};
 
 const stage = byId("stage"), video = document.createElement("video");
 const held = document.createElement("canvas"), pixels = held.getContext("2d", {willReadFrequently: true});

@@ -38,14 +38,13 @@ const summary = probabilities => {
   return present.length ? `Present: ${present.map(nameOf).join(", ")}.` : "No unit reaches its cut.";
 };
 
-// A camera's faces flicker: what it says is put into words when it has stood for a while, and not all the time.
-const STEADY = 800, PAUSE = 2500;
-let words = "", since = 0, said = 0;
+// A camera's faces flicker: what they show is put into words now and then, as fast as somebody may listen.
+const PAUSE = 2500;
+let spoken = -PAUSE;
 const speak = (text, still) => {
   const now = performance.now();
-  if (text !== words) [words, since] = [text, now];
-  if (!still && (now - since < STEADY || now - said < PAUSE)) return;
-  said = now;
+  if (!still && now - spoken < PAUSE) return;
+  spoken = now;
   tell(text);
 };
 
