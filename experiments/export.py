@@ -119,7 +119,7 @@ def _print_f1(files: dict[str, dict[str, Any]]) -> None:
     for name, values in rows.items():
         cells = [f"{value:.1f}" for value in (*values, np.mean(values))]
         table.add_row(name, *cells)
-    Console(width=200).print(table)
+    _console().print(table)
 
 
 def _check(folder: pathlib.Path) -> int:
@@ -153,7 +153,13 @@ def _print(folder: pathlib.Path, results: list[check.Result], dtype: str) -> Non
             cells = (f"{result.difference:.1e}", f"{result.milliseconds:.1f}")
         size = f"{sizes[result.file] / 1e6:.2f}"
         table.add_row(result.file, size, dtype, result.runtime, result.version, *cells)
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Tables are wide: where nobody looks at a terminal, lines may be as long as they are."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from experiments import export_int8
-from piapdf_jax import commands
 from piapdf_jax.export import check
 from piapdf_jax.export.detector_file import Light, golden_frames, golden_probabilities
 from piapdf_jax.export.formats import BY_FILE, FORMATS, Runtime, Wanted
@@ -31,11 +30,10 @@ def check_installed(formats: list[str], wanted: Wanted) -> None:
     if unable:
         able = ", ".join(name for name, kind in FORMATS.items() if wanted.dtype in kind.dtypes)
         raise ValueError(f"--dtype={wanted.dtype} is for {able}, not for {', '.join(unable)}")
-    lacking = {name: FORMATS[name].lacks() for name in formats}
-    extras = sorted({extra for extra in lacking.values() if extra})
-    if extras:
-        names = ", ".join(name for name, extra in lacking.items() if extra)
-        raise ValueError(f"what writes {names} is not installed: {commands.install(*extras)}")
+    lacking = {name: told for name in formats if (told := FORMATS[name].missing())}
+    if lacking:
+        how = "; ".join(dict.fromkeys(lacking.values()))
+        raise ValueError(f"what writes {', '.join(lacking)} is not installed: {how}")
     silent = [name for name in formats if _runtime(name, wanted.dtype) is None]
     if wanted.dtype == "int8" and silent:
         needed = next(iter(FORMATS[silent[0]].runtimes.values()))

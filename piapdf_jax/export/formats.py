@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import pathlib
+import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,9 @@ import numpy as np
 
 from piapdf_jax import commands
 from piapdf_jax.detector_runtimes import Probabilities, choose
+
+#: The version whose private modules litert_file.py calls.
+CONVERTER = "litert-converter==0.5.0"
 
 
 class Wanted(NamedTuple):
@@ -69,22 +73,28 @@ class Format(NamedTuple):
         write: of a path, a ``detector_file.Light`` and what is wanted; returns what ``model.json`` says beside the
             things that it says of every file.
         runtimes: what runs it, by short name.
-        module: package that writing needs; "" for none.
-        extra: of this package that installs it.
+        modules: that writing needs.
+        extra: of this package that installs them; "" where nothing is needed.
+        alone: what must be installed without what it asks for; "" for nothing.
         dtypes: that it can have.
     """
 
     file: str
     write: Callable[[pathlib.Path, Any, Wanted], dict[str, Any]]
     runtimes: dict[str, Runtime]
-    module: str = ""
+    modules: tuple[str, ...] = ()
     extra: str = ""
+    alone: str = ""
     dtypes: tuple[str, ...] = ("float32", "float16")
 
-    def lacks(self) -> str:
-        """Returns the extra without which the file cannot be written; "" where nothing is missing."""
-        there = not self.module or importlib.util.find_spec(self.module) is not None
-        return "" if there else self.extra
+    def missing(self) -> str:
+        """Returns how to install what writing needs; "" where all is there."""
+        if all(importlib.util.find_spec(name) is not None for name in self.modules):
+            return ""
+        told = commands.install(self.extra)
+        if self.alone:
+            told += f" and {commands.python('pip', 'install', '--no-deps', self.alone)}"
+        return told
 
 
 def _write_onnx(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]:
@@ -111,6 +121,18 @@ def _write_litert(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, A
     return write_litert(path, light.operations, **_settings(light, wanted))
 
 
+def _write_web(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]:
+    from piapdf_jax.export.detector_file import write_file
+    from piapdf_jax.export.web_file import write_web
+    from piapdf_jax.export.web_runtime import PACKAGE
+
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = pathlib.Path(folder) / "model.onnx"
+        write_file(onnx, light, dtype=wanted.dtype, input_type=wanted.input_type)
+        write_web(path, onnx.read_bytes(), light.model)
+    return {"runtime": PACKAGE}
+
+
 def _settings(light: Any, wanted: Wanted) -> dict[str, Any]:
     kinds = {"dtype": wanted.dtype, "input_type": wanted.input_type}
     return {"image_size": light.model.image_size, **kinds}
@@ -128,6 +150,18 @@ def _load_litert(path: pathlib.Path) -> Probabilities:
     return load_litert(path)
 
 
+def _load_web(path: pathlib.Path) -> Probabilities:
+    from piapdf_jax.export.web_check import load_web
+
+    return load_web(path)
+
+
+def _chromium() -> str:
+    from piapdf_jax.export.web_check import browser_version
+
+    return browser_version()
+
+
 def _loader(runtime: str) -> Callable[[pathlib.Path], Probabilities]:
     return lambda path: choose(path, runtime)[2]
 
@@ -143,7 +177,8 @@ _ONNX = {
 }
 FORMATS = {
     "onnx": Format(
-        *("model.onnx", _write_onnx, _ONNX, "onnx", "export"), dtypes=("float32", "float16", "int8")
+        *("model.onnx", _write_onnx, _ONNX, ("onnx",), "export"),
+        dtypes=("float32", "float16", "int8"),
     ),
     "stablehlo": Format(
         "model.stablehlo", _write_stablehlo, {"jax": Runtime("JAX", ("jax",), "", _load_stablehlo)}
@@ -151,7 +186,14 @@ FORMATS = {
     "litert": Format(
         *("model.tflite", _write_litert),
         {"litert": Runtime("LiteRT", ("ai-edge-litert",), "litert", _load_litert)},
-        *("litert_converter", "litert", ("float32", "float16", "int8")),
+        *(("litert_converter", "ai_edge_quantizer"), "litert"),
+        # With what it asks for it does not go beside chex; nothing of that is used here.
+        *(CONVERTER, ("float32", "float16", "int8")),
+    ),
+    "web": Format(
+        *("model.html", _write_web),
+        {"chromium": Runtime("Chromium", (), "", _load_web, _chromium)},
+        *(("onnx",), "export"),
     ),
 }
 #: Name of a file -> its format.

@@ -17,6 +17,7 @@ import numpy as np
 from piapdf_jax import commands
 from piapdf_jax.detector_runtimes import PREPARE, Probabilities
 from piapdf_jax.export.folded import folded_function
+from piapdf_jax.export.formats import CONVERTER
 from piapdf_jax.model_json import ModelError
 
 #: Versions whose private modules are those that this file calls.
@@ -151,7 +152,7 @@ def _converter() -> tuple[Any, Any, Any]:
         version = importlib.metadata.version("litert-converter")
         raise ModelError(
             f"litert-converter {version} has other modules than {WORKS}, which works here"
-            f" ({' '.join(str(error).split())[:100]}): {commands.install('litert')}"
+            f" ({' '.join(str(error).split())[:100]}): {commands.python('pip', 'install', '--no-deps', CONVERTER)}"
         ) from error
     return found[0], found[1], found[2]
 
