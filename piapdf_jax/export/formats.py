@@ -170,9 +170,7 @@ _ONNX = {
     "onnx": Runtime("onnxruntime", ("onnxruntime",), "export-check", _loader("onnx")),
     "opencv": Runtime(
         *("OpenCV", ("opencv-python-headless", "opencv-python"), "", _loader("opencv")),
-        wrong={
-            "int8": "OpenCV reads quantized layers of this kind without an error and says nonsense"
-        },
+        wrong={"int8": "OpenCV 5.0 refuses layers of this kind, or says nonsense"},
     ),
 }
 FORMATS = {
