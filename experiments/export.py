@@ -8,6 +8,7 @@ The folder holds a file a format, model.json, golden.npz and, after --check, che
 """
 
 import pathlib
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -18,18 +19,28 @@ from rich.table import Table
 from data_builders.registry import import_plugins
 from piapdf_jax import command_line, commands, paths
 from piapdf_jax.export import check
-from piapdf_jax.export.formats import BY_FILE, FORMATS, Wanted
-from piapdf_jax.model_json import FILE_NAME, read_model, to_json
+from piapdf_jax.export.formats import FORMATS, Wanted
+from piapdf_jax.model_json import read_model
 from piapdf_jax.runtime.disk import naming_disk_errors, replacing
 
 _OUT = flags.DEFINE_string("out", "", "folder of the files, made where it is not there")
 _FORMATS = flags.DEFINE_list("formats", ["onnx"], f"comma separated, of {', '.join(FORMATS)}")
-_DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16"], "of weights and arithmetic")
+_DTYPE = flags.DEFINE_enum(
+    "dtype", "float32", list(check.TOLERANCES), "of weights and arithmetic; int8: of convolutions"
+)
 _INPUT = flags.DEFINE_enum(
     "input", "uint8", ["uint8", "float32"], "images of 0 to 255 or of 0 to 1"
 )
 _CHECK = flags.DEFINE_bool(
     "check", False, "run the files in every installed runtime; 1 if one differs or none runs one"
+)
+_CALIBRATION_DATA = flags.DEFINE_string(
+    "calibration_data", "", "int8: data set whose frames show ranges, and F1 before and after"
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    f"where prepared data sets lie (default: {paths.DATA_VARIABLE}, else ~/tensorflow_datasets)",
 )
 _PLUGIN = flags.DEFINE_multi_string(
     "plugin", [], "module that registers the encoder of the export, repeatable"
@@ -52,7 +63,7 @@ def main(arguments: list[str]) -> int:
         if not _OUT.value:
             raise app.UsageError("--out is not given")
         out = paths.target_folder(_OUT.value, "--out")
-        _write(place, out, _formats())
+        _write(place, out)
         return _check(out) if _CHECK.value else 0
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from error
@@ -74,46 +85,41 @@ def _check_again(folder: pathlib.Path) -> int:
     return _check(folder)
 
 
-def _write(export: pathlib.Path, out: pathlib.Path, formats: list[str]) -> None:
-    from piapdf_jax.export.detector_file import golden_frames, golden_probabilities, read_light
-    from piapdf_jax.export.operations import count_parameters
+def _write(export: pathlib.Path, out: pathlib.Path) -> None:
+    from experiments import export_files, export_int8
+    from piapdf_jax.export.detector_file import read_light
 
+    formats, int8 = _formats(), _DTYPE.value == "int8"
+    if int8 != bool(_CALIBRATION_DATA.value):
+        raise ValueError(
+            "--dtype=int8 and --calibration_data=SET go together: 8 bits need frames that show the ranges of"
+            " activations, and labeled ones that show what they cost"
+        )
     light = read_light(export)
-    # Later: who has an export that cannot become a file installs nothing for it.
-    _check_installed(formats)
-    frames = golden_frames(light.model.image_size)
-    out.mkdir(parents=True, exist_ok=True)
-    # What a checker said of other files is not true of these, nor are these frames those of other files.
-    for name in (check.CHECK_FILE, FILE_NAME, *BY_FILE):
-        (out / name).unlink(missing_ok=True)
-    files, wanted = {}, Wanted(_DTYPE.value, _INPUT.value)
-    common = {**wanted._asdict(), "parameters": count_parameters(light.operations)}
-    with naming_disk_errors(out, 0):
-        with replacing(out / check.GOLDEN_FILE) as part:
-            np.savez_compressed(
-                part,
-                frames=frames,
-                probabilities=golden_probabilities(light, frames),
-                dtype=np.array(wanted.dtype),
-            )
-        for name in formats:
-            file = FORMATS[name].file
-            with replacing(out / file) as part:
-                own = FORMATS[name].write(part, light, wanted)
-            files[file] = {"format": name, **common, **check.described(out / file), **own}
-            print(
-                f"{light.model.title}, {wanted.dtype}: {out / file}, {files[file]['bytes']:,} bytes"
-            )
-        with replacing(out / FILE_NAME) as part:
-            part.write_text(to_json(light.model._replace(files=files)), encoding="utf-8")
+    wanted, sample = Wanted(_DTYPE.value, _INPUT.value), None
+    # After the export: who has one that cannot become a file installs nothing for it.
+    export_files.check_installed(formats, wanted)
+    if int8:
+        data_dir = paths.data_dir(_DATA_DIR.value)
+        sample = export_int8.sample(light.model, _CALIBRATION_DATA.value, data_dir)
+        wanted = wanted._replace(calibration=sample.calibration)
+    files = export_files.write(out, light, formats, wanted, sample)
+    for name, facts in files.items():
+        print(f"{light.model.title}, {wanted.dtype}: {out / name}, {facts['bytes']:,} bytes")
+    if sample is not None:
+        print(sample.told)
+        _print_f1(files)
 
 
-def _check_installed(formats: list[str]) -> None:
-    lacking = {name: FORMATS[name].lacks() for name in formats}
-    extras = sorted({extra for extra in lacking.values() if extra})
-    if extras:
-        names = ", ".join(name for name, extra in lacking.items() if extra)
-        raise ValueError(f"what writes {names} is not installed: {commands.install(*extras)}")
+def _print_f1(files: dict[str, dict[str, Any]]) -> None:
+    first = next(iter(files.values()))
+    heads = [f"AU{au}" for au in first["f1_units"]]
+    table = Table("F1 at 0.5, %", *heads, "mean", box=None)
+    rows = {"float32": first["f1_before"]} | {n: facts["f1_after"] for n, facts in files.items()}
+    for name, values in rows.items():
+        cells = [f"{value:.1f}" for value in (*values, np.mean(values))]
+        table.add_row(name, *cells)
+    _console().print(table)
 
 
 def _check(folder: pathlib.Path) -> int:
@@ -123,10 +129,11 @@ def _check(folder: pathlib.Path) -> int:
     with naming_disk_errors(folder, len(text)), replacing(folder / check.CHECK_FILE) as part:
         part.write_text(text, encoding="utf-8")
     _print(folder, results, golden.dtype)
-    passed = check.within(results, golden.dtype)
-    print(
-        f"{'within' if passed else 'not within'} {check.TOLERANCES[golden.dtype]:g} of JAX in float32"
-    )
+    passed, limit = check.within(results, golden.dtype), check.TOLERANCES[golden.dtype]
+    if limit is None:
+        print("8 bits are held to no difference: model.json has F1 before and after")
+    else:
+        print(f"{'within' if passed else 'not within'} {limit:g} of JAX in float32")
     unchecked = {r.file for r in results} - {r.file for r in results if r.difference is not None}
     for file in sorted(unchecked):
         print(f"{file} was not checked: nothing that is installed here runs it")
@@ -146,7 +153,13 @@ def _print(folder: pathlib.Path, results: list[check.Result], dtype: str) -> Non
             cells = (f"{result.difference:.1e}", f"{result.milliseconds:.1f}")
         size = f"{sizes[result.file] / 1e6:.2f}"
         table.add_row(result.file, size, dtype, result.runtime, result.version, *cells)
-    Console().print(table)
+    _console().print(table)
+
+
+def _console() -> Console:
+    """Tables are wide: where nobody looks at a terminal, lines may be as long as they are."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
 
 
 if __name__ == "__main__":

@@ -41,19 +41,18 @@ def prepare(dataset: str, data_dir: str | os.PathLike[str], *flags: str) -> str:
     return python("data_builders.prepare", *arguments)
 
 
-def install(*extras: str) -> str:
-    """Returns the command that installs what extras of this package are made of.
+def install(extra: str) -> str:
+    """Returns the command that installs what an extra of this package is made of.
 
     No index has this package, and not every user stands in a clone of it: so the command names the
     packages of the extra, as the clone's ``setup.cfg`` or the installed metadata have them.
 
     Args:
-        extras: keys of ``options.extras_require``.
+        extra: a key of ``options.extras_require``.
     """
-    known = _extras()
-    packages = [package for extra in extras for package in known.get(extra, ())]
-    if not all(map(known.get, extras)):  # a copy of the sources alone
-        return f"install what setup.cfg of {_NAME} lists as {', '.join(map(repr, extras))}"
+    packages = _extras().get(extra)
+    if not packages:  # a copy of the sources alone
+        return f"install what setup.cfg of {_NAME} lists as {extra!r}"
     if importlib.util.find_spec("pip") is None and shutil.which("uv"):
         return shlex.join(["uv", "pip", "install", "--python", sys.executable, *packages])
     return python("pip", "install", *packages)

@@ -40,7 +40,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.export.*": (
         *("piapdf_jax.export.*", "piapdf_jax.models.*", "piapdf_jax.model_json"),
+        "piapdf_jax.commands",
         *("piapdf_jax.detector_runtimes", "piapdf_jax.load", "piapdf_jax.runtime.exports"),
+        # a web page: names of units, and where what runs it is kept
+        *("piapdf_jax.action_units", "piapdf_jax.paths"),
     ),
     "piapdf_jax.load": (
         "piapdf_jax.faces.*",

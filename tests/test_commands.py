@@ -98,6 +98,7 @@ def test_commands_that_are_made_are_of_modules_and_extras_that_exist():
     extras += [found.extra for found in FORMATS.values() if found.extra]
     extras += [r.extra for found in FORMATS.values() for r in found.runtimes.values() if r.extra]
     told = {"landmarks", "weights", "beam", "plots", "parity", "heic", "export", "export-check"}
+    told |= {"litert"}
     assert told == set(extras)
     assert all(map(exists, modules))
     text = (ROOT / "setup.cfg").read_text()

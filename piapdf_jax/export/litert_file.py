@@ -19,6 +19,7 @@ import numpy as np
 
 from piapdf_jax import commands
 from piapdf_jax.detector_runtimes import PREPARE, Probabilities
+from piapdf_jax.export.formats import CONVERTER
 from piapdf_jax.model_json import ModelError
 
 #: Versions whose private modules are those that this file calls: the converter has no public ones.
@@ -204,7 +205,7 @@ def _converter() -> tuple[Any, Any, Any]:
         version = importlib.metadata.version("litert-converter")
     except importlib.metadata.PackageNotFoundError as error:
         raise ModelError(
-            f"the package litert-converter is not installed: {commands.install('litert')}"
+            f"the package litert-converter is not installed: {_how_to_install()}"
         ) from error
     names = ("ir", "passmanager", "_mlir_libs.converter_api_ext")
     try:
@@ -214,7 +215,7 @@ def _converter() -> tuple[Any, Any, Any]:
     except (ImportError, AttributeError) as error:
         raise ModelError(
             f"litert-converter {version} has other modules than {WORKS}, which works here"
-            f" ({_one_line(error)}): {commands.install('litert')}"
+            f" ({_one_line(error)}): {_how_to_install()}"
         ) from error
     return ir, passes, api
 
@@ -244,8 +245,13 @@ def _quantized(data: bytes, dtype: str) -> bytes:
             for kind in _CONVOLUTIONS
         ]
     )
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints sizes
+    # It prints sizes, and how far it is.
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return bytes(quantizer.quantize().quantized_model)
+
+
+def _how_to_install() -> str:
+    return commands.python("pip", "install", "--no-deps", CONVERTER)
 
 
 def _one_line(error: Exception) -> str:

@@ -139,7 +139,7 @@ def test_formats_that_are_none(export, tmp_path, names):
 
 
 def test_what_is_missing_is_said_before_anything_is_written(export, tmp_path, monkeypatch):
-    absent = formats.FORMATS["onnx"]._replace(module="no_such_module")
+    absent = formats.FORMATS["onnx"]._replace(modules=("no_such_module",))
     monkeypatch.setitem(formats.FORMATS, "onnx", absent)
     with pytest.raises(app.UsageError, match="what writes onnx is not installed: .*onnx>=1"):
         ran(export, out=str(tmp_path / "o"), formats=["stablehlo", "onnx"])

@@ -8,6 +8,8 @@ import checks
 import pytest
 from browser import Browser, BrowserError, Page
 
+from piapdf_jax.export import chromium
+
 pytestmark = pytest.mark.page
 
 GOOD = """<!doctype html>
@@ -143,7 +145,7 @@ def test_no_answer_and_a_dead_browser_are_errors(
             page.evaluate("null.x")
         with pytest.raises(BrowserError, match="has no element with the id nowhere"):
             page.picture(tmp_path / "x.png", "nowhere")
-        monkeypatch.setattr(driver, "TIMEOUT", 0.5)
+        monkeypatch.setattr(chromium, "TIMEOUT", 0.5)
         with pytest.raises(BrowserError, match=r"Runtime\.evaluate: no answer in 0\.5 s"):
             page.evaluate("new Promise(() => 0)")
         with pytest.raises(BrowserError, match="Chromium ended|no answer"):

@@ -1,0 +1,71 @@
+"""Weights and activations of convolutions in 8 bits, for .onnx files; ``onnxruntime`` is imported inside."""
+
+import logging
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from piapdf_jax.detector_runtimes import PREPARE, sealed
+
+_INPUT = "images"
+
+
+def quantize_onnx(
+    path: pathlib.Path, calibration: np.ndarray | None, input_type: str
+) -> dict[str, Any]:
+    """Rounds the convolutions of an .onnx file to 8 bits, in its place.
+
+    Weights by output channel, activations by the ranges that frames show; resize, normalization, gates and head stay
+    float32. Quantized as pairs of QuantizeLinear and DequantizeLinear, which runtimes fuse.
+
+    Args:
+        path: of a float32 file of ``write_onnx``.
+        calibration: frames [N, S, S, 3] uint8.
+        input_type: of the file's images.
+
+    Returns:
+        What must be known of the file: of how many frames the ranges are.
+
+    Raises:
+        ValueError: without frames.
+    """
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
+
+    if calibration is None or not len(calibration):
+        raise ValueError(
+            "8 bits need frames that show the ranges of activations: --calibration_data"
+        )
+
+    class Frames(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._left = _feeds(calibration, input_type)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return next(self._left, None)
+
+    logging.disable(
+        logging.WARNING
+    )  # it recommends a pass that looks up shapes, which stand in our files
+    try:
+        quantize_static(
+            *(str(path), str(path), Frames()),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            op_types_to_quantize=["Conv"],
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    model = onnx.load(str(path))
+    told = {entry.key: entry.value for entry in model.metadata_props if entry.key != "sha256"}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, told | {"dtype": "int8"})
+    path.write_bytes(sealed(model.SerializeToString()))
+    return {"calibration_frames": len(calibration)}
+
+
+def _feeds(frames: np.ndarray, input_type: str) -> Iterator[dict[str, np.ndarray]]:
+    for frame in frames:
+        yield {_INPUT: PREPARE[input_type](frame[None])}
