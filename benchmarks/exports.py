@@ -1,11 +1,12 @@
 """What each format of a light detector weighs, differs by and takes, in each runtime that is installed.
 
 python -m benchmarks.exports --out=docs/exports.md
-python -m benchmarks.exports runs/exports/piapdf/0123456789abcdef
+python -m benchmarks.exports runs/exports/piapdf/0123456789abcdef random:b1 --out=docs/exports.md
 
-Without exports networks of random numbers are written, tiny and B1. Every measurement is a process of its own: one
-frame after another, the median of them, with one thread and with two. 8 bits are calibrated on the golden frames: their
-sizes and times are what they would be, what they cost is asked with ``experiments.export --calibration_data``.
+Without exports networks of random numbers are written, ``random:tiny`` and ``random:b1``. Every measurement is a process
+of its own: one frame after another, the median of them, with one thread and with two. 8 bits are calibrated on the golden
+frames: their sizes and times are what they would be, what they cost is asked with ``experiments.export
+--calibration_data``.
 """
 
 import json
@@ -36,6 +37,7 @@ _OUT = flags.DEFINE_string("out", "", "Markdown file with the lines that the tab
 _MEASURE = flags.DEFINE_list("measure", [], "FILE,RUNTIME,THREADS: what a process of its own does")
 START = "<!-- formats: written by benchmarks.exports -->"
 _THREADS = (1, 2)
+_RANDOM = "random:"
 _SECONDS, _LEAST = 3.0, 10
 _HEADS = ("model", "file", "type", "MB", "runtime", "largest difference")
 
@@ -136,16 +138,23 @@ def _machine() -> str:
     )
 
 
+def _named(argument: str) -> tuple[str, Light]:
+    """A detector that is asked for, and its title."""
+    if argument.startswith(_RANDOM):
+        name = argument.removeprefix(_RANDOM)
+        return f"{name}, random numbers", random_light(name)
+    light = read_light(paths.local_path(argument, "export"))
+    encoder = (light.model.model or {})["encoder"]
+    return f"{encoder}, {light.model.title}", light
+
+
 def main(arguments: list[str]) -> None:
     """Prints the table, and writes it where ``--out`` says."""
     if _MEASURE.value:
         file, runtime, threads = _MEASURE.value
         print(json.dumps(measure(pathlib.Path(file), runtime, int(threads))))
         return
-    lights = {name: random_light(name) for name in SIZES} if len(arguments) == 1 else {}
-    for argument in arguments[1:]:
-        light = read_light(paths.local_path(argument, "export"))
-        lights[f"{light.model.title} {light.model.digest[:6]}"] = light
+    lights = dict(map(_named, arguments[1:] or [f"{_RANDOM}{name}" for name in SIZES]))
     with tempfile.TemporaryDirectory() as folder:
         rows = [
             row for t, light in lights.items() for row in rows_of(t, light, pathlib.Path(folder))
