@@ -3,10 +3,9 @@
 python -m benchmarks.exports --out=docs/exports.md
 python -m benchmarks.exports runs/exports/piapdf/0123456789abcdef random:b1 --out=docs/exports.md
 
-Without exports networks of random numbers are written, ``random:tiny`` and ``random:b1``. Every measurement is a process
-of its own: one frame after another, the median of them, with one thread and with two. 8 bits are calibrated on the golden
-frames: their sizes and times are what they would be, what they cost is asked with ``experiments.export
---calibration_data``.
+Without exports networks of random numbers are written, ``random:tiny`` and ``random:b1``. Every measurement is a
+process of its own: one frame after another, the median of them, with one thread and with two. 8 bits are calibrated on
+the golden frames: sizes and times are what they would be, and F1 is asked with ``experiments.export``.
 """
 
 import json
