@@ -50,7 +50,8 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
         data_dir: where data sets lie.
 
     Raises:
-        CalibrationError: where nobody is left to calibrate or to be scored, or no unit is shared.
+        CalibrationError: where nobody is left to calibrate or to be scored, where that cannot be told, or no unit is
+            shared.
         FileNotFoundError, CorruptShard, NoRecords: as for what is read.
     """
     where = source.dataset_folder(data_dir, dataset)
@@ -92,13 +93,22 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
 
 
 def _trained(model: Model, told: description.Description, data_dir: pathlib.Path) -> set[str]:
-    """Everybody of the data set's kind that the export learned from, so far as its data sets are there."""
+    """Everybody of the data set's kind that the export learned from.
+
+    Raises:
+        CalibrationError: where a data set of its builder is not there, whose people may be the same.
+    """
     found: set[str] = set()
     for part in model.data:
         try:
             theirs = description.describe(source.dataset_folder(data_dir, part.name))
-        except source.MissingDataset:
-            continue
+        except source.MissingDataset as error:
+            if part.name.partition("/")[0] != told.builder:
+                continue
+            raise CalibrationError(
+                f"whom 8 bits may be scored on cannot be told: the export was trained on {part.name}, which is not in"
+                f" {data_dir}"
+            ) from error
         if (theirs.builder, theirs.kind) == (told.builder, told.kind):
             found |= theirs.people_of(part.split)
     return found

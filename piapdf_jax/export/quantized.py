@@ -17,8 +17,9 @@ def quantize_onnx(
 ) -> dict[str, Any]:
     """Rounds the convolutions of an .onnx file to 8 bits, in its place.
 
-    Weights by output channel, activations by the ranges that frames show; resize, normalization, gates and head stay
-    float32. Quantized as pairs of QuantizeLinear and DequantizeLinear, which runtimes fuse.
+    Weights by output channel, activations by the ranges that frames show, those inside gates too; resize,
+    normalization, what joins convolutions and the head stay float32. Quantized as pairs of QuantizeLinear and
+    DequantizeLinear, which runtimes fuse.
 
     Args:
         path: of a float32 file of ``write_onnx``.
@@ -46,9 +47,8 @@ def quantize_onnx(
         def get_next(self) -> dict[str, np.ndarray] | None:  # pyright: ignore[reportIncompatibleMethodOverride]
             return next(self._left, None)
 
-    logging.disable(
-        logging.WARNING
-    )  # it recommends a pass that looks up shapes, which stand in our files
+    # It recommends a pass that looks up shapes, which stand in our files.
+    logging.disable(logging.WARNING)
     try:
         quantize_static(
             *(str(path), str(path), Frames()),
