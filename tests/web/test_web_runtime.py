@@ -106,6 +106,7 @@ MODEL = Model(
     *({1: 0.5}, {1: 0.5}, {}, {"labeled": 1, "scored": 1}),
     (Data("piap", "d", "1.0.0", "train", 1, True),),
     *({}, ()),
+    files={},
 )
 
 
