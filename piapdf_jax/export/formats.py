@@ -118,7 +118,9 @@ def _write_stablehlo(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str
 def _write_litert(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]:
     from piapdf_jax.export.litert_file import write_litert
 
-    return write_litert(path, light.operations, **_settings(light, wanted))
+    model = light.model
+    told = {"digest": model.digest, "units": " ".join(map(str, model.units))}
+    return write_litert(path, light.operations, told=told, **_settings(light, wanted))
 
 
 def _write_web(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]:
@@ -170,9 +172,7 @@ _ONNX = {
     "onnx": Runtime("onnxruntime", ("onnxruntime",), "export-check", _loader("onnx")),
     "opencv": Runtime(
         *("OpenCV", ("opencv-python-headless", "opencv-python"), "", _loader("opencv")),
-        wrong={
-            "int8": "OpenCV reads quantized layers of this kind without an error and says nonsense"
-        },
+        wrong={"int8": "OpenCV 5.0 refuses layers of this kind, or says nonsense"},
     ),
 }
 FORMATS = {

@@ -1,14 +1,17 @@
 """A list of operations as a LiteRT (.tflite) file, for phones and small devices; without TensorFlow and without torch.
 
-The converter is a library without a public Python interface of its own: which versions have the modules that are used
-here is written down once, in ``WORKS``.
+What the file says of itself lies behind its network as a ZIP archive, where TensorFlow Lite's metadata has the files
+that go with a network: every reader of .tflite files passes over it, every reader of ZIP archives opens it.
 """
 
 import contextlib
+import hashlib
 import importlib
 import importlib.metadata
 import io
+import json
 import pathlib
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,15 +19,16 @@ import numpy as np
 
 from piapdf_jax import commands
 from piapdf_jax.detector_runtimes import PREPARE, Probabilities
-from piapdf_jax.export.folded import folded_function
 from piapdf_jax.export.formats import CONVERTER
 from piapdf_jax.model_json import ModelError
 
-#: Versions whose private modules are those that this file calls.
+#: Versions whose private modules are those that this file calls: the converter has no public ones.
 WORKS = "litert-converter 0.5"
 INPUT, OUTPUT = "images", "probabilities"
+#: The file of the archive: what was told, ``bytes`` of the network before the archive, and their ``sha256``.
+TOLD = "detector.json"
 _CONVERTER = "litert_converter.mlir"
-#: What has weights. The resize is a FULLY_CONNECTED as well, and so is the head: both stay as they are.
+#: What has most weights. The resize is a product as the head is, and stays exact.
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 #: Types of weights beside float32, as recipes of ai-edge-quantizer.
 _RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -59,6 +63,7 @@ def write_litert(
     image_size: int,
     dtype: str = "float32",
     input_type: str = "uint8",
+    told: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Writes the file. Its batch is 1, and may be resized before tensors are allocated.
 
@@ -68,25 +73,22 @@ def write_litert(
         image_size: side S of the images.
         dtype: of the weights of convolutions: float32, float16, or int8, whose activations are rounded as well.
         input_type: ``uint8`` for images [1, S, S, 3] of 0 to 255, ``float32`` for 0 to 1.
+        told: what the file says of itself, by name; type, input, length and checksum follow by themselves.
 
     Returns:
         What must be known of the file: what wrote it.
 
     Raises:
-        ModelError: for a version of the converter that has other modules.
+        ModelError: where the converter is not installed, or a version of it has other modules.
     """
-    import jax
-
-    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.dtype(input_type))
-    function = jax.jit(folded_function(operations, input_type=input_type))
-    lowered = function.trace(images).lower(lowering_platforms=("cpu",)).compiler_ir("stablehlo")
-    text = lowered.operation.get_asm(enable_debug_info=False, large_elements_limit=None)
-    data = _converted(text)
-    path.write_bytes(data if dtype == "float32" else _quantized(data, dtype))
+    data = _converted(_program(operations, image_size, input_type))
+    if dtype != "float32":
+        data = _quantized(data, dtype)
+    path.write_bytes(_sealed(data, {**(told or {}), "dtype": dtype, "input": input_type}))
     return {"converter": f"litert-converter {importlib.metadata.version('litert-converter')}"}
 
 
-def load_litert(path: pathlib.Path, *, threads: int | None = None) -> Probabilities:
+def load_litert(path: pathlib.Path, threads: int | None = None) -> Probabilities:
     """Loads a file of ``write_litert`` in ai-edge-litert.
 
     Args:
@@ -94,19 +96,26 @@ def load_litert(path: pathlib.Path, *, threads: int | None = None) -> Probabilit
         threads: of the runtime; None leaves it to the runtime.
 
     Raises:
-        ModelError: for a file that it cannot read.
+        FileNotFoundError: where there is none, or the runtime is not installed.
+        ModelError: for a file that is not ours, is damaged or cannot be read.
     """
-    from ai_edge_litert.interpreter import Interpreter
-
+    told_by(path)
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise FileNotFoundError(
+            f"the package ai-edge-litert is not installed: {commands.install('litert')}"
+        ) from error
     try:
         interpreter = Interpreter(model_content=path.read_bytes(), num_threads=threads)
         (entry,), (last,) = interpreter.get_input_details(), interpreter.get_output_details()
         prepare = PREPARE[np.dtype(entry["dtype"]).name]
     except (ValueError, RuntimeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{path} cannot be read by LiteRT: {reason}") from error
+        raise ModelError(f"{path} cannot be read by LiteRT: {_one_line(error)}") from error
 
     def probabilities(crops: np.ndarray) -> np.ndarray:
+        if not len(crops):  # no runtime has room for nothing
+            return np.zeros((0, last["shape"][-1]), np.float32)
         if tuple(interpreter.get_input_details()[0]["shape"]) != crops.shape:
             interpreter.resize_tensor_input(entry["index"], crops.shape, strict=False)
         interpreter.allocate_tensors()
@@ -115,6 +124,54 @@ def load_litert(path: pathlib.Path, *, threads: int | None = None) -> Probabilit
         return np.array(interpreter.get_tensor(last["index"]), np.float32)
 
     return probabilities
+
+
+def told_by(path: pathlib.Path) -> dict[str, Any]:
+    """Returns what a file of ours says of itself; no package is needed for it.
+
+    Raises:
+        FileNotFoundError: where there is none.
+        ModelError: for a file that is not ours, or is damaged or cut off.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: export the model again")
+    data = path.read_bytes()
+    refused = (
+        f"{path} is no .tflite file of experiments.export, or is damaged or cut off: make it anew"
+    )
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            told = json.loads(archive.read(TOLD))
+        network = data[: told["bytes"]]
+        # Written again, for a byte that nothing reads is no less damaged.
+        whole = _sealed(network, told) == data
+    except Exception as error:  # of ZIP archives, compression and JSON
+        raise ModelError(refused) from error
+    if not whole:
+        raise ModelError(refused)
+    return told
+
+
+def _sealed(data: bytes, told: dict[str, Any]) -> bytes:
+    facts = {**told, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    file = io.BytesIO(data)
+    with zipfile.ZipFile(file, "a") as archive:
+        # Of a fixed date, so that an export is the same file every time.
+        archive.writestr(zipfile.ZipInfo(TOLD, (1980, 1, 1, 0, 0, 0)), json.dumps(facts, indent=1))
+    return file.getvalue()
+
+
+def _program(operations: Sequence[Any], image_size: int, input_type: str) -> str:
+    """The text of a module of StableHLO for a batch of 1."""
+    import jax
+
+    from piapdf_jax.export.folded import folded_function
+
+    images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.dtype(input_type))
+    function = jax.jit(folded_function(operations, input_type=input_type))
+    lowered = function.trace(images).lower(lowering_platforms=("cpu",))
+    module: Any = lowered.compiler_ir("stablehlo")
+    return module.operation.get_asm(enable_debug_info=False, large_elements_limit=None)
 
 
 def _converted(text: str) -> bytes:
@@ -144,22 +201,42 @@ def _converter() -> tuple[Any, Any, Any]:
     Raises:
         ModelError: naming the versions that work.
     """
+    try:
+        version = importlib.metadata.version("litert-converter")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ModelError(
+            f"the package litert-converter is not installed: {_how_to_install()}"
+        ) from error
     names = ("ir", "passmanager", "_mlir_libs.converter_api_ext")
     try:
-        found = tuple(importlib.import_module(f"{_CONVERTER}.{name}") for name in names)
-        _ = found[2].prepare_mlir_context, found[2].run_convert_to_tfl_passes
+        ir, passes, api = (importlib.import_module(f"{_CONVERTER}.{name}") for name in names)
+        for name in _CALLED:
+            getattr(api, name)
     except (ImportError, AttributeError) as error:
-        version = importlib.metadata.version("litert-converter")
         raise ModelError(
             f"litert-converter {version} has other modules than {WORKS}, which works here"
-            f" ({' '.join(str(error).split())[:100]}): {commands.python('pip', 'install', '--no-deps', CONVERTER)}"
+            f" ({_one_line(error)}): {_how_to_install()}"
         ) from error
-    return found[0], found[1], found[2]
+    return ir, passes, api
+
+
+_CALLED = (
+    "prepare_mlir_context",
+    "set_signature",
+    "merge_modules",
+    "ConvertToTFLConfig",
+    "run_convert_to_tfl_passes",
+    "export_flatbuffer_to_bytes",
+)
 
 
 def _quantized(data: bytes, dtype: str) -> bytes:
-    from ai_edge_quantizer.quantizer import Quantizer
-
+    try:
+        from ai_edge_quantizer.quantizer import Quantizer
+    except ImportError as error:
+        raise ModelError(
+            f"the package ai-edge-quantizer is not installed: {commands.install('litert')}"
+        ) from error
     key, settings = _RECIPES[dtype]
     quantizer = Quantizer(bytearray(data))
     quantizer.load_quantization_recipe(
@@ -171,3 +248,11 @@ def _quantized(data: bytes, dtype: str) -> bytes:
     # It prints sizes, and how far it is.
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return bytes(quantizer.quantize().quantized_model)
+
+
+def _how_to_install() -> str:
+    return commands.python("pip", "install", "--no-deps", CONVERTER)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

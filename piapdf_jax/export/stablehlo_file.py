@@ -30,7 +30,7 @@ def write_stablehlo(
     dtype: str = "float32",
     input_type: str = "uint8",
 ) -> dict[str, Any]:
-    """Writes one file for all of ``PLATFORMS`` and batches of any size.
+    """Writes one file for all of ``PLATFORMS`` and batches of any size, the same bytes wherever it is called from.
 
     Args:
         path: of the file.
@@ -48,7 +48,13 @@ def write_stablehlo(
     (batch,) = export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, image_size, image_size, 3), np.dtype(input_type))
     function = jax.jit(folded_function(operations, dtype=dtype, input_type=input_type))
-    exported = export.export(function, platforms=PLATFORMS)(images)
+    # Else each operation names the files of this machine from which it was called.
+    limit = jax.config.jax_traceback_in_locations_limit  # pyright: ignore[reportAttributeAccessIssue]
+    jax.config.update("jax_traceback_in_locations_limit", 0)
+    try:
+        exported = export.export(function, platforms=PLATFORMS)(images)
+    finally:
+        jax.config.update("jax_traceback_in_locations_limit", limit)
     path.write_bytes(exported.serialize())
     return {
         "jax": jax.__version__,

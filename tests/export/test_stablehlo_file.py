@@ -1,5 +1,6 @@
 """A StableHLO file in plain JAX, in a process that knows nothing of this package."""
 
+import pathlib
 import re
 import subprocess
 import sys
@@ -83,6 +84,19 @@ def test_a_convolution_is_one_operation_on_each_platform(listed, tmp_path):
     wanted = [str(o.groups) for o in convolutions(listed) for _ in range(3)]
     assert groups == wanted and max(map(int, groups)) > 1
     assert "slice" not in text and "pad(" not in text
+
+
+def test_a_file_says_nothing_of_where_it_was_written(listed, tmp_path):
+    import jax
+
+    limit = jax.config.jax_traceback_in_locations_limit  # pyright: ignore[reportAttributeAccessIssue]
+    write_stablehlo(tmp_path / "one.stablehlo", listed, image_size=SIZE)
+    jax.clear_caches()
+    (lambda: write_stablehlo(tmp_path / "two.stablehlo", listed, image_size=SIZE))()
+    one, two = ((tmp_path / f"{name}.stablehlo").read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert b".py" not in one and str(pathlib.Path(__file__).parent).encode() not in one
+    assert jax.config.jax_traceback_in_locations_limit == limit  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.mark.parametrize("fault", [b"", b"hello", 0.5])

@@ -67,7 +67,11 @@ def test_it_stops(written, camera):
     page = web_pages.ready(camera, written.pages["uint8"])
     page.click("document.getElementById('camera')")
     web_pages.wait(page, "piapdf.seen() !== null")
+    page.evaluate("window.track = stream.getVideoTracks()[0], 0")
+    assert page.evaluate("track.readyState") == "live"
     page.click("document.getElementById('camera')")
+    # What the light beside a camera shows.
+    assert page.evaluate("track.readyState") == "ended"
     assert page.evaluate("document.getElementById('camera').textContent") == "Use the camera"
     before = web_pages.settled(page)
     time.sleep(1)

@@ -280,6 +280,13 @@ def test_two_fingers_enlarge_and_turn(written, browser: Browser, face):
     assert after["scale"] / before["scale"] == pytest.approx(np.hypot(60, 30) / 40, rel=0.02)
     assert after["angle"] == pytest.approx(np.arctan2(30, 60), abs=0.02)
     assert after["x"] == pytest.approx(before["x"], abs=side / 100)
+    # Both move down by 20 CSS pixels, and so does the picture: not by the sum of what two fingers moved.
+    touch("touchStart", (-40, 0), (40, 0))
+    touch("touchMove", (-40, 20), (40, 20))
+    touch("touchEnd")
+    lower = web_pages.settled(page)["view"]
+    apart = np.hypot(lower["x"] - after["x"], lower["y"] - after["y"]) * after["scale"]
+    assert apart == pytest.approx(20 * 256 * 1.28 / side, rel=0.1)
 
 
 @pytest.mark.parametrize(("width", "height"), [(360, 780), (1280, 900)])
