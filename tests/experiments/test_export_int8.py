@@ -1,16 +1,21 @@
-"""Which frames calibrate 8 bits and which are scored, pixel by pixel, and where that cannot be told."""
+"""Who calibrates 8 bits, who is scored, and what is said where nobody is left."""
 
 import cv2
 import light_model
 import numpy as np
 import pytest
+from absl import app
+from absl.testing import flagsaver
+from programs import load
 
 from experiments import export_int8
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.data import source
 from piapdf_jax.model_json import Data, read_model
 
+program = load("experiments.export")
 DATASET = "synthetic_faces/small_bp4d"
+PARTS = ("part1", "part2", "part3")
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +49,21 @@ def pictures(found):
     return np.stack([cv2.resize(p, (side, side), interpolation=cv2.INTER_AREA) for p in whole])
 
 
+def ran(place, **given):
+    with flagsaver.flagsaver(**{"out": "", "check": False, **given}):
+        return program.main(["export", str(place)])
+
+
 def test_people_of_the_training_calibrate_and_others_are_scored(
     export, small_data, records, monkeypatch
 ):
-    read = []
-    whole = source.Records.__getitem__
+    read, read_batch = [], export_int8.read_batch
 
-    def watched(self, row):
-        record = whole(self, row)
-        read.append(str(record["subject"]))
-        return record
+    def watched(places, reading, *, step):
+        read.extend(str(ours[row]["subject"]) for ours, row, _ in places)
+        return read_batch(places, reading, step=step)
 
-    monkeypatch.setattr(source.Records, "__getitem__", watched)
+    monkeypatch.setattr(export_int8, "read_batch", watched)
     monkeypatch.setattr(export_int8, "FRAMES", 7)
     found = export_int8.sample(trained(export, "part2"), DATASET, small_data)
     learned, others = people(records["part2"]), people(records["part1"], records["part3"])
@@ -79,9 +87,72 @@ def test_people_of_the_training_calibrate_and_others_are_scored(
     )
 
 
+def test_of_a_set_that_it_never_met_half_calibrate(export, small_data, records):
+    model = trained(export, "all", dataset="bp4d/elsewhere")
+    found = export_int8.sample(model, DATASET, small_data)
+    everybody = sorted(people(*records.values()))
+    scored = [r for p in PARTS for r in records[p] if str(r["subject"]) in everybody[3:]]
+    assert len(found.frames) == len(scored)
+    assert " that the export was trained on" not in found.told
+    assert f"{len(everybody) - 3} others are scored" in found.told
+
+
+def test_nobody_is_left(export, small_data):
+    model = trained(export, *PARTS)
+    with pytest.raises(export_int8.CalibrationError, match=r"nobody of .* is left to score 8 bits"):
+        export_int8.sample(model, DATASET, small_data)
+
+
 def test_people_that_may_have_been_trained_on_are_not_taken_for_others(export, small_data):
     model = trained(export, "part1", dataset="synthetic_faces/gone")
     with pytest.raises(
         export_int8.CalibrationError, match="trained on synthetic_faces/gone, which"
     ):
         export_int8.sample(model, DATASET, small_data)
+
+
+def test_a_set_without_labels_of_units(export, small_data):
+    with pytest.raises(export_int8.CalibrationError, match="labels of no unit of the export"):
+        export_int8.sample(trained(export, "part1"), "synthetic_faces/small_webface", small_data)
+
+
+def test_f1_by_hand():
+    """Two units of a model of three, one label unknown, batches of another size than the number of frames."""
+    frames = np.arange(40, dtype=np.uint8).reshape(40, 1, 1, 1)
+    labels = np.zeros((40, 2), np.int8)
+    labels[:10, 0], labels[39, 0], labels[:4, 1] = 1, -1, 1
+    said = np.zeros((40, 3), np.float32)
+    said[5:15, 2], said[39, 2], said[:4, 0], said[:, 1] = 0.5, 1, 0.6, 1
+
+    def probabilities(batch):
+        return said[batch[:, 0, 0, 0]]
+
+    sample = export_int8.Sample(frames, frames, labels, (12, 1), "")
+    # AU12: 5 hits, 5 false, 5 missed; AU1: 4 of 4.
+    assert export_int8.f1_by_unit(probabilities, sample, (1, 6, 12)) == [50.0, 100.0]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dtype": "int8"},
+        {"calibration_data": DATASET},
+        {"dtype": "float16", "calibration_data": "x"},
+    ],
+)
+def test_8_bits_and_their_frames_go_together(export, tmp_path, given):
+    with pytest.raises(app.UsageError, match="--dtype=int8 and --calibration_data=SET go together"):
+        ran(export, out=str(tmp_path / "o"), **given)
+    assert not (tmp_path / "o").exists()
+
+
+def test_formats_without_8_bits(export, tmp_path):
+    with pytest.raises(app.UsageError, match="int8 is for onnx, litert, not for stablehlo"):
+        ran(
+            export,
+            out=str(tmp_path / "o"),
+            formats=["stablehlo"],
+            dtype="int8",
+            calibration_data=DATASET,
+        )
+    assert not (tmp_path / "o").exists()

@@ -1,4 +1,4 @@
-"""8 bits in an .onnx file: by either kind of input, by the frames that calibrate, and what the command tells of F1."""
+"""8 bits in an .onnx file: what is stored, what it says, and what the command tells of it."""
 
 import json
 import subprocess
@@ -46,6 +46,56 @@ def said(path, frames, kind):
     return onnxruntime.InferenceSession(str(path)).run(None, {"images": images})[0]
 
 
+def graph(path):
+    """Nodes of a file, arrays by name, and by name the node that gives it."""
+    import onnx
+    from onnx import numpy_helper
+
+    found = onnx.load(str(path)).graph
+    stored = {array.name: numpy_helper.to_array(array) for array in found.initializer}
+    return found.node, stored, {node.output[0]: node for node in found.node}
+
+
+def test_kernels_are_8_bits_with_a_scale_a_channel(files):
+    folder, _, _ = files
+    nodes, stored, made_by = graph(folder / "int8.onnx")
+    before, originals, _ = graph(folder / "wide.onnx")
+    wide = [originals[node.input[1]] for node in before if node.op_type == "Conv"]
+    found = [made_by[node.input[1]] for node in nodes if node.op_type == "Conv"]
+    assert len(found) == len(wide) > 10
+    for pair, kernel in zip(found, wide, strict=True):
+        assert pair.op_type == "DequantizeLinear"
+        integers, scale, zero = (stored[name] for name in pair.input)
+        assert integers.dtype == np.int8 and integers.shape == kernel.shape and not zero.any()
+        axis = {a.name: a.i for a in pair.attribute}["axis"]
+        assert axis == 0 and scale.shape == (len(kernel),)
+        # The largest weight of a channel takes the whole range, and none is further than half a step from its own.
+        steps = scale.reshape(-1, 1, 1, 1)
+        assert np.abs(integers.reshape(len(kernel), -1)).max(1).min() >= 126
+        assert (np.abs(integers * steps - kernel) <= 0.501 * steps).all()
+
+
+def test_resize_normalization_and_head_are_float32(files):
+    nodes, stored, made_by = graph(files[0] / "int8.onnx")
+    kept = [node for node in nodes if node.op_type in ("MatMul", "Gemm")]
+    assert [node.op_type for node in kept] == ["MatMul", "MatMul", "Gemm"]
+    for node in kept:
+        weights = [stored[name] for name in node.input if name in stored]
+        assert weights and {array.dtype for array in weights} == {np.dtype("float32")}
+        assert "DequantizeLinear" not in [
+            made_by[name].op_type for name in node.input if name in made_by
+        ]
+
+
+def test_it_says_nearly_the_same_of_frames_that_it_never_saw(files):
+    folder, frames, kind = files
+    others = np.ascontiguousarray(frames[:, ::-1, ::-1])
+    before, after = (said(folder / name, others, kind) for name in ("wide.onnx", "int8.onnx"))
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.99
+    # 8 bits show: it is not the other file by mistake.
+    assert 1e-3 < np.abs(before - after).max() < 0.1
+
+
 def test_ranges_are_those_of_the_frames_that_calibrate(files, light, tmp_path):
     """Black frames show none of what others need."""
     folder, frames, kind = files
@@ -62,6 +112,12 @@ def test_the_file_says_what_it_is_of(files):
     assert is_whole(data)
     found = [property_of(data, key) for key in ("digest", "dtype", "input", "units")]
     assert found == [light_model.DIGEST, "int8", files[2], "1 6 12"]
+
+
+@pytest.mark.parametrize("frames", [None, np.zeros((0, 64, 64, 3), np.uint8)])
+def test_nothing_calibrates_by_itself(files, frames):
+    with pytest.raises(ValueError, match="8 bits need frames .*: --calibration_data"):
+        quantized.quantize_onnx(files[0] / "wide.onnx", frames, files[2])
 
 
 def test_the_command_says_what_8_bits_cost(small_data, tmp_path):
