@@ -22,6 +22,7 @@ CHROMIUM = command -v chromium >/dev/null || command -v chromium-browser >/dev/n
 	  { echo "make: Chromium is missing; install it (Debian: apt install chromium)" >&2; exit 1; }
 # What writes LiteRT files asks for a release of typing-extensions that chex does not take, and works without.
 CONVERTER := litert-converter==0.5.0
+NPM = command -v npm >/dev/null || { echo "make: npm is missing; install it (Debian: apt install npm)" >&2; exit 1; }
 SOURCES := $(shell find piapdf_jax experiments data_builders -name '*.py' -o -path '*/web/*' 2>/dev/null)
 
 .PHONY: demo test soak page lint parity beam beam-tests export-check export-tests web-check web-tests litert-check \
@@ -68,7 +69,7 @@ export-tests: $(VENV)/installed.stamp
 # The page of a detector, as the wheel writes it. onnxruntime-web is fetched once and then kept among the user's caches.
 web-check:
 	@$(CHROMIUM)
-	@command -v npm >/dev/null || { echo "make: npm is missing; install it (Debian: apt install npm)" >&2; exit 1; }
+	@$(NPM)
 	$(MAKE) --no-print-directory VENV=$(VENV)-export web-tests
 
 web-tests: $(VENV)/installed.stamp
@@ -78,6 +79,7 @@ web-tests: $(VENV)/installed.stamp
 # Every format beside one another: what writes LiteRT files lies in an environment of its own.
 litert-check:
 	@$(CHROMIUM)
+	@$(NPM)
 	$(MAKE) --no-print-directory VENV=$(VENV)-litert litert-tests
 
 litert-tests: $(VENV)/litert.stamp
