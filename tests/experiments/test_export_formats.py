@@ -144,3 +144,18 @@ def test_what_is_missing_is_said_before_anything_is_written(export, tmp_path, mo
     with pytest.raises(app.UsageError, match="what writes onnx is not installed: .*onnx>=1"):
         ran(export, out=str(tmp_path / "o"), formats=["stablehlo", "onnx"])
     assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_passes_where_every_file_does():
+    good = check.Result("a", "one", "1.0", 1e-7, 2.0)
+    absent = check.Result("b", "two", "", unsupported="not installed")
+    assert check.within([good], "float32") and not check.within([], "float32")
+    assert not check.within([good, absent], "float32")
+    # One runtime of a file is enough, and none may differ.
+    assert check.within([good, absent._replace(file="a")], "float32")
+    far, unknown = (good._replace(runtime="two", difference=d) for d in (1.1e-5, float("nan")))
+    assert not check.within([good, far], "float32") and check.within([good, far], "float16")
+    assert not check.within([good, unknown], "float32")
+    # Of 8 bits any number does.
+    assert check.within([far._replace(difference=0.4)], "int8")
+    assert not check.within([unknown], "int8")
