@@ -141,6 +141,9 @@ def told_by(path: pathlib.Path) -> dict[str, Any]:
     )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            # As it was written: nothing is unpacked.
+            if archive.getinfo(TOLD).compress_type != zipfile.ZIP_STORED:
+                raise ModelError(refused)
             told = json.loads(archive.read(TOLD))
         network = data[: told["bytes"]]
         # Written again, for a byte that nothing reads is no less damaged.

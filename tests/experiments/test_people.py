@@ -465,4 +465,6 @@ def test_records_are_opened_in_one_room():
             opened[path.name] = found
     # A finished export is scored on what a person names, and told where it was trained on it.
     assert opened.pop("export_scores.py") == {"Records"}
+    # So are 8 bits, and whom it was trained on is kept apart.
+    assert opened.pop("export_int8.py") == {"Records"}
     assert opened == {"datasets.py": {"Records", "SomePeople", "DataSlice"}}

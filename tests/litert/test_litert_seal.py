@@ -206,3 +206,14 @@ def test_a_converter_of_other_modules_is_one_line(listed, tmp_path, monkeypatch,
 def test_no_frames_are_no_probabilities(written):
     found = load_litert(written)(pictures(1, 48)[:0])
     assert found.shape == (0, UNITS) and found.dtype == np.float32
+
+
+def test_an_archive_that_would_be_unpacked_is_refused(tmp_path):
+    """A few bytes could become gigabytes."""
+    path = tmp_path / "model.tflite"
+    file = io.BytesIO(b"network")
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(litert_file.TOLD, '{"bytes": 7}' + " " * 10_000_000)
+    path.write_bytes(file.getvalue())
+    with pytest.raises(ModelError, match="is no .tflite file of experiments.export"):
+        told_by(path)

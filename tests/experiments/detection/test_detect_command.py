@@ -133,7 +133,7 @@ def hostile(folder, export, name):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("version", "is of schema 1; this version of piapdf_jax reads schema 2"),
+        ("version", "is of schema 1; this version of piapdf_jax reads schema 3"),
         ("absent", "is not there"),
     ],
 )
