@@ -33,7 +33,9 @@ from piapdf_jax.export.detector_file import Light, golden_frames, read_light
 from piapdf_jax.export.formats import BY_FILE, FORMATS, Wanted
 
 _OUT = flags.DEFINE_string("out", "", "Markdown file with the lines that the table goes between")
-_MEASURE = flags.DEFINE_list("measure", [], "FILE,RUNTIME,THREADS: what a process of its own does")
+_MEASURE = flags.DEFINE_string(
+    "measure", "", "FILE,RUNTIME,THREADS: what a process of its own does"
+)
 START = "<!-- formats: written by benchmarks.exports -->"
 _THREADS = (1, 2)
 _RANDOM = "random:"
@@ -151,7 +153,7 @@ def _named(argument: str) -> tuple[str, Light]:
 def main(arguments: list[str]) -> None:
     """Prints the table, and writes it where ``--out`` says."""
     if _MEASURE.value:
-        file, runtime, threads = _MEASURE.value
+        file, runtime, threads = _MEASURE.value.rsplit(",", 2)
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
         print(json.dumps(measure(pathlib.Path(file), runtime, int(threads))))
         return
