@@ -219,7 +219,8 @@ def test_golden_frames_of_another_type_or_size(written, tmp_path):
     golden: dict[str, Any] = {"frames": frames, "probabilities": probabilities, "dtype": "float32"}
     for changes, said in (
         ({"dtype": "float16"}, "says that model.onnx is of float16: it is not"),
-        ({"dtype": "int8"}, "holds no golden frames"),
+        ({"dtype": "int8"}, "says that model.onnx is of int8: it is not"),
+        ({"dtype": "bfloat16"}, "holds no golden frames"),
         ({"frames": frames[:, 1:]}, "of another model"),
         ({"frames": frames[1:]}, "holds no golden frames"),
         ({"frames": frames[:0], "probabilities": probabilities[:0]}, "holds no golden frames"),
