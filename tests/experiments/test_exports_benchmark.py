@@ -3,10 +3,12 @@
 import light_model
 import numpy as np
 import pytest
+from programs import load
 
-from benchmarks import exports
 from piapdf_jax.export import check, formats
 from piapdf_jax.export.detector_file import read_light
+
+exports = load("benchmarks.exports")
 
 
 @pytest.fixture
