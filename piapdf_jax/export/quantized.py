@@ -32,7 +32,6 @@ def quantize_onnx(
     Raises:
         ValueError: without frames.
     """
-    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
 
     if calibration is None or not len(calibration):
@@ -58,12 +57,19 @@ def quantize_onnx(
         )
     finally:
         logging.disable(logging.NOTSET)
+    _seal(path)
+    return {"calibration_frames": len(calibration)}
+
+
+def _seal(path: pathlib.Path) -> None:
+    """Lets a file say that it is of 8 bits, and what its checksum is now."""
+    import onnx
+
     model = onnx.load(str(path))
     told = {entry.key: entry.value for entry in model.metadata_props if entry.key != "sha256"}
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, told | {"dtype": "int8"})
     path.write_bytes(sealed(model.SerializeToString()))
-    return {"calibration_frames": len(calibration)}
 
 
 def _feeds(frames: np.ndarray, input_type: str) -> Iterator[dict[str, np.ndarray]]:
