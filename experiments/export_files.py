@@ -34,8 +34,10 @@ def check_installed(formats: list[str], wanted: Wanted) -> None:
     if lacking:
         how = "; ".join(dict.fromkeys(lacking.values()))
         raise ValueError(f"what writes {', '.join(lacking)} is not installed: {how}")
+    if wanted.dtype != "int8":
+        return
     silent = [name for name in formats if _runtime(name, wanted.dtype) is None]
-    if wanted.dtype == "int8" and silent:
+    if silent:
         needed = next(iter(FORMATS[silent[0]].runtimes.values()))
         raise ValueError(
             f"8 bits are scored before they are handed on, and what runs {silent[0]} is not installed:"

@@ -67,3 +67,14 @@ def run(listed, x):
             case _:
                 raise AssertionError(o)
     return x
+
+
+def convolutions(listed):
+    """Yields the convolutions of a list, those inside others too."""
+    for operation in listed:
+        if isinstance(operation, operations.Residual):
+            yield from convolutions((*operation.branch, *operation.shortcut))
+        elif isinstance(operation, operations.SqueezeExcite):
+            yield from operation
+        elif isinstance(operation, operations.Conv):
+            yield operation

@@ -9,10 +9,9 @@ import light_model
 import numpy as np
 import pytest
 from lively_parts import lively_parts, pictures
-from numpy_operations import run
+from numpy_operations import convolutions, run
 
 from piapdf_jax.export.light_detector import light_detector
-from piapdf_jax.export.operations import Conv, Residual, SqueezeExcite
 from piapdf_jax.export.stablehlo_file import load_stablehlo, write_stablehlo
 from piapdf_jax.model_json import ModelError
 from piapdf_jax.models.presets import MODELS
@@ -61,16 +60,6 @@ def test_plain_jax_runs_it_in_batches_of_any_size(listed, tmp_path, dtype, toler
         assert [len(part) for part in found.values()] == [1, 3, 5]
     # Frames of bytes, whatever the file takes.
     np.testing.assert_allclose(load_stablehlo(path)(frames), wanted, rtol=0, atol=tolerance)
-
-
-def convolutions(listed):
-    for operation in listed:
-        if isinstance(operation, Residual):
-            yield from convolutions((*operation.branch, *operation.shortcut))
-        elif isinstance(operation, SqueezeExcite):
-            yield from operation
-        elif isinstance(operation, Conv):
-            yield operation
 
 
 def test_a_convolution_is_one_operation_on_each_platform(listed, tmp_path):

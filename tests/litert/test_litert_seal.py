@@ -9,12 +9,11 @@ import light_model
 import numpy as np
 import pytest
 from lively_parts import lively_parts, pictures
-from numpy_operations import run
+from numpy_operations import convolutions, run
 
 from piapdf_jax.export import litert_file
 from piapdf_jax.export.light_detector import light_detector
 from piapdf_jax.export.litert_file import load_litert, told_by, write_litert
-from piapdf_jax.export.operations import Conv, Residual, SqueezeExcite
 from piapdf_jax.model_json import ModelError
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.presets import MODELS
@@ -61,16 +60,6 @@ def tensors(path):
     interpreter = Interpreter(model_content=path.read_bytes(), experimental_op_resolver_type=plain)
     interpreter.allocate_tensors()
     return interpreter.get_tensor_details(), interpreter._get_ops_details()
-
-
-def convolutions(listed):
-    for operation in listed:
-        if isinstance(operation, Residual):
-            yield from convolutions((*operation.branch, *operation.shortcut))
-        elif isinstance(operation, SqueezeExcite):
-            yield from operation
-        elif isinstance(operation, Conv):
-            yield operation
 
 
 def test_a_convolution_is_one_operation(network, tmp_path):
