@@ -1,6 +1,6 @@
 """What a stranger's face does: alone, in the combinations that people show, from a trace to the maximum, and talking.
 
-No unit tells of another more than faces make it: two thirds of the frames are drawn without regard to rates.
+Half of the frames show what people do together; the others any unit with any other, so that none is taken for another.
 """
 
 import numpy as np
@@ -15,15 +15,17 @@ FRAMES, CODED = 12, range(1, 11)
 #: Strength from which a coder writes a unit down; what is weaker is a trace.
 VISIBLE = 0.2
 
-#: What goes together (FACS; Ekman and Friesen's prototypes and their parts), with the odds of each unit.
+#: What goes together: (how often, {unit: odds}); smiles of several depths, the prototypes of FACS and their parts.
 _TOGETHER = (
-    {12: 1.0, 6: 0.75, 25: 0.5, 10: 0.15, 7: 0.25}, {12: 1.0, 25: 0.2}, {12: 1.0, 14: 0.5},
-    {1: 1.0, 2: 1.0, 5: 0.5, 26: 0.4}, {1: 1.0, 4: 0.8, 15: 0.6, 17: 0.5}, {4: 1.0, 7: 0.7, 23: 0.4, 5: 0.2},
-    {4: 1.0, 7: 0.6, 24: 0.6, 17: 0.4}, {9: 0.8, 10: 0.9, 4: 0.5, 17: 0.4, 7: 0.3}, {10: 1.0, 25: 0.5, 4: 0.3},
-    {1: 1.0, 2: 0.8, 4: 0.8, 5: 0.6, 20: 0.6, 25: 0.4}, {15: 1.0, 17: 0.8}, {14: 1.0}, {17: 1.0, 24: 0.6},
-    {23: 1.0, 24: 0.4}, {6: 1.0, 4: 0.8, 7: 0.8, 10: 0.6, 25: 0.5}, {12: 1.0, 15: 0.5, 17: 0.5, 24: 0.5},
-    {1: 1.0, 2: 1.0}, {4: 1.0}, {7: 1.0, 4: 0.3}, {17: 1.0},
+    (5, {12: 1.0, 6: 0.8, 10: 0.6, 7: 0.6, 25: 0.5, 14: 0.2}), (3, {12: 1.0, 10: 0.7, 14: 0.6, 6: 0.5, 7: 0.4}),
+    (2, {12: 1.0, 25: 0.3, 6: 0.3}), (3, {6: 0.9, 7: 0.9, 10: 0.9, 4: 0.4, 25: 0.5}),
+    (3, {10: 0.9, 4: 0.6, 7: 0.7, 9: 0.6, 17: 0.4, 15: 0.2}), (3, {14: 1.0, 17: 0.5, 24: 0.4, 23: 0.3, 12: 0.3}),
+    (3, {1: 1.0, 2: 0.9, 5: 0.4, 26: 0.4}), (2, {1: 1.0, 4: 0.8, 15: 0.7, 17: 0.7}),
+    (2, {1: 0.9, 2: 0.7, 4: 0.8, 5: 0.6, 20: 0.6, 25: 0.4}), (3, {4: 1.0, 7: 0.7, 23: 0.5, 24: 0.3, 17: 0.4}),
+    (2, {15: 0.9, 17: 1.0, 24: 0.3}), (2, {23: 0.8, 24: 0.7, 17: 0.6, 14: 0.3}), (1, {12: 0.8, 15: 0.6, 17: 0.6}),
+    (1, {4: 1.0, 1: 0.4}), (1, {7: 1.0, 4: 0.4, 6: 0.3}),
 )  # fmt: skip
+_OFTEN = np.array([often for often, _ in _TOGETHER], float)
 _OPEN = (16, 22, 25, 26, 27)
 _TALK = {25: 0.7, 26: 0.5, 18: 0.2, 22: 0.25, 16: 0.25, 20: 0.2}
 
@@ -67,7 +69,7 @@ def expression(rng: np.random.Generator) -> dict[int, float]:
     Returns:
         {AU: strength 0..1}, silent units among them.
     """
-    kind = rng.choice(4, p=(0.12, 0.2, 0.36, 0.32))
+    kind = rng.choice(4, p=(0.12, 0.15, 0.23, 0.5))
     found: dict[int, float] = {}
     if kind == 1:
         found[int(rng.choice(BP4D_AUS))] = _strength(rng)
@@ -76,7 +78,7 @@ def expression(rng: np.random.Generator) -> dict[int, float]:
         found = {int(au): _strength(rng) for au in chosen}
     elif kind == 3:
         whole = rng.uniform(0.3, 1.0)
-        for au, odds in _TOGETHER[rng.integers(len(_TOGETHER))].items():
+        for au, odds in _TOGETHER[rng.choice(len(_TOGETHER), p=_OFTEN / _OFTEN.sum())][1].items():
             if rng.random() < odds:
                 found[au] = float(np.clip(whole * rng.uniform(0.6, 1.3), 0.05, 1))
         for au in rng.choice(BP4D_AUS, rng.integers(0, 2), replace=False):
