@@ -169,7 +169,8 @@ def test_units_come_alone_together_as_traces_and_at_their_maximum():
 def test_no_unit_tells_another():
     correlations = np.corrcoef(table().T)
     np.fill_diagonal(correlations, 0)
-    assert np.abs(correlations).max() < 0.35
+    # People do show cheeks and lips together; no unit may stand for another.
+    assert 0.3 < np.abs(correlations).max() < 0.6
 
 
 def test_faces_do_not_do_two_things_that_exclude_each_other():
