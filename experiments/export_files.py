@@ -66,7 +66,7 @@ def write(
     """
     frames = golden_frames(light.model.image_size)
     out.mkdir(parents=True, exist_ok=True)
-    # What a checker said of other files is not true of these, nor are these frames those of other files.
+    # What a checker said of other files is not true of these.
     for name in (check.CHECK_FILE, FILE_NAME, *BY_FILE):
         (out / name).unlink(missing_ok=True)
     files: Files = {}
@@ -74,10 +74,8 @@ def write(
     common |= {"parameters": count_parameters(light.operations)}
     with naming_disk_errors(out, 0):
         with replacing(out / check.GOLDEN_FILE) as part:
-            said = golden_probabilities(light, frames)
-            np.savez_compressed(
-                part, frames=frames, probabilities=said, dtype=np.array(wanted.dtype)
-            )
+            probabilities, dtype = golden_probabilities(light, frames), np.array(wanted.dtype)
+            np.savez_compressed(part, frames=frames, probabilities=probabilities, dtype=dtype)
         for name in formats:
             path = out / FORMATS[name].file
             with replacing(path) as part:

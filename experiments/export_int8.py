@@ -64,10 +64,8 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
     table = records.table()
     people = np.asarray(table["subject"]).astype(str)
     labels = np.asarray(table["labels"])[:, record_columns(aus)]
-    everybody = sorted(set(people))
-    trained = _trained(model, told, data_dir) & set(everybody)
-    ours = np.isin(people, sorted(trained or everybody[: len(everybody) // 2]))
-    shown, scored = np.flatnonzero(ours), np.flatnonzero(~ours & (labels >= 0).any(1))
+    trained = _trained(model, told, data_dir) & set(people)
+    shown, scored = _split(people, labels, trained)
     # A unit of which nothing is known there has no F1.
     known = (labels[scored] >= 0).any(0)
     aus, labels = tuple(np.array(aus)[known].tolist()), labels[:, known]
@@ -76,8 +74,6 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
             f"nobody of data set {dataset!r} is left to score 8 bits on: the export was trained on all of its"
             " labeled people"
         )
-    # Evenly spaced.
-    shown = shown[np.linspace(0, len(shown) - 1, min(FRAMES, len(shown))).round().astype(int)]
     reading = Reading(model.image_size, _BATCH, aus=aus)
     why = " that the export was trained on" if trained else ""
     return Sample(
@@ -90,6 +86,18 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
             f" {len(scored)} frames of {len(set(people[scored]))} others are scored"
         ),
     )
+
+
+def _split(
+    people: np.ndarray, labels: np.ndarray, trained: set[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that calibrate, evenly spaced, and labeled rows of other people, who are scored."""
+    everybody = sorted(set(people))
+    ours = np.isin(people, sorted(trained or everybody[: len(everybody) // 2]))
+    shown, scored = np.flatnonzero(ours), np.flatnonzero(~ours & (labels >= 0).any(1))
+    if len(shown):
+        shown = shown[np.linspace(0, len(shown) - 1, min(FRAMES, len(shown))).round().astype(int)]
+    return shown, scored
 
 
 def _trained(model: Model, told: description.Description, data_dir: pathlib.Path) -> set[str]:
