@@ -77,7 +77,7 @@ def test_splits_share_no_person_and_leave_none_out(kind):
 
 def test_variants_of_bp4d_are_the_same_people_with_other_switches():
     configs = {config.name: config for config in builders.Builder.BUILDER_CONFIGS}
-    assert set(configs) == {*KINDS, "bp4d_no_habits", "bp4d_clean", "bp4d_more"}
+    assert set(configs) == {*KINDS, "bp4d_no_habits", "bp4d_clean", "bp4d_more", "wild"}
     assert configs["bp4d_clean"].rules.wrong_labels == 0
     assert not configs["bp4d_no_habits"].rules.habits
     clean, published = (
