@@ -190,7 +190,7 @@ class ExperimentConfig:
 def configs() -> dict[str, Callable[[], ExperimentConfig]]:
     """Every named configuration, as a function that makes it."""
     found: dict[str, Callable[[], ExperimentConfig]] = {}
-    for module in ("demo", "bp4d", "disfa", "landmark_identity", "evidence"):
+    for module in ("demo", "bp4d", "disfa", "landmark_identity", "evidence", "drawn"):
         found |= importlib.import_module(f"experiments.configs.{module}").CONFIGS
     return found
 

@@ -7,7 +7,6 @@ Writes NAME.csv, one row a face of each frame, and NAME.json, which says where i
 where it was stopped.
 """
 
-import logging
 import math
 import os
 import signal
@@ -15,7 +14,6 @@ import sys
 from typing import Any
 
 from absl import app, flags
-from absl import logging as absl_logging
 
 from data_builders.registry import import_plugins
 from experiments.detection.settings import FACES
@@ -75,7 +73,7 @@ def main(arguments: list[str]) -> int:
     for flag, value in (("--model", _MODEL.value), ("--out", _OUT.value)):
         if not value:
             raise app.UsageError(f"{flag} is not given")
-    _quiet()
+    command_line.quiet()
     try:
         import_plugins(_PLUGIN.value)
         settings = _settings()
@@ -99,12 +97,6 @@ def main(arguments: list[str]) -> int:
         print("stopped; the same command goes on from there", file=sys.stderr)
         return 128 + signal.SIGINT
     return int(bool(faults))
-
-
-def _quiet() -> None:
-    """What libraries log helps nobody here; the one line that ends a command says it all."""
-    logging.basicConfig(level=logging.ERROR, format="%(message)s", force=True)
-    absl_logging.set_verbosity(absl_logging.FATAL)
 
 
 def _start(detector: Any) -> None:

@@ -1,10 +1,12 @@
 """How every program of this repository starts: its flags, its help, and its user's mistakes in one line."""
 
+import logging
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from piapdf_jax.paths import PathError
 
@@ -50,3 +52,9 @@ def complain(error: object, speaker: str = "error") -> int:
     """Prints a user's mistake as one line on standard error; returns its exit code, 2."""
     print(f"{speaker}: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
+
+
+def quiet() -> None:
+    """Silences what libraries log: it helps nobody where one line that ends a command says it all."""
+    logging.basicConfig(level=logging.ERROR, format="%(message)s", force=True)
+    absl_logging.set_verbosity(absl_logging.FATAL)

@@ -106,7 +106,7 @@ def drawn_faces():
         aus = rng.choice(RECORD_AUS, rng.integers(0, 5), replace=False)
         strengths = {int(au): float(rng.uniform(0.3, 1)) for au in aus}
         points = actions.move(anatomy.neutral_landmarks(person), strengths)
-        relief = geometry.relief(geometry.CROP, person, points, strengths)
+        relief = geometry.relief(geometry.CROP, person, points, actions.bulges(points, strengths))
         turned = geometry.rotation(rng.normal(0, 14), rng.normal(0, 8), rng.normal(0, 8))
         view = geometry.view(turned, scale=200.0, center=np.array([300.0, 240.0]))
         found.append(in_crop(view.project(points, geometry.sample(geometry.CROP, relief, points))))

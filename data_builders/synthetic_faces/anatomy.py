@@ -72,6 +72,7 @@ class Identity:
         beard: 0 none, 0.3 stubble, 1 full.
         glasses: 0 none, 1 thin metal, 2 thick dark.
         vigor: factor on the strength of every action unit.
+        eye_shadow: colour of the upper lids, linear RGB; () unpainted.
     """
 
     seed: int
@@ -91,6 +92,7 @@ class Identity:
     beard: float
     glasses: int
     vigor: float
+    eye_shadow: tuple[float, ...] = ()
 
 
 #: Name and standard deviation of each proportion (in head units, or as a factor where it scales a part).

@@ -29,6 +29,9 @@ def eyes(
         crease = (
             upper + (0, -0.034) + np.outer(np.sin(np.linspace(0, np.pi, len(upper))), (0, -0.02))
         )
+        if identity.eye_shadow:
+            lid = paint.area(canvas, np.concatenate((upper, (crease - (0, 0.02))[::-1])), soft=2.5)
+            paint.blend(picture, lid, identity.eye_shadow, 0.55)
         paint.darken(picture, paint.strokes(canvas, [crease], width=0.018, soft=1.0), 0.5)
         paint.darken(picture, paint.area(canvas, outline, soft=3.5), 0.3)
         opening = paint.area(canvas, outline, soft=0.5)

@@ -81,7 +81,7 @@ def relief(
     canvas: Canvas,
     identity: anatomy.Identity,
     points: np.ndarray,
-    strengths: dict[int, float],
+    bulges: list[actions.Bulge],
     *,
     step: int = 2,
 ) -> np.ndarray:
@@ -91,7 +91,7 @@ def relief(
         canvas: where.
         identity: whose.
         points: [68, 2] landmarks after the action units, head units.
-        strengths: {AU number: strength}.
+        bulges: what the action units add to the resting face.
         step: a sample every ``step`` pixels.
 
     Returns:
@@ -106,7 +106,7 @@ def relief(
     upper, lower = np.abs((y - center) / 1.32) ** 2.2, np.abs((y - center) / length) ** 2.4
     radius = radius + np.where(y < center, upper, lower)[:, None]
     height = 0.62 - 0.62 * np.minimum(radius, 1.45)
-    mounds = np.array(_mounds(identity, points) + actions.bulges(points, strengths), np.float32)
+    mounds = np.array(_mounds(identity, points) + bulges, np.float32)
     across = np.exp(-(((x[None, :] - mounds[:, :1]) / mounds[:, 2:3]) ** 2) / 2)
     down = np.exp(-(((y[None, :] - mounds[:, 1:2]) / mounds[:, 3:4]) ** 2) / 2) * mounds[:, 4:]
     return (height + down.T @ across).astype(np.float32)

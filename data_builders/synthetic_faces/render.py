@@ -1,6 +1,7 @@
 """One picture of one person: relief and colours, lit, turned, cropped and photographed."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -33,6 +34,50 @@ class Picture(NamedTuple):
     behind: np.ndarray
 
 
+class Muscles(Protocol):
+    """What strengths of action units do to a face, in head units; the rest of the drawing follows."""
+
+    def move(self, landmarks: np.ndarray, strengths: dict[int, float]) -> np.ndarray:
+        """Moves landmarks [68, 2]."""
+        ...
+
+    def bulges(self, points: np.ndarray, strengths: dict[int, float]) -> list[actions.Bulge]:
+        """Returns mounds and hollows beside moved landmarks [68, 2]."""
+        ...
+
+    def folds(
+        self, points: np.ndarray, strengths: dict[int, float], *, age: float
+    ) -> list[actions.Fold]:
+        """Returns lines in the skin."""
+        ...
+
+    def tense(self, strengths: dict[int, float]) -> float:
+        """Returns how far the lips are drained and rolled in, 0..1."""
+        ...
+
+    @property
+    def soft(self) -> float:
+        """Standard deviation, in pixels, of the blur of folds."""
+        ...
+
+
+class Firm:
+    """The movements of ``actions`` and ``folds``: the same on every face, with folds that are cut deep."""
+
+    move = staticmethod(actions.move)
+    bulges = staticmethod(actions.bulges)
+    folds = staticmethod(folds.folds)
+    soft = 1.15
+
+    @staticmethod
+    def tense(strengths: dict[int, float]) -> float:
+        """Returns the summed strength of AU23 and AU24, at most 1."""
+        return min(1.0, strengths.get(23, 0.0) + strengths.get(24, 0.0))
+
+
+FIRM: Muscles = Firm()
+
+
 def render(
     identity: anatomy.Identity,
     strengths: dict[int, float],
@@ -41,6 +86,8 @@ def render(
     size: int = 256,
     side: float | None = None,
     framing: dict[int, float] | None = None,
+    muscles: Muscles = FIRM,
+    second: tuple[tuple[float, ...], ...] = (),
 ) -> Picture:
     """Draws a person.
 
@@ -53,19 +100,21 @@ def render(
             many outer-eye distances wide.
         framing: strengths that the crop is laid around, where they are not those of the picture: the crop follows
             the corners of the mouth, so that without it a smile moves every pixel.
+        muscles: what the strengths do.
+        second: direction [3] and colour [3] of a light beside the scene's; () for none.
 
     Returns:
         The picture and its landmarks.
     """
     canvas = geometry.CROP if side is None else geometry.WIDE
     vigorous = _vigorous(identity, strengths)
-    points = actions.move(anatomy.neutral_landmarks(identity), vigorous)
-    coarse = geometry.relief(canvas, identity, points, vigorous)
-    color, cover = _draw(canvas, identity, vigorous, points, coarse, scene)
+    points, coarse = _moved(canvas, identity, vigorous, muscles)
+    color, cover = _draw(canvas, identity, vigorous, points, coarse, scene, muscles, second)
     depths = geometry.sample(canvas, coarse, points)
     around = points, depths
     if framing is not None:
-        around = _framed(canvas, identity, _vigorous(identity, framing))
+        laid, relief = _moved(canvas, identity, _vigorous(identity, framing), muscles)
+        around = laid, geometry.sample(canvas, relief, laid)
     seen = _crop_view(*around, scene, size) if side is None else _wide_view(scene, size, side)
     where = geometry.inverse_map(canvas, coarse, seen, (size, size))
     column, row = cv2.split(where)
@@ -82,12 +131,10 @@ def _vigorous(identity, strengths) -> dict[int, float]:
     return {au: min(1.15, s * identity.vigor) for au, s in strengths.items() if s > 0}
 
 
-def _framed(canvas, identity, vigorous) -> tuple[np.ndarray, np.ndarray]:
-    """Landmarks and their depths of a face that does something."""
-    points = actions.move(anatomy.neutral_landmarks(identity), vigorous)
-    return points, geometry.sample(
-        canvas, geometry.relief(canvas, identity, points, vigorous), points
-    )
+def _moved(canvas, identity, vigorous, muscles) -> tuple[np.ndarray, np.ndarray]:
+    """Landmarks and relief of a face that does something."""
+    points = muscles.move(anatomy.neutral_landmarks(identity), vigorous)
+    return points, geometry.relief(canvas, identity, points, muscles.bulges(points, vigorous))
 
 
 def _crop_view(points, depths, scene, size) -> geometry.View:
@@ -111,15 +158,16 @@ def _wide_view(scene, size, side) -> geometry.View:
     return geometry.view(turned, scale=size / (side * scene.zoom), center=middle)
 
 
-def _draw(canvas, identity, strengths, points, coarse, scene) -> tuple[np.ndarray, np.ndarray]:
+def _draw(
+    canvas, identity, strengths, points, coarse, scene, muscles, second
+) -> tuple[np.ndarray, np.ndarray]:
     """Lit colours [H, W, 3] and coverage [H, W] of the head on its canvas."""
     layers = appearance.layers(identity, canvas)
     face = _face(canvas, points)
     skin = layers.skin.copy()
     features.eyes(canvas, skin, identity, layers, points, scene.gaze)
     features.nose(canvas, skin, layers, points)
-    tense = min(1.0, strengths.get(23, 0.0) + strengths.get(24, 0.0))
-    lips = features.mouth(canvas, skin, identity, layers, points, tense)
+    lips = features.mouth(canvas, skin, identity, layers, points, muscles.tense(strengths))
     features.brows(canvas, skin, identity, points, strengths.get(4, 0.0))
     behind = layers.behind.copy()
     _clothes(canvas, behind, layers, scene)
@@ -127,8 +175,12 @@ def _draw(canvas, identity, strengths, points, coarse, scene) -> tuple[np.ndarra
     rows = layers.rows
     color[rows] = paint.over(color[rows], layers.hair[rows], layers.front[rows])
     features.glasses(canvas, color, identity, points)
-    crease = _creases(canvas, points, strengths, identity.age)
+    lines = muscles.folds(points, strengths, age=identity.age)
+    crease = _creases(canvas, lines, muscles.soft)
     light, shine = lighting.light(canvas, coarse, crease, face, layers.front, scene)
+    if second:
+        beside = dataclasses.replace(scene, light=second[0], key=second[1], ambient=(0.0,) * 3)
+        light += lighting.light(canvas, coarse, crease, face, layers.front, beside)[0]
     color *= light
     shine[lips.window] *= 1 + 1.3 * lips.cover
     color += cv2.merge([shine * np.float32(0.11 * key) for key in scene.key])
@@ -164,10 +216,10 @@ def _clothes(canvas, picture, layers, scene) -> None:
     paint.blend(picture, shirt, scenes.clothes(scene))
 
 
-def _creases(canvas, points, strengths, age) -> np.ndarray:
+def _creases(canvas, lines, blur) -> np.ndarray:
     """Depth 0..1 of the lines in the skin, [H, W] float32."""
     drawn = np.zeros((canvas.height, canvas.width), np.uint8)
-    lines = sorted(folds.folds(points, strengths, age=age), key=lambda fold: fold.depth)
+    lines = sorted(lines, key=lambda fold: fold.depth)
     paths = [np.round(canvas.pixels(geometry.curve(line.points, steps=5)) * 16) for line in lines]
     paths = [path.astype(np.int32) for path in paths]
     for part, share in ((1.0, 0.55), (0.62, 1.0)):  # folds run out toward their ends
@@ -178,5 +230,5 @@ def _creases(canvas, points, strengths, age) -> np.ndarray:
             cv2.polylines(
                 drawn, [path[cut : len(path) - cut]], False, (value,), thick, cv2.LINE_AA, 4
             )
-    soft = cv2.GaussianBlur(drawn, (0, 0), 1.15)
-    return np.multiply(soft, np.float32(2.3 / 255), dtype=np.float32)
+    soft = cv2.GaussianBlur(drawn, (0, 0), blur)
+    return np.multiply(soft, np.float32(2 * blur / 255), dtype=np.float32)

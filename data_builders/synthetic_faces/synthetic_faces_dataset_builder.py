@@ -10,18 +10,20 @@ import tensorflow_datasets as tfds
 
 from data_builders import base, schema, units
 from data_builders.synthetic_faces import population, truth
-from data_builders.synthetic_faces.render import render
+from data_builders.synthetic_faces.render import Picture, render
 from data_builders.synthetic_faces.scene import draw_scene
+from data_builders.synthetic_faces.wild import behaviour
+from data_builders.synthetic_faces.wild import draw as wild
 from piapdf_jax import folds
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY
 
 
 @dataclasses.dataclass
 class SyntheticFacesConfig(tfds.core.BuilderConfig):
-    """Which of the five data sets to stand in for, and the switches the method is about.
+    """Which data set to stand in for, and the switches the method is about.
 
     Attributes:
-        kind: ``bp4d``, ``disfa``, ``afew_va``, ``webface`` or ``lfw``.
+        kind: ``bp4d``, ``disfa``, ``afew_va``, ``webface``, ``lfw``, or ``wild``, which stands in for nothing.
         wrong_labels: share of published labels that are flipped.
         unknown: share of published labels that are unknown (BP4D's 9).
         habits: whether people show some AUs at rest, or more or less often than others.
@@ -45,6 +47,11 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
     def identity(self) -> bool:
         """Whether the records are those of face recognition."""
         return self.kind in population.IDENTITY_KINDS
+
+    @property
+    def labeled(self) -> bool:
+        """Whether action units are coded."""
+        return self.kind in ("bp4d", "disfa", behaviour.KIND)
 
     @property
     def rules(self) -> population.Rules:
@@ -77,6 +84,14 @@ class Builder(base.RecordBuilder):
         SyntheticFacesConfig(name="bp4d_no_habits", habits=False, description="No habits."),
         SyntheticFacesConfig(name="bp4d_clean", wrong_labels=0.0, description="No wrong labels."),
         SyntheticFacesConfig(name="bp4d_more", new_people=True, description="Other people."),
+        SyntheticFacesConfig(
+            name="wild",
+            kind="wild",
+            wrong_labels=0.0,
+            unknown=0.0,
+            habits=False,
+            description="Hundreds of strangers under every light.",
+        ),
     ]
 
     @property
@@ -97,13 +112,13 @@ class Builder(base.RecordBuilder):
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         config = self._config
         splits = _splits(config)
-        if config.kind in ("bp4d", "disfa"):
+        if config.labeled:
             jobs = [job for split, found in splits.items() for job in found if job.coded]
             truth.write(
                 truth.truth_path(self.data_dir_root, config.name, version=str(self.version)),
-                [population.sequence(job.rules, job.subject, job.task) for job in jobs],
+                [_sequence(job) for job in jobs],
             )
-        coded = population.label_units(config.kind) if config.kind in ("bp4d", "disfa") else ()
+        coded = population.label_units(config.kind) if config.labeled else ()
         people = {split: [job.subject for job in jobs] for split, jobs in splits.items()}
         self.describe(action_units=coded, people=people, kind=config.kind)
         self.expected_examples = {split: sum(map(_count, jobs)) for split, jobs in splits.items()}
@@ -113,15 +128,24 @@ class Builder(base.RecordBuilder):
         return self.records(make, jobs)
 
 
+_PARTS = {"bp4d": folds.BP4D_PARTS, "disfa": folds.DISFA_PARTS, behaviour.KIND: behaviour.parts()}
+
+
+def _sequence(job: Job) -> population.Clip:
+    if job.rules.kind == behaviour.KIND:
+        return behaviour.clip(job.subject, job.task)
+    return population.sequence(job.rules, job.subject, job.task)
+
+
 def _splits(config: SyntheticFacesConfig) -> dict[str, list[Job]]:
     kind, rules = config.kind, config.rules
-    people = population.subjects(kind)
+    people = population.subjects(kind) if kind != behaviour.KIND else behaviour.subjects()
     if config.new_people:
         new = population.NEW_PEOPLE
         members = {"train": (new, True), "train_uncoded": (new, False)}
-    elif kind in ("bp4d", "disfa"):
-        parts = folds.BP4D_PARTS if kind == "bp4d" else folds.DISFA_PARTS
-        coded = (True, False) if kind == "bp4d" else (True,)
+    elif config.labeled:
+        parts = _PARTS[kind]
+        coded = (True,) if kind == "disfa" else (True, False)
         members = {
             folds.part_split(part, coded=flag): (names, flag)
             for flag in coded
@@ -136,7 +160,7 @@ def _splits(config: SyntheticFacesConfig) -> dict[str, list[Job]]:
         split: [
             Job(rules, subject, task, flag, number)
             for number, subject in enumerate(names[: config.people])
-            for task in population.tasks(kind)
+            for task in (behaviour.SESSIONS if kind == behaviour.KIND else population.tasks(kind))
         ]
         for split, (names, flag) in members.items()
     }
@@ -146,8 +170,7 @@ def _count(job: Job) -> int:
     kind = job.rules.kind
     if kind in population.IDENTITY_KINDS:
         return population.IDENTITIES[kind][1]
-    coded = population.sequence(job.rules, job.subject, job.task).coded
-    return int((coded == job.coded).sum())
+    return int((_sequence(job).coded == job.coded).sum())
 
 
 def make(job: Job) -> units.Made:
@@ -160,13 +183,11 @@ def draw(job: Job) -> list[tuple[str, dict[str, Any]]]:
     if job.rules.kind in population.IDENTITY_KINDS:
         return _draw_pictures(job)
     kind, subject, task = job.rules.kind, job.subject, job.task
-    sequence = population.sequence(job.rules, subject, task)
-    face, examples = population.person(kind, subject), []
+    sequence, examples = _sequence(job), []
     for k, frame in enumerate(sequence.frames.tolist()):
         if sequence.coded[k] != job.coded:
             continue
-        scene = draw_scene(population.generator("scene", kind, subject, task, frame))
-        picture = render(face, sequence.strengths[k], scene)
+        picture = _picture(kind, subject, task, frame, sequence.strengths[k])
         published = {au: int(values[k]) for au, values in sequence.published.items()}
         intensities = published if kind == "disfa" else {}
         if kind == "disfa":
@@ -183,6 +204,13 @@ def draw(job: Job) -> list[tuple[str, dict[str, Any]]]:
         )
         examples.append((f"{subject}_{task}_{frame:05d}", example))
     return examples
+
+
+def _picture(kind, subject, task, frame, strengths) -> Picture:
+    if kind == behaviour.KIND:
+        return wild.frame(subject, task, frame, strengths)
+    scene = draw_scene(population.generator("scene", kind, subject, task, frame))
+    return render(population.person(kind, subject), strengths, scene)
 
 
 def _draw_pictures(job: Job) -> list[tuple[str, dict[str, Any]]]:

@@ -77,7 +77,7 @@ def test_splits_share_no_person_and_leave_none_out(kind):
 
 def test_variants_of_bp4d_are_the_same_people_with_other_switches():
     configs = {config.name: config for config in builders.Builder.BUILDER_CONFIGS}
-    assert set(configs) == {*KINDS, "bp4d_no_habits", "bp4d_clean", "bp4d_more"}
+    assert set(configs) == {*KINDS, "bp4d_no_habits", "bp4d_clean", "bp4d_more", "wild"}
     assert configs["bp4d_clean"].rules.wrong_labels == 0
     assert not configs["bp4d_no_habits"].rules.habits
     clean, published = (
@@ -125,7 +125,7 @@ def test_the_picture_shows_at_a_landmark_what_was_drawn_there(seed):
     face = anatomy.draw_identity(rng)
     points = actions.move(anatomy.neutral_landmarks(face), {12: 0.7, 1: 0.5})
     canvas = geometry.CROP
-    height = geometry.relief(canvas, face, points, {12: 0.7, 1: 0.5})
+    height = geometry.relief(canvas, face, points, actions.bulges(points, {12: 0.7, 1: 0.5}))
     depths = geometry.sample(canvas, height, points)
     turned = geometry.rotation(*rng.uniform(-18, 18, 2), rng.uniform(-10, 10))
     seen = geometry.view(turned, scale=105.0, center=np.array((128.0, 110.0)))
