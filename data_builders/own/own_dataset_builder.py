@@ -36,6 +36,7 @@ class Builder(base.RecordBuilder):
         report, root = Report(), pathlib.Path(dl_manager.manual_dir)
         told = sheet.read(root, report)
         takes, parts = raw.takes(told), raw.parts(told)
+        raw.report_unnamed(root, told, report)
         videos = self._videos(root, takes, report)
         placed = shared.place(videos, parts, self, report)
         self.expected_examples = placed.sizes()
@@ -44,7 +45,7 @@ class Builder(base.RecordBuilder):
         self.info.metadata.update(
             read={
                 "participants": len({video.subject for video in videos}),
-                "films": sum(take.film is not None for take in takes),
+                "films": len({take.film for take in takes if take.film is not None}),
                 "pictures and frames": len(frames),
                 "label rows": sum(row.coded for row in told.rows),
                 "coded frames": sum(frame.labels is not None for frame in frames),

@@ -6,7 +6,7 @@ import pathlib
 import re
 from typing import NamedTuple
 
-from data_builders import film_frames
+from data_builders import film_frames, folders
 from data_builders.own.sheet import Row, Sheet
 from data_builders.report import Report
 from data_builders.videos import Frame
@@ -14,6 +14,8 @@ from piapdf_jax import folds
 
 #: Why a row is left out, as the other builders say it.
 LOST = "label row without its picture"
+_UNNAMED = "picture or film that no row names"
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".avi", ".mp4", ".mov"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +119,17 @@ def _take(subject: str, task: str, rows: list[Row]) -> Take:
     film = rows[0].file if rows[0].is_film else None
     named = tuple(row for row in rows if not row.is_film or row.frame is not None)
     return Take(subject, task, film, named, rest=len(named) < len(rows))
+
+
+def report_unnamed(root: pathlib.Path, sheet: Sheet, report: Report) -> None:
+    """Counts pictures, films and archives below the folder that are not read, because no row names them."""
+    named = {row.file for row in sheet.rows}
+    for path in folders.files(root):
+        name = path.relative_to(root).as_posix()
+        if name not in named and folders.is_archive(path):
+            report.add(folders.ARCHIVE, name)
+        elif name not in named and path.suffix.lower() in _SUFFIXES:
+            report.add(_UNNAMED, name)
 
 
 def job(root: pathlib.Path, take: Take, cache: pathlib.Path) -> film_frames.Job:
