@@ -161,9 +161,9 @@ def _own(root, names, size, rules, video) -> None:
     for subject in names:
         sequence, pictures = population.sequence(rules, subject, task), []
         for k, frame, picture in _frames(rules, subject, task, size):
-            file = f"recordings/{subject}/{frame:04d}.jpg"
+            file = f"pictures/{subject}/{frame:04d}.jpg"
             if video:
-                file, frame = f"recordings/{subject}.avi", k
+                file, frame = f"films/{subject}.avi", k
                 pictures.append(picture.image)
             else:
                 _save(root / file, picture)
@@ -171,7 +171,7 @@ def _own(root, names, size, rules, video) -> None:
             cells = {f"AU{au}": value for au, value in told.items() if value != UNKNOWN}
             rows.append({_FILE[video]: file, "subject": subject, "frame": frame, **cells})
         if video:
-            _film(root / "recordings" / f"{subject}.avi", pictures)
+            _film(root / "films" / f"{subject}.avi", pictures)
     units = [f"AU{au}" for au in BP4D_AUS]
     with (root / "labels.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, [_FILE[video], "subject", "frame", *units], restval="")

@@ -25,7 +25,7 @@ PICTURE = {
     "disfa": "Images/SN001/1.jpg",
     "afew_va": "001/00001.png",
     "casia_webface": "0000017/002.jpg",
-    "own": "recordings/F001/0113.jpg",
+    "own": "pictures/F001/0113.jpg",
     "lfw_pairs": f"lfw/{ONE}/{ONE}_0002.jpg",
 }
 #: A label file of each tree.
@@ -299,7 +299,7 @@ def empty_folder(name, manual):
         "disfa": (3, {"participant without film or pictures": ["SN001"]}),
         "afew_va": (3, {"landmarks without their picture": ["001/00000", "001/00001", "001/00002"]}),
         "casia_webface": (3, {"folder without pictures": ["0000017"]}),
-        "own": (4, {"label row without its picture": [f"recordings/F001/0{k}.jpg" for k in range(111, 115)]}),
+        "own": (4, {"label row without its picture": [f"pictures/F001/0{k}.jpg" for k in range(111, 115)]}),
     }[name]  # fmt: skip
 
 
