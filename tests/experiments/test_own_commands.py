@@ -1,4 +1,4 @@
-"""``--set data.dataset=own``: units, people and folds are those of the csv, for a training and for who reads its export."""
+"""``--set data.dataset=own``: units, people and folds are those of the csv, for a training and its readers."""
 
 import json
 
