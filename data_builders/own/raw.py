@@ -149,7 +149,7 @@ def film_video(take: Take, folder: pathlib.Path, report: Report) -> Video:
 
     Args:
         take: its rows.
-        folder: pictures of its frames, named by number.
+        folder: pictures of its wanted frames, named by number.
         report: gets rows whose frame is not there.
     """
     numbers = {int(path.stem): path for path in folder.iterdir()}
@@ -160,7 +160,6 @@ def film_video(take: Take, folder: pathlib.Path, report: Report) -> Video:
     frames = [
         Frame(number, str(path), _labels(rows.get(number)))
         for number, path in sorted(numbers.items())
-        if take.rest or number in rows
     ]
     return Video(take.subject, take.task, tuple(frames), moving=True)
 
