@@ -126,9 +126,7 @@ def test_a_training_is_scored_told_and_scored_again(data, tmp_path, capsys):
         frames = dict(stored)
     rows = {
         (who, int(frame)): row
-        for who, frame, row in zip(
-            frames["subject"], frames["frame"], frames["labels"], strict=True
-        )
+        for who, frame, row in zip(frames["subject"], frames["frame"], frames["coded"], strict=True)
     }
     assert {key: row.tolist() for key, row in rows.items()} == {
         (person, frame): [
@@ -137,7 +135,7 @@ def test_a_training_is_scored_told_and_scored_again(data, tmp_path, capsys):
         for person in PARTS[3]
         for frame in range(FRAMES - 1)
     }
-    expected = [f1(frames["probs"][:, k], frames["labels"][:, k]) for k in range(len(UNITS))]
+    expected = [f1(frames["probs"][:, k], frames["coded"][:, k]) for k in range(len(UNITS))]
     published = told["trainings"]["baseline"]["scores"]["published"]
     assert published["f1"] == pytest.approx(expected, abs=0.01)
     (export,) = runs.glob("exports/baseline/*")
