@@ -38,6 +38,14 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.planned = 0
         self._elsewhere: list[tuple[units.Kept, Sequence[Any], Report]] = []
 
+    def changed(self, manual: pathlib.Path) -> str:
+        """Returns what of the original files is not as it was when the data set was built; "" for nothing known.
+
+        Args:
+            manual: their folder.
+        """
+        return ""
+
     def cache(self, what: str) -> pathlib.Path:
         """Folder below the data directory for what outlives a build."""
         return pathlib.Path(self.data_dir_root, ".cache", what, self.name)

@@ -65,7 +65,8 @@ def prepare(
         UsageError: for a name that no builder has, or where Beam is asked for and missing.
         PathError: for a directory that cannot be one on this machine, or cannot be written to.
         FileNotFoundError: where the original files are not there; the message says where they go.
-        ValueError: for original files that cannot be read as that data set, or a link out of them.
+        ValueError: for original files that cannot be read as that data set, have changed since it was built, or a
+            link out of them.
         TargetError: where ``data_dir`` is full or cannot be written to.
     """
     root = paths.local_folder(data_dir, "--data_dir")
@@ -77,6 +78,7 @@ def prepare(
     if folder.exists():
         # A process that was killed between the two may have left them.
         disk.remove(records)
+        _check_current(builder, manual_dir, folder)
         return folder
     manual = _manual_folder(builder, name, manual_dir)
     if manual is not None and not follow_links:
@@ -201,6 +203,12 @@ def _manual_folder(
     if not folder.is_dir() or not any(folder.iterdir()):
         raise FileNotFoundError(f"--manual_dir {folder} {folders.state(folder)}. {where}")
     return folder
+
+
+def _check_current(builder: Any, manual_dir: Any, folder: pathlib.Path) -> None:
+    """Refuses to call a data set built whose original files have changed."""
+    if manual_dir and (said := builder.changed(paths.local_path(manual_dir, "--manual_dir"))):
+        raise ValueError(f"{said} since {folder} was built: delete that folder and build it again")
 
 
 def _count_examples(builder: Any) -> None:

@@ -10,6 +10,7 @@ BUILDERS = {
     "afew_va": "data_builders.afew_va.afew_va_dataset_builder",
     "casia_webface": "data_builders.casia_webface.casia_webface_dataset_builder",
     "lfw_pairs": "data_builders.lfw_pairs.lfw_pairs_dataset_builder",
+    "own": "data_builders.own.own_dataset_builder",
     "synthetic_faces": "data_builders.synthetic_faces.synthetic_faces_dataset_builder",
 }
 

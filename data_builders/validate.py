@@ -1,6 +1,7 @@
-"""Compares a data set that was built with the published counts.
+"""Compares a data set that was built with the published counts, or with what must hold of any.
 
 python -m data_builders.validate bp4d --data_dir=SHARDS
+python -m data_builders.validate own --data_dir=SHARDS
 
 Exits with 0 where all numbers agree, 1 where one differs, 2 where there is nothing to compare.
 """
@@ -11,46 +12,26 @@ import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from absl import flags, logging
 
-from data_builders.prepare import BUILDERS, UsageError, track
+from data_builders.built import Line, coded_table, columns, uncoded_lines
+from data_builders.own import check as own_check
+from data_builders.prepare import BUILDERS, UsageError
 from piapdf_jax import command_line, commands, folds, paths
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.tfds_files import checked_folder
 
 #: Data sets with coded frames, whose every record is compared.
 COUNTS = {"bp4d": folds.BP4D_COUNTS, "disfa": folds.DISFA_COUNTS}
-NAMES = (*COUNTS, *folds.SIZES)
-
-_BATCH = 256  # records read at a time
-
-
-class Line(NamedTuple):
-    """One number of a data set beside the published one.
-
-    Attributes:
-        what: is counted.
-        found: in the data set.
-        published: None where nobody published it.
-        note: goes with it.
-    """
-
-    what: str
-    found: int
-    published: int | None = None
-    note: str = ""
-
-    @property
-    def difference(self) -> int:
-        """Found less published; 0 where nothing is published."""
-        return 0 if self.published is None else self.found - self.published
+#: Counts of one's own recordings nobody has published: of them what must hold of any is checked.
+NAMES = (*COUNTS, *folds.SIZES, "own")
 
 
 def validate(name: str, data_dir: str | os.PathLike[str]) -> list[Line]:
-    """Counts a data set that was built, and looks up the published counts.
+    """Counts a data set that was built, and looks up the published counts, or what must hold where there are none.
 
     Args:
         name: one of ``NAMES``.
@@ -74,8 +55,10 @@ def validate(name: str, data_dir: str | os.PathLike[str]) -> list[Line]:
     metadata = builder.info.metadata or {}
     if name in COUNTS:
         counts = COUNTS[name]
-        lines = coded_lines(_coded_table(builder, counts), counts)
-        lines += _uncoded_lines(builder)
+        lines = coded_lines(coded_table(builder), counts)
+        lines += uncoded_lines(builder)
+    elif name == "own":
+        lines = own_check.lines(builder, metadata) + uncoded_lines(builder)
     else:
         lines = _size_lines(name, builder, metadata)
     return [*lines, *_told_lines(metadata)]
@@ -88,47 +71,6 @@ def _folder(name: str, data_dir: pathlib.Path) -> pathlib.Path:
         command = commands.prepare(name, data_dir)
         raise FileNotFoundError(f"{folder} is not there: build it with {command}")
     return folder
-
-
-def _records(builder: Any, split: str) -> Iterator[dict[str, Any]]:
-    """The records of a split, their pictures still encoded."""
-    import tensorflow_datasets as tfds
-
-    features = [key for key in ("image", "pi_maps") if key in builder.info.features]
-    skip = {key: tfds.decode.SkipDecoding() for key in features}
-    try:
-        source = builder.as_data_source(split, decoders=skip)
-        for start in range(0, len(source), _BATCH):
-            yield from source.__getitems__(range(start, min(start + _BATCH, len(source))))
-    except Exception as error:  # readers raise all kinds
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"split {split} of {builder.data_dir} cannot be read ({reason}): delete that folder and"
-            " build it again"
-        ) from error
-
-
-def _columns(builder: Any, split: str, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    label, total = f"{builder.name} {split}", builder.info.splits[split].num_examples
-    rows = [
-        [record[key] for key in keys]
-        for record in track(_records(builder, split), label=label, total=total)
-    ]
-    columns = zip(*rows, strict=True) if rows else [()] * len(keys)
-    return {key: np.array(column) for key, column in zip(keys, columns, strict=True)}
-
-
-def _coded_table(builder: Any, counts: folds.Counts) -> dict[str, np.ndarray]:
-    """All coded records: ``part`` [N], and every small feature of them [N, ...]."""
-    keys = ("subject", "task", "frame", "labels", "coded")
-    there = [part for part in counts.parts if folds.part_split(part) in builder.info.splits]
-    if not there:
-        raise ValueError(f"{builder.data_dir} holds no coded frame: build it again")
-    tables = [_columns(builder, folds.part_split(part), keys) for part in there]
-    table = {key: np.concatenate([found[key] for found in tables]) for key in keys}
-    parts = np.repeat(there, [len(found["frame"]) for found in tables])
-    text = {key: np.char.decode(table[key], "utf-8") for key in ("subject", "task")}
-    return {**table, **text, "part": parts}
 
 
 def coded_lines(table: dict[str, np.ndarray], counts: folds.Counts) -> list[Line]:
@@ -190,19 +132,10 @@ def _unit_lines(
     yield Line(f"AU{au} unknown", int((cells == UNKNOWN).sum()))
 
 
-def _uncoded_lines(builder: Any) -> list[Line]:
-    splits = builder.info.splits
-    return [
-        Line(f"uncoded frames, {split.removesuffix('_uncoded')}", splits[split].num_examples)
-        for split in splits
-        if split.endswith("_uncoded")
-    ]
-
-
 def _size_lines(name: str, builder: Any, metadata: dict[str, Any]) -> list[Line]:
     """People, pictures and pairs, or clips and frames."""
     published, key = folds.SIZES[name], "task" if name == "afew_va" else "name"
-    found = [_columns(builder, split, (key,))[key].tolist() for split in builder.info.splits]
+    found = [columns(builder, split, (key,))[key].tolist() for split in builder.info.splits]
     total, names = sum(map(len, found)), len(set().union(*found))
     if name == "afew_va":
         about = f"published: about {folds.AFEW_VA_FRAMES_ABOUT}"
@@ -240,14 +173,15 @@ def show(name: str, lines: Iterable[Line]) -> int:
     else:
         for line in lines:
             print(_plain(line))
-    print(f"{name}: published numbers compared: {len(compared)}, differing: {wrong}")
+    kind = " and ".join(sorted({line.against for line in compared})) or "published"
+    print(f"{name}: {kind} numbers compared: {len(compared)}, differing: {wrong}")
     return wrong
 
 
 def _plain(line: Line) -> str:
     parts = [f"{line.what}: {line.found}"]
     if line.published is not None:
-        parts.append(f"published {line.published}")
+        parts.append(f"{line.against} {line.published}")
     if line.difference:
         parts.append(f"DIFFERS by {line.difference:+d}")
     return ", ".join(parts) + (f" ({line.note})" if line.note else "")
@@ -259,7 +193,8 @@ def _table(name: str, lines: list[Line]) -> None:
 
     grid = table.Table(title=name, title_justify="left")
     grid.add_column("")
-    for heading in ("found", "published", "difference"):
+    against = next((line.against for line in lines if line.published is not None), "published")
+    for heading in ("found", against, "difference"):
         grid.add_column(heading, justify="right")
     grid.add_column("note", overflow="fold")
     for line in lines:

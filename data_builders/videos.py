@@ -1,8 +1,11 @@
-"""Videos of people with coded frames, as BP4D and DISFA hold them, and their records."""
+"""Videos of people with coded frames, as BP4D, DISFA and one's own recordings hold them, and their records."""
 
 import collections
 import dataclasses
+import hashlib
+import json
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -14,12 +17,16 @@ from data_builders.report import Report
 from piapdf_jax import folds
 from piapdf_jax.action_units import UNKNOWN
 
+#: Names that may stand in a file's name, and between which a ``_`` tells participant and task apart.
+_PLAIN = re.compile(r"[A-Za-z0-9-]{1,60}")
 _BLOCK = 32  # frames that one process turns into records at a time
 
+#: Why a frame that was read has no record, by where that is found out.
 _LEFT_OUT = {
     finder.NO_FACE: "no face found, none in the neighbouring frames",
     **finder.REFUSED,
 }
+FRAME_FAULTS = (*_LEFT_OUT.values(), crops.NO_FACE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +47,10 @@ class Frame:
 
 
 class Video(Protocol):
-    """What a data set knows of a video: who, in which task ("" where there is none), and its frames."""
+    """What a data set knows of a video: who, in which task ("" where there is none), and its frames.
+
+    ``moving`` where frames of near numbers are near in time, and may lend one another landmarks.
+    """
 
     @property
     def subject(self) -> str: ...  # noqa: D102
@@ -50,6 +60,9 @@ class Video(Protocol):
 
     @property
     def frames(self) -> tuple[Frame, ...]: ...  # noqa: D102
+
+    @property
+    def moving(self) -> bool: ...  # noqa: D102
 
 
 class Block(NamedTuple):
@@ -93,11 +106,11 @@ def place(
     builder: base.RecordBuilder,
     report: Report,
 ) -> Placed:
-    """Finds the landmarks of all videos and deals their frames to the splits of the published parts.
+    """Finds the landmarks of all videos and deals their frames to the splits of the parts.
 
     Args:
         videos: of a data set.
-        parts: ``folds.BP4D_PARTS`` or ``folds.DISFA_PARTS``.
+        parts: people by part, such as ``folds.BP4D_PARTS``.
         builder: spreads the work.
         report: gets the frames that are left out.
 
@@ -130,9 +143,9 @@ def _landmarks(
     cache = str(builder.cache("landmarks"))
     files = [
         finder.VideoFiles(
-            name="_".join(filter(None, (video.subject, video.task))),
+            name=name_of(video.subject, video.task),
             paths=tuple(frame.path for frame in video.frames),
-            numbers=tuple(frame.number for frame in video.frames),
+            numbers=tuple(frame.number for frame in video.frames if video.moving),
             cache=cache,
             detector=builder.detector,
         )
@@ -156,7 +169,7 @@ def _blocks(video: Video, found: finder.VideoLandmarks, *, coded: bool) -> Itera
 def make(block: Block) -> units.Made:
     """Records and faults of a block; runs in a worker process."""
     examples, faults = [], []
-    who = "_".join(filter(None, (block.subject, block.task)))
+    who = name_of(block.subject, block.task)
     for frame, points in zip(block.frames, block.landmarks, strict=True):
         found = crops.cut(frame.path, points, _short(frame.path), faults)
         if found is None:
@@ -174,6 +187,14 @@ def make(block: Block) -> units.Made:
         )
         examples.append((f"{who}_{frame.number:05d}", example))
     return units.Made(examples, faults)
+
+
+def name_of(subject: str, task: str) -> str:
+    """Returns the name of a video for keys and files; a digest where names are no plain ones, or hold a ``_``."""
+    names = [subject, *filter(None, [task])]
+    if all(map(_PLAIN.fullmatch, names)):
+        return "_".join(names)
+    return hashlib.sha256(json.dumps([subject, task]).encode()).hexdigest()[:32]
 
 
 def _short(path: str) -> str:

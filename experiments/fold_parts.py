@@ -1,6 +1,6 @@
 """The parts of a data set that a fold trains and tests on: what was published, and what is there of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from piapdf_jax import folds
@@ -18,7 +18,7 @@ class FoldPart(NamedTuple):
         test: whether it is what the fold tests on.
         splits: names of the splits that it consists of.
         there: those of them that hold a record.
-        wanted: everybody whom the published parts name; () where nothing is published.
+        wanted: everybody whom the parts name, published or dealt by the builder; () where there are none.
         people: who of the data set is in ``there``.
     """
 
@@ -65,15 +65,17 @@ def part_of_fold(told: Description, sizes: Mapping[str, int], fold: int, *, test
     if filled & parts:
         numbers = [part for part in (1, 2, 3) if (part == folds.test_part(fold)) == test]
         splits = tuple(folds.part_split(part) for part in numbers)
-        published = _published(told)
-        wanted = sorted(name for part in numbers for name in published.get(part, ()))
+        dealt = _dealt(told)
+        wanted = sorted(name for part in numbers for name in dealt.get(part, ()))
     there = tuple(name for name in splits if name in filled)
     people = told.people_of("+".join(there)) if there else set()
     return FoldPart(fold, test, splits, there, tuple(wanted), tuple(sorted(people)))
 
 
-def _published(told: Description) -> dict[int, list[str]]:
-    """The published parts of the people of a data set; {} for people whom nobody has dealt to parts."""
+def _dealt(told: Description) -> Mapping[int, Sequence[str]]:
+    """The parts of the people of a data set, its own or published; {} for people whom nobody has dealt to parts."""
+    if told.parts:
+        return told.parts
     everybody = set().union(*told.people.values())
     for parts in (folds.BP4D_PARTS, folds.DISFA_PARTS):
         if everybody and everybody <= set(sum(parts.values(), [])):

@@ -27,13 +27,14 @@ _DATA = {
         "https://arxiv.org/abs/1411.7923",
     ),
     "lfw_pairs": ("none given", "http://vis-www.cs.umass.edu/lfw/"),
+    "own": ("yours: what the people who are seen agreed to binds", "data_builders/own"),
     "synthetic_faces": (
         "none needed: drawn by piapdf_jax from no assets",
         "data_builders/synthetic_faces",
     ),
 }
 #: Builders whose pictures were cropped, and whose maps were drawn, by landmarks that dlib found.
-_LANDMARKS = ("bp4d", "disfa", "casia_webface", "lfw_pairs")
+_LANDMARKS = ("bp4d", "disfa", "casia_webface", "lfw_pairs", "own")
 _IMAGENET = "; learned from ImageNet, whose pictures are for non-commercial research"
 
 

@@ -1,9 +1,11 @@
-"""Subject-exclusive parts of BP4D and DISFA, and which part each of the three folds tests.
+"""Subject-exclusive parts of BP4D, DISFA and people of one's own, and which part each of the three folds tests.
 
 The parts are those that ME-GraphAU and JAA-Net publish; fold k tests part 4 - k. Beside them stand the published
 counts of all data sets.
 """
 
+import hashlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
@@ -159,6 +161,26 @@ def part_of(subject: str, parts: dict[int, list[str]]) -> int:
         if subject in subjects:
             return part
     raise ValueError(f"participant {subject!r} is in none of the published parts")
+
+
+def equal_parts(subjects: Iterable[str]) -> dict[int, list[str]]:
+    """Deals people of whom nobody has published parts, as good as by lot and everywhere alike.
+
+    In the order of the SHA-256 of their names (UTF-8) they come to part 1, 2, 3, 1, ...: sizes differ by one at most.
+
+    Args:
+        subjects: everybody; names that are there twice count once.
+
+    Returns:
+        People by part, by name.
+
+    Raises:
+        ValueError: for fewer than three people.
+    """
+    order = sorted(set(subjects), key=lambda name: hashlib.sha256(name.encode()).digest())
+    if len(order) < 3:
+        raise ValueError(f"three parts need three people, got {len(order)}")
+    return {part: sorted(order[part - 1 :: 3]) for part in (1, 2, 3)}
 
 
 def test_part(fold: int) -> int:

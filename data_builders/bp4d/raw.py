@@ -41,6 +41,7 @@ class Video:
     first: int | None
     offset: int
     digits: int
+    moving: bool = True
 
 
 def read_videos(

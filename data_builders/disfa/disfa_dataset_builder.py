@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, numbering, schema
+from data_builders import base, film_frames, numbering, schema
 from data_builders import landmarks as finder
 from data_builders import videos as shared
 from data_builders.disfa import raw
@@ -73,14 +73,16 @@ class Builder(base.RecordBuilder):
     def _extracted(self, films: dict[str, pathlib.Path], report: Report) -> dict[str, pathlib.Path]:
         """Folders of the films' frames, kept beside the cached landmarks until they are deleted."""
         cache = self.cache("frames")
-        jobs = [(film, cache / _key(subject, film)) for subject, film in films.items()]
-        counts = self.in_advance(raw.extract_all, jobs, label="frames of films")
+        jobs = [
+            film_frames.Job(film, cache / _key(subject, film)) for subject, film in films.items()
+        ]
+        counts = self.in_advance(film_frames.extract_job, jobs, label="frames of films")
         folders = {}
-        for subject, (film, folder), count in zip(films, jobs, counts, strict=True):
+        for subject, job, count in zip(films, jobs, counts, strict=True):
             if count is None:
-                report.add("film that cannot be read", film.name)
+                report.add(film_frames.UNREADABLE, job.film.name)
             else:
-                folders[subject] = folder
+                folders[subject] = job.folder
         return folders
 
 

@@ -5,7 +5,6 @@ most copies, and from 1 in some.
 """
 
 import dataclasses
-import os
 import pathlib
 import re
 from collections.abc import Collection, Set
@@ -43,6 +42,7 @@ class Video:
     first: int | None = 1
     offset: int = 0
     task: str = ""
+    moving: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,42 +227,3 @@ def _labels(row: dict[int, int] | None) -> dict[int, int] | None:
         return None
     present = {au: int(value >= DISFA_POSITIVE_INTENSITY) for au, value in row.items()}
     return dict.fromkeys(RECORD_AUS, UNKNOWN) | present
-
-
-def extract(film: pathlib.Path, folder: pathlib.Path) -> int | None:
-    """Writes the frames of a film as JPEG files named by their numbers from 0, unless they are there already.
-
-    Args:
-        film: a video that OpenCV reads.
-        folder: gets the pictures; it is there either whole or not at all.
-
-    Returns:
-        How many frames there are; None for a film that cannot be read.
-
-    Raises:
-        FilmError: for a film whose times number no frames.
-    """
-    import cv2
-
-    if folder.is_dir():
-        return sum(1 for _ in folder.iterdir())
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    count = 0
-    for number, image in video.numbered_pictures(film):
-        if not count:
-            part.mkdir(parents=True)
-        # Not cv2.imwrite: on some systems it fails on a path with letters beyond ASCII, without a word.
-        done, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 97])
-        if not done:
-            raise ValueError(f"OpenCV could not encode frame {number} of {film}")
-        (part / f"{number}.jpg").write_bytes(data.tobytes())
-        count += 1
-    if not count:
-        return None
-    part.replace(folder)
-    return count
-
-
-def extract_all(jobs: tuple[pathlib.Path, pathlib.Path]) -> int | None:
-    """``extract`` of a pair (film, folder), for a pool of processes."""
-    return extract(*jobs)

@@ -1,4 +1,4 @@
-"""Draws the dummy data of the five builders: trees in the real layouts, as small as a build can read.
+"""Draws the dummy data of the builders: trees in the real layouts, as small as a build can read.
 
 python -m data_builders.synthetic_faces.dummy_data data_builders
 """
@@ -35,13 +35,14 @@ class Tree(NamedTuple):
 
 
 #: By builder: somebody of each published part, and every kind of split. The first two frames of a BP4D sequence are
-#: uncoded. LFW is kept whole, because its pairs name every picture.
+#: uncoded, of one's own recordings as well. LFW is kept whole, because its pairs name every picture.
 TREES = {
     "bp4d": Tree("bp4d", ("F001", "F003", "F004"), 4, ("T1",)),
     "disfa": Tree("disfa", ("SN001", "SN006", "SN003"), 3),
     "afew_va": Tree("afew_va", 2, 3),
     "casia_webface": Tree("webface", 2, 3),
     "lfw_pairs": Tree("lfw", 2, 6),
+    "own": Tree("own", ("F001", "F003", "F004"), 4),
 }
 
 
@@ -88,6 +89,10 @@ def _cut_rows(drawn: pathlib.Path, tree: Tree) -> None:
             header, *rows = csv.reader(file)
         with path.open("w", newline="") as file:
             csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) in kept)])
+    for path in drawn.glob("labels.csv"):
+        header, *rows = path.read_text().splitlines(keepends=True)
+        kept = [row for row in rows if (drawn / row.partition(",")[0]).is_file()]
+        path.write_text("".join([header, *kept]))
     for path in drawn.glob("ActionUnit_Labels/*/*.txt"):
         path.write_text("".join(path.read_text().splitlines(keepends=True)[: tree.pictures]))
     for path in drawn.glob("*/*.json"):

@@ -1,4 +1,4 @@
-"""Writes synthetic faces as the five real data sets are distributed, so that their builders have something to read.
+"""Writes synthetic faces as the real data sets are distributed, so that their builders have something to read.
 
 Pictures are not cropped: the head takes a bit more than half of each, and its landmarks are nowhere in BP4D, DISFA,
 CASIA-WebFace and LFW.
@@ -16,11 +16,12 @@ import numpy as np
 from data_builders.synthetic_faces import population
 from data_builders.synthetic_faces.render import Picture, render
 from data_builders.synthetic_faces.scene import draw_scene
-from piapdf_jax.action_units import UNKNOWN
+from piapdf_jax.action_units import BP4D_AUS, UNKNOWN
 
 _SIDE = 3.7  # of a raw picture, in outer-eye distances of the average face
 _BP4D_COLUMNS = range(100)
 _DISFA_VIDEO_RATE = 20.0
+_FILE = {False: "path", True: "film"}  # column of one's own recordings
 
 
 def write_raw(
@@ -37,14 +38,15 @@ def write_raw(
     """Writes one data set in its real layout.
 
     Args:
-        layout: ``bp4d``, ``disfa``, ``afew_va``, ``webface`` or ``lfw``.
+        layout: ``bp4d``, ``disfa``, ``afew_va``, ``webface``, ``lfw``, or ``own`` for people and the first task of
+            BP4D as recordings of one's own.
         root: folder to write into; made where it is missing.
         people: how many people, or which ids; None writes all.
         size: side of a picture in pixels.
         rules: wrong and unknown labels, habits; None takes those of the builder's config.
         folder: BP4D: name of the folder that holds the pictures, "" for none.
         first_picture: BP4D: number of the picture of label row 1; 0 shifts the names by -1, as in some copies.
-        video: DISFA: also writes the left camera's video.
+        video: DISFA: also writes the left camera's video; own: films alone, in place of pictures.
 
     Returns:
         The root.
@@ -58,12 +60,14 @@ def write_raw(
         "afew_va": lambda: _afew_va(path, names, size, chosen),
         "webface": lambda: _webface(path, names, size),
         "lfw": lambda: _lfw(path, names, size),
+        "own": lambda: _own(path, names, size, chosen, video),
     }
     if layout not in writers:
         raise ValueError(f"unknown layout {layout!r}; known: {', '.join(writers)}")
+    kind = "bp4d" if layout == "own" else layout
     unknown = 0.01 if layout == "bp4d" else 0.0
-    chosen = rules or population.Rules(layout, unknown=unknown)
-    names = _chosen(layout, people)
+    chosen = rules or population.Rules(kind, unknown=unknown)
+    names = _chosen(kind, people)
     path = pathlib.Path(root)
     path.mkdir(parents=True, exist_ok=True)
     writers[layout]()
@@ -149,6 +153,30 @@ def _film(path: pathlib.Path, pictures: list[np.ndarray]) -> None:
     for picture in pictures:
         film.write(np.ascontiguousarray(picture[..., ::-1]))
     film.release()
+
+
+def _own(root, names, size, rules, video) -> None:
+    """``labels.csv``, and a film or a folder of pictures of each person; cells are empty where nobody coded."""
+    task, rows = population.tasks("bp4d")[0], []
+    for subject in names:
+        sequence, pictures = population.sequence(rules, subject, task), []
+        for k, frame, picture in _frames(rules, subject, task, size):
+            file = f"pictures/{subject}/{frame:04d}.jpg"
+            if video:
+                file, frame = f"films/{subject}.avi", k
+                pictures.append(picture.image)
+            else:
+                _save(root / file, picture)
+            told = {au: values[k] for au, values in sequence.published.items() if sequence.coded[k]}
+            cells = {f"AU{au}": value for au, value in told.items() if value != UNKNOWN}
+            rows.append({_FILE[video]: file, "subject": subject, "frame": frame, **cells})
+        if video:
+            _film(root / "films" / f"{subject}.avi", pictures)
+    units = [f"AU{au}" for au in BP4D_AUS]
+    with (root / "labels.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [_FILE[video], "subject", "frame", *units], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def _afew_va(root, names, size, rules) -> None:

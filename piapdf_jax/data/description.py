@@ -4,6 +4,7 @@ import hashlib
 import json
 import pathlib
 import secrets
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from piapdf_jax.data.source import MissingDataset
@@ -57,12 +58,14 @@ class Description(NamedTuple):
         kind: group of people that several configs of the builder share, "" where it has one.
         action_units: FACS numbers of its label columns, () for faces without labels.
         people: everybody in a split, by split; without a record they may be, but no other is in one.
+        parts: everybody whom the builder dealt to a part, by part; {} where people and parts are published.
     """
 
     builder: str
     kind: str
     action_units: tuple[int, ...]
     people: dict[str, tuple[str, ...]]
+    parts: Mapping[int, tuple[str, ...]] = {}
 
     def people_of(self, split: str) -> set[str]:
         """Returns everybody in the splits of an expression such as ``part1+part2``."""
@@ -83,6 +86,7 @@ def describe(folder: pathlib.Path) -> Description:
         told = metadata(folder)
         name = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))["name"]
         people = {split: tuple(map(str, names)) for split, names in told["people"].items()}
+        parts = {int(part): tuple(map(str, who)) for part, who in told.get("parts", {}).items()}
         units = tuple(map(int, told["action_units"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MissingDataset(
@@ -90,4 +94,4 @@ def describe(folder: pathlib.Path) -> Description:
             f" ({type(error).__name__}: {error}): an older version built it, or it is damaged;"
             " delete the folder and build it again"
         ) from error
-    return Description(str(name), str(told.get("kind", "")), units, people)
+    return Description(str(name), str(told.get("kind", "")), units, people, parts)

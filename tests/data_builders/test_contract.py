@@ -28,6 +28,7 @@ SIZES = {
     "afew_va": {"train": 3, "test": 3},
     "casia_webface": {"train": 6},
     "lfw_pairs": {"test": 12},
+    "own": UNIT_SPLITS,
 }
 
 
@@ -122,6 +123,7 @@ def test_nothing_of_the_dummy_data_is_left_out(built):
 UNITS = {
     "bp4d": [1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24],
     "disfa": [1, 2, 4, 6, 9, 12, 15, 17, 25, 26],
+    "own": [1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24],
 }
 
 

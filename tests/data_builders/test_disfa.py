@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from data_builders import film_frames
 from data_builders.disfa import raw
 from data_builders.disfa.disfa_dataset_builder import Builder
 from data_builders.report import Report
@@ -80,7 +81,9 @@ def test_films_give_the_frames_of_the_pictures(tree, tmp_path):
     assert not films  # pictures go before films
     for subject in PEOPLE:
         folder = tmp_path / subject
-        count = raw.extract(tree / "Videos_LeftCamera" / f"LeftVideo{subject}_comp.avi", folder)
+        count = film_frames.extract(
+            tree / "Videos_LeftCamera" / f"LeftVideo{subject}_comp.avi", folder
+        )
         assert count == len(list((tree / "Images" / subject).iterdir())) == 20
         ours = [thumbnail(folder / f"{k}.jpg") for k in range(count)]
         theirs = [thumbnail(tree / "Images" / subject / f"{k}.jpg") for k in range(count)]
@@ -105,9 +108,9 @@ def test_a_film_gives_the_records_of_its_label_rows(manual, built, tmp_path):
 
 def test_another_film_of_a_person_is_read_anew(tree, tmp_path):
     film = tree / "Videos_LeftCamera" / "LeftVideoSN001_comp.avi"
-    assert raw.extract(film, tmp_path / "frames") == len(told(tree, "SN001"))
+    assert film_frames.extract(film, tmp_path / "frames") == len(told(tree, "SN001"))
     first = (tmp_path / "frames" / "0.jpg").read_bytes()
-    assert raw.extract(film, tmp_path / "frames") == len(told(tree, "SN001"))
+    assert film_frames.extract(film, tmp_path / "frames") == len(told(tree, "SN001"))
     assert (tmp_path / "frames" / "0.jpg").read_bytes() == first
     builder = Builder(data_dir=tmp_path / "data")
     other = tree / "Videos_LeftCamera" / "LeftVideoSN003_comp.avi"

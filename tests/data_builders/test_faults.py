@@ -17,7 +17,7 @@ from data_builders import prepare
 from data_builders.synthetic_faces.raw_layouts import write_raw
 
 ROOT = pathlib.Path(prepare.__file__).parents[1]
-NAMES = ("bp4d", "disfa", "afew_va", "casia_webface", "lfw_pairs")
+NAMES = ("bp4d", "disfa", "afew_va", "casia_webface", "own", "lfw_pairs")
 ONE, OTHER = "Dofannor_Kidelma", "Sareda_Selvatin"  # of LFW's dummy data
 #: A picture of each tree; of LFW one that pairs name.
 PICTURE = {
@@ -25,6 +25,7 @@ PICTURE = {
     "disfa": "Images/SN001/1.jpg",
     "afew_va": "001/00001.png",
     "casia_webface": "0000017/002.jpg",
+    "own": "pictures/F001/0113.jpg",
     "lfw_pairs": f"lfw/{ONE}/{ONE}_0002.jpg",
 }
 #: A label file of each tree.
@@ -32,6 +33,7 @@ LABELS = {
     "bp4d": "AUCoding/AU_OCC/F003_T1.csv",
     "disfa": "ActionUnit_Labels/SN006/SN006_au12.txt",
     "afew_va": "002/002.json",
+    "own": "labels.csv",
     "lfw_pairs": "pairs.txt",
 }
 
@@ -265,6 +267,7 @@ WRONG = {
     "afew_va": "lfw_pairs",
     "casia_webface": "lfw_pairs",
     "lfw_pairs": "casia_webface",
+    "own": "bp4d",
 }
 
 
@@ -296,6 +299,7 @@ def empty_folder(name, manual):
         "disfa": (3, {"participant without film or pictures": ["SN001"]}),
         "afew_va": (3, {"landmarks without their picture": ["001/00000", "001/00001", "001/00002"]}),
         "casia_webface": (3, {"folder without pictures": ["0000017"]}),
+        "own": (4, {"label row without its picture": [f"pictures/F001/0{k}.jpg" for k in range(111, 115)]}),
     }[name]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "faults.md"
-BUILDERS = ["bp4d", "disfa", "afew_va", "casia_webface", "lfw_pairs"]
+BUILDERS = ["bp4d", "disfa", "afew_va", "casia_webface", "lfw_pairs", "own"]
 FAULTS = [
     "truncated picture",
     "empty csv or label file",

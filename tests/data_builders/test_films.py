@@ -10,6 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from test_faults import fails
 
+from data_builders import film_frames
 from data_builders.disfa import raw
 from data_builders.disfa.disfa_dataset_builder import Builder
 from data_builders.report import Report
@@ -35,7 +36,7 @@ def lasting(count, **longer):
 
 def extracted(film, folder):
     """{number by the builder: number in the picture}."""
-    count = raw.extract(film, folder)
+    count = film_frames.extract(film, folder)
     found = {int(p.stem): films.shown(faces.read_image(p)) for p in folder.iterdir()}
     assert len(found) == count
     return found
@@ -165,7 +166,7 @@ def test_a_whole_film_that_is_only_late_beside_its_sound_keeps_all_rows(tmp_path
     path = films.write_disfa(tmp_path, "SN001").with_suffix(".mp4")
     films.write_mp4(path, ALL, lasting(20), edits=[(TICKS, -1), (20 * TICKS, 0)])
     tree = raw.find_files(tmp_path, report := Report())
-    raw.extract(path, tmp_path / "frames")
+    film_frames.extract(path, tmp_path / "frames")
     (found,) = raw.read_videos(tree, {"SN001": tmp_path / "frames"}, report)
     rows = {frame.number: films.shown(faces.read_image(frame.path)) for frame in found.frames}
     assert rows == {row: row - 1 for row in range(1, 21)} and not report.counts

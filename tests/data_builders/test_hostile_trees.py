@@ -12,8 +12,7 @@ import pytest
 from hostile import Mark
 from test_faults import PICTURE, dummy, fails
 
-from data_builders import disk, prepare
-from data_builders.disfa import raw
+from data_builders import disk, film_frames, prepare
 from piapdf_jax.data import source
 
 
@@ -106,8 +105,8 @@ def test_a_play_list_called_a_film_opens_no_other_film(tmp_path):
     film.write_text("ffconcat version 1.0\nfile other.avi\n")
     # OpenCV by itself shows the film that the list names.
     assert cv2.VideoCapture(str(film)).read()[0]
-    assert raw.extract(film, tmp_path / "frames") is None
-    assert raw.extract(tmp_path / "other.avi", tmp_path / "frames") == 5
+    assert film_frames.extract(film, tmp_path / "frames") is None
+    assert film_frames.extract(tmp_path / "other.avi", tmp_path / "frames") == 5
 
 
 def stored(path, content):

@@ -9,6 +9,7 @@ import time
 import bp4d_tree
 import interrupted
 import numpy as np
+import own_tree
 import psutil
 import pytest
 import tensorflow_datasets as tfds
@@ -41,6 +42,7 @@ TREES = {
     "casia_webface": lambda root: interrupted.write_people(root),
     "afew_va": lambda root: interrupted.write_clips(root, copies=3),
     "synthetic_faces/few": lambda root: root,
+    "own": lambda root: own_tree.write_pictures(root, "ABCDE", frames=2),
 }
 
 

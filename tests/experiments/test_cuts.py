@@ -88,6 +88,8 @@ def test_licences_are_of_all_that_it_is_made_of():
     assert list(terms(["synthetic_faces/bp4d"], "none")) == [
         "software piapdf_jax", "data set synthetic_faces/bp4d",
     ]  # fmt: skip
+    own = terms(["own"], "none")
+    assert "yours" in own["data set own"].terms and "300-W" in own["landmarks"].terms
     private = terms(["disfa"], "/home/me/w.h5")["weights"]
     assert "/home" not in "".join(private)
     assert all(f"weights {name}" in terms(["bp4d"], name) for name in PUBLISHED)

@@ -383,3 +383,18 @@ def test_people_whom_nobody_has_dealt_to_parts_lack_nobody():
     own = Description("mine", "", (1,), {"part1": ("Ann",), "part2": ("Bob",)})
     part = fold_parts.part_of_fold(own, {"part1": 3, "part2": 3}, 2, test=False)
     assert (part.expression, str(part)) == ("part1", "fold 2 has no split part3 to train on")
+
+
+def test_parts_that_a_builder_dealt_are_those_of_its_people_whatever_they_are_called():
+    """F001 and F003 are of part 1 and 2 of BP4D; here the builder says otherwise, and Zoe has no frame."""
+    people = {"part1": ("F003",), "part2": ("F004",), "part3": ("F001",)}
+    dealt = {1: ("F003", "Zoe"), 2: ("F004",), 3: ("F001",)}
+    told = Description("own", "", (1,), people, dealt)
+    test, train = (
+        fold_parts.part_of_fold(told, dict.fromkeys(people, 4), 1, test=test)
+        for test in (True, False)
+    )
+    assert test.whole and test.expression == "part3" and test.people == ("F001",)
+    assert not train.whole and str(train) == (
+        "fold 1 has 2 of the 3 people of part1, part2 to train on (F003, F004); it lacks Zoe"
+    )
