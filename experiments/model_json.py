@@ -126,8 +126,7 @@ def _data(job: Job) -> list[Data]:
     """What one training reads; its labels are those of its own slice and of its judges."""
     found, with_labels = [], (job.slices.train, job.slices.judges)
     for part in job.slices.read:
-        people = job.datasets.describe(part.dataset).people_of(part.split)
-        people = (people & set(part.only) if part.only else people) - set(part.without)
+        people = part.people(job.datasets.describe(part.dataset).people_of(part.split))
         labeled = job.training.feed.labels and any(part is own for own in with_labels)
         version = pathlib.Path(part.folder).name
         found.append(Data(job.name, part.dataset, version, part.split, len(people), labeled))
