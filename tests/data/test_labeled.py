@@ -63,12 +63,13 @@ def test_a_smaller_number_is_among_a_greater_and_each_person_has_as_many(folder)
     for count, names in enumerate(chosen, 1):
         told = by_person(names)
         assert len(set(names)) == count
-        assert abs(told["F001"] - told["M001"]) <= (1 if count < 19 else 1)
+        assert abs(told["F001"] - told["M001"]) <= 1
 
 
 def test_the_first_ones_are_those_of_the_least_hash(folder):
+    known = [f for k, f in enumerate(FRAMES) if k != NOTHING_KNOWN]
     first = {
-        subject: min((f"{s}/{t}/{n}" for s, t, n in FRAMES if s == subject), key=sha)
+        subject: min((f"{s}/{t}/{n}" for s, t, n in known if s == subject), key=sha)
         for subject in CODED
     }
     found = LabeledFrames(folder, "train", (), 3).names
