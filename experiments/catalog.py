@@ -7,7 +7,8 @@ import pathlib
 from typing import Any
 
 from experiments.config import ConfigError, ExperimentConfig
-from experiments.datasets import DataSets, DataSlice
+from experiments.data_slices import DataSlice
+from experiments.datasets import DataSets
 from experiments.fingerprint import fingerprint
 from experiments.job import Job
 from experiments.trainings import METHODS, TRAININGS, ordered

@@ -25,8 +25,10 @@ from experiments.sections import (
 from experiments.settings import ConfigError, keys, replaced, unknown
 from piapdf_jax import paths, ranges
 from piapdf_jax.action_units import record_columns
+from piapdf_jax.models import shipped
 from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.pretrained import weights_of
+from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.ranges import Range, Seed
 
 #: Which part of the people is tested.
@@ -107,6 +109,12 @@ class ExperimentConfig:
         if model.pretrained in known:
             return
         without = "; to start from random values: --set model.pretrained=none"
+        if model.pretrained == shipped.NAME:
+            try:
+                shipped.described(model.encoder)
+            except WeightsError as error:
+                raise ConfigError(f"model.pretrained={shipped.NAME}: {error}{without}") from error
+            return
         if weights is None:
             raise ConfigError(
                 f"model.pretrained={model.pretrained!r}: encoder {model.encoder!r} takes no file of"

@@ -3,76 +3,22 @@
 A person is (builder, kind, subject): configs of one builder that share a kind show the same people
 under other names. People that a fold tests, and those kept apart to choose a state, are in no
 slice that a training reads, whatever data set stands in for which; of those who judge a student's
-steps no training reads a label.
+steps no training reads a label. Where ``data.labeled_frames`` are fewer than there are, no slice with
+labels has another frame of the AU data set's training people.
 """
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from data_builders.prepare import can_make
 from experiments.config import ConfigError
 from experiments.data_folders import DataFolders
+from experiments.data_slices import DataSlice, Person
 from piapdf_jax.data import source
-
-
-class Person(NamedTuple):
-    """One person, by whatever data set we meet them."""
-
-    builder: str
-    kind: str
-    subject: str
-
-
-@dataclasses.dataclass(frozen=True)
-class DataSlice:
-    """Some records of a data set: where it lies, a split expression of it, and of which people."""
-
-    dataset: str
-    folder: pathlib.Path
-    split: str
-    only: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-
-    def records(self) -> Any:
-        """Opens them."""
-        records = source.Records(self.folder, self.split)
-        if not self.only and not self.without:
-            return records
-        return source.SomePeople(records, only=self.only, without=self.without)
-
-    def __str__(self) -> str:
-        alone = f" of {len(self.only)} people" if self.only else ""
-        left_out = f" without {len(self.without)} people" if self.without else ""
-        return f"{self.dataset}[{self.split}]{alone}{left_out}"
-
-
-class Slices(NamedTuple):
-    """What one training reads.
-
-    Attributes:
-        train: what it learns from.
-        test: what its export is scored on; None where there is nothing, and then it has no scores.
-        pools: unlabeled frames with their shares of a batch.
-        validation: people kept apart, on whom the best state is chosen; None for the last state.
-        judges: people kept apart, whose labeled frames stand for x_l where a student's step is judged; None for x_l.
-    """
-
-    train: DataSlice
-    test: DataSlice | None
-    pools: tuple[tuple[DataSlice, float], ...] = ()
-    validation: DataSlice | None = None
-    judges: DataSlice | None = None
-
-    @property
-    def read(self) -> tuple[DataSlice, ...]:
-        """All that steps of the training read."""
-        judges = (self.judges,) if self.judges else ()
-        return (self.train, *judges, *(pool for pool, _ in self.pools))
+from piapdf_jax.data.labeled import LabeledFrames
 
 
 class DataSets(DataFolders):
@@ -96,7 +42,23 @@ class DataSets(DataFolders):
         for name in self._there({strangers_to}) if strangers_to else ():
             barred |= set(self._people(name))
         known = f", or shown by {strangers_to}" if strangers_to else ""
-        return self._without(dataset, split, barred, f"tested or kept apart{known}")
+        part = self._without(dataset, split, barred, f"tested or kept apart{known}")
+        return self._of_labeled_frames(part, "train on") if labels else part
+
+    def to_leave_unlabeled(self, dataset: str) -> DataSlice | None:
+        """Returns frames of the training people whose labels nobody reads; None where there are none.
+
+        Uncoded ones, and where ``data.labeled_frames`` are fewer than there are, the other coded ones.
+        """
+        splits, labeled = self.uncoded_splits(dataset), self._labeled_frames(dataset)
+        if labeled is not None:
+            splits = [labeled.split, *splits]
+        if not splits:
+            return None
+        part = self.to_train(dataset, "+".join(splits), labels=False)
+        if labeled is not None:
+            part = dataclasses.replace(part, labeled=labeled, withheld=True)
+        return None if part.is_empty() else part
 
     def to_choose(self, dataset: str) -> DataSlice | None:
         """Returns the records of people kept apart to choose a state; None where nobody is to be.
@@ -137,7 +99,8 @@ class DataSets(DataFolders):
                 f"{section}.judge_subjects={wanted} leaves nobody of the {len(everybody)} people of"
                 f" {dataset}[{self.split_to_train(dataset)}] to train on{also}"
             )
-        return self._only(dataset, self._chosen(people, wanted))
+        part = self._only(dataset, self._chosen(people, wanted))
+        return self._of_labeled_frames(part, "judge by")
 
     def to_test_fold(self, dataset: str) -> DataSlice | None:
         """Returns records of the fold's people that exports are scored on; None where there are none."""
@@ -191,6 +154,49 @@ class DataSets(DataFolders):
                     chosen = part.only if part else ()
                     found |= {Person(told.builder, told.kind, subject) for subject in chosen}
         return frozenset(found)
+
+    def _labeled_frames(self, dataset: str) -> LabeledFrames | None:
+        """The frames of an AU data set that keep their labels; None for all, and for data of other people.
+
+        Judges' labels are among them, for they are labels that somebody has to give; those of people kept apart are
+        not, for they stay as they are.
+
+        Raises:
+            ConfigError: where there are fewer.
+        """
+        count = self.config.data.labeled_frames
+        if not count or not self._shows_au_people(dataset):
+            return None
+        split, barred = self.split_to_train(dataset), self.tested | self.kept_apart
+        without = tuple(p.subject for p in self._people(dataset, split) if p in barred)
+        found = LabeledFrames(self.folder(dataset), split, without, count)
+        try:
+            _ = found.names
+        except ValueError as error:
+            raise ConfigError(
+                f"data.labeled_frames={count} is too many: {error} of the people of {dataset}[{split}] who"
+                " are neither tested nor kept apart; 0 takes all"
+            ) from error
+        return found
+
+    def _of_labeled_frames(self, part: DataSlice, use: str) -> DataSlice:
+        """The same without frames that do not keep their labels."""
+        if (labeled := self._labeled_frames(part.dataset)) is None:
+            return part
+        part = dataclasses.replace(part, labeled=labeled)
+        if part.is_empty():
+            raise ConfigError(
+                f"data.labeled_frames={labeled.count} leaves no frame to {use}: {part}"
+            )
+        return part
+
+    def _shows_au_people(self, dataset: str) -> bool:
+        """Whether a data set is the AU data set, or shows its people under another name."""
+        if dataset == (own := self.config.data.dataset):
+            return True
+        told = [self.describe(name) for name in self._there({dataset, own})]
+        kinds = {(each.builder, each.kind) for each in told}
+        return (len(told), len(kinds)) == (2, 1)
 
     def _scored_sets(self) -> set[str]:
         """Data sets of all sections; Encoder P is scored on pairs of other people and not on its own."""

@@ -1,13 +1,14 @@
 """Where batches come from: which records a training reads, and the stream that makes batches of them."""
 
 import contextlib
+import functools
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from data_builders.prepare import can_make
 from experiments.config import ConfigError
-from experiments.datasets import DataSets, DataSlice, Slices
+from experiments.data_slices import DataSlice, Slices
 from experiments.job import Job
 from piapdf_jax.data import description, source
 from piapdf_jax.data.feedback_stream import FeedbackStream
@@ -77,19 +78,19 @@ def pairs_to_test(job: Job) -> DataSlice:
 
 
 def _with_pools(job: Job) -> Slices:
-    """Unlabeled frames: of new people, DISFA's where it lies beside, and uncoded ones of the training people.
+    """Unlabeled frames: of new people, DISFA's where it lies beside, and of the training people those without labels.
 
     Each takes its share of x_u, the last of those there are what the others leave.
     """
     data, name, slices = job.datasets, job.dataset, _coded(job)
     slices = slices._replace(judges=data.to_judge(name, job.training.section))
     other, share = job.config.disfa.dataset, job.section.disfa_fraction
-    found = []
+    pools = [(_new_people(job), job.section.unlabeled_fraction)]
     if share and _lies_beside(job, other):
-        found.append((other, data.part(other, test=False).there, share))
-    found.append((name, data.uncoded_splits(name), 1.0))
-    pools = [(_if_anybody(data, pool, splits), part) for pool, splits, part in found]
-    pools.insert(0, (_new_people(job), job.section.unlabeled_fraction))
+        splits = "+".join(data.part(other, test=False).there)
+        to_train = functools.partial(data.to_train, other, splits, labels=False)
+        pools.append((_if_anybody(to_train) if splits else None, share))
+    pools.append((_if_anybody(lambda: data.to_leave_unlabeled(name)), 1.0))
     return slices._replace(pools=tuple((pool, part) for pool, part in pools if pool is not None))
 
 
@@ -142,10 +143,10 @@ def without_disfa(job: Job) -> list[str]:
     ]
 
 
-def _if_anybody(data: DataSets, name: str, splits: Sequence[str]) -> DataSlice | None:
+def _if_anybody(to_train: Callable[[], DataSlice | None]) -> DataSlice | None:
     """Records of unlabeled frames; None where there are none, or none of people who may be read."""
     try:
-        return data.to_train(name, "+".join(splits), labels=False) if splits else None
+        return to_train()
     except ConfigError:
         return None
 

@@ -61,7 +61,7 @@ def fingerprint(job: Job, taken: dict[str, str], *, cache: pathlib.Path) -> dict
     parts = [(slices.train, 1.0), *slices.pools]
     data = [
         [part.dataset, part.split, description.fingerprint(part.folder, cache=cache), share]
-        + ([{"without": list(part.without)}] if part.without else [])
+        + part.left_out()
         for part, share in parts
     ]
     return {
@@ -91,6 +91,8 @@ def settings(job: Job) -> dict[str, Any]:
         told["units"] = job.units
     if feed.maps or stage.get("num_maps"):
         told["maps"] = job.maps
+    if job.slices.train.labeled is not None:
+        told["labeled_frames"] = job.slices.train.labeled.count
     if job.slices.validation is not None:
         told["validation"] = {
             "people": list(job.slices.validation.only),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from experiments.config import ExperimentConfig
-from experiments.datasets import DataSets, Slices
+from experiments.data_slices import Slices
+from experiments.datasets import DataSets
 from piapdf_jax.data.frames import Reading
 from piapdf_jax.data.streams import Stream
 from piapdf_jax.model_json import Model

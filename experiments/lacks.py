@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments import gaps, scoring
 from experiments.config import ConfigError
-from experiments.datasets import DataSlice
+from experiments.data_slices import DataSlice
 from experiments.feeds import pairs_to_test, without_disfa
 from experiments.fold_parts import listed
 from experiments.job import Job

@@ -6,6 +6,7 @@ from typing import Any
 
 from piapdf_jax.faces import PREDICTOR_LICENCE
 from piapdf_jax.model_json import Licence
+from piapdf_jax.models import shipped
 from piapdf_jax.models.weight_files import Published
 
 #: By builder. What their owners say, in short: the words that bind stand at the source.
@@ -45,7 +46,7 @@ def licences(
 
     Args:
         datasets: names of data sets.
-        weights: ``model.pretrained``: ``none``, a published name or a file.
+        weights: ``model.pretrained``: ``none``, ``drawn``, a published name or a file.
         published: files that are published for the encoder.
     """
     found = [Licence("software piapdf_jax", *_own())]
@@ -58,6 +59,8 @@ def licences(
     if weights in published:
         terms, source = published[weights].terms
         found.append(Licence(f"weights {weights}", terms + _IMAGENET, source))
+    elif weights == shipped.NAME:
+        found.append(Licence(f"weights {weights}", "those of the software, which ships them", ""))
     elif weights != "none":
         found.append(Licence("weights", "not known: a file of the user's", ""))
     return tuple(found)

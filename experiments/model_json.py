@@ -17,7 +17,8 @@ from piapdf_jax.action_units import record_columns
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.source import SomeRows
 from piapdf_jax.metrics import base_rates, matching_cut
-from piapdf_jax.model_json import FILE_NAME, Data, Licence, Model, to_json
+from piapdf_jax.model_json import FILE_NAME, Data, Licence, Model, read_model, to_json
+from piapdf_jax.models import shipped
 from piapdf_jax.models.config import encoder_of, part_settings
 from piapdf_jax.models.pretrained import weights_of
 from piapdf_jax.records import IMAGE_SIZE
@@ -76,6 +77,7 @@ def describe(catalog: Catalog, job: Job, exported: Exported) -> Model:
     parts, networks = _networks(job, exported)
     # Networks that are a plugin's own start from no file of weights.
     ours = any(hasattr(other.stage, "model") for other in jobs)
+    before = _learned_before(job.config.model.pretrained) if ours else []
     # What chooses data that are only scored on decides nothing of an export.
     stand_ins = {
         key: told
@@ -97,11 +99,19 @@ def describe(catalog: Catalog, job: Job, exported: Exported) -> Model:
         cuts={},
         no_cut={},
         frames={},
-        data=tuple(data),
+        data=(*data, *before),
         stand_ins=stand_ins,
-        licences=_licences(job, names, ours=ours),
+        licences=_licences(job, [*names, *(part.name for part in before)], ours=ours),
         files={},
     )
+
+
+def _learned_before(pretrained: str) -> list[Data]:
+    """What the shipped detector learned from, where encoders start from it."""
+    if pretrained != shipped.NAME:
+        return []
+    own = read_model(shipped.FOLDER).data
+    return [part._replace(training=f"{shipped.NAME}: {part.training}") for part in own]
 
 
 def _networks(job: Job, exported: Exported) -> tuple[tuple[str, ...], dict[str, Any] | None]:
@@ -126,8 +136,7 @@ def _data(job: Job) -> list[Data]:
     """What one training reads; its labels are those of its own slice and of its judges."""
     found, with_labels = [], (job.slices.train, job.slices.judges)
     for part in job.slices.read:
-        people = job.datasets.describe(part.dataset).people_of(part.split)
-        people = (people & set(part.only) if part.only else people) - set(part.without)
+        people = part.people(job.datasets.describe(part.dataset).people_of(part.split))
         labeled = job.training.feed.labels and any(part is own for own in with_labels)
         version = pathlib.Path(part.folder).name
         found.append(Data(job.name, part.dataset, version, part.split, len(people), labeled))

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments import gaps, scoring
-from experiments.datasets import DataSlice
+from experiments.data_slices import DataSlice
 from experiments.gaps import Gap
 from experiments.job import Job
 from experiments.scoring import Tools

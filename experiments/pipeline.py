@@ -24,7 +24,8 @@ from experiments import (
 )
 from experiments.catalog import Catalog
 from experiments.config import ConfigError, ExperimentConfig
-from experiments.datasets import DataSets, DataSlice
+from experiments.data_slices import DataSlice
+from experiments.datasets import DataSets
 from experiments.fitting import Fitting
 from experiments.job import Job
 from experiments.mistakes import USER_ERRORS

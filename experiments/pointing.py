@@ -19,7 +19,7 @@ import numpy as np
 
 from data_builders.synthetic_faces import moved
 from experiments import gaps
-from experiments.datasets import DataSlice
+from experiments.data_slices import DataSlice
 from experiments.job import Job
 from piapdf_jax.batch import unit_images, unpack_maps
 from piapdf_jax.data.frames import load_frame

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from experiments import au_scores, gaps
 from experiments.config import ConfigError
-from experiments.datasets import DataSlice
+from experiments.data_slices import DataSlice
 from experiments.gaps import Gap, attempt, rounded
 from experiments.job import Job
 from piapdf_jax import identity_metrics, metrics

@@ -250,12 +250,14 @@ class Processes:
 class DataSection:
     """The AU data set, the units to learn of it, the size at which records are read, reader processes.
 
-    ``units`` are FACS numbers, () for all that the data set has labels of. ``workers`` is a number
-    of processes, or ``auto``, see ``piapdf_jax.data.prefetch.auto_workers``.
+    ``units`` are FACS numbers, () for all that the data set has labels of. ``labeled_frames`` of the training people's
+    keep their labels, 0 for all, see ``piapdf_jax.data.labeled``. ``workers`` is a number of processes, or ``auto``,
+    see ``piapdf_jax.data.prefetch.auto_workers``.
     """
 
     dataset: str = "bp4d"
     units: _Units = ()
+    labeled_frames: Annotated[int, Range(0, 2**31 - 1)] = 0
     # Records hold pictures of 256 px; PI maps of fewer than 16 show nothing of a face.
     image_size: Annotated[int, Range(16, 256)] = 256
     workers: Annotated[str, Processes(1024)] = "auto"

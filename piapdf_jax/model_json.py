@@ -75,6 +75,8 @@ class Model(NamedTuple):
         stand_ins: key of the configuration -> which data set stands in for which.
         licences: of the software, the data and the weights.
         files: name of a file for another runtime that lies beside -> what it is; none in an export of a training.
+        weak_units: of a shipped detector, units that are not told well on data it was not made for; None where nobody
+            has judged it, and then the key is not there.
     """
 
     training: str
@@ -95,6 +97,7 @@ class Model(NamedTuple):
     stand_ins: dict[str, str]
     licences: tuple[Licence, ...]
     files: dict[str, dict[str, Any]]
+    weak_units: tuple[int, ...] | None = None
 
 
 def read_model(path: str | os.PathLike[str]) -> Model:
@@ -132,6 +135,8 @@ def to_json(model: Model) -> str:
     told = {"schema": SCHEMA, **model._asdict()}
     told["data"] = [part._asdict() for part in model.data]
     told["licences"] = [licence._asdict() for licence in model.licences]
+    if model.weak_units is None:
+        del told["weak_units"]
     text = json.dumps(told, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     from_json(text, FILE_NAME)
     return text
@@ -159,7 +164,7 @@ def from_json(text: str, name: str = FILE_NAME) -> Model:
             f"{name} is of schema {schema!r:.100}; this version of piapdf_jax reads schema {SCHEMA}"
         )
     try:
-        return _together(Model(**_checked(told, _MODEL, "")))
+        return _together(Model(**_checked({"weak_units": None, **told}, _MODEL, "")))
     except _WrongError as error:
         raise ModelError(f"{name}: {error}") from error
 
@@ -237,6 +242,11 @@ def _list(kind: _Kind, length: int | None = None) -> _Kind:
     return check
 
 
+def _units(value: Any, place: str) -> tuple[int, ...]:
+    """FACS numbers, or none."""
+    return _list(_positive)(value, place) if value != [] else ()
+
+
 def _object(kind: _Kind, *, by_unit: bool = False) -> _Kind:
     """Any keys, or FACS numbers as keys."""
 
@@ -277,6 +287,7 @@ _MODEL: dict[str, _Kind] = {
     "stand_ins": _object(_text),
     "licences": _list(_record(Licence, dict.fromkeys(Licence._fields, _text))),
     "files": _object(_object(_setting)),
+    "weak_units": _or_null(_units),
 }
 
 
@@ -290,6 +301,10 @@ def _together(model: Model) -> Model:
             raise _WrongError(f"{name} must be of units {list(model.units)}, not {list(found)}")
         # An object of JSON has no order.
         model = model._replace(**{name: {au: found[au] for au in model.units}})
+    if not set(model.weak_units or ()) <= set(model.units):
+        raise _WrongError(
+            f"weak_units must be some of units {list(model.units)}, not {list(model.weak_units or ())}"
+        )
     without = [au for au, cut in model.cuts.items() if cut is None]
     if model.no_cut.keys() != set(without):
         raise _WrongError(f"no_cut must give the reasons of units {without}, whose cuts are null")

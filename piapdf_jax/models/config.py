@@ -36,8 +36,8 @@ class ModelConfig:
     Attributes:
         encoder: name of what every encoder is, of ``encoders.encoder_names``: the AU network's, that of PI
             stage 2 and Encoder P.
-        pretrained: start of every encoder: ``none`` for random values, ``imagenet`` or another name
-            that is published for the encoder, or a file of weights.
+        pretrained: start of every encoder: ``none`` for random values, ``drawn`` for the detector that this package
+            ships, ``imagenet`` or another name that is published for the encoder, or a file of weights.
         pretrained_sha256: hash of that file, filled in by ``pretrained.resolve``.
         encoder_size: side in px to which the encoder resizes what it gets.
         dropout: chance to drop an entry of the vector before the AU head.

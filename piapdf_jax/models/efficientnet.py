@@ -1,4 +1,4 @@
-"""EfficientNet: its block table as data, B0 to B7 and two small ones by coefficients.
+"""EfficientNet: its block table as data, B0 to B7 and three small ones by coefficients.
 
 Reference: Tan and Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks,
     2019.
@@ -70,6 +70,7 @@ COEFFICIENTS = {
     "b5": Coefficients(1.6, 2.2, 456, 0.4),
     "b6": Coefficients(1.8, 2.6, 528, 0.5),
     "b7": Coefficients(2.0, 3.1, 600, 0.5),
+    "small": Coefficients(0.5, 0.34, 112, 0.1),
     "tiny": Coefficients(0.25, 0.2, 96, 0.1),
     "nano": Coefficients(0.25, 0.35, 32, 0.1),
 }

@@ -1,4 +1,4 @@
-"""EfficientNet as an encoder: B0 to B7, and two small ones."""
+"""EfficientNet as an encoder: B0 to B7, and three small ones."""
 
 import dataclasses
 import functools

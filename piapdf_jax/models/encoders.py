@@ -121,7 +121,7 @@ Maker = Callable[[EncoderSettings], Encoder]
 #: it names, and on no other's.
 _HOMES = {
     **dict.fromkeys(
-        ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "tiny", "nano"),
+        ("b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "small", "tiny", "nano"),
         "piapdf_jax.models.efficientnet_encoder",
     ),
     **dict.fromkeys(("resnet50", "resnet14"), "piapdf_jax.models.resnet_encoder"),

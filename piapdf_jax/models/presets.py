@@ -1,8 +1,11 @@
 """The named sizes of all networks of an experiment."""
 
+import dataclasses
+
 from piapdf_jax.models.config import ModelConfig
 
-#: Named sizes: ``b1`` is the paper's; ``tiny`` trains on a laptop's CPU; ``nano`` is for tests.
+#: Named sizes: ``b1`` is the paper's; ``small`` still fits a package; ``tiny`` trains on a laptop's CPU; ``nano`` is
+#: for tests.
 MODELS = {
     "b1": ModelConfig(),
     "tiny": ModelConfig(
@@ -37,3 +40,10 @@ MODELS = {
         std=(0.25, 0.25, 0.25),
     ),
 }
+MODELS["small"] = dataclasses.replace(
+    MODELS["tiny"],
+    encoder="small",
+    encoder_size=112,
+    unet_widths=(32, 48, 64, 96),
+    decoder_widths=(64, 48, 32),
+)

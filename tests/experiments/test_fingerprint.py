@@ -92,6 +92,8 @@ def before(small_data, tmp_path_factory):
         ("df.relabel_fraction=0.3", {"df", "piapdf"}),
         ("df.disfa_fraction=0.25", {"df", "piapdf"}),
         ("df.judge_subjects=1", LABELED - {"disfa"}),
+        ("data.labeled_frames=0", set()),
+        ("data.labeled_frames=20", LABELED - {"disfa"}),
         ("df.unlabeled_fraction=0.3", set()),
         ("df.unlabeled_dataset=synthetic_faces/small_webface", {"df", "piapdf"}),
         ("df.compile=whole", set()),

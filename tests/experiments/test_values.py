@@ -38,6 +38,7 @@ EDGES = {
     "df.judge_subjects": ("-1", "0", "9", "1e9"),
     "df.drop_rate": ("-0.05", "0", "1", "2"),
     "df.student_learning_rate": ("-1e-3", "1e-12", "1", "nan"),
+    "data.labeled_frames": ("-1", "0", str(INT32), str(INT32 + 1)),
     "data.image_size": ("15", "16", "256", "257"),
     "data.workers": ("-1", "0", "1024", "1025"),
     "data.augment.flip": ("-1", "0", "1", "1.5"),

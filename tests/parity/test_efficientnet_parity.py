@@ -16,7 +16,8 @@ from piapdf_jax.models.efficientnet import EfficientNet
 from piapdf_jax.models.efficientnet_encoder import ENCODERS, EfficientNetEncoder
 from piapdf_jax.models.encoders import EncoderSettings
 from piapdf_jax.models.layers import CONVENTIONS
-from piapdf_jax.models.pretrained import convert_weights, pretrained_encoder, resolve
+from piapdf_jax.models.pretrained import pretrained_encoder, resolve
+from piapdf_jax.models.weight_converter import convert_weights
 from piapdf_jax.models.weight_origin import origin
 
 pytestmark = pytest.mark.parity
