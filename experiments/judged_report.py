@@ -61,3 +61,17 @@ def _cell(kind: str, numbers: dict[str, Any] | None) -> str:
         + ("" if low is None else f" [{100 * low:.0f}, {100 * high:.0f}]")
         + f", {numbers['auc']:.2f}"
     )
+
+
+def aucs(found: dict[str, Any], digest: str) -> dict[str, float | None]:
+    """Returns ROC AUC by unit, ``{"AU1": 0.8}``, of the model of a digest.
+
+    Args:
+        found: what ``experiments.judge --out`` wrote.
+        digest: of the export.
+
+    Raises:
+        KeyError: where it says nothing of that model on a tree.
+    """
+    judged = {model["digest"]: model for model in found["models"]}
+    return {name: numbers["auc"] for name, numbers in judged[digest]["tree"]["units"].items()}

@@ -2,7 +2,7 @@
 
 python -m experiments.model_card FOLDER --judged=judged.json --frames=frames.npz
 
-``FOLDER`` is a folder of ``experiments.export``, whose ``MODEL_CARD.md`` is written; ``--judged`` what
+``FOLDER`` is a folder of ``experiments.ship``, whose ``MODEL_CARD.md`` is written; ``--judged`` what
 ``experiments.judge`` said of it on people whom no choice looked at, ``--frames`` what it said of drawn strangers.
 """
 
@@ -17,6 +17,7 @@ from absl import app, flags
 from data_builders.synthetic_faces.wild import behaviour, draw
 from experiments import frame_table, judged_report, markdown
 from experiments.frame_table import FrameTable, FrameTableError
+from experiments.shipping import LEAST_AUC
 from piapdf_jax import command_line, commands, intervals, paths, person_sums
 from piapdf_jax.model_json import Model, ModelError, read_model
 from piapdf_jax.runtime.disk import replacing
@@ -27,7 +28,6 @@ _FRAMES = flags.DEFINE_string("frames", "", "frames.npz of the training, of draw
 FILE_NAME = "MODEL_CARD.md"
 #: Upper bounds of melanin, 0 to 1, of drawn people.
 TONES = {"light": 1 / 3, "medium": 2 / 3, "dark": 1.0}
-WEAK = 0.7
 
 
 class CardError(ValueError):
@@ -72,12 +72,6 @@ def _number(value: float, low: float, high: float) -> str:
     return "" if np.isnan(value) else f"{value:.2f}{between}"
 
 
-def weak_units(judged: dict[str, Any]) -> tuple[int, ...]:
-    """Returns the units whose ROC AUC is below ``WEAK``, of what ``experiments.judge`` said of one model."""
-    units = judged["models"][0]["tree"]["units"]
-    return tuple(int(name[2:]) for name, numbers in units.items() if numbers["auc"] < WEAK)
-
-
 def card(model: Model, judged: dict[str, Any], table: FrameTable) -> str:
     """Returns the text of the card.
 
@@ -87,14 +81,18 @@ def card(model: Model, judged: dict[str, Any], table: FrameTable) -> str:
         table: what it said of frames of drawn strangers.
 
     Raises:
-        CardError: for numbers of another export.
+        CardError: for numbers of another export, or where nobody said which units are weak.
     """
     told = [entry["digest"] for entry in judged["models"]]
     if told != [model.digest] or table.digest != model.digest:
         raise CardError(
             f"the numbers are of {', '.join([*told, table.digest])}, and the detector is {model.digest}"
         )
-    lines = [*_origin(model), *_worth(judged), *_tones(table), *_LIMITS]
+    if model.weak_units is None:
+        raise CardError(
+            "model.json does not say which units are weak: give experiments.ship --judged"
+        )
+    lines = [*_origin(model), *_worth(model, judged), *_tones(table), *_LIMITS]
     return "\n".join(lines)
 
 
@@ -118,8 +116,8 @@ def _origin(model: Model) -> list[str]:
     ]
 
 
-def _worth(judged: dict[str, Any]) -> list[str]:
-    weak = weak_units(judged)
+def _worth(model: Model, judged: dict[str, Any]) -> list[str]:
+    weak = model.weak_units or ()
     half = "both halves" if judged["half"] == "all" else f"the {judged['half']} half by name"
     return [
         "## What it is worth where it was not made",
@@ -128,7 +126,7 @@ def _worth(judged: dict[str, Any]) -> list[str]:
         "",
         judged_report.report(judged),
         "",
-        f"**Weak** (below {WEAK}): {_listed(weak) if weak else 'none'}.",
+        f"**Weak** (below {LEAST_AUC}): {_listed(weak) if weak else 'none'}.",
         "",
     ]
 

@@ -3,11 +3,11 @@
 import json
 import pathlib
 import tempfile
-from typing import Any
 
 import numpy as np
 
 from experiments import export_files
+from experiments.judged_report import aucs
 from piapdf_jax.export import check
 from piapdf_jax.export.detector_file import Light, golden_probabilities, read_light
 from piapdf_jax.export.formats import Wanted
@@ -116,14 +116,14 @@ def weak_units(path: pathlib.Path, model: Model) -> tuple[int, ...]:
     """Returns the units of a model whose ROC AUC is below ``LEAST_AUC``, or which has none.
 
     Args:
-        path: JSON, ``{"units": {"AU1": {"auc": 0.8}}}``, or what ``experiments.judge --out`` writes of several models.
+        path: what ``experiments.judge --out`` writes.
         model: whose units are asked for.
 
     Raises:
         ShipError: for a file that says nothing of them.
     """
     try:
-        found = _aucs(json.loads(path.read_text(encoding="utf-8")), model.digest)
+        found = aucs(json.loads(path.read_text(encoding="utf-8")), model.digest)
         wrong = [key for key, auc in found.items() if auc is not None and not 0 <= auc <= 1]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
@@ -134,11 +134,3 @@ def weak_units(path: pathlib.Path, model: Model) -> tuple[int, ...]:
     scores = {au: found.get(f"AU{au}") for au in model.units}
     # Of a unit that nobody could judge nothing good is known.
     return tuple(au for au, auc in scores.items() if auc is None or auc < LEAST_AUC)
-
-
-def _aucs(told: dict[str, Any], digest: str) -> dict[str, float | None]:
-    """ROC AUC by unit, of the model of a digest where there are several."""
-    if "models" not in told:
-        return {key: value["auc"] for key, value in told["units"].items()}
-    judged = {model["digest"]: model for model in told["models"]}
-    return {key: value["value"] for key, value in judged[digest]["tree"]["auc"].items()}

@@ -40,7 +40,7 @@ def model() -> Model:
         base_rates=dict.fromkeys(UNITS, 0.5), cuts=dict.fromkeys(UNITS, 0.5), no_cut={},
         frames={"labeled": 7200, "scored": 7200},
         data=(Data("piap", "synthetic_faces/wild", "1.0.0", "part1+part2", 240, True),),
-        licences=(Licence("faces", "none needed", "drawn"),), stand_ins={}, files={},
+        licences=(Licence("faces", "none needed", "drawn"),), stand_ins={}, weak_units=(1,), files={},
     )  # fmt: skip
 
 
@@ -94,6 +94,8 @@ def test_numbers_of_another_detector_are_refused():
         given = {"judged": judged(), "table": table()} | changes
         with pytest.raises(model_card.CardError, match="the numbers are of .*f{16}"):
             model_card.card(model(), given["judged"], given["table"])
+    with pytest.raises(model_card.CardError, match="which units are weak"):
+        model_card.card(model()._replace(weak_units=None), judged(), table())
     with pytest.raises(model_card.CardError, match="'F001' is nobody"):
         model_card.by_skin_tone(table(subject=np.full(240, "F001")))
 

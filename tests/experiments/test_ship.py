@@ -59,10 +59,9 @@ def judged(tmp_path, told):
     ],
 )
 def test_units_below_seven_tenths_or_never_judged_are_weak(tmp_path, model, aucs, weak):
-    path = judged(tmp_path, {"units": {key: {"auc": auc} for key, auc in aucs.items()}})
-    assert shipping.weak_units(path, model) == weak
-    tree = {"auc": {key: {"value": auc, "low": 0.0, "high": 1.0} for key, auc in aucs.items()}}
-    others = [{"digest": "f" * 16, "tree": {"auc": {}}}, {"digest": model.digest, "tree": tree}]
+    units = {key: {"auc": auc, "low": 0.0, "high": 1.0} for key, auc in aucs.items()}
+    tree = {"units": units, "mean": {"auc": 0.1}}
+    others = [{"digest": "f" * 16, "tree": {"units": {}}}, {"digest": model.digest, "tree": tree}]
     assert shipping.weak_units(judged(tmp_path, {"models": others}), model) == weak
 
 
@@ -71,14 +70,17 @@ def test_units_below_seven_tenths_or_never_judged_are_weak(tmp_path, model, aucs
     [
         ({}, "KeyError"),
         ([], "TypeError"),
-        ({"units": {"AU26": {"auc": 0.9}}}, "it names none of its units"),
-        ({"units": {"AU1": {"auc": 80}}}, "AU1 is no number from 0 to 1"),
-        ({"units": {"AU1": {"auc": "good"}}}, "TypeError"),
-        ({"models": [{"digest": "f" * 16, "tree": {"auc": {}}}]}, "KeyError"),
+        ({"AU26": 0.9}, "it names none of its units"),
+        ({"AU1": 80}, "AU1 is no number from 0 to 1"),
+        ({"AU1": "good"}, "TypeError"),
+        ({"models": [{"digest": "f" * 16, "tree": {"units": {}}}]}, "KeyError"),
     ],
 )
 def test_a_file_of_nobodys_judgement(tmp_path, model, told, said):
     with pytest.raises(shipping.ShipError, match=said) as error:
+        if isinstance(told, dict) and told and "models" not in told:
+            units = {key: {"auc": auc} for key, auc in told.items()}
+            told = {"models": [{"digest": model.digest, "tree": {"units": units}}]}
         shipping.weak_units(judged(tmp_path, told), model)
     assert "\n" not in str(error.value)
 

@@ -1,6 +1,7 @@
 """A shipped detector from an export: both files against JAX in float32, and what is too large or too different."""
 
 import hashlib
+import json
 
 import jax
 import light_model
@@ -86,6 +87,8 @@ def test_parts_that_say_something_else_are_not_put_there(export, tmp_path, monke
 
 def test_weak_units_are_named_beside_the_files(export, tmp_path):
     path = tmp_path / "judged.json"
-    path.write_text('{"units": {"AU1": {"auc": 0.9}, "AU6": {"auc": 0.5}, "AU12": {"auc": 0.8}}}')
+    units = {f"AU{au}": {"auc": auc} for au, auc in ((1, 0.9), (6, 0.5), (12, 0.8))}
+    told = {"digest": read_model(export).digest, "tree": {"units": units}}
+    path.write_text(json.dumps({"models": [told]}))
     assert shipping.ship(export, tmp_path / "out", path).weak_units == (6,)
     assert read_model(tmp_path / "out").weak_units == (6,)

@@ -100,7 +100,9 @@ def test_round_channels(channels, width, expected):
     assert round_channels(channels, width) == expected
 
 
-@pytest.mark.parametrize(("name", "most"), [("small", 700_000), ("tiny", 250_000), ("nano", 100_000)])
+@pytest.mark.parametrize(
+    ("name", "most"), [("small", 700_000), ("tiny", 250_000), ("nano", 100_000)]
+)
 def test_small_presets_are_small(name, most):
     rows = 3 if name == "nano" else 7
     variables, _ = shapes(named(name, rows=rows), (32, 32))

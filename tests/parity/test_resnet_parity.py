@@ -12,9 +12,9 @@ import resnet_peers as peers
 
 from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.pretrained import pretrained_encoder, resolve
-from piapdf_jax.models.weight_converter import convert_weights
 from piapdf_jax.models.resnet import ResNet, ResNetConfig
 from piapdf_jax.models.resnet_encoder import ResNetEncoder
+from piapdf_jax.models.weight_converter import convert_weights
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.models.weight_names import library_of
 
