@@ -72,10 +72,12 @@ def load_shipped(config: ModelConfig) -> Loaded:
     Raises:
         WeightsError: where none is shipped, or it does not fit.
     """
-    told, encoder = shipped.described(config.encoder), encoder_of(config)
-    if config.convention not in (None, told.convention):
+    told = shipped.described(config.encoder)
+    encoder = encoder_of(dataclasses.replace(config, convention=told.convention))
+    convention = getattr(encoder, "convention", told.convention)
+    if config.convention not in (None, convention):
         raise WeightsError(
-            f"the shipped detector is of convention {told.convention}, model.convention is"
+            f"the shipped detector is of convention {convention}, model.convention is"
             f" {config.convention}"
         )
     part = shipped.read_parts(told.sha256).get("encoder", ({}, {}))
@@ -84,7 +86,7 @@ def load_shipped(config: ModelConfig) -> Loaded:
     found = {"params": params, "batch_stats": stats}
     if jax.tree.map(np.shape, found) != jax.tree.map(lambda leaf: leaf.shape, shapes):
         raise WeightsError(f"the shipped parts are of another {config.encoder!r} than this version")
-    origin = Origin(told.convention, told.mean, told.std)
+    origin = Origin(convention, told.mean, told.std)
     return Loaded(ConvertedEncoder(part, None), shipped.NAME, origin, told.sha256)
 
 

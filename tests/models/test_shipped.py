@@ -80,7 +80,7 @@ def test_another_encoder_is_told_both_names(monkeypatch, folder):
     told = refusal(dataclasses.replace(MODELS["tiny"], pretrained="drawn"))
     assert "has encoder 'nano', model.encoder is 'tiny': take --set model=nano" in told
     told = refusal(dataclasses.replace(NANO, convention="pytorch"))
-    assert "is of convention None, model.convention is pytorch" in told
+    assert "is of convention tensorflow, model.convention is pytorch" in told
 
 
 def test_where_none_is_shipped_the_command_that_writes_one_is_named(monkeypatch, folder):
