@@ -72,7 +72,8 @@ def judge(models: list[str]) -> dict[str, Any]:
     detectors = [Detector.load(model, finder=_FINDER.value) for model in models]
     for detector in detectors:
         _check_strange(detector)
-    which, found = _HALF.value, {"half": _HALF.value, "finder": _FINDER.value}
+    which = _HALF.value
+    found: dict[str, Any] = {"half": which, "finder": _FINDER.value}
     told: list[dict[str, Any]] = [
         {"title": d.model.title, "digest": d.model.digest, "units": list(d.model.units)}
         for d in detectors

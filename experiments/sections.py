@@ -133,8 +133,8 @@ class FeedbackSection(TrainSection, FeedbackOptions):
 
     x_u holds a share ``relabel_fraction`` of coded frames whose labels are withheld, ``unlabeled_fraction`` of
     ``unlabeled_dataset`` (nothing where that is ""), ``disfa_fraction`` of DISFA where it lies, and for the rest
-    frames of the training people whose labels nobody reads. The labels of ``judge_subjects`` people of the training part are learned by
-    no training: they judge the student's steps in the place of x_l.
+    frames of the training people whose labels nobody reads. The labels of ``judge_subjects`` people of the training
+    part are learned by no training: they judge the student's steps in the place of x_l.
 
     ``start=fresh`` is a whole training, with ``fresh_*`` in place of length, rates and warm-up. ``finetune_steps`` more
     steps train the student on labels.

@@ -145,6 +145,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.*",
         "data_builders.synthetic_faces.moved",  # what a unit moves, beside the true labels
     ),
+    "experiments.model_card": (
+        "experiments.*",
+        "piapdf_jax.*",
+        "data_builders.synthetic_faces.wild.*",  # whose skin is how dark
+    ),
     "experiments.feedback_study.faces_data": (
         "piapdf_jax.*",
         "data_builders.synthetic_faces.*",  # draws people of its own

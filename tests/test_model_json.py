@@ -64,7 +64,8 @@ def test_another_version_is_refused(schema):
     )
 
 
-@pytest.mark.parametrize("key", MODEL._fields)
+#: Weak units stand there only of a detector that was judged.
+@pytest.mark.parametrize("key", [key for key in MODEL._fields if key != "weak_units"])
 def test_a_key_that_is_missing_or_twice(key):
     short = told()
     short.pop(key)

@@ -33,7 +33,7 @@ class Builder(base.RecordBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        report, root = Report(), pathlib.Path(dl_manager.manual_dir)
+        report, root = Report(), sheet.home(pathlib.Path(dl_manager.manual_dir))
         told = sheet.read(root, report)
         takes, parts = raw.takes(told), raw.parts(told)
         raw.report_unnamed(root, told, report)
@@ -87,7 +87,7 @@ class Builder(base.RecordBuilder):
 
     def changed(self, manual: pathlib.Path) -> str:
         """Returns that the csv is another one than that of the data set, if it is."""
-        path = manual / sheet.NAME
+        path = sheet.home(manual) / sheet.NAME
         known = (self.info.metadata or {}).get("labels")
         if not path.is_file() or _digest(path) == known:
             return ""

@@ -67,6 +67,20 @@ class Sheet(NamedTuple):
         raise ValueError(f"{self.path}, line {line}, column {column!r}: {value!r} {what}")
 
 
+def home(manual: pathlib.Path) -> pathlib.Path:
+    """Returns the folder that holds the file: the given one, or the one below it, as downloads unpack.
+
+    Raises:
+        ValueError: where two folders below hold one.
+    """
+    found = [manual] if (manual / NAME).is_file() else []
+    if not found and manual.is_dir():
+        found = [folder for folder in folders.below(manual) if (folder / NAME).is_file()]
+    if len(found) > 1:
+        raise ValueError(f"{NAME} is in {found[0]} and in {found[1]}: give one of them")
+    return found[0] if found else manual
+
+
 def read(folder: pathlib.Path, report: Report) -> Sheet:
     """Reads the file in a folder.
 

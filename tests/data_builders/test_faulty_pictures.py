@@ -78,6 +78,7 @@ THIN = {
     "disfa": crops.NO_FACE,
     "afew_va": crops.NO_FACE,
     "casia_webface": "no face found",
+    "own": crops.NO_FACE,
     "lfw_pairs": crops.NO_FACE,
 }
 

@@ -98,6 +98,12 @@ def test_the_folder_with_a_known_name_is_taken(tmp_path):
     assert folders.people_folder(tmp_path, names) == tmp_path  # of the person called figure
 
 
+def test_which_of_two_recordings_is_not_guessed(tmp_path):
+    for part in ("part1", "part2"):
+        dummy("own", tmp_path / "manual" / part)
+    fails("own", tmp_path / "manual", tmp_path / "data", "part1 and in", "part2: give one")
+
+
 def test_people_in_two_folders_are_not_guessed(tmp_path):
     for part in ("part1", "part2"):
         dummy("casia_webface", tmp_path / "manual" / part)
@@ -133,6 +139,7 @@ PACKED = {
     "disfa": ("Images", "ActionUnit_Labels"),
     "afew_va": ("",),
     "casia_webface": ("",),
+    "own": ("",),
     "lfw_pairs": ("lfw",),
 }
 
@@ -235,6 +242,7 @@ AMONG = {
     "afew_va": "12",
     "casia_webface": "0000099",
     "lfw_pairs": "lfw/Z",
+    "own": "pictures/F001/more",
 }
 
 

@@ -34,7 +34,7 @@ def record(
         done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])
         if not done:
             raise ValueError("OpenCV could not encode the picture")
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR))
     return image, landmarks.astype(np.float32)
 
 
