@@ -122,7 +122,7 @@ def _worth(model: Model, judged: dict[str, Any]) -> list[str]:
     return [
         "## What it is worth where it was not made",
         "",
-        f"By `python -m experiments.judge`, people of {half}.",
+        f"By `experiments.judge`, people of {half}.",
         "",
         judged_report.report(judged),
         "",
