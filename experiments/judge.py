@@ -33,7 +33,6 @@ _PLUGIN = flags.DEFINE_multi_string(
 )
 
 _MISTAKES = (JudgeError, ModelError, paths.PathError, OSError, ValueError)
-Shown = tuple[Frames, Any]
 
 
 def main(arguments: list[str]) -> None:

@@ -11,9 +11,6 @@ import numpy as np
 from data_builders.synthetic_faces import actions
 from data_builders.synthetic_faces.anatomy import SIDE, both_halves
 
-#: Units that are drawn and have no label: they raise lids, speak, blow and blink.
-SILENT_AUS = (5, 9, 16, 18, 20, 22, 25, 26, 27, 43)
-
 #: {AU: {landmark: (outward, down)}} where it is not that of ``actions``; head units at strength 1.
 _MOVES = {
     5: {43: (0, -0.022), 44: (0, -0.024), 46: (0, 0.004), 47: (0, 0.004)},
