@@ -23,7 +23,7 @@ from experiments.sections import (
     TrainSection,
 )
 from experiments.settings import ConfigError, keys, replaced, unknown
-from piapdf_jax import paths, ranges
+from piapdf_jax import drawn_detector, paths, ranges
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.models import shipped
 from piapdf_jax.models.config import ModelConfig, encoder_of
@@ -109,11 +109,13 @@ class ExperimentConfig:
         if model.pretrained in known:
             return
         without = "; to start from random values: --set model.pretrained=none"
-        if model.pretrained == shipped.NAME:
+        if model.pretrained == drawn_detector.NAME:
             try:
                 shipped.described(model.encoder)
             except WeightsError as error:
-                raise ConfigError(f"model.pretrained={shipped.NAME}: {error}{without}") from error
+                raise ConfigError(
+                    f"model.pretrained={drawn_detector.NAME}: {error}{without}"
+                ) from error
             return
         if weights is None:
             raise ConfigError(

@@ -1,6 +1,6 @@
 """Action units of the faces in pictures, folders, films and cameras: a row for every frame.
 
-python -m experiments.detect PHOTO.jpg FILM.mp4 FOLDER camera:0 --model=FILE.onnx --out=units
+python -m experiments.detect PHOTO.jpg FILM.mp4 FOLDER camera:0 --out=units
 python -m experiments.detect FILM.mp4 --model=runs/exports/piapdf/0123456789abcdef --out=units --overlay=video
 
 Writes NAME.csv, one row a face of each frame, and NAME.json, which says where it comes from. The same command goes on
@@ -9,6 +9,7 @@ where it was stopped.
 
 import math
 import os
+import pathlib
 import signal
 import sys
 from typing import Any
@@ -21,7 +22,9 @@ from experiments.detection.tables import FORMS, KINDS
 from piapdf_jax import action_units, command_line, commands, faces, paths
 
 _MODEL = flags.DEFINE_string(
-    "model", "", "folder of an export, or an .onnx file beside its model.json"
+    "model",
+    "",
+    "folder of an export, or an .onnx file beside its model.json (default: the package's own)",
 )
 _OUT = flags.DEFINE_string("out", "", "folder of the tables, made where it is not there")
 _RUNTIME = flags.DEFINE_enum(
@@ -66,21 +69,23 @@ def main(arguments: list[str]) -> int:
     from piapdf_jax.detector import Detector
 
     if not arguments[1:]:
-        example = ("PHOTO", "--model=MODEL", "--out=FOLDER")
+        example = ("PHOTO", "--out=FOLDER")
         raise app.UsageError(
             f"name pictures, films, folders or camera:0: {commands.python('experiments.detect', *example)}"
         )
-    for flag, value in (("--model", _MODEL.value), ("--out", _OUT.value)):
-        if not value:
-            raise app.UsageError(f"{flag} is not given")
+    if not _OUT.value:
+        raise app.UsageError("--out is not given")
     command_line.quiet()
     try:
         import_plugins(_PLUGIN.value)
         settings = _settings()
         wanted = _outputs()
-        detector = Detector.load(_MODEL.value, runtime=_RUNTIME.value, finder=settings.finder)
+        detector = Detector.load(
+            _MODEL.value or None, runtime=_RUNTIME.value, finder=settings.finder
+        )
         _start(detector)
         wanted.out.mkdir(parents=True, exist_ok=True)
+        _tell_of(detector)
     except (ValueError, OSError) as error:
         raise app.UsageError(str(error)) from error
     sources, faults = inputs.collect(arguments[1:], recursive=_RECURSIVE.value)
@@ -106,6 +111,17 @@ def _start(detector: Any) -> None:
         from piapdf_jax.runtime import compile_cache
 
         compile_cache.enable()
+
+
+def _tell_of(detector: Any) -> None:
+    """Whose detector it is where none was named, and which units it does not tell well."""
+    from experiments.detection import summary
+    from experiments.detection.progress import say
+
+    if not _MODEL.value:
+        say(f"no --model: {detector.model.title}, which this package ships, trained on drawn faces")
+    if weak := summary.weak_units(detector):
+        say(f"weak units, to be read with care: {', '.join(weak)}")
 
 
 def _settings() -> Any:
@@ -155,8 +171,16 @@ def _outputs() -> Any:
         kind=_TABLE.value,
         overlay=_OVERLAY.value,
         mapped=mapped,
-        maps=maps.load_maps(paths.local_path(_MODEL.value, "--model"), mapped) if mapped else None,
+        maps=maps.load_maps(_export(), mapped) if mapped else None,
     )
+
+
+def _export() -> pathlib.Path:
+    if not _MODEL.value:
+        raise ValueError(
+            "--maps are of the run that a detector comes from: give its export as --model"
+        )
+    return paths.local_path(_MODEL.value, "--model")
 
 
 def _unit(text: str) -> int:

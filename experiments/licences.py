@@ -4,9 +4,9 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
+from piapdf_jax import drawn_detector
 from piapdf_jax.faces import PREDICTOR_LICENCE
 from piapdf_jax.model_json import Licence
-from piapdf_jax.models import shipped
 from piapdf_jax.models.weight_files import Published
 
 #: By builder. What their owners say, in short: the words that bind stand at the source.
@@ -59,7 +59,7 @@ def licences(
     if weights in published:
         terms, source = published[weights].terms
         found.append(Licence(f"weights {weights}", terms + _IMAGENET, source))
-    elif weights == shipped.NAME:
+    elif weights == drawn_detector.NAME:
         found.append(Licence(f"weights {weights}", "those of the software, which ships them", ""))
     elif weights != "none":
         found.append(Licence("weights", "not known: a file of the user's", ""))

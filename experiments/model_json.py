@@ -12,13 +12,12 @@ from experiments import report
 from experiments.catalog import Catalog
 from experiments.job import Job
 from experiments.licences import licences
-from piapdf_jax import faces
+from piapdf_jax import drawn_detector, faces
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.source import SomeRows
 from piapdf_jax.metrics import base_rates, matching_cut
 from piapdf_jax.model_json import FILE_NAME, Data, Licence, Model, read_model, to_json
-from piapdf_jax.models import shipped
 from piapdf_jax.models.config import encoder_of, part_settings
 from piapdf_jax.models.pretrained import weights_of
 from piapdf_jax.records import IMAGE_SIZE
@@ -108,10 +107,10 @@ def describe(catalog: Catalog, job: Job, exported: Exported) -> Model:
 
 def _learned_before(pretrained: str) -> list[Data]:
     """What the shipped detector learned from, where encoders start from it."""
-    if pretrained != shipped.NAME:
+    if pretrained != drawn_detector.NAME:
         return []
-    own = read_model(shipped.FOLDER).data
-    return [part._replace(training=f"{shipped.NAME}: {part.training}") for part in own]
+    own = read_model(drawn_detector.FOLDER).data
+    return [part._replace(training=f"{drawn_detector.NAME}: {part.training}") for part in own]
 
 
 def _networks(job: Job, exported: Exported) -> tuple[tuple[str, ...], dict[str, Any] | None]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiments import export_files
 from experiments.judged_report import aucs
+from piapdf_jax import drawn_detector
 from piapdf_jax.export import check
 from piapdf_jax.export.detector_file import Light, golden_probabilities, read_light
 from piapdf_jax.export.formats import Wanted
@@ -48,11 +49,11 @@ def ship(export: pathlib.Path, out: pathlib.Path, judged: pathlib.Path | None = 
         folder = pathlib.Path(made)
         export_files.write(folder, light, [_FORMAT], wanted)
         differences = {check.MODEL_FILE: _difference_of_file(folder)}
-        differences[shipped.PARTS_FILE] = _difference_of_parts(folder, light)
+        differences[drawn_detector.PARTS_FILE] = _difference_of_parts(folder, light)
         _check_differences(differences)
         files = dict(read_model(folder).files)
-        files[shipped.PARTS_FILE] = {"format": "parts", "dtype": _DTYPE}
-        files[shipped.PARTS_FILE] |= check.described(folder / shipped.PARTS_FILE)
+        files[drawn_detector.PARTS_FILE] = {"format": "parts", "dtype": _DTYPE}
+        files[drawn_detector.PARTS_FILE] |= check.described(folder / drawn_detector.PARTS_FILE)
         files = {name: {**facts, "difference": differences[name]} for name, facts in files.items()}
         model = light.model._replace(files=files, weak_units=weak)
         (folder / FILE_NAME).write_text(to_json(model), encoding="utf-8")
@@ -74,7 +75,7 @@ def _difference_of_file(folder: pathlib.Path) -> float:
 
 def _difference_of_parts(folder: pathlib.Path, light: Light) -> float:
     """Writes the parts, and returns the largest difference of a probability once they are read back."""
-    path = folder / shipped.PARTS_FILE
+    path = folder / drawn_detector.PARTS_FILE
     try:
         shipped.write_parts(path, light.parts)
     except ValueError as error:

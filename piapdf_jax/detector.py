@@ -9,6 +9,7 @@ import numpy as np
 
 from piapdf_jax import faces, paths
 from piapdf_jax.detector_runtimes import Probabilities, choose
+from piapdf_jax.drawn_detector import detector_file
 from piapdf_jax.faces import Face, FaceFinder
 from piapdf_jax.model_json import Model, ModelError
 
@@ -83,7 +84,7 @@ class Detector:
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | None = None,
         *,
         runtime: str | None = None,
         finder: FaceFinder | str | None = None,
@@ -92,7 +93,8 @@ class Detector:
 
         Args:
             path: folder of an export (runtime ``jax``), or an ``.onnx`` file of ``experiments.export``
-                with its ``model.json`` beside it, or their folder (runtimes ``onnx`` and ``opencv``).
+                with its ``model.json`` beside it, or their folder (runtimes ``onnx`` and ``opencv``). None
+                for the detector that this package ships.
             runtime: ``jax``, ``onnx`` (onnxruntime) or ``opencv`` (``cv2.dnn``); None takes the first
                 that is installed and runs such a path.
             finder: face finder of ``detect``, ``dlib`` or ``mesh``, or an object; None takes the default.
@@ -102,7 +104,8 @@ class Detector:
             ValueError: for another runtime or finder; as ``ModelError``, for a file that is not what it
                 should be.
         """
-        place = _model_path(paths.local_path(path, "model"))
+        given = detector_file() if path is None else paths.local_path(path, "model")
+        place = _model_path(given)
         model, name, probabilities = choose(place, runtime)
         checksum = hashlib.sha256(place.read_bytes()).hexdigest() if place.is_file() else None
         return cls(model, name, probabilities, finder=finder, file_sha256=checksum)

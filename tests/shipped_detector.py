@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from lively_parts import lively_parts
 
-from piapdf_jax.models import shipped
+from piapdf_jax import drawn_detector
 from piapdf_jax.models.presets import MODELS
 
 UNITS = 3
@@ -42,5 +42,5 @@ def save(folder, arrays, model):
 
 def installed(monkeypatch, folder, name="nano", **changes):
     """Writes one and has the package find it; returns its parts."""
-    monkeypatch.setattr(shipped, "FOLDER", folder)
+    monkeypatch.setattr(drawn_detector, "FOLDER", folder)
     return write(folder, name, **changes)

@@ -32,6 +32,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.detector": (
         *("piapdf_jax.faces.*", "piapdf_jax.model_json", "piapdf_jax.paths", "piapdf_jax.commands"),
         "piapdf_jax.detector_runtimes",
+        "piapdf_jax.drawn_detector",
+    ),
+    "piapdf_jax.drawn_detector": (
+        "piapdf_jax.commands",
+        "experiments.piapdf",  # named in a message, never imported
     ),
     "piapdf_jax.detector_runtimes": (
         *("piapdf_jax.faces.*", "piapdf_jax.model_json", "piapdf_jax.commands"),
@@ -88,9 +93,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
         "piapdf_jax.landmarks",
     ),
+    "piapdf_jax.models.pretrained": (
+        *("piapdf_jax.models.*", "piapdf_jax.paths", "piapdf_jax.commands"),
+        "piapdf_jax.drawn_detector",
+    ),
     # its file, and the command that writes it
     "piapdf_jax.models.shipped": (
-        *("piapdf_jax.models.*", "piapdf_jax.commands"),
+        *("piapdf_jax.models.*", "piapdf_jax.commands", "piapdf_jax.drawn_detector"),
         "experiments.ship",  # named in a message, never imported
     ),
     # a file that the user names, and what reads it
@@ -203,6 +212,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "piapdf_jax.export.check": (*JAX, *HEAVY),
     "piapdf_jax.detector": JAX,
     "piapdf_jax.detector_runtimes": JAX,
+    "piapdf_jax.drawn_detector": (*JAX, *HEAVY, "numpy"),
     "piapdf_jax.metrics": JAX,
     "piapdf_jax.identity_metrics": JAX,
     "piapdf_jax.person_sums": JAX,

@@ -101,8 +101,9 @@ def _one(
     try:
         with naming_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
             finished = _rows(source, settings, detector, journal, workers)
-            units, cuts = detector.model.units, summary.cuts(settings, detector)
-            written = outputs.write(source, settings, wanted, journal, units, cuts)
+            model, cuts = detector.model, summary.cuts(settings, detector)
+            marked = (model.units, cuts, model.weak_units or ())
+            written = outputs.write(source, settings, wanted, journal, *marked)
             told = summary.build(source, checksum, settings, detector, finished, written, mark)
             part = summary.write(journal.folder / place.name, told)
             _delete_former(place, told["outputs"])

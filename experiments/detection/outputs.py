@@ -63,6 +63,7 @@ def write(
     journal: Journal,
     units: Sequence[int],
     cuts: dict[int, float | None],
+    weak: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Writes all that is wanted of an input, each file beside the journal first: none is ever there by half.
 
@@ -73,6 +74,7 @@ def write(
         journal: with the finished rows.
         units: FACS numbers, in the order of the probabilities.
         cuts: from which probability on each unit is present.
+        weak: units that are not told well, marked on overlays.
 
     Returns:
         Names of what was written, as ``NAME.json`` has them.
@@ -87,7 +89,7 @@ def write(
         return written
 
     part = journal.folder / path.name
-    _overlay(part, source, settings, journal, _drawing(wanted, units, cuts))
+    _overlay(part, source, settings, journal, _drawing(wanted, units, cuts, weak))
     if not part.exists():
         return {**written, "overlay": None}  # of no frame
     if path.is_dir():
@@ -97,12 +99,12 @@ def write(
 
 
 def _drawing(
-    wanted: Outputs, units: Sequence[int], cuts: dict[int, float | None]
+    wanted: Outputs, units: Sequence[int], cuts: dict[int, float | None], weak: Sequence[int]
 ) -> overlay_files.Draw:
     def draw(picture: np.ndarray, found: Sequence[Row]) -> np.ndarray:
         if wanted.maps is not None:
             picture = pi_maps.painted(picture, found, wanted.maps)
-        canvas = overlay.draw(picture, found, units, cuts)
+        canvas = overlay.draw(picture, found, units, cuts, weak)
         if wanted.maps is not None:
             overlay.write_legend(canvas, pi_maps.legend(wanted.mapped))
         return canvas

@@ -38,7 +38,13 @@ def scale_of(height: int, width: int) -> float:
     return min(factor, _LONGEST / long)
 
 
-def draw(picture: np.ndarray, rows: Sequence[Row], units: Sequence[int], cuts: Cuts) -> np.ndarray:
+def draw(
+    picture: np.ndarray,
+    rows: Sequence[Row],
+    units: Sequence[int],
+    cuts: Cuts,
+    weak: Sequence[int] = (),
+) -> np.ndarray:
     """Draws a frame's rows.
 
     Args:
@@ -46,6 +52,7 @@ def draw(picture: np.ndarray, rows: Sequence[Row], units: Sequence[int], cuts: C
         rows: of this frame; of one without a face the reason is written.
         units: FACS numbers, in the order of the probabilities.
         cuts: a unit that is present, from its cut on, stands out; None for a unit without one.
+        weak: units that are not told well; they have a question mark.
 
     Returns:
         [H', W', 3] uint8 RGB, sides even.
@@ -64,8 +71,9 @@ def draw(picture: np.ndarray, rows: Sequence[Row], units: Sequence[int], cuts: C
         _face(canvas, row, [v * factor for v in row.box], step)
     for row in rows:
         if row.box is not None and row.probabilities is not None:
-            place = _beside([v * factor for v in row.box], canvas.shape, len(units), step)
-            _bars(canvas, row, units, cuts, place, step)
+            size = _panel(len(units) + bool(weak), step)
+            place = _beside([v * factor for v in row.box], canvas.shape, size, step)
+            _bars(canvas, row, (units, cuts, weak), place, size, step)
     return canvas
 
 
@@ -78,9 +86,11 @@ def _face(canvas: np.ndarray, row: Row, box: Sequence[float], step: int) -> None
     _label(canvas, f"face {row.face_id}", (x, y - round(1.2 * step)), step, color)
 
 
-def _beside(box: Sequence[float], shape: Sequence[int], count: int, step: int) -> tuple[int, int]:
+def _beside(
+    box: Sequence[float], shape: Sequence[int], size: tuple[int, int], step: int
+) -> tuple[int, int]:
     """Upper left corner of the bars: right of the face where there is room, else left of it, inside the frame."""
-    width, height = _panel(count, step)
+    width, height = size
     x, y, w, _ = box
     right = x + w + step / 2
     left = right if right + width <= shape[1] else x - width - step / 2
@@ -90,25 +100,24 @@ def _beside(box: Sequence[float], shape: Sequence[int], count: int, step: int) -
     return max(0, round(left)), max(0, round(top))
 
 
-def _panel(count: int, step: int) -> tuple[int, int]:
-    return round(9.4 * step), round((count + 0.6) * step)
+def _panel(lines: int, step: int) -> tuple[int, int]:
+    return round(9.9 * step), round((lines + 0.6) * step)
 
 
 def _bars(
     canvas: np.ndarray,
     row: Row,
-    units: Sequence[int],
-    cuts: Cuts,
+    told: tuple[Sequence[int], Cuts, Sequence[int]],
     place: tuple[int, int],
+    size: tuple[int, int],
     step: int,
 ) -> None:
     import cv2
 
-    left, top = place
-    width, height = _panel(len(units), step)
+    (units, cuts, weak), (left, top), (width, height) = told, place, size
     shaded = canvas[top : top + height, left : left + width]
     shaded[:] = (shaded * (1 - _SHADE)).astype(np.uint8)
-    bar, room = left + round(2.9 * step), round(4.2 * step)
+    bar, room = left + round(3.4 * step), round(4.2 * step)
     for k, (au, probability) in enumerate(zip(units, row.probabilities or (), strict=True)):
         line = top + round((k + 0.3) * step)
         cut = cuts.get(au)
@@ -120,8 +129,12 @@ def _bars(
         if cut is not None:
             at = bar + round(room * cut)
             cv2.line(canvas, (at, low - 1), (at, high + 1), _MARK, max(1, step // 12))
-        _text(canvas, f"AU{au:02d}", (left + step // 4, line), step, color)
+        name = f"AU{au:02d}{'?' if au in weak else ''}"
+        _text(canvas, name, (left + step // 4, line), step, color)
         _text(canvas, f"{probability:.2f}", (bar + room + step // 4, line), step, color)
+    if weak:
+        line = top + round((len(units) + 0.3) * step)
+        _text(canvas, "? weak unit", (left + step // 4, line), step, _ABSENT)
 
 
 def write_legend(canvas: np.ndarray, words: Sequence[tuple[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from experiments.detection.settings import Settings, digest
 from piapdf_jax.detector import Detector
 
 #: Grows by 1 with every change of a key or of its meaning.
-SCHEMA = 1
+SCHEMA = 2
 _PACKAGES = {"jax": ("jax", "jaxlib", "flax"), "onnx": ("onnxruntime",), "opencv": ()}
 _ALWAYS = ("piapdf_jax", "numpy", "opencv-python-headless")
 _TIME_OF_DAY = "created"
@@ -79,6 +79,7 @@ def _made_by(detector: Detector, settings: Settings) -> dict[str, Any]:
             "file_sha256": detector.file_sha256,
             "title": model.title,
             "training": model.training,
+            "weak_units": weak_units(detector),
         },
         "runtime": detector.runtime,
         "finder": {"name": settings.finder, "digest": detector.finder.digest},
@@ -102,6 +103,12 @@ def cuts(settings: Settings, detector: Detector) -> dict[int, float | None]:
     if settings.threshold is None:
         return dict(detector.model.cuts)
     return dict.fromkeys(detector.model.units, settings.threshold)
+
+
+def weak_units(detector: Detector) -> list[str] | None:
+    """Returns the names of units that the detector does not tell well; None where nobody has judged it."""
+    weak = detector.model.weak_units
+    return None if weak is None else [f"AU{au:02d}" for au in weak]
 
 
 def versions(runtime: str) -> dict[str, str]:

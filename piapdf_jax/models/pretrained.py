@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from piapdf_jax import drawn_detector
 from piapdf_jax.models import shipped
 from piapdf_jax.models.config import IMAGENET_MEAN, IMAGENET_STD, ModelConfig, encoder_of
 from piapdf_jax.models.encoders import Encoder, FlaxEncoder
@@ -87,14 +88,14 @@ def load_shipped(config: ModelConfig) -> Loaded:
     if jax.tree.map(np.shape, found) != jax.tree.map(lambda leaf: leaf.shape, shapes):
         raise WeightsError(f"the shipped parts are of another {config.encoder!r} than this version")
     origin = Origin(convention, told.mean, told.std)
-    return Loaded(ConvertedEncoder(part, None), shipped.NAME, origin, told.sha256)
+    return Loaded(ConvertedEncoder(part, None), drawn_detector.NAME, origin, told.sha256)
 
 
 def _looked_up(config: ModelConfig) -> tuple[str, Loaded]:
     """What ``pretrained`` names, and the encoder in it; what is known of that is completed."""
     weights = weights_of(encoder := encoder_of(config))
-    if config.pretrained == shipped.NAME:
-        return shipped.NAME, load_shipped(config)
+    if config.pretrained == drawn_detector.NAME:
+        return drawn_detector.NAME, load_shipped(config)
     if weights is None:
         raise WeightsError(f"encoder {config.encoder!r} takes no file of weights")
     path = locate(config.pretrained, weights.published)
@@ -146,7 +147,7 @@ def _of_file(config: ModelConfig) -> tuple[Encoder, ConvertedEncoder]:
             f"model.pretrained={config.pretrained!r} has not been looked up: pass the configuration"
             " through models.pretrained.resolve first."
         )
-    encoder, is_shipped = encoder_of(config), config.pretrained == shipped.NAME
+    encoder, is_shipped = encoder_of(config), config.pretrained == drawn_detector.NAME
     path = pathlib.Path(config.pretrained)
     loaded = load_shipped(config) if is_shipped else load(path, encoder)
     if loaded.sha256 != config.pretrained_sha256:

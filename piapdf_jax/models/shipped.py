@@ -1,6 +1,6 @@
 """The detector that this package ships, trained on drawn faces: its parts in half precision, to start a training from.
 
-It lies in ``FOLDER`` as ``experiments.ship`` writes it: ``model.json``, ``model.onnx`` and ``parts.npz``.
+It lies in ``drawn_detector.FOLDER`` as ``experiments.ship`` writes it.
 """
 
 import hashlib
@@ -12,14 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from piapdf_jax import commands
+from piapdf_jax import commands, drawn_detector
+from piapdf_jax.drawn_detector import MODEL_FILE, PARTS_FILE
 from piapdf_jax.models.parts import Part
 from piapdf_jax.models.weight_files import WeightsError
 
-#: What ``model.pretrained`` calls it.
-NAME = "drawn"
-FOLDER = pathlib.Path(__file__).resolve().parent.parent / "data_files" / NAME
-MODEL_FILE, PARTS_FILE = "model.json", "parts.npz"
 _COLLECTIONS = ("params", "batch_stats")
 
 
@@ -51,7 +48,7 @@ def described(encoder: str, folder: pathlib.Path | None = None) -> Described:
     Raises:
         WeightsError: in one line, where none is shipped, it is of another encoder, or its description is damaged.
     """
-    folder = folder or FOLDER
+    folder = folder or drawn_detector.FOLDER
     path = folder / MODEL_FILE
     if not path.is_file():
         command = commands.python("experiments.ship", "EXPORT", f"--out={folder}")
@@ -87,7 +84,7 @@ def read_parts(sha256: str, folder: pathlib.Path | None = None) -> dict[str, Par
     Raises:
         WeightsError: where the file is missing, another one, or not what ``write_parts`` writes.
     """
-    path = (folder or FOLDER) / PARTS_FILE
+    path = (folder or drawn_detector.FOLDER) / PARTS_FILE
     try:
         data = path.read_bytes()
         # Before anything looks into it.

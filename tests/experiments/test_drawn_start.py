@@ -10,8 +10,9 @@ from experiments import config as configs
 from experiments import licences
 from experiments.model_json import _learned_before
 from experiments.trainings import TRAININGS
+from piapdf_jax import drawn_detector
 from piapdf_jax.model_json import Data
-from piapdf_jax.models import pretrained, shipped
+from piapdf_jax.models import pretrained
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.piap import LossWeights, PIAPStage
 
@@ -29,7 +30,7 @@ def test_a_configuration_of_another_encoder_is_refused_in_one_line(monkeypatch, 
 
 
 def test_a_configuration_is_told_where_none_is_shipped(monkeypatch, tmp_path):
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(drawn_detector, "FOLDER", tmp_path)
     with pytest.raises(configs.ConfigError, match="ships no detector .*experiments.ship EXPORT"):
         configs.load("demo", ["model=nano", DRAWN])
 

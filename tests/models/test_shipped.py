@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import shipped_detector
 
+from piapdf_jax import drawn_detector
 from piapdf_jax.models import pretrained, shipped
 from piapdf_jax.models.config import part_settings
 from piapdf_jax.models.encoder import init_encoder
@@ -84,7 +85,7 @@ def test_another_encoder_is_told_both_names(monkeypatch, folder):
 
 
 def test_where_none_is_shipped_the_command_that_writes_one_is_named(monkeypatch, folder):
-    monkeypatch.setattr(shipped, "FOLDER", folder)
+    monkeypatch.setattr(drawn_detector, "FOLDER", folder)
     told = refusal(NANO)
     assert f"ships no detector ({folder / 'model.json'} is missing)" in told
     assert f"-m experiments.ship EXPORT --out={folder}" in told

@@ -1,5 +1,6 @@
 // What the page says: bars by unit, a line in words, and what the model learned from. All of it is put in as text.
 const CUTS = MODEL.units.map(unit => MODEL.cuts[unit]);
+const WEAK = MODEL.weak_units || [];
 
 const element = (tag, content = "", name = "") => {
   const made = document.createElement(tag);
@@ -8,13 +9,14 @@ const element = (tag, content = "", name = "") => {
   return made;
 };
 const byId = id => document.getElementById(id);
-const nameOf = unit => FACTS.names[unit] || `AU${unit}`;
+const nameOf = unit => (FACTS.names[unit] || `AU${unit}`) + (WEAK.includes(unit) ? " (weak)" : "");
 const count = (number, one, many) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 
 const bars = MODEL.units.map((unit, k) => {
   const row = element("li"), name = element("span", "", "name"), value = element("span", "", "value");
   const bar = element("div", "", "bar"), fill = element("div", "", "fill");
   name.append(element("b", `AU${unit}`), ` ${FACTS.names[unit] || ""}`);
+  if (WEAK.includes(unit)) name.append(" ", element("span", "weak", "weak"));
   bar.setAttribute("aria-hidden", "true");
   bar.append(fill);
   if (CUTS[k] !== null) {
@@ -75,6 +77,8 @@ const about = () => {
   const notes = [
     ...Object.entries(MODEL.stand_ins).map(([key, value]) => `Stand-in, ${key}: ${value}`),
     ...Object.entries(MODEL.no_cut).map(([unit, why]) => `AU${unit} (${nameOf(unit)}) has no cut: ${why}`),
+    ...(WEAK.length ? [`Weak, to be read with care: ${WEAK.map(unit => `AU${unit}`).join(", ")}. Where this detector was `
+      + "judged on faces unlike those it learned from, it told these units badly."] : []),
     "A face that is unlike those it learned from may be read wrongly. What a face shows is not what a person feels.",
   ];
   byId("notes").append(...notes.map(note => element("li", note)));

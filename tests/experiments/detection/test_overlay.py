@@ -51,6 +51,20 @@ def test_a_unit_below_its_cut_does_not_stand_out():
         assert (drawn == (255, 196, 61)).all(-1).any() == bright
 
 
+def test_weak_units_have_a_question_mark_and_a_line_that_says_so():
+    gray = np.full((480, 640, 3), 90, np.uint8)
+    plain, marked = (
+        overlay.draw(gray, [row(probabilities=(0.5, 0.0))], UNITS, CUTS, weak)
+        for weak in ((), (12,))
+    )
+    names = slice(324, 370)
+    # Unit 1's line is the same; that of 12 has a mark behind its name; below it is one line more.
+    assert (plain[150:166, :] == marked[150:166, :]).all()
+    behind = (plain[168:181, names] != marked[168:181, names]).any((0, 2))
+    assert behind[-14:].any() and not behind[:28].any()
+    assert (plain[188:198, 330:400] == 90).all() and (marked[188:198, 330:400] > 120).any()
+
+
 @pytest.mark.parametrize(
     "box", [(-30.0, -20.0, 90.0, 90.0), (600.0, 440.0, 100.0, 100.0), (0.0, 0.0, 640.0, 480.0)]
 )
