@@ -171,6 +171,11 @@ def test_no_unit_tells_another():
     np.fill_diagonal(correlations, 0)
     # People do show cheeks and lips together; no unit may stand for another.
     assert 0.3 < np.abs(correlations).max() < 0.6
+    # Else a smile is taken for the absence of what lips and chin do.
+    at = {au: k for k, au in enumerate(BP4D_AUS)}
+    for smile in (6, 10, 12):
+        for lips in (17, 23, 24):
+            assert abs(correlations[at[smile], at[lips]]) < 0.09, (smile, lips)
 
 
 def test_faces_do_not_do_two_things_that_exclude_each_other():

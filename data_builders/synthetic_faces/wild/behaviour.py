@@ -1,6 +1,7 @@
 """What a stranger's face does: alone, in the combinations that people show, from a trace to the maximum, and talking.
 
-Half of the frames show what people do together; the others any unit with any other, so that none is taken for another.
+Half of the frames show what people do together; the others any unit with any other. A smile says nothing of lips and
+chin, and lips and chin nothing of a smile: else one is taken for the absence of the other.
 """
 
 import numpy as np
@@ -15,16 +16,21 @@ FRAMES, CODED = 12, range(1, 11)
 #: Strength from which a coder writes a unit down; what is weaker is a trace.
 VISIBLE = 0.2
 
-#: What goes together: (how often, {unit: odds}); smiles of several depths, the prototypes of FACS and their parts.
+#: What goes together: (how often, {unit: odds}); smiles of several depths, smiles that are held back by the lips, the
+#: prototypes of FACS and their parts.
 _TOGETHER = (
-    (7, {12: 1.0, 6: 0.8, 10: 0.65, 7: 0.65, 25: 0.5, 14: 0.25}), (3, {12: 1.0, 10: 0.7, 14: 0.6, 6: 0.5, 7: 0.4}),
-    (2, {12: 1.0, 25: 0.3, 6: 0.3}), (3, {6: 0.9, 7: 0.9, 10: 0.9, 4: 0.4, 25: 0.5}),
+    (6, {12: 1.0, 6: 0.7, 10: 0.65, 7: 0.45, 25: 0.5, 14: 0.25}), (3, {12: 1.0, 10: 0.7, 14: 0.5, 6: 0.5, 7: 0.3}),
+    (2, {12: 1.0, 25: 0.3, 6: 0.3}),
+    (5, {12: 1.0, 6: 0.5, 10: 0.4, 7: 0.3, 14: 0.3, 15: 0.2, 17: 0.5, 23: 0.4, 24: 0.4}),
+    (3, {6: 0.8, 7: 0.7, 10: 0.8, 4: 0.4, 25: 0.5}),
     (3, {10: 0.9, 4: 0.6, 7: 0.7, 9: 0.6, 17: 0.4, 15: 0.2}), (3, {14: 1.0, 17: 0.5, 24: 0.4, 23: 0.3, 12: 0.3}),
-    (5, {1: 0.95, 2: 0.95, 5: 0.4, 26: 0.4}), (2, {1: 1.0, 4: 0.8, 15: 0.7, 17: 0.7}),
+    (4, {1: 0.9, 2: 0.9, 5: 0.3, 26: 0.4}), (2, {1: 1.0, 4: 0.8, 15: 0.7, 17: 0.5}),
     (2, {1: 0.9, 2: 0.7, 4: 0.8, 5: 0.6, 20: 0.6, 25: 0.4}), (3, {4: 1.0, 7: 0.7, 23: 0.5, 24: 0.3, 17: 0.4}),
-    (2, {15: 0.9, 17: 1.0, 24: 0.3}), (2, {23: 0.8, 24: 0.7, 17: 0.6, 14: 0.3}), (1, {12: 0.8, 15: 0.6, 17: 0.6}),
-    (1, {4: 1.0, 1: 0.4}), (1, {7: 1.0, 4: 0.4, 6: 0.3}),
+    (2, {15: 0.9, 17: 0.8, 24: 0.3}), (2, {23: 0.8, 24: 0.7, 17: 0.6, 14: 0.3}), (1, {4: 1.0, 1: 0.4}),
+    (1, {7: 1.0, 4: 0.4, 6: 0.3}),
 )  # fmt: skip
+#: Units that show beside anything, those of the lips and the chin most.
+_BESIDE = (1, 2, 4, 4, 4, 6, 6, 7, 7, 7, 10, 12, 14, 14, 15, 17, 17, 17, 23, 23, 24, 24)
 _OFTEN = np.array([often for often, _ in _TOGETHER], float)
 _OPEN = (16, 22, 25, 26, 27)
 _TALK = {25: 0.7, 26: 0.5, 18: 0.2, 22: 0.25, 16: 0.25, 20: 0.2}
@@ -69,19 +75,19 @@ def expression(rng: np.random.Generator) -> dict[int, float]:
     Returns:
         {AU: strength 0..1}, silent units among them.
     """
-    kind = rng.choice(4, p=(0.12, 0.12, 0.2, 0.56))
+    kind = rng.choice(4, p=(0.1, 0.1, 0.28, 0.52))
     found: dict[int, float] = {}
     if kind == 1:
         found[int(rng.choice(BP4D_AUS))] = _strength(rng)
     elif kind == 2:
-        chosen = rng.choice(BP4D_AUS, rng.integers(2, 5), replace=False)
-        found = {int(au): _strength(rng) for au in chosen}
+        chosen = sorted(set(rng.choice(_BESIDE, rng.integers(2, 6)).tolist()))
+        found = {au: _strength(rng) for au in chosen}
     elif kind == 3:
         whole = rng.uniform(0.3, 1.0)
         for au, odds in _TOGETHER[rng.choice(len(_TOGETHER), p=_OFTEN / _OFTEN.sum())][1].items():
             if rng.random() < odds:
                 found[au] = float(np.clip(whole * rng.uniform(0.6, 1.3), 0.05, 1))
-        for au in rng.choice(BP4D_AUS, rng.integers(0, 2), replace=False):
+        for au in sorted(set(rng.choice(_BESIDE, rng.integers(0, 4)).tolist())):
             found.setdefault(int(au), _strength(rng))
     if rng.random() < 0.3:
         talk = {
