@@ -17,6 +17,8 @@ import numpy as np
 from data_builders.synthetic_faces import population
 from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
+from data_builders.synthetic_faces.wild import behaviour
+from data_builders.synthetic_faces.wild import draw as strangers
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY
 
 SIDE = 256
@@ -111,11 +113,13 @@ def rules(kind: str, rows: list[tuple[str, str, int]], clean: np.ndarray) -> pop
         )
         if all(same):
             return found
-    raise ValueError("other faces were drawn for this truth table than this program draws")
+    raise ValueError(_OTHER_FACES)
 
 
+_OTHER_FACES = "other faces were drawn for this truth table than this program draws"
 #: A clip is asked for once a frame.
 _sequence = functools.lru_cache(maxsize=512)(population.sequence)
+_session = functools.lru_cache(maxsize=512)(behaviour.clip)
 
 
 def _place(
@@ -135,30 +139,69 @@ def draw(
     """Draws frames with and without each unit that they show; scene and other units stay.
 
     Args:
-        kind: ``bp4d`` or ``disfa``.
+        kind: ``bp4d``, ``disfa`` or ``wild``.
         rows: (subject, task, frame).
         clean: [N, A] true labels in the order of ``population.label_units``; intensities for DISFA.
         renderer: (person, strengths, scene, strengths that frame the crop) -> [256, 256, 3] uint8;
-            None for the data set's own.
+            None for the data set's own, which strangers always have.
 
     Returns:
         The table.
     """
-    own, paint = rules(kind, rows, clean), renderer or _picture
+    if kind == behaviour.KIND:
+        clips, painter = _strangers(rows, clean), _of_stranger
+    else:
+        own = rules(kind, rows, clean)
+        clips = [_place(own, *key) for key in rows]
+        painter = functools.partial(_of_person, kind, renderer or _picture)
     positive = DISFA_POSITIVE_INTENSITY if kind == "disfa" else 1
     units, found = population.label_units(kind), []
-    for key, labels in zip(rows, clean, strict=True):
-        clip, k = _place(own, *key)
-        scene = draw_scene(population.generator("scene", kind, *key))
-        face, strengths = population.person(kind, key[0]), clip.strengths[k]
-        whole = paint(face, strengths, scene, strengths)
+    for key, labels, (clip, k) in zip(rows, clean, clips, strict=True):
+        strengths = clip.strengths[k]
+        paint = painter(key, strengths)
+        whole = paint(strengths)
         for au in np.array(units)[labels >= positive].tolist():
             others = {other: s for other, s in strengths.items() if other != au}
-            pixels = difference(whole, paint(face, others, scene, strengths))
-            found.append((*key, au, np.packbits(pixels)))
+            found.append((*key, au, np.packbits(difference(whole, paint(others)))))
     subject, task, frame, au, packed = zip(*found, strict=True)
     numbers = np.array(frame, np.int64), np.array(au, np.int64)
     return Moved(np.array(subject), np.array(task), *numbers, np.stack(packed))
+
+
+def _strangers(
+    rows: list[tuple[str, str, int]], clean: np.ndarray
+) -> list[tuple[population.Clip, int]]:
+    """Where each frame of a stranger is.
+
+    Raises:
+        ValueError: where the program draws other labels than the table holds.
+    """
+    found = []
+    for (subject, session, frame), labels in zip(rows, clean, strict=True):
+        clip = _session(subject, session)
+        if [int(clip.clean[au][frame]) for au in clip.clean] != labels.tolist():
+            raise ValueError(_OTHER_FACES)
+        found.append((clip, frame))
+    return found
+
+
+_Painter = Callable[[dict[int, float]], np.ndarray]
+
+
+def _of_stranger(key: tuple[str, str, int], strengths: dict[int, float]) -> _Painter:
+    """What draws some strengths of a frame, the others left out."""
+    return functools.partial(strangers.steady, *key, strengths)
+
+
+def _of_person(
+    kind: str,
+    paint: Callable[..., np.ndarray],
+    key: tuple[str, str, int],
+    framing: dict[int, float],
+) -> _Painter:
+    scene = draw_scene(population.generator("scene", kind, *key))
+    face = population.person(kind, key[0])
+    return lambda shown: paint(face, shown, scene, framing)
 
 
 def _picture(face, strengths, scene, framing) -> np.ndarray:
@@ -184,7 +227,7 @@ def load_or_draw(
         keys = [key for key in wanted if key in places]
         clean = table["clean"][[places[key] for key in keys]]
         units = table["label_aus"]
-        kind = "disfa" if tuple(units) == population.label_units("disfa") else "bp4d"
+        kind = _kind(keys, units)
     positive = DISFA_POSITIVE_INTENSITY if kind == "disfa" else 1
     picked = chosen(clean >= positive, count)
     if not len(picked):
@@ -202,6 +245,13 @@ def load_or_draw(
     np.savez_compressed(unfinished, **table._asdict())
     unfinished.replace(path)
     return table
+
+
+def _kind(keys: list[tuple[str, str, int]], units: np.ndarray) -> str:
+    """Which people a truth table is of."""
+    if keys and keys[0][0] in behaviour.subjects():
+        return behaviour.KIND
+    return "disfa" if tuple(units) == population.label_units("disfa") else "bp4d"
 
 
 def _holds(

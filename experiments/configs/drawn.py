@@ -10,6 +10,7 @@ import dataclasses
 
 from experiments.config import ExperimentConfig
 from experiments.configs.demo import demo
+from piapdf_jax.models.presets import MODELS
 
 
 def drawn() -> ExperimentConfig:
@@ -22,12 +23,13 @@ def drawn() -> ExperimentConfig:
         name="drawn",
         fold=3,
         methods=("piap", "piapdf"),
-        data=change(base.data, dataset=wild),
+        model=MODELS["small"],
+        data=change(base.data, dataset=wild, image_size=128),
         pi1=change(base.pi1, steps=600, dataset=wild),
         pi2=change(base.pi2, steps=600),
         baseline=change(base.baseline, steps=2700, learning_rate=1e-2, warmup=0.1),
-        piap=change(base.piap, steps=6000, learning_rate=1e-2, warmup=0.1),
-        df=change(base.df, steps=300),
+        piap=change(base.piap, steps=5000, learning_rate=1e-2, warmup=0.1),
+        df=change(base.df, steps=200),
         run=change(base.run, log_every=20, checkpoint_every=500),
     )
 

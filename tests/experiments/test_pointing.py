@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_builders.synthetic_faces import moved, population, truth_path
+from data_builders.synthetic_faces.wild import behaviour
 from experiments import config as configs
 from experiments import figure1, pointing
 from experiments.pipeline import Pipeline
@@ -50,6 +51,42 @@ def test_a_smile_leaves_the_corners_of_the_picture_where_they_are():
     table = moved.draw("bp4d", rows, clean)
     pixels = moved.cover(table.packed, 256)
     assert (pixels.mean(axis=(1, 2)) < 0.3).all() and pixels.any(axis=(1, 2)).all()
+
+
+def stranger_rows(count):
+    clips = [behaviour.clip(name, "S1") for name in behaviour.subjects()[:count]]
+    shown = [(c, k) for c in clips for k in range(12) if any(v[k] for v in c.clean.values())]
+    rows = [(c.subject, "S1", k) for c, k in shown]
+    return rows, np.array([[v[k] for v in c.clean.values()] for c, k in shown], np.int8)
+
+
+def test_units_of_strangers_move_pixels_where_they_are():
+    rows, clean = stranger_rows(6)
+    table = moved.draw("wild", rows, clean)
+    assert len(table.au) == clean.sum()
+    pixels = moved.cover(table.packed, 256)
+    assert np.median(pixels.mean(axis=(1, 2))) < 0.2
+    middle = (pixels * np.arange(256)[:, None]).sum(axis=(1, 2)) / pixels.sum(axis=(1, 2)).clip(1)
+    heights = {au: np.median(middle[table.au == au]) for au in (1, 2, 7, 12, 17, 24)}
+    assert max(heights[1], heights[2]) < heights[7] < heights[12] < heights[17]
+    assert heights[7] < 120 < 160 < heights[24]
+
+
+def test_strangers_of_another_program_are_refused():
+    rows, clean = stranger_rows(1)
+    with pytest.raises(ValueError, match="other faces were drawn"):
+        moved.draw("wild", rows, 1 - clean)
+
+
+def test_a_table_of_strangers_is_known_by_its_people(tmp_path):
+    rows, clean = stranger_rows(1)
+    truth = tmp_path / "truth.npz"
+    subject, task, frame = (np.array(column) for column in zip(*rows, strict=True))
+    units = np.array(population.label_units("wild"))
+    np.savez(truth, subject=subject, task=task, frame=frame, clean=clean, label_aus=units)
+    table = moved.load_or_draw(truth, rows, count=3)
+    assert len({*zip(table.subject, table.frame, strict=True)}) == 3
+    assert np.array_equal(moved.load_or_draw(truth, rows, count=3).packed, table.packed)
 
 
 def test_bits_become_shares_of_smaller_pixels():
