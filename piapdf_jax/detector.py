@@ -9,7 +9,7 @@ import numpy as np
 
 from piapdf_jax import faces, paths
 from piapdf_jax.detector_runtimes import Probabilities, choose
-from piapdf_jax.drawn_detector import detector_file
+from piapdf_jax.drawn_detector import ONNX_FILE, detector_file
 from piapdf_jax.faces import Face, FaceFinder
 from piapdf_jax.model_json import Model, ModelError
 
@@ -208,5 +208,5 @@ def _check_picture(picture: object) -> None:
 
 def _model_path(place: pathlib.Path) -> pathlib.Path:
     """The .onnx file of a folder that holds one, else the path itself."""
-    inside = place / "model.onnx"
+    inside = place / ONNX_FILE
     return inside if inside.is_file() else place

@@ -13,16 +13,13 @@ FOLDER = pathlib.Path(__file__).resolve().parent / "data_files" / NAME
 MODEL_FILE, ONNX_FILE, PARTS_FILE = "model.json", "model.onnx", "parts.npz"
 
 
-def detector_file(folder: pathlib.Path | None = None) -> pathlib.Path:
+def detector_file() -> pathlib.Path:
     """Returns the .onnx file of the shipped detector.
-
-    Args:
-        folder: of the detector; None for the package's own.
 
     Raises:
         FileNotFoundError: where none is shipped; in one line, which tells how to train one.
     """
-    path = (folder or FOLDER) / ONNX_FILE
+    path = FOLDER / ONNX_FILE
     if not path.is_file():
         command = commands.python("experiments.piapdf", "--config=drawn")
         raise FileNotFoundError(

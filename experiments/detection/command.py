@@ -101,9 +101,8 @@ def _one(
     try:
         with naming_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
             finished = _rows(source, settings, detector, journal, workers)
-            model, cuts = detector.model, summary.cuts(settings, detector)
-            marked = (model.units, cuts, model.weak_units or ())
-            written = outputs.write(source, settings, wanted, journal, *marked)
+            cuts = summary.cuts(settings, detector)
+            written = outputs.write(source, settings, wanted, journal, detector.model, cuts)
             told = summary.build(source, checksum, settings, detector, finished, written, mark)
             part = summary.write(journal.folder / place.name, told)
             _delete_former(place, told["outputs"])

@@ -15,6 +15,7 @@ from experiments.detection.journal import Journal
 from experiments.detection.rows import Row
 from experiments.detection.settings import PastEnd, Selection, Settings, digest
 from experiments.detection.tables import write_table
+from piapdf_jax.model_json import Model
 
 OVERLAYS = ("none", "pictures", "video")
 _FILM = ".webm"
@@ -61,9 +62,8 @@ def write(
     settings: Settings,
     wanted: Outputs,
     journal: Journal,
-    units: Sequence[int],
+    model: Model,
     cuts: dict[int, float | None],
-    weak: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Writes all that is wanted of an input, each file beside the journal first: none is ever there by half.
 
@@ -72,16 +72,15 @@ def write(
         settings: which of its frames were looked at.
         wanted: which files.
         journal: with the finished rows.
-        units: FACS numbers, in the order of the probabilities.
+        model: whose units, in the order of the probabilities, and weak units, marked on overlays, are read.
         cuts: from which probability on each unit is present.
-        weak: units that are not told well, marked on overlays.
 
     Returns:
         Names of what was written, as ``NAME.json`` has them.
     """
     table = wanted.table(source.stem)
     part = journal.folder / table.name
-    write_table(part, journal.rows(), units, form=wanted.form, kind=wanted.kind, cuts=cuts)
+    write_table(part, journal.rows(), model.units, form=wanted.form, kind=wanted.kind, cuts=cuts)
     part.replace(table)
     written = {"table": table.name, "format": wanted.form}
     path = wanted.overlay_of(source)
@@ -89,7 +88,7 @@ def write(
         return written
 
     part = journal.folder / path.name
-    _overlay(part, source, settings, journal, _drawing(wanted, units, cuts, weak))
+    _overlay(part, source, settings, journal, _drawing(wanted, model, cuts))
     if not part.exists():
         return {**written, "overlay": None}  # of no frame
     if path.is_dir():
@@ -98,13 +97,11 @@ def write(
     return {**written, "overlay": path.name, "maps": [f"AU{au:02d}" for au in wanted.mapped]}
 
 
-def _drawing(
-    wanted: Outputs, units: Sequence[int], cuts: dict[int, float | None], weak: Sequence[int]
-) -> overlay_files.Draw:
+def _drawing(wanted: Outputs, model: Model, cuts: dict[int, float | None]) -> overlay_files.Draw:
     def draw(picture: np.ndarray, found: Sequence[Row]) -> np.ndarray:
         if wanted.maps is not None:
             picture = pi_maps.painted(picture, found, wanted.maps)
-        canvas = overlay.draw(picture, found, units, cuts, weak)
+        canvas = overlay.draw(picture, found, model.units, cuts, model.weak_units or ())
         if wanted.maps is not None:
             overlay.write_legend(canvas, pi_maps.legend(wanted.mapped))
         return canvas

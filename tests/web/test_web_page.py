@@ -77,6 +77,19 @@ def test_it_says_what_it_learned_from(written, browser: Browser):
         assert words in text
 
 
+def test_weak_units_are_marked_in_their_row_and_named_below(written, browser: Browser, tmp_path):
+    path, model = tmp_path / "weak.html", written.light.model._replace(weak_units=(12,))
+    web_pages.write(path, written.light, model=model)
+    for place, weak in ((path, ["AU12"]), (written.pages["uint8"], [])):
+        page = web_pages.ready(browser, place)
+        marked = page.evaluate(
+            "[...document.querySelectorAll('#units .weak')].map(e => e.parentNode.querySelector('b').innerText)"
+        )
+        assert marked == weak
+        notes = page.evaluate("document.getElementById('notes').textContent")
+        assert ("Weak, to be read with care: AU12." in notes) == bool(weak)
+
+
 def test_the_policy_allows_its_own_script_and_worker_alone(written, browser: Browser):
     page = web_pages.ready(browser, written.pages["uint8"])
     policy = page.evaluate("document.querySelector('meta[http-equiv]').content")

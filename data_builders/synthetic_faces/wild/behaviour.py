@@ -80,15 +80,14 @@ def expression(rng: np.random.Generator) -> dict[int, float]:
     if kind == 1:
         found[int(rng.choice(BP4D_AUS))] = _strength(rng)
     elif kind == 2:
-        chosen = sorted(set(rng.choice(_BESIDE, rng.integers(2, 6)).tolist()))
-        found = {au: _strength(rng) for au in chosen}
+        found = {au: _strength(rng) for au in _beside(rng, 2, 6)}
     elif kind == 3:
         whole = rng.uniform(0.3, 1.0)
         for au, odds in _TOGETHER[rng.choice(len(_TOGETHER), p=_OFTEN / _OFTEN.sum())][1].items():
             if rng.random() < odds:
                 found[au] = float(np.clip(whole * rng.uniform(0.6, 1.3), 0.05, 1))
-        for au in sorted(set(rng.choice(_BESIDE, rng.integers(0, 4)).tolist())):
-            found.setdefault(int(au), _strength(rng))
+        for au in _beside(rng, 0, 4):
+            found.setdefault(au, _strength(rng))
     if rng.random() < 0.3:
         talk = {
             au: float(rng.uniform(0.2, 0.9)) for au, odds in _TALK.items() if rng.random() < odds
@@ -99,6 +98,11 @@ def expression(rng: np.random.Generator) -> dict[int, float]:
     if rng.random() < 0.05:
         found[5] = float(rng.uniform(0.3, 1.0))
     return _possible(found)
+
+
+def _beside(rng: np.random.Generator, low: int, high: int) -> list[int]:
+    """Units that have nothing to do with one another: ``low`` to ``high - 1`` draws, each unit once."""
+    return sorted(set(rng.choice(_BESIDE, rng.integers(low, high)).tolist()))
 
 
 def _strength(rng: np.random.Generator) -> float:
