@@ -290,6 +290,7 @@ def main() -> None:
     flags.DEFINE_multi_string("plugin", [], "Module that registers data sets, repeatable.")
     flags.DEFINE_bool("follow_links", False, "Reads what links lead to outside --manual_dir.")
     flags.DEFINE_integer("workers", None, "Processes (default: one a core).", lower_bound=1)
+    command_line.as_script(__name__, __doc__)
     command_line.run(_guarded, arguments=1, speaker="prepare")
 
 

@@ -196,11 +196,7 @@ def _cores() -> int:
 
 def run() -> None:
     """Entry point of ``python -m experiments.detect`` and of ``piapdf-detect``."""
-    if __name__ != "__main__":
-        # Help is that of the module that was started, which here is a script without text or flags.
-        sys.modules["__main__"].__doc__ = __doc__
-        for flag in flags.FLAGS.get_flags_for_module(__name__):
-            flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    command_line.as_script(__name__, __doc__)
     command_line.run(main, arguments=10**6)
 
 

@@ -129,7 +129,8 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def run() -> None:
-    """Entry point of ``python -m experiments.piapdf``."""
+    """Entry point of ``python -m experiments.piapdf`` and of ``piapdf``."""
+    command_line.as_script(__name__, __doc__)
     command_line.run(main)
 
 

@@ -43,6 +43,20 @@ def run(main: Callable[[list[str]], Any], *, arguments: int = 0, speaker: str = 
     app.run(guarded, flags_parser=parse)
 
 
+def as_script(module: str, doc: str | None) -> None:
+    """Gives an installed script the help of the module that it starts, where the script itself has none.
+
+    Args:
+        module: its name, ``__main__`` where it was started itself.
+        doc: its docstring.
+    """
+    if module == "__main__":
+        return
+    sys.modules["__main__"].__doc__ = doc
+    for flag in flags.FLAGS.get_flags_for_module(module):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+
+
 def fail(error: object, speaker: str = "error") -> NoReturn:
     """Ends the process with ``complain``."""
     sys.exit(complain(error, speaker))
