@@ -28,7 +28,7 @@ from piapdf_jax.stages.feedback_options import MATCHED
 #: build in the checksums of the shards.
 _NOT_FOLLOWED = ("experiments", "data_builders")
 #: What makes an update of a batch, whatever the training.
-_EVERY_TRAINING = ("piapdf_jax.runtime.step",)
+_EVERY_TRAINING = ("piapdf_jax.runtime.mesh",)
 #: What a choice by people kept apart rests on.
 _CHOICE = (
     "piapdf_jax.metrics",

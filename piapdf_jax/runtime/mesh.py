@@ -1,4 +1,8 @@
-"""Devices: one mesh axis, ``data``; parameters on every device, batches split along axis 0."""
+"""Devices: one mesh axis, ``data``; and one update over them: which batch, which random key, which step.
+
+Parameters are on every device, batches split along axis 0. Nothing else in this package decides the numbers of a
+training, so every digest holds this source.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from piapdf_jax.batch import unit_images
+from piapdf_jax.keys import named_key
+from piapdf_jax.stages.base import Exported, Stage
 
 DATA_AXIS = "data"
 
@@ -97,3 +105,38 @@ def keep_replicated(mesh: Mesh, tree: Any) -> Any:
     if all(leaf.is_fully_replicated for leaf in jax.tree.leaves(tree)):
         return tree
     return jax.device_put(tree, replicated(mesh))
+
+
+def start_state(
+    stage: Stage, mesh: Mesh, key: jax.Array, inputs: dict[str, Exported]
+) -> tuple[Any, Exported]:
+    """Returns the state before the first update and the frozen parts, whole on every device.
+
+    Args:
+        stage: what trains.
+        mesh: devices.
+        key: typed key of the training.
+        inputs: exported parts by training name. They are copied, so that donation never reaches them.
+    """
+    state, frozen = stage.init(named_key(key, "init"), inputs)
+    return replicate(mesh, state), replicate(mesh, frozen)
+
+
+def load_step(mesh: Mesh, key: jax.Array, batch: Any, step: int) -> tuple[Any, jax.Array]:
+    """Returns a step's batch on the devices, images as numbers, and the step's key.
+
+    Args:
+        mesh: devices.
+        key: typed key of the training.
+        batch: this host's share of the batch, NumPy arrays.
+        step: updates done before.
+    """
+    return unit_images(shard_batch(mesh, batch)), named_key(key, "train_step", step)
+
+
+def update(
+    stage: Stage, mesh: Mesh, state: Any, frozen: Exported, batch: Any, key: jax.Array
+) -> tuple[Any, dict[str, jax.Array]]:
+    """Returns the state after one update, whole on every device, and its metrics."""
+    state, metrics = stage.train_step(state, frozen, batch, key)
+    return keep_replicated(mesh, state), metrics

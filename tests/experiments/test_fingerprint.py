@@ -205,7 +205,7 @@ EDITS = {
         "piapdf_jax/action_units.py", "RECORD_AUS.index(au) for", "RECORD_AUS.index(au) + 1 for",
         ALL),
     "key of a step": (
-        "piapdf_jax/runtime/step.py", '"train_step", step', '"train_step", 0', ALL),
+        "piapdf_jax/runtime/mesh.py", '"train_step", step', '"train_step", 0', ALL),
     "named keys": (
         "piapdf_jax/keys.py", "fold_in(root, word)", "fold_in(root, 0)", ALL),
     "draws of augmentation": (
