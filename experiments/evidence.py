@@ -25,7 +25,7 @@ from experiments.run_folder import RESULTS
 from experiments.runs import runs_in
 from experiments.trainings import TRAININGS
 from piapdf_jax import command_line, intervals, paths
-from piapdf_jax.runtime.disk import DiskError, naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import DiskError, naming_disk_errors, replacing
 
 _OUT = flags.DEFINE_string("out", "docs", "folder of the page and of what is kept")
 _RESAMPLES = flags.DEFINE_integer(

@@ -21,7 +21,7 @@ from piapdf_jax import command_line, commands, paths
 from piapdf_jax.export import check
 from piapdf_jax.export.formats import FORMATS, Wanted
 from piapdf_jax.model_json import read_model
-from piapdf_jax.runtime.disk import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
 
 _OUT = flags.DEFINE_string("out", "", "folder of the files, made where it is not there")
 _FORMATS = flags.DEFINE_list("formats", ["onnx"], f"comma separated, of {', '.join(FORMATS)}")

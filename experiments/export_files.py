@@ -11,7 +11,7 @@ from piapdf_jax.export.detector_file import Light, golden_frames, golden_probabi
 from piapdf_jax.export.formats import BY_FILE, FORMATS, Runtime, Wanted
 from piapdf_jax.export.operations import count_parameters
 from piapdf_jax.model_json import FILE_NAME, to_json
-from piapdf_jax.runtime.disk import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
 
 Files = dict[str, dict[str, Any]]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from piapdf_jax.runtime.disk import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
 
 #: Its name in ``RUNS/<name>/fold<k>_seed<s>/<training>/<digest>/``.
 FILE_NAME = "frames.npz"

@@ -19,7 +19,7 @@ from experiments.judged import Frames, JudgeError
 from piapdf_jax import command_line, commands, faces, paths
 from piapdf_jax.detector import Detector
 from piapdf_jax.model_json import ModelError
-from piapdf_jax.runtime.disk import replacing
+from piapdf_jax.runtime.filesystem import replacing
 
 _TREE = flags.DEFINE_string("tree", "", "pictures in BP4D's layout: <subject>/<task>/<frame>.jpg")
 _TRUTH = flags.DEFINE_string("truth", "", "npz file of the tree's true labels")

@@ -13,7 +13,7 @@ import numpy as np
 from piapdf_jax import faces, intervals, person_sums, photographs
 from piapdf_jax.action_units import UNKNOWN
 from piapdf_jax.detector import CROP_SIZE, Detector, cut_faces
-from piapdf_jax.runtime.disk import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
 
 HALVES = ("first", "second", "all")
 #: Units that a smile raises, and units that it leaves as they are.

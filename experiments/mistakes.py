@@ -7,8 +7,7 @@ from piapdf_jax.data.source import CorruptShard, MissingDataset, NoRecords
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.runtime import exports
 from piapdf_jax.runtime.checkpoints import CheckpointError
-from piapdf_jax.runtime.disk import DiskError
-from piapdf_jax.runtime.folders import FolderError
+from piapdf_jax.runtime.filesystem import DiskError, FolderError
 from piapdf_jax.runtime.skips import NotFinite
 
 USER_ERRORS = (

@@ -20,7 +20,7 @@ from experiments.frame_table import FrameTable, FrameTableError
 from experiments.shipping import LEAST_AUC
 from piapdf_jax import command_line, commands, intervals, paths, person_sums
 from piapdf_jax.model_json import Model, ModelError, read_model
-from piapdf_jax.runtime.disk import replacing
+from piapdf_jax.runtime.filesystem import replacing
 
 _JUDGED = flags.DEFINE_string("judged", "", "what experiments.judge wrote of the export")
 _FRAMES = flags.DEFINE_string("frames", "", "frames.npz of the training, of drawn strangers")

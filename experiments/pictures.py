@@ -8,7 +8,7 @@ import numpy as np
 from piapdf_jax.batch import unit_images, unpack_maps
 from piapdf_jax.data.frames import Reading, load_frame
 from piapdf_jax.data.source import Records
-from piapdf_jax.runtime.disk import replacing
+from piapdf_jax.runtime.filesystem import replacing
 from piapdf_jax.stages.base import Exported, Stage
 
 _CELL = 112

@@ -33,7 +33,7 @@ from experiments.process import run_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax import paths
 from piapdf_jax.runtime import exports, hosts, loop, mappings, mesh
-from piapdf_jax.runtime.folders import check_encoding, check_folder
+from piapdf_jax.runtime.filesystem import check_encoding, check_folder
 from piapdf_jax.stages.base import Exported, Stage
 
 log = logging.getLogger("piapdf")

@@ -25,7 +25,7 @@ from piapdf_jax.batch import unit_images, unpack_maps
 from piapdf_jax.data.frames import load_frame
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import network_apply
-from piapdf_jax.runtime.disk import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
 from piapdf_jax.stages.base import Exported
 
 FILE_NAME = "pointing.npz"

@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.trainings import METHODS, TRAININGS
-from piapdf_jax.runtime.disk import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
 
 RESULTS = "results.json"
 #: Keys of the results that name pictures.

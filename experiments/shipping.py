@@ -14,7 +14,7 @@ from piapdf_jax.export.detector_file import Light, golden_probabilities, read_li
 from piapdf_jax.export.formats import Wanted
 from piapdf_jax.model_json import FILE_NAME, Model, read_model, to_json
 from piapdf_jax.models import shipped
-from piapdf_jax.runtime.disk import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
 
 #: Of the three files together, bytes.
 MOST = 4_000_000

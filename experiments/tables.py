@@ -23,7 +23,7 @@ from experiments.cells import Study
 from experiments.groups import RunsError, read_groups
 from experiments.report_types import Group, Table
 from piapdf_jax import command_line, commands, intervals, paths
-from piapdf_jax.runtime.disk import DiskError, naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import DiskError, naming_disk_errors, replacing
 
 _OUT = flags.DEFINE_string("out", "", "folder of the report; it is made")
 _AGAINST = flags.DEFINE_enum(

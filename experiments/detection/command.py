@@ -20,7 +20,7 @@ from experiments.detection.outputs import Outputs
 from experiments.detection.progress import Progress, say
 from experiments.detection.settings import Settings
 from piapdf_jax.detector import Detector
-from piapdf_jax.runtime.disk import naming_disk_errors
+from piapdf_jax.runtime.filesystem import naming_disk_errors
 
 #: What is wrong with one input alone.
 _FAULTS = (ValueError, OSError, MemoryError)

@@ -15,7 +15,7 @@ from typing import Any
 from experiments.page import about, bars, claims, curves, facts, figures, grids, style
 from experiments.page.markup import Markup, constant, join, numbers, tag
 from experiments.report_types import Cell, Group, Table
-from piapdf_jax.runtime.disk import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
 
 FILE_NAME = "index.html"
 TITLE = "PIAP-DF: facial action units, from runs to tables"

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 from orbax.checkpoint import checkpoint_managers
 
-from piapdf_jax.runtime.disk import naming_disk_errors
+from piapdf_jax.runtime.filesystem import naming_disk_errors
 from piapdf_jax.runtime.hosts import first, primary
 from piapdf_jax.runtime.part_files import tree_digest
 

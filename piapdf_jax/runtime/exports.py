@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from piapdf_jax.runtime import part_files
-from piapdf_jax.runtime.disk import naming_disk_errors, sync_tree
+from piapdf_jax.runtime.filesystem import naming_disk_errors, sync_tree
 from piapdf_jax.runtime.hosts import barrier, everywhere, primary
 from piapdf_jax.stages.base import Exported
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from piapdf_jax.runtime.disk import naming_disk_errors
+from piapdf_jax.runtime.filesystem import naming_disk_errors
 from piapdf_jax.runtime.hosts import told_by_first
 
 log = logging.getLogger("piapdf")

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from piapdf_jax.runtime import whole_command
-from piapdf_jax.runtime.disk import naming_disk_errors
+from piapdf_jax.runtime.filesystem import naming_disk_errors
 
 log = logging.getLogger("piapdf.writers")
 

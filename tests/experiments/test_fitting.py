@@ -10,7 +10,7 @@ from experiments import config as configs
 from experiments.pipeline import USER_ERRORS, Pipeline
 from piapdf_jax.runtime import lock
 from piapdf_jax.runtime.checkpoints import CheckpointError
-from piapdf_jax.runtime.folders import FolderError
+from piapdf_jax.runtime.filesystem import FolderError
 
 
 def pipeline(tmp_path, runs="runs"):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 from toy_stage import toy_fit
 
-from piapdf_jax.runtime import disk, exports, writers
+from piapdf_jax.runtime import exports, filesystem, writers
 from piapdf_jax.runtime.best import Validation
 
 
@@ -109,7 +109,7 @@ def test_a_tree_is_synced_with_every_file_and_folder(tmp_path, recorder):
     (tmp_path / "a" / "empty").mkdir()
     for name in ("1", "a/2", "a/b/3", "a/b/.4"):
         (tmp_path / name).write_text(name)
-    disk.sync_tree(tmp_path)
+    filesystem.sync_tree(tmp_path)
     assert recorder.unsynced(tmp_path) == []
     assert len(recorder.synced) == 8
 

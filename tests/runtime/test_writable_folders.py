@@ -10,7 +10,7 @@ import pytest
 
 from piapdf_jax.runtime import exports, part_files
 from piapdf_jax.runtime.checkpoints import Checkpoints
-from piapdf_jax.runtime.folders import FolderError, check_encoding, check_folder
+from piapdf_jax.runtime.filesystem import FolderError, check_encoding, check_folder
 
 REFUSED = {
     "a[1]": "'['",
