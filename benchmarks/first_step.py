@@ -14,8 +14,7 @@ from absl import app
 
 from benchmarks.cases import AUS
 from benchmarks.worker import peak
-from piapdf_jax import command_line
-from piapdf_jax.runtime import allocator
+from piapdf_jax import command_line, process_memory
 
 SIDE, BATCH = 256, 8
 #: ``df``: discrete feedback as one compiled function; ``df_parts``: in shared parts.
@@ -118,8 +117,8 @@ def main(arguments: list[str]) -> None:
     settings = arguments[2] if len(arguments) > 2 else "1"
     if name not in STAGES or settings not in ("0", "1"):
         raise app.UsageError(f"give a stage out of {', '.join(STAGES)}, and 0 or 1")
-    if settings == "1" and allocator.cpu_alone():
-        allocator.keep_freed_memory()
+    if settings == "1" and process_memory.cpu_alone():
+        process_memory.keep_freed_memory()
     from piapdf_jax.models.presets import MODELS
 
     print(json.dumps(time_steps(name, MODELS["b1"])))

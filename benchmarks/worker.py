@@ -15,8 +15,7 @@ from typing import Any
 from absl import app
 
 from benchmarks.cases import Case, sizes
-from piapdf_jax import command_line
-from piapdf_jax.runtime import allocator
+from piapdf_jax import command_line, process_memory
 
 
 class Worker:
@@ -100,9 +99,9 @@ def serve(side: str, settings: bool) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     if settings and side != "jax":
-        allocator.keep_heap()
-    elif settings and allocator.cpu_alone():
-        allocator.keep_freed_memory()
+        process_memory.keep_heap()
+    elif settings and process_memory.cpu_alone():
+        process_memory.keep_freed_memory()
     running: Any = None
     for line in sys.stdin:
         request = json.loads(line)

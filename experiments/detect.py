@@ -108,7 +108,7 @@ def _start(detector: Any) -> None:
     """What can be wrong before the first input: no files of the finder."""
     _ = detector.finder
     if detector.runtime == "jax":
-        from piapdf_jax.runtime import compile_cache
+        from piapdf_jax import compile_cache
 
         compile_cache.enable()
 

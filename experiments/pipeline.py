@@ -31,8 +31,8 @@ from experiments.job import Job
 from experiments.mistakes import USER_ERRORS
 from experiments.process import run_json, versions
 from experiments.trainings import METHODS, TRAININGS, ordered
-from piapdf_jax import paths
-from piapdf_jax.runtime import exports, hosts, loop, mappings, mesh
+from piapdf_jax import paths, process_memory
+from piapdf_jax.runtime import exports, hosts, loop, mesh
 from piapdf_jax.runtime.filesystem import check_encoding, check_folder
 from piapdf_jax.stages.base import Exported, Stage
 
@@ -148,7 +148,7 @@ class Pipeline:
                 trained(name, info)
             results["trainings"][name] = {**info, "scores": self._score(name)}
             report.log_training(log, name, results["trainings"][name])
-            mappings.keep_few()
+            process_memory.keep_few_mappings()
         if {"pi1", "pi2"} <= set(wanted):
             hosts.first("picture", lambda: results.update(self._picture()))
         results = self._whole(results)

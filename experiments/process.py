@@ -9,7 +9,8 @@ import jax
 from absl import logging as absl_logging
 
 from experiments.config import ExperimentConfig, as_dict
-from piapdf_jax.runtime import allocator, compile_cache, hosts
+from piapdf_jax import compile_cache, process_memory
+from piapdf_jax.runtime import hosts
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorflow-datasets")
 log = logging.getLogger("piapdf")
@@ -17,8 +18,8 @@ log = logging.getLogger("piapdf")
 
 def setup(config: ExperimentConfig) -> None:
     """Logging, memory and the persistent compilation cache; before JAX starts its devices."""
-    if allocator.cpu_alone():
-        allocator.keep_freed_memory()
+    if process_memory.cpu_alone():
+        process_memory.keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
     log.setLevel(logging.INFO)
     # Orbax logs each of its many writes that fail; the one error that ends the run says it all.

@@ -18,11 +18,10 @@ from rich.console import Console
 from data_builders.registry import UsageError, import_plugins
 from experiments import export_score_table, export_scores, frame_table, run_folder
 from experiments.export_scores import Scored, ScoreError
-from piapdf_jax import command_line, commands, paths
+from piapdf_jax import command_line, commands, compile_cache, paths
 from piapdf_jax.data.prefetch import ReaderDied
 from piapdf_jax.data.source import CorruptShard, NoRecords
 from piapdf_jax.model_json import ModelError
-from piapdf_jax.runtime import compile_cache
 from piapdf_jax.runtime.exports import ExportError
 
 _DATASET = flags.DEFINE_string("dataset", "", "name of a prepared data set, such as disfa")

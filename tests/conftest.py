@@ -27,10 +27,9 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-from piapdf_jax.runtime import mappings  # noqa: E402
-from piapdf_jax.runtime.allocator import keep_freed_memory  # noqa: E402
+from piapdf_jax import process_memory  # noqa: E402
 
-keep_freed_memory()
+process_memory.keep_freed_memory()
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
@@ -53,7 +52,7 @@ def _few_mappings() -> Iterator[None]:
     """Lets go of compiled functions, each of which holds some mappings, before a process has too many."""
     yield
     # A file of tests adds up to 35,000.
-    mappings.keep_few(15_000)
+    process_memory.keep_few_mappings(15_000)
 
 
 #: People of each synthetic data set that tests read.

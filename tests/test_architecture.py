@@ -25,6 +25,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.paths": (),
     "piapdf_jax.commands": ("data_builders.prepare",),  # named in messages, never imported
     "piapdf_jax.command_line": ("piapdf_jax.paths",),
+    "piapdf_jax.compile_cache": ("piapdf_jax.paths",),
+    "piapdf_jax.process_memory": (),
     "piapdf_jax.batch": (),
     "piapdf_jax.keys": (),
     "piapdf_jax.landmarks": (),
@@ -135,8 +137,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.runtime.*": (
         "piapdf_jax.runtime.*",
-        "piapdf_jax.paths",
-        "piapdf_jax.commands",
         "piapdf_jax.stages.base",
         "piapdf_jax.batch",
         "piapdf_jax.keys",

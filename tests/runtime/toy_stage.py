@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from piapdf_jax import compile_cache
 from piapdf_jax.batch import Batch
-from piapdf_jax.runtime import account, compile_cache, exports, hosts, lock, loop, mesh, signals
+from piapdf_jax.runtime import account, exports, hosts, lock, loop, mesh, signals
 from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
 
 SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8

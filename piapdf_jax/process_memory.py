@@ -1,15 +1,22 @@
-"""How the C library hands memory to XLA on a CPU."""
+"""Memory of a process: what the C library keeps for XLA on a CPU, and mappings, of which Linux gives so many."""
 
 import ctypes
+import gc
 import importlib.metadata
 import importlib.util
+import logging
 import os
+import pathlib
 import platform
 
 # Names and numbers of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
 # The largest size_t once glibc has widened it: a plain int would stop at 2 GiB, which a step exceeds.
 _NEVER = -1
+#: Linux's ``vm.max_map_count`` is 65,530 by default; what one training and its scores compile fits in the rest.
+MOST_MAPPINGS = 30_000
+_MAPS = pathlib.Path("/proc/self/maps")
+log = logging.getLogger("piapdf")
 
 
 def cpu_alone() -> bool:
@@ -53,3 +60,33 @@ def keep_freed_memory() -> bool:
         return False
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     return keep_heap()
+
+
+def count_mappings() -> int | None:
+    """Returns how many mappings this process holds; None where the system does not tell."""
+    try:
+        return _MAPS.read_bytes().count(b"\n")
+    except OSError:
+        return None
+
+
+def keep_few_mappings(most: int = MOST_MAPPINGS) -> bool:
+    """Lets go of compiled functions where the process holds too many mappings; they compile again on use.
+
+    Each compiled function holds some, and Linux ends a process that asks for too many.
+
+    Args:
+        most: mappings that may stay.
+
+    Returns:
+        Whether they were let go; never where the system does not tell how many there are.
+    """
+    import jax
+
+    held = count_mappings()
+    if held is None or held <= most:
+        return False
+    jax.clear_caches()
+    gc.collect()
+    log.debug("%d mappings of memory: compiled functions were let go", held)
+    return True

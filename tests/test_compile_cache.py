@@ -8,14 +8,14 @@ import sys
 import pytest
 from hostile import stranger
 
-from piapdf_jax.runtime import compile_cache
+from piapdf_jax import compile_cache
 
 PROGRAM = """
 import logging, sys
 logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 logging.getLogger("jax").setLevel(logging.ERROR)
 import jax, jax.numpy as jnp
-from piapdf_jax.runtime import compile_cache
+from piapdf_jax import compile_cache
 
 hits = []
 jax.monitoring.register_event_listener(lambda name, **_: hits.append(name.endswith("/cache_hits")))
@@ -67,7 +67,7 @@ def test_an_unreadable_entry_is_deleted_and_written_anew(tmp_path, spoil):
 
 def test_other_warnings_are_shown(tmp_path):
     code = (
-        "import sys, warnings; from piapdf_jax.runtime import compile_cache;"
+        "import sys, warnings; from piapdf_jax import compile_cache;"
         "compile_cache.enable(sys.argv[1]); warnings.warn('mind the gap')"
     )
     done = subprocess.run(
