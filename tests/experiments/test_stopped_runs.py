@@ -16,7 +16,7 @@ from experiments import config as configs
 from experiments import status
 from experiments.pipeline import Pipeline
 from piapdf_jax.runtime import account
-from piapdf_jax.runtime.skips import NotFinite
+from piapdf_jax.runtime.monitors import NotFinite
 
 
 def launch(data, runs, *settings) -> list[str]:

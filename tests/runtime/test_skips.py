@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from toy_stage import ToyStage, ToyStream, lines, toy_batch, toy_fit
 
+from piapdf_jax.runtime.monitors import Interrupted, NotFinite, Skips
 from piapdf_jax.runtime.part_files import tree_digest
-from piapdf_jax.runtime.signals import Interrupted
-from piapdf_jax.runtime.skips import NotFinite, Skips
 
 
 def names(step):

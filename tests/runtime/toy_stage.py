@@ -21,7 +21,7 @@ import numpy as np
 
 from piapdf_jax import compile_cache
 from piapdf_jax.batch import Batch
-from piapdf_jax.runtime import account, exports, hosts, lock, loop, mesh, signals
+from piapdf_jax.runtime import account, exports, hosts, lock, loop, mesh, monitors
 from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
 
 SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8
@@ -175,7 +175,7 @@ def main():
     print("start", flush=True)
     try:
         train(args)
-    except signals.Interrupted as stopped:
+    except monitors.Interrupted as stopped:
         print(f"interrupted {stopped.step} {stopped}", flush=True)
         sys.exit(75)
     except hosts.HostLost as gone:

@@ -1,13 +1,16 @@
-"""Steps that changed or taught nothing: counted, and too many of them named."""
+"""What watches a training: steps that changed or taught nothing, requests to stop, and a profile of a few steps."""
 
 import contextlib
 import logging
 import pathlib
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 #: Step -> names of its frames (subject/task/frame), by part of the batch.
 Frames = Callable[[int], dict[str, list[str]]]
@@ -115,3 +118,96 @@ class Skips:
 def _shortened(names: list[str]) -> str:
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+class Interrupted(Exception):
+    """A training was asked to stop, and has saved its state.
+
+    Attributes:
+        name: of the training.
+        step: updates done and saved.
+        signum: the signal that asked.
+    """
+
+    def __init__(self, name: str, step: int, steps: int, signum: int) -> None:
+        super().__init__(f"{name}: stopped and saved at step {step} of {steps}")
+        self.name, self.step, self.signum = name, step, signum
+
+
+class StopSignals:
+    """While it is entered, a first SIGINT or SIGTERM only notes itself; a second acts as before."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.received = number
+        self.__exit__()
+        log.warning("stopping after this step; a second signal stops at once")
+
+    def agreed(self, together: bool) -> int | None:
+        """The signal that any host received, or None.
+
+        Args:
+            together: whether every host asks after this step; several hosts stop only then.
+        """
+        if jax.process_count() == 1 or not together:
+            return self.received if jax.process_count() == 1 else None
+        everywhere = multihost_utils.process_allgather(np.int32(self.received or 0))
+        return int(np.max(everywhere)) or None
+
+
+class Profile:
+    """Traces some steps of a training, as a context manager; the one that compiles is left out.
+
+    Args:
+        folder: of the trace.
+        steps: how many; 0 for none.
+    """
+
+    def __init__(self, folder: pathlib.Path, steps: int) -> None:
+        self.folder, self.left, self._tracing = folder, steps, False
+
+    def __enter__(self) -> "Profile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    @contextlib.contextmanager
+    def step(self, number: int, first: bool) -> Iterator[bool]:
+        """Around one step; yields whether to wait for it, because it compiles or ends the trace.
+
+        Args:
+            number: of the step.
+            first: whether it compiles.
+        """
+        if first or not self.left:
+            yield first
+            return
+        if not self._tracing:
+            jax.profiler.start_trace(self.folder)
+            self._tracing = True
+        self.left -= 1
+        with jax.profiler.StepTraceAnnotation("train", step_num=number):
+            yield not self.left
+        if not self.left:
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._tracing:
+            self._tracing = False
+            jax.profiler.stop_trace()
+            log.info("profile written to %s", self.folder)
