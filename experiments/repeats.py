@@ -19,7 +19,7 @@ from experiments.report import mark_of_feedback, shown
 from experiments.trainings import METHODS, TRAININGS
 from piapdf_jax import commands
 from piapdf_jax.runtime import exports, hosts
-from piapdf_jax.runtime.whole_command import Command, duration, part_of
+from piapdf_jax.runtime.writers import Command, duration, part_of
 
 log = logging.getLogger("piapdf")
 

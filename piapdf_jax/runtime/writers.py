@@ -1,39 +1,24 @@
-"""Where metrics go: JSON lines always, TensorBoard where it is installed."""
+"""Where metrics go: JSON lines always, TensorBoard where it is installed, the terminal as a progress line."""
 
 import contextlib
+import contextvars
+import dataclasses
 import json
 import logging
 import math
 import os
 import pathlib
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from piapdf_jax.runtime import whole_command
 from piapdf_jax.runtime.filesystem import naming_disk_errors
 
 log = logging.getLogger("piapdf.writers")
-
-
-class Writer(Protocol):
-    """Takes one row of metrics a logged step."""
-
-    def write(self, step: int, row: dict[str, Any]) -> None:
-        """Takes numbers or (nested) lists of numbers by name."""
-        ...
-
-    def sync(self) -> None:
-        """Brings everything taken so far to disk."""
-        ...
-
-    def close(self) -> None:
-        """Ends it."""
-        ...
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -141,7 +126,7 @@ def _flat(name: str, value: Any) -> list[tuple[str, float]]:
 class MultiWriter:
     """Several writers as one; none on hosts that do not write."""
 
-    def __init__(self, writers: Iterable[Writer] = ()) -> None:
+    def __init__(self, writers: Iterable[JsonlWriter | TensorBoardWriter] = ()) -> None:
         self._writers = list(writers)
 
     def write(self, step: int, row: dict[str, Any]) -> None:
@@ -177,13 +162,51 @@ def open_writers(
     if not primary:
         return MultiWriter()
     folder = pathlib.Path(folder)
-    writers: list[Writer] = [JsonlWriter(folder / "metrics.jsonl", step=step)]
+    writers: list[JsonlWriter | TensorBoardWriter] = [
+        JsonlWriter(folder / "metrics.jsonl", step=step)
+    ]
     if tensorboard:
         try:
             writers.append(TensorBoardWriter(folder / "tensorboard", step=step))
         except ImportError:
             log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
     return MultiWriter(writers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """What passes are a part of, where one command makes several runs.
+
+    Attributes:
+        title: of a pass by its name, such as ``fold 2, seed 0, Baseline``.
+        left: a pass's name and its seconds left (None: unknown) -> those of the whole command.
+    """
+
+    title: Callable[[str], str]
+    left: Callable[[str, float | None], float | None]
+
+
+_COMMAND: contextvars.ContextVar[Command | None] = contextvars.ContextVar("command", default=None)
+
+
+@contextlib.contextmanager
+def part_of(command: Command) -> Iterator[None]:
+    """Lets every pass inside say which run it is of, and the time left of the whole command."""
+    token = _COMMAND.set(command)
+    try:
+        yield
+    finally:
+        _COMMAND.reset(token)
+
+
+def duration(seconds: float | None) -> str:
+    """Returns a time as people read it: ``45 s``, ``12 min``, ``3 h 05 min``; ``-`` for unknown."""
+    if seconds is None:
+        return "-"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
 
 
 class Progress:
@@ -211,7 +234,7 @@ class Progress:
         greets: bool = True,
     ) -> None:
         self._greets = greets
-        self._command, self._called = whole_command.current(), name
+        self._command, self._called = _COMMAND.get(), name
         name = self._command.title(name) if self._command else name
         self.name, self.steps, self.batch_size, self.every = name, steps, batch_size, every
         self._from, self._begin = step, None
@@ -261,7 +284,7 @@ class Progress:
         own = (self.steps - step) / rate if rate else None
         whole = ""
         if self._command is not None:
-            whole = f", {whole_command.duration(self._command.left(self._called, own))} left of the whole command"
+            whole = f", {duration(self._command.left(self._called, own))} left of the whole command"
         if self._bar is not None:
             note = self._loss + speed + self._wait + whole
             self._bar.update(self._task, completed=step, note=note)

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from piapdf_jax.runtime import writers
-from piapdf_jax.runtime.whole_command import Command, current, duration, part_of
+from piapdf_jax.runtime.writers import Command, duration, part_of
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_plain_lines_say_the_run_and_the_time_left_of_all(monkeypatch, caplog):
     )
     # 89 steps of 10 s, and 1,000 s of others.
     assert said[-1].endswith("0.8 images/s, 890 s left, 32 min left of the whole command")
-    assert current() is None
+    assert writers.Progress("pi1", 0, 100, 8).name == "pi1"
 
 
 def test_bar_says_the_same(monkeypatch):
