@@ -17,6 +17,7 @@ from piapdf_jax.model_json import FILE_NAME, Model, read_model
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.pretrained import resolve
 from piapdf_jax.runtime import exports
+from piapdf_jax.runtime.digests import digest_of
 from piapdf_jax.stages.base import Exported
 
 log = logging.getLogger("piapdf")
@@ -79,7 +80,7 @@ class Catalog:
     def digest(self, name: str) -> str:
         """The digest of the export of a training that is taken: its own, or an accepted stale one's."""
         if name not in self._digests:
-            digest = exports.digest_of(self.fingerprint(name))
+            digest = digest_of(self.fingerprint(name))
             if name in self.accept_stale and not exports.find_export(self.runs, name, digest):
                 digest = self._accepted(name) or digest
             self._digests[name] = digest
@@ -151,4 +152,4 @@ class Catalog:
         cache = self.runs / ".checksums.json"
         files = description.fingerprint(part.folder, cache=cache)
         labels = hashlib.sha256(truth.read_bytes()).hexdigest() if truth is not None else ""
-        return exports.digest_of([files, part.split, part.only, part.without, labels])
+        return digest_of([files, part.split, part.only, part.without, labels])

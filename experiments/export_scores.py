@@ -22,7 +22,7 @@ from piapdf_jax.data.frames import Reading
 from piapdf_jax.load import Probabilities, load_export
 from piapdf_jax.model_json import Model
 from piapdf_jax.person_sums import f1_sums
-from piapdf_jax.runtime.exports import digest_of
+from piapdf_jax.runtime.digests import digest_of
 
 #: What tables of frames say where no experiment's fold and seed is known.
 NO_FOLD, NO_SEED = 0, -1

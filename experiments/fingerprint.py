@@ -21,7 +21,7 @@ from experiments.sections import TrainSection
 from piapdf_jax.data import description
 from piapdf_jax.models.config import ModelConfig, encoder_of, part_settings
 from piapdf_jax.models.encoders import encoder_fields, maker
-from piapdf_jax.runtime.sources import source_digest
+from piapdf_jax.runtime.digests import source_digest
 from piapdf_jax.stages.feedback_options import MATCHED
 
 #: Packages that sources are never followed into: what they choose stands in the settings, what they
@@ -32,7 +32,7 @@ _EVERY_TRAINING = ("piapdf_jax.runtime.mesh",)
 #: What a choice by people kept apart rests on.
 _CHOICE = (
     "piapdf_jax.metrics",
-    "piapdf_jax.runtime.best",
+    "piapdf_jax.runtime.checkpoints",
     "piapdf_jax.runtime.evaluate",
     "piapdf_jax.data.evaluation",
 )

@@ -22,8 +22,8 @@ from piapdf_jax.data.prefetch import auto_workers, prefetch
 from piapdf_jax.data.streams import Stream
 from piapdf_jax.keys import named_key
 from piapdf_jax.runtime import exports, hosts, lock, loop
-from piapdf_jax.runtime.best import Validation
-from piapdf_jax.runtime.checkpoints import differences
+from piapdf_jax.runtime.checkpoints import Validation
+from piapdf_jax.runtime.digests import differences
 
 log = logging.getLogger("piapdf")
 

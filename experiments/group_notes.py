@@ -10,7 +10,7 @@ import numpy as np
 from experiments.frame_table import FrameTable
 from experiments.report_types import Run
 from experiments.trainings import TRAININGS
-from piapdf_jax.runtime.checkpoints import differences
+from piapdf_jax.runtime.digests import differences
 
 
 def of_runs(

@@ -14,7 +14,7 @@ from piapdf_jax.data.frames import Reading
 from piapdf_jax.data.streams import Stream
 from piapdf_jax.model_json import Model
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.runtime.best import Validation
+from piapdf_jax.runtime.checkpoints import Validation
 from piapdf_jax.stages.base import Stage
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from hostile import Mark
 from experiments import scoring
 from piapdf_jax.models import weight_files
 from piapdf_jax.models.weight_files import WeightsError
-from piapdf_jax.runtime import exports, part_files
+from piapdf_jax.runtime import exports, orbax_files
 from piapdf_jax.runtime.checkpoints import Checkpoints
+from piapdf_jax.runtime.digests import tree_digest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -134,8 +135,8 @@ def test_names_in_an_export_that_lead_out_of_it_are_refused(tmp_path, export):
         (export / "parts" / name).unlink(missing_ok=True)
     path.write_text(json.dumps({**told, "use_ocdbt": False}))
     # Orbax by itself reads the file outside.
-    assert part_files.tree_digest(list(part_files.restore(export / "parts").values())) == (
-        part_files.tree_digest(list(secret.values()))
+    assert tree_digest(list(orbax_files.restore(export / "parts").values())) == (
+        tree_digest(list(secret.values()))
     )
     for ocdbt, reason in ((False, "not of the format"), (True, "names a part")):
         path.write_text(json.dumps({**told, "use_ocdbt": ocdbt}))

@@ -18,7 +18,7 @@ from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
 from piapdf_jax import folds
 from piapdf_jax.action_units import BP4D_AUS
-from piapdf_jax.runtime.exports import digest_of
+from piapdf_jax.runtime.digests import digest_of
 from piapdf_jax.runtime.filesystem import replacing
 
 #: Ids of BP4D's kind, of which the data sets go no further than F120 and M120.

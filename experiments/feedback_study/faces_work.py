@@ -19,7 +19,7 @@ from experiments.feedback_study.faces_engine import Engine, Item, Probabilities
 from experiments.feedback_study.faces_results import METRICS, MODELS
 from experiments.feedback_study.faces_settings import REPORTED, Study
 from experiments.feedback_study.faces_worlds import Deck, World
-from piapdf_jax.runtime.exports import digest_of
+from piapdf_jax.runtime.digests import digest_of
 from piapdf_jax.runtime.filesystem import replacing
 
 

@@ -1,21 +1,23 @@
-"""State of a training under way (Orbax): written beside the steps, restored on any devices."""
+"""States of a training under way (Orbax): the last few, and the best one, restored on any devices."""
 
 import contextlib
 import json
 import logging
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import tensorstore
 from orbax.checkpoint import checkpoint_managers
 
+from piapdf_jax.runtime.digests import differences, tree_digest
 from piapdf_jax.runtime.filesystem import naming_disk_errors
 from piapdf_jax.runtime.hosts import first, primary
-from piapdf_jax.runtime.part_files import tree_digest
+from piapdf_jax.runtime.orbax_files import Written, described, whole_fault
+from piapdf_jax.stages.base import Exported
 
 log = logging.getLogger("piapdf.checkpoints")
 
@@ -57,7 +59,7 @@ class Checkpoints:
         self.every, self.config = every, json.loads(json.dumps(config))
         self._newest: int | None = None
         self._nbytes = 0
-        self._written: _Written | None = None
+        self._written: Written | None = None
         options = ocp.CheckpointManagerOptions(
             cleanup_tmp_directories=True,
             preservation_policy=checkpoint_managers.LatestN(keep),
@@ -98,7 +100,7 @@ class Checkpoints:
         path = self.folder / str(written.step)
         try:
             stored = self._manager.item_metadata(written.step)["state"].tree
-            reason = _differs(path, stored, written)
+            reason = whole_fault(path, stored, written)
         except MemoryError:
             raise
         except Exception as error:
@@ -159,7 +161,7 @@ class Checkpoints:
             if not self._manager.save(step, args=args):
                 path = self.folder / str(step)
                 raise OSError(f"checkpoint {path} was refused: a later one is there")
-        self._newest, self._written = step, _Written(step, _described(host), known["content"])
+        self._newest, self._written = step, Written(step, described(host), known["content"])
 
     def restore_latest(self, target: Any) -> Restored | None:
         """The newest state that can be read; one that cannot is named in a warning and put aside.
@@ -229,58 +231,72 @@ class Checkpoints:
         self._manager.reload()
 
 
-class _Written(NamedTuple):
-    """What of a checkpoint must be found on disk: its arrays' names, shapes and types, its digest."""
-
-    step: int
-    arrays: list[str]
-    content: str
-
-
-def _differs(path: pathlib.Path, stored: Any, written: _Written) -> str:
-    """Says what a checkpoint lacks on disk, "" where it is whole as far as a glance can tell."""
-    found = _described(stored)
-    if found != written.arrays:
-        wrong = sorted({*found} ^ {*written.arrays})
-        return f"written or there, but not both: {', '.join(wrong[:3])}"
-    told = [file.read_bytes() for file in (path / "meta").rglob("*") if file.is_file()]
-    if not any(written.content.encode() in text for text in told):
-        return f"{path / 'meta'} does not hold what is said with it"
-    # Every value is read as it lies there, not decoded: a file that is missing or cut short shows.
-    base = {"driver": "file", "path": f"{path / 'state'}/"}
-    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
-    empty = [key for key in store.list().result() if not store.read(key).result().value]
-    return f"no bytes of {empty[0].decode()}" if empty else ""
-
-
-def _described(tree: Any) -> list[str]:
-    """Name, shape and type of every array, sorted."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-    return sorted(
-        f"{name} {tuple(leaf.shape)} {np.dtype(leaf.dtype)}"
-        for name, (_, leaf) in zip(names, leaves, strict=True)
-    )
-
-
 class _ForeignCheckpoint(Exception):
     """A checkpoint of another training."""
 
 
-def differences(there: Any, here: Any, name: str = "") -> list[str]:
-    """Fields in which two configurations differ, as ``name is A there, B here``.
+class Validation(NamedTuple):
+    """How states are compared.
+
+    Attributes:
+        every: steps between two scores; the last step has one as well.
+        score: of an export; higher is better.
+    """
+
+    every: int
+    score: Callable[[Exported], float]
+
+
+class Best:
+    """Keeps the best state so far, as a context manager; does nothing without a validation.
+
+    A state is on disk before any checkpoint tells of it. So after a kill what lies here may be ahead
+    of the training, which comes to it again and finds it there.
 
     Args:
-        there: what JSON holds.
-        here: the same, of this run.
-        name: of the field that both are.
+        folder: of the one state.
+        config: all that decides the training's numbers.
+        validation: how states are compared, or None.
     """
-    if there == here:
-        return []
-    if isinstance(there, dict) and isinstance(here, dict):
-        found = []
-        for key in sorted({*there, *here}):
-            inner = f"{name}.{key}" if name else str(key)
-            found += differences(there.get(key), here.get(key), inner)
-        return found
-    return [f"{name} is {json.dumps(there)} there, {json.dumps(here)} here"]
+
+    def __init__(
+        self, folder: pathlib.Path, config: dict[str, Any], validation: Validation | None
+    ) -> None:
+        self.validation, self.step, self.score = validation, None, -np.inf
+        self._kept = Checkpoints(folder, every=0, config=config, keep=1) if validation else None
+
+    def __enter__(self) -> "Best":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._kept is not None:
+            self._kept.close()
+
+    def go_on(self, saved: list[Any] | None) -> None:
+        """Takes what a checkpoint says of the best state before it."""
+        if saved is not None:
+            self.step, self.score = saved
+
+    def told(self) -> list[Any] | None:
+        """Step and score of the best state so far, as JSON holds them."""
+        return None if self.step is None else [self.step, self.score]
+
+    def due(self, step: int, steps: int) -> bool:
+        """Whether the state after this step is scored."""
+        return self.validation is not None and (step % self.validation.every == 0 or step == steps)
+
+    def consider(self, step: int, state: Any, exported: Exported) -> float:
+        """Scores a state and keeps it where none before was better; returns the score."""
+        assert self.validation is not None and self._kept is not None
+        local = jax.tree.map(lambda leaf: jax.numpy.asarray(np.asarray(leaf)), exported)
+        score = self.validation.score(local)
+        if score > self.score:
+            self.step, self.score = step, score
+            if step > max(self._kept.steps(), default=-1):
+                self._kept.save(step, state, {})
+                self._kept.wait()
+        return score
+
+    def restore(self, target: Any) -> Restored | None:
+        """The best state, or None where there is no choice."""
+        return None if self._kept is None else self._kept.restore_latest(target)

@@ -1,6 +1,5 @@
 """What a finished training hands on: its parts, under a digest of everything that decided them."""
 
-import hashlib
 import json
 import os
 import pathlib
@@ -14,7 +13,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from piapdf_jax.runtime import part_files
+from piapdf_jax.runtime import orbax_files
+from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.filesystem import naming_disk_errors, sync_tree
 from piapdf_jax.runtime.hosts import barrier, everywhere, primary
 from piapdf_jax.stages.base import Exported
@@ -25,20 +25,6 @@ _BESIDE, _BESIDE_CONTENT = "beside", "beside_content"
 
 class ExportError(ValueError):
     """An export cannot be read, is not what was written, or leads out of its folder."""
-
-
-def digest_of(value: Any) -> str:
-    """Sixteen hexadecimal digits of a value's canonical JSON (sorted keys, SHA-256).
-
-    Args:
-        value: what ``json.dumps`` takes; tuples count as lists.
-
-    Raises:
-        TypeError: for a value that JSON does not hold.
-        ValueError: for NaN and infinities.
-    """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def export_folder(runs_dir: str | os.PathLike[str], training: str, digest: str) -> pathlib.Path:
@@ -123,18 +109,18 @@ def write_export(
     folder = export_folder(runs_dir, training, digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".{digest}.{_shared_token()}.tmp"
-    folders = {"parts": part_files.on_host(exported)}
+    folders = {"parts": orbax_files.on_host(exported)}
     known = {"training": training, "digest": digest, "parts": sorted(exported)}
-    known["content"] = part_files.tree_digest(folders["parts"])
+    known["content"] = tree_digest(folders["parts"])
     if beside:
-        folders[_BESIDE] = part_files.on_host(beside)
-        known[_BESIDE_CONTENT] = part_files.tree_digest(folders[_BESIDE])
+        folders[_BESIDE] = orbax_files.on_host(beside)
+        known[_BESIDE_CONTENT] = tree_digest(folders[_BESIDE])
     nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(folders))
     try:
         with naming_disk_errors(folder, nbytes, "its training's last checkpoint is whole"):
             for name, parts in folders.items():
-                part_files.save(temporary / name, parts)
-                _read_back(temporary / name, folder, part_files.tree_digest(parts))
+                orbax_files.save(temporary / name, parts)
+                _read_back(temporary / name, folder, tree_digest(parts))
             check()
             if primary():
                 text = json.dumps({**known, **info}, indent=1)
@@ -153,7 +139,7 @@ def write_export(
 def _read_back(parts: pathlib.Path, folder: pathlib.Path, content: str) -> None:
     """Reads parts that were written; every host does, and all go on or none."""
     try:
-        same = part_files.tree_digest(part_files.restore(parts)) == content
+        same = tree_digest(orbax_files.restore(parts)) == content
         reason = "" if same else "other numbers come back"
     except (MemoryError, jax.errors.JaxRuntimeError):
         raise  # the machine's fault, not the disk's
@@ -264,8 +250,8 @@ def read_beside(path: str | os.PathLike[str]) -> Exported:
 
 def _read(folder: pathlib.Path, below: str, info: dict[str, Any], key: str) -> Exported:
     try:
-        return part_files.read(folder / below, info[key])
-    except part_files.NotAsWrittenError as error:
+        return orbax_files.read(folder / below, info[key])
+    except orbax_files.NotAsWrittenError as error:
         raise ExportError(
             f"export {folder} is not what was written: delete it and run again"
         ) from error

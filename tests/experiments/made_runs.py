@@ -11,7 +11,7 @@ from experiments import au_scores, config, frame_table
 from experiments.process import config_json
 from experiments.trainings import TRAININGS, au_methods, ordered
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS
-from piapdf_jax.runtime.exports import digest_of
+from piapdf_jax.runtime.digests import digest_of
 
 #: By how much a unit that is there moves a method's logits; teachers are 0.2 below their students.
 STRENGTH = {

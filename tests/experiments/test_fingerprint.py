@@ -235,7 +235,7 @@ EDITS = {
     "a docstring": (
         "piapdf_jax/records.py", '"""One record on disk', '"""A record on disk', set()),
     "the best state": (
-        "piapdf_jax/runtime/best.py", "score > self.score", "score >= self.score", set()),
+        "piapdf_jax/runtime/checkpoints.py", "score > self.score", "score >= self.score", set()),
     "the progress bar": (
         "piapdf_jax/runtime/writers.py", "import math", "import math\nDOTS = 3", set()),
     "a table": (

@@ -8,7 +8,7 @@ from nano_runs import contents, run
 
 from experiments.group_notes import _explained
 from piapdf_jax.data.feedback_stream import FeedbackStream
-from piapdf_jax.runtime.part_files import tree_digest
+from piapdf_jax.runtime.digests import tree_digest
 
 
 def test_judged_and_stopped_it_goes_on_to_the_straight_run(small_data, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from experiments import stages
 from experiments.pipeline import Pipeline
 from experiments.trainings import TRAININGS
 from piapdf_jax.action_units import record_columns
-from piapdf_jax.runtime.exports import digest_of
+from piapdf_jax.runtime.digests import digest_of
 
 SETTINGS = [
     *("df=paper", "model=nano", "data.image_size=64", "data.dataset=synthetic_faces/small_bp4d"),

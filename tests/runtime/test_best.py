@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from toy_stage import ToyStage, ToyStream, lines, toy_fit
 
-from piapdf_jax.runtime.best import Validation
-from piapdf_jax.runtime.part_files import tree_digest
+from piapdf_jax.runtime.checkpoints import Validation
+from piapdf_jax.runtime.digests import tree_digest
 
 STEPS, EVERY, BEST = 17, 3, 9
 

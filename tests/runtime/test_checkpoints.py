@@ -13,7 +13,7 @@ from toy_stage import ToyStage
 
 from piapdf_jax.runtime import mesh
 from piapdf_jax.runtime.checkpoints import CheckpointError, Checkpoints
-from piapdf_jax.runtime.part_files import tree_digest
+from piapdf_jax.runtime.digests import tree_digest
 
 CONFIG = {"settings": {"rate": 0.1, "aus": (1, 2)}, "seed": 0, "old": True}
 # Reads of other arrays that were under way when one failed end after Orbax's event loop has.

@@ -12,9 +12,9 @@ import pytest
 from toy_stage import BATCH, ToyStream, lines, toy_fit
 
 from piapdf_jax.runtime.checkpoints import Checkpoints
+from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.exports import find_export, write_export
 from piapdf_jax.runtime.filesystem import DiskError, naming_disk_errors, replacing
-from piapdf_jax.runtime.part_files import tree_digest
 
 # Orbax's writes of other arrays that were under way fail as well, after the one that is told.
 noisy = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

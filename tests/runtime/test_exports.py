@@ -9,7 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from piapdf_jax.runtime import exports, part_files, sources
+from piapdf_jax.runtime import exports
+from piapdf_jax.runtime.digests import digest_of, source_digest, tree_digest
 
 
 def parts(scale=1.0):
@@ -28,7 +29,7 @@ def test_export_comes_back_bitwise_without_a_target(tmp_path):
     assert exports.find_export(tmp_path, "pi1", "abc") == path
     read, info = exports.read_export(path)
     assert jax.tree.structure(read) == jax.tree.structure(parts())
-    assert part_files.tree_digest(read) == part_files.tree_digest(parts())
+    assert tree_digest(read) == tree_digest(parts())
     assert all(len(leaf.devices()) == 1 for leaf in jax.tree.leaves(read))
     assert info["report"] == {"steps": 3} and info["parts"] == ["encoder", "head"]
     assert info["training"] == "pi1" and info["digest"] == "abc"
@@ -41,7 +42,7 @@ def test_replicated_arrays_are_exported_whole(tmp_path):
     )
     path = exports.write_export(tmp_path, "t", "a", jax.device_put(parts(), everywhere), {})
     read, _ = exports.read_export(path)
-    assert part_files.tree_digest(read) == part_files.tree_digest(parts())
+    assert tree_digest(read) == tree_digest(parts())
 
 
 def test_files_beside_it_are_those_of_the_first_writer(tmp_path):
@@ -59,7 +60,7 @@ def test_what_lies_beside_an_export_is_read_by_its_own_name_alone(tmp_path):
     path = exports.write_export(tmp_path, "df", "a", parts(), {}, beside=beside)
     read, info = exports.read_export(path)
     assert set(read) == set(info["parts"]) == {"encoder", "head"}
-    assert part_files.tree_digest(exports.read_beside(path)) == part_files.tree_digest(beside)
+    assert tree_digest(exports.read_beside(path)) == tree_digest(beside)
     # A light copy without it is an export still.
     shutil.rmtree(path / "beside")
     exports.read_export(path)
@@ -80,7 +81,7 @@ def test_a_second_writer_takes_the_first_export(tmp_path):
     assert first == second
     read, info = exports.read_export(second)
     assert info["who"] == 1
-    assert part_files.tree_digest(read) == part_files.tree_digest(parts())
+    assert tree_digest(read) == tree_digest(parts())
     assert [p.name for p in first.parent.iterdir()] == ["a"]
 
 
@@ -97,7 +98,7 @@ def test_of_two_writers_at_once_the_first_rename_wins(tmp_path, monkeypatch):
     path = exports.write_export(tmp_path, "t", "a", parts(1.0), {"who": 1})
     read, info = exports.read_export(path)
     assert info["who"] == 2
-    assert part_files.tree_digest(read) == part_files.tree_digest(parts(2.0))
+    assert tree_digest(read) == tree_digest(parts(2.0))
     assert os.listdir(tmp_path / "exports" / "t") == ["a"]
 
 
@@ -159,21 +160,19 @@ def test_a_damaged_export_is_named(tmp_path):
 
 
 def test_digest_depends_on_the_value_alone():
-    assert exports.digest_of({"a": 1, "b": [1.5, None]}) == exports.digest_of(
-        {"b": (1.5, None), "a": 1}
-    )
-    assert exports.digest_of({"a": 1}) != exports.digest_of({"a": 2})
-    assert len(exports.digest_of(1)) == 16 and int(exports.digest_of(1), 16) >= 0
+    assert digest_of({"a": 1, "b": [1.5, None]}) == digest_of({"b": (1.5, None), "a": 1})
+    assert digest_of({"a": 1}) != digest_of({"a": 2})
+    assert len(digest_of(1)) == 16 and int(digest_of(1), 16) >= 0
     with pytest.raises(ValueError):
-        exports.digest_of(float("nan"))
+        digest_of(float("nan"))
     with pytest.raises(TypeError):
-        exports.digest_of({"a": object()})
+        digest_of({"a": object()})
 
 
 def source(tmp_path, text, name="loss.py"):
     path = tmp_path / name
     path.write_text(textwrap.dedent(text))
-    return sources.source_digest([path])
+    return source_digest([path])
 
 
 def test_source_digest_sees_code_and_nothing_else(tmp_path):
@@ -203,14 +202,14 @@ def test_source_digest_counts_names_not_order(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "piap.py").write_text(f"x = '{folder}'\n")
     a, b = tmp_path / "models" / "piap.py", tmp_path / "stages" / "piap.py"
-    assert sources.source_digest([a, b]) == sources.source_digest([b, a])
-    assert sources.source_digest([a, b]) != sources.source_digest([a])
+    assert source_digest([a, b]) == source_digest([b, a])
+    assert source_digest([a, b]) != source_digest([a])
     text = a.read_text()
     a.write_text(b.read_text())
     b.write_text(text)
-    assert sources.source_digest([a]) != sources.source_digest([b])
+    assert source_digest([a]) != source_digest([b])
     with pytest.raises(FileNotFoundError):
-        sources.source_digest([tmp_path / "none.py"])
+        source_digest([tmp_path / "none.py"])
 
 
 def test_source_digest_is_the_same_on_every_python(tmp_path):
@@ -232,8 +231,6 @@ def test_source_digest_is_the_same_on_every_python(tmp_path):
 )
 def test_tree_digest_sees_every_bit(other):
     tree = {"a": np.float32([1, 3])}
-    assert part_files.tree_digest(tree) == part_files.tree_digest({"a": jnp.float32([1, 3])})
-    assert part_files.tree_digest(tree) != part_files.tree_digest(other)
-    assert part_files.tree_digest({"z": np.float32(0.0)}) != part_files.tree_digest(
-        {"z": np.float32(-0.0)}
-    )
+    assert tree_digest(tree) == tree_digest({"a": jnp.float32([1, 3])})
+    assert tree_digest(tree) != tree_digest(other)
+    assert tree_digest({"z": np.float32(0.0)}) != tree_digest({"z": np.float32(-0.0)})

@@ -13,6 +13,7 @@ import pytest
 from toy_stage import CONFIG, lines
 
 from piapdf_jax.runtime import exports, lock
+from piapdf_jax.runtime.digests import digest_of
 
 PROGRAM = str(pathlib.Path(__file__).with_name("toy_stage.py"))
 STEPS = 17
@@ -76,7 +77,7 @@ def same(folder, alone):
 
 def test_two_hosts_wait_as_one_and_train_as_one_process_does(tmp_path, alone):
     """While another run holds their training, the second host waits for what the first one sees."""
-    path = exports.lock_path(tmp_path, "toy", exports.digest_of(CONFIG))
+    path = exports.lock_path(tmp_path, "toy", digest_of(CONFIG))
     with lock.Lock(path, training="toy", run="other", beat=1) as other:
         assert other.acquire(lambda: False)
         processes = pair(tmp_path)

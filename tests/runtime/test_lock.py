@@ -16,6 +16,7 @@ import pytest
 from toy_stage import BATCH, CONFIG, ToyStream, lines, toy_fit
 
 from piapdf_jax.runtime import exports, lock
+from piapdf_jax.runtime.digests import digest_of
 
 SILENT = 1.0
 TOY = str(pathlib.Path(__file__).with_name("toy_stage.py"))
@@ -331,7 +332,7 @@ def test_two_runs_that_share_a_training_make_it_once(tmp_path):
     assert lines(first) == straight(tmp_path) and not second.exists()
     digests = {line for text in out for line in text.splitlines() if line.startswith("digest")}
     assert len(digests) == 1
-    assert os.listdir(runs / "exports" / "toy") == [exports.digest_of(CONFIG)]
+    assert os.listdir(runs / "exports" / "toy") == [digest_of(CONFIG)]
 
 
 def test_the_same_command_twice_and_the_first_paused_for_longer(tmp_path):

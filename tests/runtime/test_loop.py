@@ -18,7 +18,7 @@ from toy_stage import BATCH, CONFIG, ToyStage, ToyStream, lines, toy_batch, toy_
 
 from piapdf_jax.keys import named_key
 from piapdf_jax.runtime import mesh, monitors
-from piapdf_jax.runtime.part_files import tree_digest
+from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.stages.base import StageState
 
 STEPS = 17

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from toy_stage import ToyStage, ToyStream, lines, toy_batch, toy_fit
 
+from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.monitors import Interrupted, NotFinite, Skips
-from piapdf_jax.runtime.part_files import tree_digest
 
 
 def names(step):

@@ -12,7 +12,7 @@ import pytest
 from toy_stage import toy_fit
 
 from piapdf_jax.runtime import exports, filesystem, writers
-from piapdf_jax.runtime.best import Validation
+from piapdf_jax.runtime.checkpoints import Validation
 
 
 def content(path):

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from piapdf_jax.runtime import exports, part_files
+from piapdf_jax.runtime import exports, orbax_files
 from piapdf_jax.runtime.checkpoints import Checkpoints
+from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.filesystem import FolderError, check_encoding, check_folder
 
 REFUSED = {
@@ -67,7 +68,7 @@ def test_in_every_other_folder_what_is_written_comes_back(tmp_path, name):
     check_folder(tmp_path / name)
     parts = {"head": ({"kernel": jnp.arange(6.0)}, {})}
     path = exports.write_export(tmp_path / name, "t", "a", parts, {})
-    assert part_files.tree_digest(exports.read_export(path)[0]) == part_files.tree_digest(parts)
+    assert tree_digest(exports.read_export(path)[0]) == tree_digest(parts)
     state = {"a": jnp.arange(3.0)}
     for step in (1, 2):
         with Checkpoints(tmp_path / name / "c", every=1, config={}) as checkpoints:
@@ -87,11 +88,11 @@ def test_an_export_that_the_disk_keeps_otherwise_is_not_named(tmp_path, monkeypa
     assert "last checkpoint is kept" in str(error.value) and "\n" not in str(error.value)
     assert exports.find_export(tmp_path / "a[1]", "t", "a") is None
     assert os.listdir(tmp_path / "a[1]" / "exports" / "t") == []
-    restore = part_files.restore
+    restore = orbax_files.restore
     other = {"head": {"params": {"kernel": np.zeros(6, np.float32)}, "batch_stats": {}}}
-    monkeypatch.setattr(part_files, "restore", lambda folder: other)
+    monkeypatch.setattr(orbax_files, "restore", lambda folder: other)
     with pytest.raises(exports.ExportError, match="other numbers come back"):
         exports.write_export(tmp_path, "t", "a", parts, {})
     assert exports.find_export(tmp_path, "t", "a") is None
-    monkeypatch.setattr(part_files, "restore", restore)
+    monkeypatch.setattr(orbax_files, "restore", restore)
     assert exports.write_export(tmp_path, "t", "a", parts, {}).is_dir()

@@ -22,6 +22,7 @@ import numpy as np
 from piapdf_jax import compile_cache
 from piapdf_jax.batch import Batch
 from piapdf_jax.runtime import account, exports, hosts, lock, loop, mesh, monitors
+from piapdf_jax.runtime.digests import digest_of
 from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
 
 SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8
@@ -188,7 +189,7 @@ def main():
 
 def train(args):
     """Trains, exports and says what came out, or that it was there."""
-    digest, runs = exports.digest_of(CONFIG), args.runs or args.folder
+    digest, runs = digest_of(CONFIG), args.runs or args.folder
     alone = lock.Lock(
         exports.lock_path(runs, "toy", digest),
         training="toy",

@@ -1,15 +1,16 @@
-"""Parts of networks on disk: a folder of Orbax's with parameters and running statistics by name of the part."""
+"""What Orbax writes, looked at on disk: parts of networks by name, and whether a checkpoint is whole."""
 
-import hashlib
 import json
 import pathlib
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import tensorstore
 
+from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.stages.base import Exported
 
 _FIELDS = ("params", "batch_stats")
@@ -18,24 +19,6 @@ _KEY = re.compile(r"\w[\w.-]*", re.ASCII)
 
 class NotAsWrittenError(ValueError):
     """What lies on disk is readable, and not what was written."""
-
-
-def tree_digest(tree: Any) -> str:
-    """SHA-256 over paths, dtypes, shapes and bytes of leaves: equal digests, bitwise equal trees.
-
-    Args:
-        tree: arrays that this process can read.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        host = np.asarray(leaf)
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        digest.update(f"{name} {host.dtype} {host.shape}\n".encode())
-        digest.update(np.ascontiguousarray(host).tobytes())
-    return digest.hexdigest()
 
 
 def on_host(exported: Exported) -> dict[str, Any]:
@@ -95,3 +78,37 @@ def restore(folder: pathlib.Path) -> dict[str, Any]:
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), stored
         )
         return checkpointer.restore(folder, target)
+
+
+class Written(NamedTuple):
+    """What of a checkpoint must be found on disk: its arrays' names, shapes and types, its digest."""
+
+    step: int
+    arrays: list[str]
+    content: str
+
+
+def whole_fault(path: pathlib.Path, stored: Any, written: Written) -> str:
+    """Says what a checkpoint lacks on disk, "" where it is whole as far as a glance can tell."""
+    found = described(stored)
+    if found != written.arrays:
+        wrong = sorted({*found} ^ {*written.arrays})
+        return f"written or there, but not both: {', '.join(wrong[:3])}"
+    told = [file.read_bytes() for file in (path / "meta").rglob("*") if file.is_file()]
+    if not any(written.content.encode() in text for text in told):
+        return f"{path / 'meta'} does not hold what is said with it"
+    # Every value is read as it lies there, not decoded: a file that is missing or cut short shows.
+    base = {"driver": "file", "path": f"{path / 'state'}/"}
+    store = tensorstore.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    empty = [key for key in store.list().result() if not store.read(key).result().value]
+    return f"no bytes of {empty[0].decode()}" if empty else ""
+
+
+def described(tree: Any) -> list[str]:
+    """Name, shape and type of every array, sorted."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+    return sorted(
+        f"{name} {tuple(leaf.shape)} {np.dtype(leaf.dtype)}"
+        for name, (_, leaf) in zip(names, leaves, strict=True)
+    )
