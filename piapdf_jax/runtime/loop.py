@@ -14,7 +14,12 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from piapdf_jax.runtime.account import (
+from piapdf_jax.runtime.checkpoints import Best, Checkpoints, Validation
+from piapdf_jax.runtime.digests import tree_digest
+from piapdf_jax.runtime.hosts import lost, primary
+from piapdf_jax.runtime.mesh import check_divides, data_mesh, load_step, start_state, update
+from piapdf_jax.runtime.monitors import Frames, Interrupted, Profile, Skips, StopSignals, skipped
+from piapdf_jax.runtime.train_stats import (
     Clock,
     Fitted,
     Totals,
@@ -23,11 +28,6 @@ from piapdf_jax.runtime.account import (
     told_by_rows,
     trained_parts,
 )
-from piapdf_jax.runtime.checkpoints import Best, Checkpoints, Validation
-from piapdf_jax.runtime.digests import tree_digest
-from piapdf_jax.runtime.hosts import lost, primary
-from piapdf_jax.runtime.mesh import check_divides, data_mesh, load_step, start_state, update
-from piapdf_jax.runtime.monitors import Frames, Interrupted, Profile, Skips, StopSignals, skipped
 from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
 from piapdf_jax.stages.base import Exported, Stage
 

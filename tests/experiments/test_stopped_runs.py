@@ -15,7 +15,7 @@ from nano_runs import NANO, contents, run
 from experiments import config as configs
 from experiments import status
 from experiments.pipeline import Pipeline
-from piapdf_jax.runtime import account
+from piapdf_jax.runtime import train_stats
 from piapdf_jax.runtime.monitors import NotFinite
 
 
@@ -54,7 +54,7 @@ def test_stopped_and_resumed_is_the_straight_run(small_data, tmp_path, number):
 def lines_of(runs: pathlib.Path) -> list[dict]:
     path = next((runs / "demo" / "fold1_seed0" / "baseline").glob("*/metrics.jsonl"))
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k not in account.WALL_CLOCK} for row in rows]
+    return [{k: v for k, v in row.items() if k not in train_stats.WALL_CLOCK} for row in rows]
 
 
 def test_numbers_that_stay_infinite_end_the_run_and_name_the_frames(small_data, tmp_path):

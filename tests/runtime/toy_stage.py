@@ -21,7 +21,7 @@ import numpy as np
 
 from piapdf_jax import compile_cache
 from piapdf_jax.batch import Batch
-from piapdf_jax.runtime import account, exports, hosts, lock, loop, mesh, monitors
+from piapdf_jax.runtime import exports, hosts, lock, loop, mesh, monitors, train_stats
 from piapdf_jax.runtime.digests import digest_of
 from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
 
@@ -150,7 +150,7 @@ def lines(folder):
     """Lines of metrics without what the wall clock says."""
     text = (pathlib.Path(folder) / "metrics.jsonl").read_text()
     rows = [json.loads(line) for line in text.splitlines()]
-    return [{k: v for k, v in row.items() if k not in account.WALL_CLOCK} for row in rows]
+    return [{k: v for k, v in row.items() if k not in train_stats.WALL_CLOCK} for row in rows]
 
 
 def main():

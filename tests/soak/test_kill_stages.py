@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from piapdf_jax.runtime.account import WALL_CLOCK
+from piapdf_jax.runtime.train_stats import WALL_CLOCK
 
 pytestmark = pytest.mark.soak
 

@@ -17,9 +17,9 @@ from piapdf_jax.data.feedback_stream import FeedbackStream
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.runtime import loop
-from piapdf_jax.runtime.account import WALL_CLOCK
 from piapdf_jax.runtime.checkpoints import Validation
 from piapdf_jax.runtime.digests import tree_digest
+from piapdf_jax.runtime.train_stats import WALL_CLOCK
 from piapdf_jax.runtime.writers import read_jsonl
 from piapdf_jax.stages.base import OptimizerConfig, start
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
