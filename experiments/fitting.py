@@ -35,7 +35,7 @@ class Fitting:
     Attributes:
         catalog: every training of the configuration.
         folder: of the run.
-        running: how trainings run.
+        loop_config: how trainings run.
         mesh: devices.
         tools: of a training's scores.
         write: takes a file's name in the run folder and its text.
@@ -44,7 +44,7 @@ class Fitting:
 
     catalog: Catalog
     folder: pathlib.Path
-    running: loop.Running
+    loop_config: loop.LoopConfig
     mesh: Mesh
     tools: Callable[[Job], scoring.Tools]
     write: Callable[[str, str], None]
@@ -88,7 +88,7 @@ class Fitting:
             folder=folder,
             batch_size=job.section.batch_size,
             config=fingerprint,
-            running=self.running,
+            loop_config=self.loop_config,
             mesh=self.mesh,
             frames=batches.frames,
             validation=self._validation(job),

@@ -87,7 +87,7 @@ class Pipeline:
             asked = ",".join(config.methods)
             raise ConfigError(f"--stages={unasked[0]}: no method of methods={asked} trains that")
         self.mesh = mesh.data_mesh()
-        self.running = loop.Running(
+        self.loop_config = loop.LoopConfig(
             log_every=config.run.log_every,
             checkpoint_every=config.run.checkpoint_every,
             max_skipped=config.run.max_skipped,
@@ -101,7 +101,7 @@ class Pipeline:
         return Fitting(
             catalog=self.catalog,
             folder=self.folder,
-            running=self.running,
+            loop_config=self.loop_config,
             mesh=self.mesh,
             tools=self._tools,
             write=self._write,
@@ -139,7 +139,7 @@ class Pipeline:
         unused = sorted(set(self.catalog.accept_stale) - used)
         if unused:
             log.warning("--accept_stale names %s, on which nothing of this run rests", unused[0])
-        if not self.running.tensorboard:
+        if not self.loop_config.tensorboard:
             log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
         results: dict[str, Any] = {"trainings": {}}
         for name in wanted:

@@ -16,7 +16,7 @@ from orbax.checkpoint import checkpoint_managers
 from piapdf_jax.runtime.digests import differences, tree_digest
 from piapdf_jax.runtime.filesystem import naming_disk_errors
 from piapdf_jax.runtime.hosts import first, primary
-from piapdf_jax.runtime.orbax_files import Written, described, whole_fault
+from piapdf_jax.runtime.orbax_files import WrittenCheckpoint, describe_arrays, find_damage
 from piapdf_jax.stages.base import Exported
 
 log = logging.getLogger("piapdf.checkpoints")
@@ -59,7 +59,7 @@ class Checkpoints:
         self.every, self.config = every, json.loads(json.dumps(config))
         self._newest: int | None = None
         self._nbytes = 0
-        self._written: Written | None = None
+        self._written: WrittenCheckpoint | None = None
         options = ocp.CheckpointManagerOptions(
             cleanup_tmp_directories=True,
             preservation_policy=checkpoint_managers.LatestN(keep),
@@ -80,7 +80,7 @@ class Checkpoints:
             CheckpointError: where it does not lie there as it was written.
         """
         with self._naming(self._newest), contextlib.closing(self._manager):
-            self._settle()
+            self._verify_written()
 
     def wait(self) -> None:
         """Waits until what was saved is on disk, looks at it there, and goes on.
@@ -90,9 +90,9 @@ class Checkpoints:
             CheckpointError: where it does not lie there as it was written.
         """
         with self._naming(self._newest):
-            self._settle()
+            self._verify_written()
 
-    def _settle(self) -> None:
+    def _verify_written(self) -> None:
         self._manager.wait_until_finished()
         written, self._written = self._written, None
         if written is None or not primary():
@@ -100,7 +100,7 @@ class Checkpoints:
         path = self.folder / str(written.step)
         try:
             stored = self._manager.item_metadata(written.step)["state"].tree
-            reason = whole_fault(path, stored, written)
+            reason = find_damage(path, stored, written)
         except MemoryError:
             raise
         except Exception as error:
@@ -161,7 +161,10 @@ class Checkpoints:
             if not self._manager.save(step, args=args):
                 path = self.folder / str(step)
                 raise OSError(f"checkpoint {path} was refused: a later one is there")
-        self._newest, self._written = step, Written(step, described(host), known["content"])
+        self._newest, self._written = (
+            step,
+            WrittenCheckpoint(step, describe_arrays(host), known["content"]),
+        )
 
     def restore_latest(self, target: Any) -> Restored | None:
         """The newest state that can be read; one that cannot is named in a warning and put aside.
@@ -247,7 +250,7 @@ class Validation(NamedTuple):
     score: Callable[[Exported], float]
 
 
-class Best:
+class BestCheckpoint:
     """Keeps the best state so far, as a context manager; does nothing without a validation.
 
     A state is on disk before any checkpoint tells of it. So after a kill what lies here may be ahead
@@ -265,19 +268,19 @@ class Best:
         self.validation, self.step, self.score = validation, None, -np.inf
         self._kept = Checkpoints(folder, every=0, config=config, keep=1) if validation else None
 
-    def __enter__(self) -> "Best":
+    def __enter__(self) -> "BestCheckpoint":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._kept is not None:
             self._kept.close()
 
-    def go_on(self, saved: list[Any] | None) -> None:
+    def restore(self, saved: list[Any] | None) -> None:
         """Takes what a checkpoint says of the best state before it."""
         if saved is not None:
             self.step, self.score = saved
 
-    def told(self) -> list[Any] | None:
+    def to_json(self) -> list[Any] | None:
         """Step and score of the best state so far, as JSON holds them."""
         return None if self.step is None else [self.step, self.score]
 
@@ -297,6 +300,6 @@ class Best:
                 self._kept.wait()
         return score
 
-    def restore(self, target: Any) -> Restored | None:
+    def restore_state(self, target: Any) -> Restored | None:
         """The best state, or None where there is no choice."""
         return None if self._kept is None else self._kept.restore_latest(target)

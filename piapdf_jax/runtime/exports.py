@@ -109,11 +109,11 @@ def write_export(
     folder = export_folder(runs_dir, training, digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".{digest}.{_shared_token()}.tmp"
-    folders = {"parts": orbax_files.on_host(exported)}
+    folders = {"parts": orbax_files.to_host(exported)}
     known = {"training": training, "digest": digest, "parts": sorted(exported)}
     known["content"] = tree_digest(folders["parts"])
     if beside:
-        folders[_BESIDE] = orbax_files.on_host(beside)
+        folders[_BESIDE] = orbax_files.to_host(beside)
         known[_BESIDE_CONTENT] = tree_digest(folders[_BESIDE])
     nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(folders))
     try:
@@ -251,7 +251,7 @@ def read_beside(path: str | os.PathLike[str]) -> Exported:
 def _read(folder: pathlib.Path, below: str, info: dict[str, Any], key: str) -> Exported:
     try:
         return orbax_files.read(folder / below, info[key])
-    except orbax_files.NotAsWrittenError as error:
+    except orbax_files.DigestMismatchError as error:
         raise ExportError(
             f"export {folder} is not what was written: delete it and run again"
         ) from error

@@ -14,18 +14,25 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from piapdf_jax.runtime.checkpoints import Best, Checkpoints, Validation
+from piapdf_jax.runtime.checkpoints import BestCheckpoint, Checkpoints, Validation
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.hosts import lost, primary
 from piapdf_jax.runtime.mesh import check_divides, data_mesh, load_step, start_state, update
-from piapdf_jax.runtime.monitors import Frames, Interrupted, Profile, Skips, StopSignals, skipped
+from piapdf_jax.runtime.monitors import (
+    Frames,
+    Interrupted,
+    NonFiniteGuard,
+    Profile,
+    StopSignals,
+    count_skipped,
+)
 from piapdf_jax.runtime.train_stats import (
     Clock,
-    Fitted,
     Totals,
+    TrainResult,
     moved_leaves,
     peak_memory,
-    told_by_rows,
+    summarize_metrics,
     trained_parts,
 )
 from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
@@ -38,7 +45,7 @@ _AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Running:
+class LoopConfig:
     """What only says how a training runs; no number of it depends on this.
 
     Attributes:
@@ -67,12 +74,12 @@ def fit(
     folder: str | os.PathLike[str],
     batch_size: int,
     config: dict[str, Any],
-    running: Running = Running(),
+    loop_config: LoopConfig = LoopConfig(),
     mesh: Mesh | None = None,
     frames: Frames | None = None,
     validation: Validation | None = None,
     check: Callable[[], None] = lambda: None,
-) -> Fitted:
+) -> TrainResult:
     """Trains a stage, or goes on where its last checkpoint stands.
 
     Args:
@@ -87,7 +94,7 @@ def fit(
         batch_size: of the global batch.
         config: all that decides the training's numbers, as JSON holds it; a checkpoint of another
             is refused.
-        running: how it runs.
+        loop_config: how it runs.
         mesh: devices; None for the first of this host.
         frames: step -> names of its frames, for the message about numbers that are not finite.
         validation: how states are compared, where people are kept apart for that.
@@ -98,7 +105,7 @@ def fit(
 
     Raises:
         Interrupted: after SIGINT or SIGTERM, when the state is saved.
-        NotFinite: when too many steps had to be skipped; the batch of the last one is saved.
+        NonFiniteError: when too many steps had to be skipped; the batch of the last one is saved.
         DiskError: when the disk refuses a checkpoint or a line of metrics.
         HostLost: when another host is gone.
         ValueError: where a checkpoint belongs to another configuration, or the batch does not
@@ -107,33 +114,39 @@ def fit(
     devices = data_mesh(jax.local_devices()[:1]) if mesh is None else mesh
     check_divides(batch_size, devices.size)
     folder = pathlib.Path(folder)
-    run = _Run(stage, name, steps, batch_size, devices)
+    run = _TrainLoop(stage, name, steps, batch_size, devices)
     run.start(key, inputs)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(
-            Checkpoints(folder / "checkpoints", every=running.checkpoint_every, config=config)
+            Checkpoints(folder / "checkpoints", every=loop_config.checkpoint_every, config=config)
         )
-        best = stack.enter_context(Best(folder / "best", config, validation))
+        best = stack.enter_context(BestCheckpoint(folder / "best", config, validation))
         run.resume(checkpoints, best)
-        tensorboard = running.tensorboard
+        tensorboard = loop_config.tensorboard
         writer = open_writers(folder, step=run.step, primary=primary(), tensorboard=tensorboard)
         stack.callback(writer.close)
         if run.step < steps:
             progress = Progress(name, run.step, steps, batch_size, shown=primary())
             stack.enter_context(progress)
             batches = stack.enter_context(contextlib.closing(stream(run.step)))  # pyright: ignore
-            run.profile = stack.enter_context(Profile(folder / "profile", running.profile_steps))
-            run.skips = Skips(name, running.max_skipped, folder / "not_finite", stream, frames)
+            run.profile = stack.enter_context(
+                Profile(folder / "profile", loop_config.profile_steps)
+            )
+            run.guard = NonFiniteGuard(
+                name, loop_config.max_skipped, folder / "not_finite", stream, frames
+            )
             run.check = check
             try:
-                run.train(batches, key, checkpoints, writer, progress, max(1, running.log_every))
+                run.train(
+                    batches, key, checkpoints, writer, progress, max(1, loop_config.log_every)
+                )
             except jax.errors.JaxRuntimeError as error:
                 raise lost(error) or error from error
-        run.choose()
-    return Fitted(run.state, run.frozen, run.report(read_jsonl(folder / "metrics.jsonl")))
+        run.restore_best()
+    return TrainResult(run.state, run.frozen, run.report(read_jsonl(folder / "metrics.jsonl")))
 
 
-class _Run:
+class _TrainLoop:
     """One training under way: its state, and what is known of it so far."""
 
     def __init__(self, stage: Stage, name: str, steps: int, batch_size: int, mesh: Mesh) -> None:
@@ -144,10 +157,10 @@ class _Run:
         self.frozen: Exported = {}
         self.clock = Clock()
         self.totals = Totals()
-        self.under_way: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
+        self.in_flight: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
         self.profile: Profile
-        self.skips: Skips
-        self.best: Best
+        self.guard: NonFiniteGuard
+        self.best: BestCheckpoint
         self.check: Callable[[], None]
 
     def start(self, key: jax.Array, inputs: dict[str, Exported]) -> None:
@@ -160,16 +173,16 @@ class _Run:
         self.frozen_digest = tree_digest(self.frozen)
         self.clock.init_seconds = self.clock.lap()
 
-    def resume(self, checkpoints: Checkpoints, best: Best) -> None:
+    def resume(self, checkpoints: Checkpoints, best: BestCheckpoint) -> None:
         """Takes the newest checkpoint, if there is one."""
         self.best = best
         restored = checkpoints.restore_latest(self.state)
         if restored is None:
             return
         self.step, self.state = restored.step, restored.state
-        self.totals.go_on(restored.meta["totals"])
-        self.clock.go_on(restored.meta["clock"])
-        best.go_on(restored.meta["best"])
+        self.totals.restore(restored.meta["totals"])
+        self.clock.restore(restored.meta["clock"])
+        best.restore(restored.meta["best"])
         log.info("%s: goes on from step %d of %d", self.name, self.step, self.steps)
 
     def train(
@@ -182,11 +195,11 @@ class _Run:
         log_every: int,
     ) -> None:
         """Steps until the end or a signal; the host may be a few steps ahead of the devices."""
-        self.skips.count = skipped(self.totals.sums())
+        self.guard.count = count_skipped(self.totals.sums())
         with StopSignals() as stop:
             while self.step < self.steps:
                 metrics = self._advance(batches, key)
-                self._settle(_AHEAD)
+                self._wait_for_steps(_AHEAD)
                 row, validated = None, self.best.due(self.step, self.steps)
                 if validated or self.step in (1, self.steps) or self.step % log_every == 0:
                     row = self._row(metrics)
@@ -197,21 +210,21 @@ class _Run:
                         row["validation_f1"] = score
                     writer.write(self.step, row)
                 progress.update(self.step, row)
-                asked = stop.agreed(row is not None)
+                asked = stop.poll(row is not None)
                 if asked or checkpoints.due(self.step) or self.step == self.steps:
-                    self._settle(0)
+                    self._wait_for_steps(0)
                     self.check()
                     writer.sync()
                     self._save(checkpoints)
                 if asked:
                     raise Interrupted(self.name, self.step, self.steps, asked)
 
-    def _settle(self, ahead: int) -> None:
+    def _wait_for_steps(self, ahead: int) -> None:
         """Waits until at most so many steps are under way, and looks at what the others skipped."""
-        while len(self.under_way) > ahead:
-            step, metrics = self.under_way.popleft()
+        while len(self.in_flight) > ahead:
+            step, metrics = self.in_flight.popleft()
             jax.block_until_ready(metrics)
-            self.skips.add(step, metrics)
+            self.guard.add(step, metrics)
 
     def _advance(self, batches: Iterator[Any], key: jax.Array) -> dict[str, jax.Array]:
         batch = self._next(batches)
@@ -229,7 +242,7 @@ class _Run:
             self.clock.first_step_seconds += time.monotonic() - began
             self.clock.lap(self.step)
         self.totals.add(metrics)
-        self.under_way.append((self.step, metrics))
+        self.in_flight.append((self.step, metrics))
         return metrics
 
     def _next(self, batches: Iterator[Any]) -> Any:
@@ -238,7 +251,7 @@ class _Run:
         batch = next(batches, None)
         if batch is None:
             raise RuntimeError(f"{self.name}: data ended at step {self.step} of {self.steps}")
-        last = jax.tree.leaves(self.under_way[-1][1]) if self.under_way else []
+        last = jax.tree.leaves(self.in_flight[-1][1]) if self.in_flight else []
         if all(leaf.is_ready() for leaf in last):
             self.clock.wait_seconds += time.monotonic() - began
         return batch
@@ -250,7 +263,7 @@ class _Run:
         self.clock.lap(self.step)
         return {
             **row,
-            **self.clock.told(self.batch_size),
+            **self.clock.metrics(self.batch_size),
             "peak_memory_gib": peak_memory(self.mesh),
         }
 
@@ -259,13 +272,13 @@ class _Run:
         meta = {
             "totals": self.totals.sums(),
             "clock": dataclasses.asdict(self.clock),
-            "best": self.best.told(),
+            "best": self.best.to_json(),
         }
         checkpoints.save(self.step, self.state, meta)
 
-    def choose(self) -> None:
+    def restore_best(self) -> None:
         """Takes the best state instead of the last one, where there is a choice."""
-        restored = self.best.restore(self.state)
+        restored = self.best.restore_state(self.state)
         if restored is not None:
             self.state = restored.state
 
@@ -275,11 +288,11 @@ class _Run:
         totals = self.totals.sums()
         return {
             "steps": self.step,
-            "best": self.best.told(),
-            **told_by_rows(rows),
+            "best": self.best.to_json(),
+            **summarize_metrics(rows),
             **self.clock.report(self.batch_size),
             "peak_memory_gib": peak_memory(self.mesh),
-            "skipped": skipped(totals),
+            "skipped": count_skipped(totals),
             "trained": moved_leaves(self.initial, trained_parts(self.state)),
             "state": tree_digest(self.state),
             "frozen_unchanged": tree_digest(self.frozen) == self.frozen_digest,

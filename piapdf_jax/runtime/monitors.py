@@ -20,7 +20,7 @@ _USELESS, _USELESS_METRIC = 20, "count_useless_"
 log = logging.getLogger("piapdf.loop")
 
 
-class NotFinite(Exception):
+class NonFiniteError(Exception):
     """A training ended because too many steps had no finite loss and gradient.
 
     Attributes:
@@ -34,13 +34,13 @@ class NotFinite(Exception):
         self.name, self.step, self.path = name, step, path
 
 
-def skipped(counts: dict[str, Any]) -> int:
+def count_skipped(counts: dict[str, Any]) -> int:
     """Returns how many steps were skipped, by the metrics of one step or the totals of all."""
     names = [name for name in counts if name.endswith("skipped")]
     return sum(int(np.asarray(counts[name]).sum()) for name in names)
 
 
-class Skips:
+class NonFiniteGuard:
     """Counts skipped steps of a training up to a limit, and warns of many useless ones in a row.
 
     A step is useless for a reason when its metric ``count_useless_<reason>`` is not 0.
@@ -70,17 +70,17 @@ class Skips:
         """Notes the metrics of one step, counted from 1.
 
         Raises:
-            NotFinite: past the limit, with the batch saved.
+            NonFiniteError: past the limit, with the batch saved.
         """
         self._warn(step, metrics)
-        now = skipped(metrics)
+        now = count_skipped(metrics)
         self.count += now
         if not now or self.count <= self.limit:
             return
         frames = self._frames(step - 1) if self._frames else {}
         path = self._save(step, frames)
         told = [f"{part}: {_shortened(names)}" for part, names in frames.items()]
-        raise NotFinite(
+        raise NonFiniteError(
             self.name,
             step,
             path,
@@ -157,7 +157,7 @@ class StopSignals:
         self.__exit__()
         log.warning("stopping after this step; a second signal stops at once")
 
-    def agreed(self, together: bool) -> int | None:
+    def poll(self, together: bool) -> int | None:
         """The signal that any host received, or None.
 
         Args:

@@ -17,11 +17,11 @@ _FIELDS = ("params", "batch_stats")
 _KEY = re.compile(r"\w[\w.-]*", re.ASCII)
 
 
-class NotAsWrittenError(ValueError):
+class DigestMismatchError(ValueError):
     """What lies on disk is readable, and not what was written."""
 
 
-def on_host(exported: Exported) -> dict[str, Any]:
+def to_host(exported: Exported) -> dict[str, Any]:
     """Returns parts as they are written: NumPy arrays under ``params`` and ``batch_stats`` of each name."""
     return {
         name: dict(zip(_FIELDS, jax.tree.map(np.array, part), strict=True))
@@ -30,7 +30,7 @@ def on_host(exported: Exported) -> dict[str, Any]:
 
 
 def save(folder: pathlib.Path, parts: dict[str, Any]) -> None:
-    """Writes what ``on_host`` returned; every host takes part."""
+    """Writes what ``to_host`` returned; every host takes part."""
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, parts)
 
@@ -43,13 +43,13 @@ def read(folder: pathlib.Path, content: str) -> Exported:
         content: ``tree_digest`` of what was written.
 
     Raises:
-        NotAsWrittenError: where other numbers come back.
+        DigestMismatchError: where other numbers come back.
         ValueError: where a name in it leads out of the folder. Orbax and the file system raise what they raise.
     """
     _check_names(folder)
     parts = restore(folder)
     if tree_digest(parts) != content:
-        raise NotAsWrittenError(f"{folder} is not what was written")
+        raise DigestMismatchError(f"{folder} is not what was written")
     return {name: (part["params"], part["batch_stats"]) for name, part in parts.items()}
 
 
@@ -80,7 +80,7 @@ def restore(folder: pathlib.Path) -> dict[str, Any]:
         return checkpointer.restore(folder, target)
 
 
-class Written(NamedTuple):
+class WrittenCheckpoint(NamedTuple):
     """What of a checkpoint must be found on disk: its arrays' names, shapes and types, its digest."""
 
     step: int
@@ -88,9 +88,9 @@ class Written(NamedTuple):
     content: str
 
 
-def whole_fault(path: pathlib.Path, stored: Any, written: Written) -> str:
+def find_damage(path: pathlib.Path, stored: Any, written: WrittenCheckpoint) -> str:
     """Says what a checkpoint lacks on disk, "" where it is whole as far as a glance can tell."""
-    found = described(stored)
+    found = describe_arrays(stored)
     if found != written.arrays:
         wrong = sorted({*found} ^ {*written.arrays})
         return f"written or there, but not both: {', '.join(wrong[:3])}"
@@ -104,7 +104,7 @@ def whole_fault(path: pathlib.Path, stored: Any, written: Written) -> str:
     return f"no bytes of {empty[0].decode()}" if empty else ""
 
 
-def described(tree: Any) -> list[str]:
+def describe_arrays(tree: Any) -> list[str]:
     """Name, shape and type of every array, sorted."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]

@@ -52,7 +52,7 @@ class Clock:
         self._step = step
         return passed
 
-    def go_on(self, saved: dict[str, Any]) -> None:
+    def restore(self, saved: dict[str, Any]) -> None:
         """Adds what the training took before it was stopped."""
         for name, value in saved.items():
             setattr(self, name, getattr(self, name) + value)
@@ -69,7 +69,7 @@ class Clock:
         """Images a second, the first step of each process left out."""
         return batch_size * self.steady_steps / self.steady_seconds if self.steady_steps else 0.0
 
-    def told(self, batch_size: int) -> dict[str, float]:
+    def metrics(self, batch_size: int) -> dict[str, float]:
         """What a line of metrics says of time."""
         return {
             "seconds": round(self.seconds, 3),
@@ -106,7 +106,7 @@ class Totals:
         self._waiting = []
         return {name: value.tolist() for name, value in sorted(self._sums.items())}
 
-    def go_on(self, saved: dict[str, Any]) -> None:
+    def restore(self, saved: dict[str, Any]) -> None:
         """Starts from the sums of a checkpoint."""
         self._sums = {name: np.asarray(sums) for name, sums in saved.items()}
 
@@ -129,7 +129,7 @@ def loss_ends(rows: list[dict[str, Any]]) -> tuple[float | None, float | None]:
     return float(np.mean(losses[:few])), float(np.mean(losses[-few:]))
 
 
-def told_by_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summarize_metrics(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Loss at start and end, and the first and last line of metrics whole."""
     loss_start, loss_end = loss_ends(rows)
     return {
@@ -171,7 +171,7 @@ def moved_leaves(initial: dict[str, list[np.ndarray]], final: dict[str, Any]) ->
 
 
 @dataclasses.dataclass(frozen=True)
-class Fitted:
+class TrainResult:
     """A finished training.
 
     Attributes:

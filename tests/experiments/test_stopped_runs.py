@@ -16,7 +16,7 @@ from experiments import config as configs
 from experiments import status
 from experiments.pipeline import Pipeline
 from piapdf_jax.runtime import train_stats
-from piapdf_jax.runtime.monitors import NotFinite
+from piapdf_jax.runtime.monitors import NonFiniteError
 
 
 def launch(data, runs, *settings) -> list[str]:
@@ -77,7 +77,7 @@ def test_a_training_under_way_and_checkpoints_of_another_configuration(
     small_data, tmp_path, caplog
 ):
     settings = ["methods=baseline", "run.checkpoint_every=1", "run.max_skipped=0"]
-    with pytest.raises(NotFinite):
+    with pytest.raises(NonFiniteError):
         run(small_data, tmp_path, *settings, "baseline.learning_rate=1e30")
     (one,) = status.standing(tmp_path / "demo" / "fold1_seed0")
     assert one.state == "under way" and one.steps == 4 and one.step >= 1

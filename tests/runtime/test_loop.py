@@ -264,9 +264,9 @@ def python_handles_sigint():
 def test_signals_are_noted_once_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
     with monitors.StopSignals() as stop:
-        assert stop.agreed(True) is None
+        assert stop.poll(True) is None
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop.agreed(False) == signal.SIGINT
+        assert stop.poll(False) == signal.SIGINT
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

@@ -9,7 +9,7 @@ import pytest
 from toy_stage import ToyStage, ToyStream, lines, toy_batch, toy_fit
 
 from piapdf_jax.runtime.digests import tree_digest
-from piapdf_jax.runtime.monitors import Interrupted, NotFinite, Skips
+from piapdf_jax.runtime.monitors import Interrupted, NonFiniteError, NonFiniteGuard
 
 
 def names(step):
@@ -18,7 +18,7 @@ def names(step):
 
 @pytest.mark.parametrize("limit", [0, 2])
 def test_too_many_skips_end_the_training_and_save_the_batch(tmp_path, limit):
-    with pytest.raises(NotFinite) as stopped:
+    with pytest.raises(NonFiniteError) as stopped:
         toy_fit(tmp_path, 30, stage=ToyStage(bad_from=7), max_skipped=limit, frames=names)
     error = stopped.value
     assert (error.name, error.step) == ("toy", 8 + limit)
@@ -36,7 +36,7 @@ def test_too_many_skips_end_the_training_and_save_the_batch(tmp_path, limit):
 def test_skips_before_a_restart_count(tmp_path):
     stage = ToyStage(bad_step=2)
     toy_fit(tmp_path, 6, stage=stage, max_skipped=1)
-    with pytest.raises(NotFinite, match="in 2 steps"):
+    with pytest.raises(NonFiniteError, match="in 2 steps"):
         toy_fit(tmp_path, 20, stage=ToyStage(bad_from=9), max_skipped=1)
 
 
@@ -117,7 +117,9 @@ def test_the_limit_counts_over_all_restarts(tmp_path, stops):
     before = [stop for stop in stops if stop[1] < 13]
     stopped(tmp_path / "tight", before, max_skipped=4)
     for _ in range(2):  # and starting once more does not help
-        with pytest.raises(NotFinite, match="in 5 steps, more than run.max_skipped=4") as error:
+        with pytest.raises(
+            NonFiniteError, match="in 5 steps, more than run.max_skipped=4"
+        ) as error:
             toy_fit(tmp_path / "tight", STEPS, stream=Stumbling, max_skipped=4)
         assert error.value.step == 13
     stopped(tmp_path / "loose", stops, max_skipped=5)
@@ -126,14 +128,14 @@ def test_the_limit_counts_over_all_restarts(tmp_path, stops):
 
 @pytest.mark.parametrize(("steps", "asks"), [(13, []), (STEPS, [13])])
 def test_a_skip_of_the_last_step_counts_before_its_state_is_saved(tmp_path, steps, asks):
-    with pytest.raises(NotFinite, match="the last was step 13"):
+    with pytest.raises(NonFiniteError, match="the last was step 13"):
         stream = functools.partial(Stumbling, asks=list(asks))
         toy_fit(tmp_path, steps, stream=stream, max_skipped=4)
     assert not (tmp_path / "checkpoints" / "13").exists()
 
 
 def test_twenty_useless_steps_in_a_row_are_a_warning(tmp_path, caplog):
-    skips = Skips("PIAP-DF", 5, tmp_path, stream=None, frames=None)
+    skips = NonFiniteGuard("PIAP-DF", 5, tmp_path, stream=None, frames=None)
     nothing, why = {"count_useless_a_b": np.int32(0), "count_zero": np.int32(1)}, "count_useless_"
     useless = {f"{why}no_label": np.int32(1), f"{why}not_finite": np.int32(0)}
     other = {f"{why}no_label": np.int32(0), f"{why}not_finite": np.int32(1)}

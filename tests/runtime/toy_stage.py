@@ -134,14 +134,14 @@ def toy_fit(folder, steps, *, stage=None, stream=ToyStream, **options):
         "config": CONFIG,
     }
     how = {"log_every": 3, "checkpoint_every": 5, "tensorboard": False}
-    names = [field.name for field in dataclasses.fields(loop.Running)]
+    names = [field.name for field in dataclasses.fields(loop.LoopConfig)]
     how |= {name: options.pop(name) for name in names if name in options}
     return loop.fit(
         stage or ToyStage(),
         stream,
         steps=steps,
         folder=folder,
-        running=loop.Running(**how),
+        loop_config=loop.LoopConfig(**how),
         **{**defaults, **options},
     )
 
