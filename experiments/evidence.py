@@ -25,7 +25,7 @@ from experiments.run_folder import RESULTS
 from experiments.runs import runs_in
 from experiments.trainings import TRAININGS
 from piapdf_jax import command_line, intervals, paths
-from piapdf_jax.runtime.filesystem import DiskError, naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import DiskError, explain_disk_errors, replacing
 
 _OUT = flags.DEFINE_string("out", "docs", "folder of the page and of what is kept")
 _RESAMPLES = flags.DEFINE_integer(
@@ -59,7 +59,7 @@ def keep(run: Run, out: pathlib.Path) -> pathlib.Path:
         source, target = run.folder / name, folder / name
         if source.is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with naming_disk_errors(target, source.stat().st_size), replacing(target) as part:
+            with explain_disk_errors(target, source.stat().st_size), replacing(target) as part:
                 shutil.copyfile(source, part)
     # A training that was made anew has another digest, and its former table says nothing of these results.
     for path in folder.glob(f"*/*/{frame_table.FILE_NAME}"):

@@ -21,7 +21,7 @@ from piapdf_jax import command_line, commands, paths
 from piapdf_jax.export import check
 from piapdf_jax.export.formats import FORMATS, Wanted
 from piapdf_jax.model_json import read_model
-from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import explain_disk_errors, replacing
 
 _OUT = flags.DEFINE_string("out", "", "folder of the files, made where it is not there")
 _FORMATS = flags.DEFINE_list("formats", ["onnx"], f"comma separated, of {', '.join(FORMATS)}")
@@ -126,7 +126,7 @@ def _check(folder: pathlib.Path) -> int:
     golden = check.read_golden(folder / check.GOLDEN_FILE)
     results = check.check(folder)
     text = check.told(folder, results, golden)
-    with naming_disk_errors(folder, len(text)), replacing(folder / check.CHECK_FILE) as part:
+    with explain_disk_errors(folder, len(text)), replacing(folder / check.CHECK_FILE) as part:
         part.write_text(text, encoding="utf-8")
     _print(folder, results, golden.dtype)
     passed, limit = check.within(results, golden.dtype), check.TOLERANCES[golden.dtype]

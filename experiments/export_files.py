@@ -11,7 +11,7 @@ from piapdf_jax.export.detector_file import Light, golden_frames, golden_probabi
 from piapdf_jax.export.formats import BY_FILE, FORMATS, Runtime, Wanted
 from piapdf_jax.export.operations import count_parameters
 from piapdf_jax.model_json import FILE_NAME, to_json
-from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import explain_disk_errors, replacing
 
 Files = dict[str, dict[str, Any]]
 
@@ -72,7 +72,7 @@ def write(
     files: Files = {}
     common = {"dtype": wanted.dtype, "input_type": wanted.input_type}
     common |= {"parameters": count_parameters(light.operations)}
-    with naming_disk_errors(out, 0):
+    with explain_disk_errors(out, 0):
         with replacing(out / check.GOLDEN_FILE) as part:
             probabilities, dtype = golden_probabilities(light, frames), np.array(wanted.dtype)
             np.savez_compressed(part, frames=frames, probabilities=probabilities, dtype=dtype)

@@ -106,7 +106,7 @@ class Fitting:
             check=check,
         )
         check()
-        hosts.first("checkpoints", lambda: _forget(folder))
+        hosts.run_on_primary("checkpoints", lambda: _forget(folder))
 
     def _info(self, job: Job, digest: str, report: dict[str, Any]) -> dict[str, Any]:
         """What ``export.json`` says of a training beside what its parts are."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import explain_disk_errors, replacing
 
 #: Its name in ``RUNS/<name>/fold<k>_seed<s>/<training>/<digest>/``.
 FILE_NAME = "frames.npz"
@@ -86,7 +86,7 @@ def write(path: pathlib.Path, table: FrameTable) -> None:
             arrays[field.name] = np.asarray(value)
     nbytes = sum(np.asarray(value).nbytes for value in arrays.values())
     path.parent.mkdir(parents=True, exist_ok=True)
-    with naming_disk_errors(path, nbytes), replacing(path) as part, open(part, "wb") as file:
+    with explain_disk_errors(path, nbytes), replacing(path) as part, open(part, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 

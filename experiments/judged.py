@@ -13,7 +13,7 @@ import numpy as np
 from piapdf_jax import faces, intervals, person_sums, photographs
 from piapdf_jax.action_units import UNKNOWN
 from piapdf_jax.detector import CROP_SIZE, Detector, cut_faces
-from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import explain_disk_errors, replacing
 
 HALVES = ("first", "second", "all")
 #: Units that a smile raises, and units that it leaves as they are.
@@ -144,7 +144,7 @@ def crops(
     images = np.stack(found) if found else np.zeros((0, CROP_SIZE, CROP_SIZE, 3), np.uint8)
     if kept is not None:
         with (
-            naming_disk_errors(kept, images.nbytes),
+            explain_disk_errors(kept, images.nbytes),
             replacing(kept) as part,
             part.open("wb") as file,
         ):

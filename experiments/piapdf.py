@@ -70,11 +70,11 @@ def main(argv: list[str]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(3)
     except RuntimeError as error:
-        gone = hosts.lost(error)
+        gone = hosts.as_host_lost(error)
         if gone is None:
             raise
         print(f"error: {gone}", file=sys.stderr)
-        hosts.leave(3)
+        hosts.exit_now(3)
     except Interrupted as stopped:
         print(f"{stopped}; the same command goes on from there", file=sys.stderr)
         sys.exit(128 + stopped.signum)
@@ -96,10 +96,10 @@ def _run(config: Any) -> None:
     if config.eval.truth:
         paths.local_file(config.eval.truth, "eval.truth")
     by_hand = {"coordinator": _COORDINATOR.value, "hosts": _HOSTS.value, "host": _HOST.value}
-    several = hosts.wanted(**by_hand, automatic=_DISTRIBUTED.value)
+    several = hosts.is_requested(**by_hand, automatic=_DISTRIBUTED.value)
     process.setup(config)
     if several:
-        hosts.start(**by_hand)
+        hosts.initialize(**by_hand)
     process.silence_other_hosts()
     repeats.run(
         config,

@@ -150,7 +150,7 @@ class Pipeline:
             report.log_training(log, name, results["trainings"][name])
             process_memory.keep_few_mappings()
         if {"pi1", "pi2"} <= set(wanted):
-            hosts.first("picture", lambda: results.update(self._picture()))
+            hosts.run_on_primary("picture", lambda: results.update(self._picture()))
         results = self._whole(results)
         results["seconds"] = round(time.monotonic() - began, 1)
         self._write(run_folder.RESULTS, json.dumps(results, indent=1, allow_nan=False))
@@ -191,7 +191,7 @@ class Pipeline:
             except (UsageError, TargetError) as error:
                 raise ConfigError(str(error)) from error
 
-        hosts.first("data set", make)
+        hosts.run_on_primary("data set", make)
 
     def _write(self, name: str, text: str) -> None:
         """Writes a file of the run folder, on one host."""
@@ -267,7 +267,7 @@ class Pipeline:
             points = functools.partial(
                 pointing.attempted, lost, job, exported, self._truth_of, place
             )
-            hosts.first("pointing", lambda: scores.update(points(USER_ERRORS)))
+            hosts.run_on_primary("pointing", lambda: scores.update(points(USER_ERRORS)))
         return gaps.with_gaps(gaps.plain(scores), lost)
 
     def _truth(self, job: Job) -> pathlib.Path | None:

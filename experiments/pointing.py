@@ -25,7 +25,7 @@ from piapdf_jax.batch import unit_images, unpack_maps
 from piapdf_jax.data.frames import load_frame
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import network_apply
-from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import explain_disk_errors, replacing
 from piapdf_jax.stages.base import Exported
 
 FILE_NAME = "pointing.npz"
@@ -207,5 +207,5 @@ def _write(
     stored |= {"aus": np.array(maps)} | arrays
     path.parent.mkdir(parents=True, exist_ok=True)
     nbytes = sum(array.nbytes for array in stored.values())
-    with naming_disk_errors(path, nbytes), replacing(path) as part, open(part, "wb") as file:
+    with explain_disk_errors(path, nbytes), replacing(path) as part, open(part, "wb") as file:
         np.savez_compressed(file, **stored)

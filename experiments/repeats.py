@@ -19,7 +19,7 @@ from experiments.report import mark_of_feedback, shown
 from experiments.trainings import METHODS, TRAININGS
 from piapdf_jax import commands
 from piapdf_jax.runtime import exports, hosts
-from piapdf_jax.runtime.writers import Command, duration, part_of
+from piapdf_jax.runtime.writers import WholeCommand, format_duration, part_of
 
 log = logging.getLogger("piapdf")
 
@@ -142,7 +142,7 @@ class Timing:
         read = sum(images for _, images in told)
         return images * sum(seconds for seconds, _ in told) / read if read else None
 
-    def command(self, pipeline: Pipeline) -> Command:
+    def command(self, pipeline: Pipeline) -> WholeCommand:
         """Returns what the passes of a run are told of the whole command."""
 
         def title(name: str) -> str:
@@ -152,14 +152,14 @@ class Timing:
         def left(name: str, own: float | None) -> float | None:
             return self.left(pipeline.digest(name) if name in TRAININGS else "", own)
 
-        return Command(title, left)
+        return WholeCommand(title, left)
 
     def trainer(self, pipeline: Pipeline) -> Any:
         """Returns what a run tells of each training that it has made or found."""
 
         def trained(name: str, info: dict[str, Any]) -> None:
             self.done(pipeline.digest(name), info["report"]["seconds"])
-            log.info("%s left of the whole command", duration(self.left("", None)))
+            log.info("%s left of the whole command", format_duration(self.left("", None)))
 
         return trained
 

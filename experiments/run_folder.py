@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.config import ConfigError, ExperimentConfig
 from experiments.trainings import METHODS, TRAININGS
-from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import explain_disk_errors, replacing
 
 RESULTS = "results.json"
 #: Keys of the results that name pictures.
@@ -39,7 +39,7 @@ def run_folder(runs: pathlib.Path, name: str, config: ExperimentConfig) -> pathl
 
 def write(path: pathlib.Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    with naming_disk_errors(path, len(text)), replacing(path) as part:
+    with explain_disk_errors(path, len(text)), replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ from piapdf_jax.export.detector_file import Light, golden_probabilities, read_li
 from piapdf_jax.export.formats import Wanted
 from piapdf_jax.model_json import FILE_NAME, Model, read_model, to_json
 from piapdf_jax.models import shipped
-from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import explain_disk_errors, replacing
 
 #: Of the three files together, bytes.
 MOST = 4_000_000
@@ -107,7 +107,7 @@ def _put(folder: pathlib.Path, out: pathlib.Path, names: tuple[str, ...]) -> Non
             f" {MOST / 1e6:g}: ship a smaller encoder, such as that of model=small"
         )
     out.mkdir(parents=True, exist_ok=True)
-    with naming_disk_errors(out, sum(sizes.values())):
+    with explain_disk_errors(out, sum(sizes.values())):
         for name in names:
             with replacing(out / name) as part:
                 part.write_bytes((folder / name).read_bytes())

@@ -23,7 +23,7 @@ from experiments.cells import Study
 from experiments.groups import RunsError, read_groups
 from experiments.report_types import Group, Table
 from piapdf_jax import command_line, commands, intervals, paths
-from piapdf_jax.runtime.filesystem import DiskError, naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import DiskError, explain_disk_errors, replacing
 
 _OUT = flags.DEFINE_string("out", "", "folder of the report; it is made")
 _AGAINST = flags.DEFINE_enum(
@@ -102,7 +102,7 @@ def write(tables: Sequence[Table], out: pathlib.Path) -> None:
             if path.name not in files:
                 path.unlink(missing_ok=True)
     for name, text in files.items():
-        with naming_disk_errors(out / name, len(text)), replacing(out / name) as part:
+        with explain_disk_errors(out / name, len(text)), replacing(out / name) as part:
             part.write_text(text, encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ from experiments.detection.outputs import Outputs
 from experiments.detection.progress import Progress, say
 from experiments.detection.settings import Settings
 from piapdf_jax.detector import Detector
-from piapdf_jax.runtime.filesystem import naming_disk_errors
+from piapdf_jax.runtime.filesystem import explain_disk_errors
 
 #: What is wrong with one input alone.
 _FAULTS = (ValueError, OSError, MemoryError)
@@ -99,7 +99,7 @@ def _one(
         say(f"{source.text}: done before, {place}")
         return Told(faults=_named(source, summary.faults_of(place)))
     try:
-        with naming_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
+        with explain_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
             finished = _rows(source, settings, detector, journal, workers)
             cuts = summary.cuts(settings, detector)
             written = outputs.write(source, settings, wanted, journal, detector.model, cuts)

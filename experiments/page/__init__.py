@@ -15,7 +15,7 @@ from typing import Any
 from experiments.page import about, bars, claims, curves, facts, figures, grids, style
 from experiments.page.markup import Markup, constant, join, numbers, tag
 from experiments.report_types import Cell, Group, Table
-from piapdf_jax.runtime.filesystem import naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import explain_disk_errors, replacing
 
 FILE_NAME = "index.html"
 TITLE = "PIAP-DF: facial action units, from runs to tables"
@@ -43,7 +43,7 @@ def write(
     path = out / FILE_NAME
     data = page(groups, tables, against=against).encode()
     out.mkdir(parents=True, exist_ok=True)
-    with naming_disk_errors(path, len(data)), replacing(path) as part:
+    with explain_disk_errors(path, len(data)), replacing(path) as part:
         part.write_bytes(data)
     return path
 

@@ -14,8 +14,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from piapdf_jax.runtime.digests import differences, tree_digest
-from piapdf_jax.runtime.filesystem import naming_disk_errors
-from piapdf_jax.runtime.hosts import first, primary
+from piapdf_jax.runtime.filesystem import explain_disk_errors
+from piapdf_jax.runtime.hosts import primary, run_on_primary
 from piapdf_jax.runtime.orbax_files import WrittenCheckpoint, describe_arrays, find_damage
 from piapdf_jax.stages.base import Exported
 
@@ -118,7 +118,7 @@ class Checkpoints:
 
     def _naming(self, step: int | None) -> contextlib.AbstractContextManager[None]:
         """Names a checkpoint that the disk refuses, and what is there without it."""
-        return naming_disk_errors(self.folder / str(step), self._nbytes, self._whole(step))
+        return explain_disk_errors(self.folder / str(step), self._nbytes, self._whole(step))
 
     def _whole(self, step: int | None) -> str:
         """The newest checkpoint but that of one step, in words."""
@@ -230,7 +230,7 @@ class Checkpoints:
             "checkpoint %s cannot be read (%s: %s); put aside as %s, the one before it is taken",
             *(path, type(error).__name__, reason, aside.name),
         )
-        first("checkpoint put aside", lambda: path.rename(aside))
+        run_on_primary("checkpoint put aside", lambda: path.rename(aside))
         self._manager.reload()
 
 

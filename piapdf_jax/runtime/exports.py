@@ -15,8 +15,8 @@ from jax.experimental import multihost_utils
 
 from piapdf_jax.runtime import orbax_files
 from piapdf_jax.runtime.digests import tree_digest
-from piapdf_jax.runtime.filesystem import naming_disk_errors, sync_tree
-from piapdf_jax.runtime.hosts import barrier, everywhere, primary
+from piapdf_jax.runtime.filesystem import explain_disk_errors, sync_tree
+from piapdf_jax.runtime.hosts import barrier, holds_everywhere, primary
 from piapdf_jax.stages.base import Exported
 
 #: Folder beside the parts, of what the score alone reads; and its digest's key in ``export.json``.
@@ -117,17 +117,17 @@ def write_export(
         known[_BESIDE_CONTENT] = tree_digest(folders[_BESIDE])
     nbytes = sum(leaf.nbytes for leaf in jax.tree.leaves(folders))
     try:
-        with naming_disk_errors(folder, nbytes, "its training's last checkpoint is whole"):
+        with explain_disk_errors(folder, nbytes, "its training's last checkpoint is whole"):
             for name, parts in folders.items():
                 orbax_files.save(temporary / name, parts)
                 _read_back(temporary / name, folder, tree_digest(parts))
             check()
             if primary():
                 text = json.dumps({**known, **info}, indent=1)
-                _name(temporary, folder, {**(files or {}), "export.json": text})
+                _publish(temporary, folder, {**(files or {}), "export.json": text})
     except Exception:
         # Another run that was first has cleared ours away; anything else is an error.
-        if temporary.exists() or not _appears(folder / "export.json"):
+        if temporary.exists() or not _wait_for_file(folder / "export.json"):
             raise
     finally:
         if primary():
@@ -145,7 +145,7 @@ def _read_back(parts: pathlib.Path, folder: pathlib.Path, content: str) -> None:
         raise  # the machine's fault, not the disk's
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error!s:.200}".split())
-    if not everywhere(not reason):
+    if not holds_everywhere(not reason):
         raise ExportError(
             f"export {folder} is not on disk as it was written ({reason or 'seen by another host'}):"
             " its training's last checkpoint is kept: see to the disk, or give another --runs_dir, and"
@@ -161,14 +161,14 @@ def _shared_token() -> str:
     return f"{int(token):08x}"
 
 
-def _clear_away(temporary: pathlib.Path, folder: pathlib.Path) -> None:
+def _remove_leftovers(temporary: pathlib.Path, folder: pathlib.Path) -> None:
     """Deletes what runs that were killed while they wrote the same export have left."""
     for other in folder.parent.glob(f".{folder.name}.*.tmp"):
         if other != temporary:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _appears(path: pathlib.Path, seconds: float = 5.0) -> bool:
+def _wait_for_file(path: pathlib.Path, seconds: float = 5.0) -> bool:
     """Whether a file is there, or comes soon."""
     until = time.monotonic() + seconds
     while not path.is_file() and time.monotonic() < until:
@@ -176,12 +176,12 @@ def _appears(path: pathlib.Path, seconds: float = 5.0) -> bool:
     return path.is_file()
 
 
-def _name(temporary: pathlib.Path, folder: pathlib.Path, files: Mapping[str, str]) -> None:
+def _publish(temporary: pathlib.Path, folder: pathlib.Path, files: Mapping[str, str]) -> None:
     """Writes the files beside the parts, and gives the whole its name once it is on disk."""
     for file, text in files.items():
         (temporary / file).write_text(text, encoding="utf-8")
     sync_tree(temporary)
-    _clear_away(temporary, folder)
+    _remove_leftovers(temporary, folder)
     _rename_first(temporary, folder)
 
 

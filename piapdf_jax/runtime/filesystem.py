@@ -33,7 +33,9 @@ class FolderError(ValueError):
 
 
 @contextlib.contextmanager
-def naming_disk_errors(path: str | os.PathLike[str], nbytes: int, kept: str = "") -> Iterator[None]:
+def explain_disk_errors(
+    path: str | os.PathLike[str], nbytes: int, kept: str = ""
+) -> Iterator[None]:
     """Turns a disk's refusal, however deep it lies, into one error that a person can act on.
 
     Args:

@@ -30,7 +30,7 @@ class HostsError(ValueError):
     """Several hosts are asked for in a way that cannot be; the message names the flag."""
 
 
-def wanted(*, coordinator: str, hosts: int | None, host: int | None, automatic: bool) -> bool:
+def is_requested(*, coordinator: str, hosts: int | None, host: int | None, automatic: bool) -> bool:
     """Returns whether a command line asks for several hosts.
 
     Args:
@@ -71,7 +71,7 @@ def _check_by_hand(coordinator: str, hosts: int | None, host: int | None) -> Non
         )
 
 
-def start(*, coordinator: str = "", hosts: int | None = None, host: int | None = None) -> None:
+def initialize(*, coordinator: str = "", hosts: int | None = None, host: int | None = None) -> None:
     """Joins the other hosts; before JAX starts its devices.
 
     Where they do not meet within five minutes, this prints one line and ends the process with exit
@@ -91,7 +91,7 @@ def start(*, coordinator: str = "", hosts: int | None = None, host: int | None =
         _check_by_hand(coordinator, hosts, host)
         if host == 0:
             _check_port(int(coordinator.rpartition(":")[2]))
-    with warnings.catch_warnings(record=True) as told, _patience(coordinator):
+    with warnings.catch_warnings(record=True) as told, _exit_if_never_met(coordinator):
         try:
             jax.distributed.initialize(
                 **(by_hand if coordinator else {}),
@@ -105,7 +105,7 @@ def start(*, coordinator: str = "", hosts: int | None = None, host: int | None =
             ours = "distributed.initialize" in str(error)  # called twice, or too late
             if coordinator or ours or isinstance(error, jax.errors.JaxRuntimeError):
                 raise
-            reasons = [_line(error), *(_line(warning.message) for warning in told)]
+            reasons = [_one_line(error), *(_one_line(warning.message) for warning in told)]
             raise HostsError(
                 "--distributed finds no cluster here; Slurm, TPU pods, Kubernetes and Open MPI were"
                 f" tried ({'; '.join(reasons)}). Name the hosts by hand: --coordinator=ADDRESS:PORT"
@@ -125,7 +125,7 @@ def _check_port(port: int) -> None:
 
 
 @contextlib.contextmanager
-def _patience(coordinator: str) -> Iterator[None]:
+def _exit_if_never_met(coordinator: str) -> Iterator[None]:
     """Ends the process where what is done within takes longer than hosts need to meet."""
 
     def give_up() -> None:
@@ -136,7 +136,7 @@ def _patience(coordinator: str) -> Iterator[None]:
             " that port",
             file=sys.stderr,
         )
-        leave(3)
+        exit_now(3)
 
     timer = threading.Timer(_MEETING_SECONDS, give_up)
     timer.daemon = True
@@ -158,14 +158,14 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(f"piapdf_jax {name}")
 
 
-def first(name: str, work: Callable[[], Any]) -> None:
+def run_on_primary(name: str, work: Callable[[], Any]) -> None:
     """Lets the primary host do something while the others wait for it."""
     if primary():
         work()
     barrier(name)
 
 
-def told_by_first(number: Callable[[], int]) -> int:
+def broadcast_from_primary(number: Callable[[], int]) -> int:
     """What the primary host counts or decides, on every host."""
     found = number() if primary() else 0
     if jax.process_count() > 1:
@@ -173,14 +173,14 @@ def told_by_first(number: Callable[[], int]) -> int:
     return int(found)
 
 
-def everywhere(holds: bool) -> bool:
+def holds_everywhere(holds: bool) -> bool:
     """Whether something holds on every host; all ask together."""
     if jax.process_count() == 1:
         return holds
     return bool(np.all(multihost_utils.process_allgather(np.int32(holds))))
 
 
-def lost(error: BaseException) -> HostLost | None:
+def as_host_lost(error: BaseException) -> HostLost | None:
     """What an error of a step says of the other hosts, or None where it says nothing of them."""
     if isinstance(error, HostLost):
         return error
@@ -191,17 +191,17 @@ def lost(error: BaseException) -> HostLost | None:
         return None
     return HostLost(
         f"host {jax.process_index()} of {jax.process_count()}: another host stopped or cannot be"
-        f" reached ({_line(error)}); start all hosts again, the run goes on from its last"
+        f" reached ({_one_line(error)}); start all hosts again, the run goes on from its last"
         " checkpoint"
     )
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """Ends this process at once: an orderly end would wait for the hosts that are gone."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
-def _line(error: object) -> str:
+def _one_line(error: object) -> str:
     return " ".join(str(error).split())[:300]

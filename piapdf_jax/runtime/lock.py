@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from piapdf_jax.runtime.filesystem import naming_disk_errors
-from piapdf_jax.runtime.hosts import told_by_first
+from piapdf_jax.runtime.filesystem import explain_disk_errors
+from piapdf_jax.runtime.hosts import broadcast_from_primary
 
 log = logging.getLogger("piapdf")
 
@@ -88,7 +88,7 @@ class Lock:
             DiskError: where the disk refuses the file.
         """
         while True:
-            state = told_by_first(lambda: self._try(done))
+            state = broadcast_from_primary(lambda: self._try(done))
             if state != _WAIT:
                 return state == _HELD
             time.sleep(self.poll)
@@ -99,7 +99,7 @@ class Lock:
         Raises:
             LockLost: where another run has it, or had it and is through.
         """
-        if not told_by_first(lambda: int(self._ours())):
+        if not broadcast_from_primary(lambda: int(self._ours())):
             raise self._lost()
 
     def release(self) -> None:
@@ -140,7 +140,7 @@ class Lock:
         """Makes the file, where there is none."""
         mine = {**_this_process(), "training": self.training, "run": self.run}
         self._mine = json.dumps({**mine, "token": secrets.token_hex(8)}).encode()
-        with naming_disk_errors(self.path, len(self._mine)):
+        with explain_disk_errors(self.path, len(self._mine)):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)

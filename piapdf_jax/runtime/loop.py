@@ -16,8 +16,8 @@ from jax.sharding import Mesh
 
 from piapdf_jax.runtime.checkpoints import BestCheckpoint, Checkpoints, Validation
 from piapdf_jax.runtime.digests import tree_digest
-from piapdf_jax.runtime.hosts import lost, primary
-from piapdf_jax.runtime.mesh import check_divides, data_mesh, load_step, start_state, update
+from piapdf_jax.runtime.hosts import as_host_lost, primary
+from piapdf_jax.runtime.mesh import check_divides, data_mesh, init_state, load_step, update
 from piapdf_jax.runtime.monitors import (
     Frames,
     Interrupted,
@@ -141,7 +141,7 @@ def fit(
                     batches, key, checkpoints, writer, progress, max(1, loop_config.log_every)
                 )
             except jax.errors.JaxRuntimeError as error:
-                raise lost(error) or error from error
+                raise as_host_lost(error) or error from error
         run.restore_best()
     return TrainResult(run.state, run.frozen, run.report(read_jsonl(folder / "metrics.jsonl")))
 
@@ -165,7 +165,7 @@ class _TrainLoop:
 
     def start(self, key: jax.Array, inputs: dict[str, Exported]) -> None:
         """Creates the state before the first step."""
-        self.state, self.frozen = start_state(self.stage, self.mesh, key, inputs)
+        self.state, self.frozen = init_state(self.stage, self.mesh, key, inputs)
         self.initial = {
             part: [np.array(leaf) for leaf in jax.tree.leaves(tree)]
             for part, tree in trained_parts(self.state).items()

@@ -107,7 +107,7 @@ def keep_replicated(mesh: Mesh, tree: Any) -> Any:
     return jax.device_put(tree, replicated(mesh))
 
 
-def start_state(
+def init_state(
     stage: Stage, mesh: Mesh, key: jax.Array, inputs: dict[str, Exported]
 ) -> tuple[Any, Exported]:
     """Returns the state before the first update and the frozen parts, whole on every device.

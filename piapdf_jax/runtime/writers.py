@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from piapdf_jax.runtime.filesystem import naming_disk_errors
+from piapdf_jax.runtime.filesystem import explain_disk_errors
 
 log = logging.getLogger("piapdf.writers")
 
@@ -45,7 +45,7 @@ class JsonlWriter:
         temporary = path.with_name(path.name + ".tmp")
         text = "".join(_line(row) for row in kept)
         with (
-            naming_disk_errors(temporary, len(text)),
+            explain_disk_errors(temporary, len(text)),
             temporary.open("w", encoding="utf-8") as file,
         ):
             file.write(text)
@@ -61,7 +61,7 @@ class JsonlWriter:
             DiskError: where the disk refuses it.
         """
         line = _line({"step": step, **row})
-        with naming_disk_errors(self._path, len(line)):
+        with explain_disk_errors(self._path, len(line)):
             self._file.write(line)
             self._file.flush()
 
@@ -174,7 +174,7 @@ def open_writers(
 
 
 @dataclasses.dataclass(frozen=True)
-class Command:
+class WholeCommand:
     """What passes are a part of, where one command makes several runs.
 
     Attributes:
@@ -186,11 +186,13 @@ class Command:
     left: Callable[[str, float | None], float | None]
 
 
-_COMMAND: contextvars.ContextVar[Command | None] = contextvars.ContextVar("command", default=None)
+_COMMAND: contextvars.ContextVar[WholeCommand | None] = contextvars.ContextVar(
+    "command", default=None
+)
 
 
 @contextlib.contextmanager
-def part_of(command: Command) -> Iterator[None]:
+def part_of(command: WholeCommand) -> Iterator[None]:
     """Lets every pass inside say which run it is of, and the time left of the whole command."""
     token = _COMMAND.set(command)
     try:
@@ -199,7 +201,7 @@ def part_of(command: Command) -> Iterator[None]:
         _COMMAND.reset(token)
 
 
-def duration(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """Returns a time as people read it: ``45 s``, ``12 min``, ``3 h 05 min``; ``-`` for unknown."""
     if seconds is None:
         return "-"
@@ -284,7 +286,7 @@ class Progress:
         own = (self.steps - step) / rate if rate else None
         whole = ""
         if self._command is not None:
-            whole = f", {duration(self._command.left(self._called, own))} left of the whole command"
+            whole = f", {format_duration(self._command.left(self._called, own))} left of the whole command"
         if self._bar is not None:
             note = self._loss + speed + self._wait + whole
             self._bar.update(self._task, completed=step, note=note)

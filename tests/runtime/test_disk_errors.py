@@ -14,7 +14,7 @@ from toy_stage import BATCH, ToyStream, lines, toy_fit
 from piapdf_jax.runtime.checkpoints import Checkpoints
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.exports import find_export, write_export
-from piapdf_jax.runtime.filesystem import DiskError, naming_disk_errors, replacing
+from piapdf_jax.runtime.filesystem import DiskError, explain_disk_errors, replacing
 
 # Orbax's writes of other arrays that were under way fail as well, after the one that is told.
 noisy = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -105,12 +105,12 @@ def test_refusals_are_told_by_number_or_by_words_however_deep(tmp_path, number):
     words = ValueError(f"RESOURCE_EXHAUSTED: file 11: {os.strerror(number)} [os_error_code]")
     for error in (OSError(number, os.strerror(number)), words):
         refused = pytest.raises(DiskError, match=f"{tmp_path}/x of 5 bytes")
-        with refused as told, naming_disk_errors(tmp_path / "x", 5):
+        with refused as told, explain_disk_errors(tmp_path / "x", 5):
             deep(error)
         assert told.value.errno == number
     with (
         pytest.raises(ValueError, match="no room for doubt"),
-        naming_disk_errors(tmp_path / "x", 5),
+        explain_disk_errors(tmp_path / "x", 5),
     ):
         raise ValueError("no room for doubt")
 

@@ -15,12 +15,12 @@ PROGRAM = """
 import sys
 from piapdf_jax.runtime import hosts
 hosts._MEETING_SECONDS = 1
-hosts.start(coordinator=sys.argv[1], hosts=2, host=int(sys.argv[2]))
+hosts.initialize(coordinator=sys.argv[1], hosts=2, host=int(sys.argv[2]))
 """
 
 
 def asked(coordinator="", number=None, host=None, automatic=False):
-    return hosts.wanted(coordinator=coordinator, hosts=number, host=host, automatic=automatic)
+    return hosts.is_requested(coordinator=coordinator, hosts=number, host=host, automatic=automatic)
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1:8476", "a-b.example.org:1", "[::1]:65535", "h_1:80"])
@@ -87,7 +87,7 @@ def test_a_cluster_that_is_not_there_is_one_line(monkeypatch, error):
     with pytest.raises(
         hosts.HostsError, match="finds no cluster here; Slurm, TPU pods, Kub"
     ) as told:
-        hosts.start()
+        hosts.initialize()
     assert str(error) in str(told.value) and "--coordinator=ADDRESS:PORT" in str(told.value)
 
 
@@ -104,7 +104,7 @@ def test_a_fault_that_is_not_the_clusters_passes(monkeypatch, error):
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     with pytest.raises(type(error)) as told:
-        hosts.start()
+        hosts.initialize()
     assert told.value is error
 
 
@@ -114,7 +114,7 @@ def test_hosts_by_hand_blame_no_cluster(monkeypatch):
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     with pytest.raises(ValueError, match="^odd$"):
-        hosts.start(coordinator="localhost:1", hosts=2, host=1)
+        hosts.initialize(coordinator="localhost:1", hosts=2, host=1)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
@@ -124,7 +124,7 @@ def test_a_port_that_is_taken_is_told(address):
         with pytest.raises(
             hosts.HostsError, match=f"cannot listen at port {port} .Address already"
         ):
-            hosts.start(coordinator=f"localhost:{port}", hosts=2, host=0)
+            hosts.initialize(coordinator=f"localhost:{port}", hosts=2, host=0)
 
 
 @pytest.mark.parametrize("host", [0, 1])

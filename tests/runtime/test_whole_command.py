@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from piapdf_jax.runtime import writers
-from piapdf_jax.runtime.writers import Command, duration, part_of
+from piapdf_jax.runtime.writers import WholeCommand, format_duration, part_of
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ from piapdf_jax.runtime.writers import Command, duration, part_of
     ],
 )
 def test_durations_read_as_people_say_them(seconds, told):
-    assert duration(seconds) == told
+    assert format_duration(seconds) == told
 
 
 def a_command():
-    return Command(
+    return WholeCommand(
         title=lambda name: f"fold 2, seed 0, {name.upper()}",
         left=lambda name, own: None if own is None else own + (1000 if name == "pi1" else 0),
     )

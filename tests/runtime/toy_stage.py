@@ -172,7 +172,7 @@ def main():
         compile_cache.enable(args.cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if args.port:
-        hosts.start(coordinator=f"127.0.0.1:{args.port}", hosts=2, host=args.host)
+        hosts.initialize(coordinator=f"127.0.0.1:{args.port}", hosts=2, host=args.host)
     print("start", flush=True)
     try:
         train(args)
@@ -181,7 +181,7 @@ def main():
         sys.exit(75)
     except hosts.HostLost as gone:
         print(f"lost {gone}", flush=True)
-        hosts.leave(76)
+        hosts.exit_now(76)
     except lock.LockLost as gone:
         print(f"replaced {gone}", flush=True)
         sys.exit(77)
