@@ -13,7 +13,7 @@ from piapdf_jax import identity_metrics
 from piapdf_jax.action_units import UNKNOWN
 from piapdf_jax.folds import BP4D_TASKS
 from piapdf_jax.runtime.hosts import HostLost
-from piapdf_jax.runtime.monitors import Interrupted
+from piapdf_jax.runtime.steps import Interrupted
 
 #: What is wrong with this process, its devices or other hosts, and not with a score.
 _NO_GAP = (MemoryError, HostLost, Interrupted, jax.errors.JaxRuntimeError)

@@ -8,7 +8,7 @@ from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.runtime import exports
 from piapdf_jax.runtime.checkpoints import CheckpointError
 from piapdf_jax.runtime.filesystem import DiskError, FolderError
-from piapdf_jax.runtime.monitors import NonFiniteError
+from piapdf_jax.runtime.steps import NonFiniteError
 
 USER_ERRORS = (
     ConfigError,

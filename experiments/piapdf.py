@@ -53,7 +53,7 @@ def main(argv: list[str]) -> None:
     from experiments import pipeline, plugins, process
     from piapdf_jax.runtime import hosts
     from piapdf_jax.runtime.lock import LockLost
-    from piapdf_jax.runtime.monitors import Interrupted
+    from piapdf_jax.runtime.steps import Interrupted
 
     try:
         plugins.load(_PLUGIN.value)

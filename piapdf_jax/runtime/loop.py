@@ -18,7 +18,7 @@ from piapdf_jax.runtime.checkpoints import BestCheckpoint, Checkpoints, Validati
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.hosts import as_host_lost, primary
 from piapdf_jax.runtime.mesh import check_divides, data_mesh, init_state, load_step, update
-from piapdf_jax.runtime.monitors import (
+from piapdf_jax.runtime.steps import (
     Frames,
     Interrupted,
     NonFiniteGuard,

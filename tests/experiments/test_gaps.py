@@ -16,7 +16,7 @@ from experiments.config import ConfigError
 from experiments.scoring import Tools
 from piapdf_jax.data.frames import Reading
 from piapdf_jax.runtime.hosts import HostLost
-from piapdf_jax.runtime.monitors import Interrupted
+from piapdf_jax.runtime.steps import Interrupted
 from piapdf_jax.stages.base import Scores
 
 #: The order of label columns in a record.

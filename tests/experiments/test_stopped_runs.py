@@ -16,7 +16,7 @@ from experiments import config as configs
 from experiments import status
 from experiments.pipeline import Pipeline
 from piapdf_jax.runtime import train_stats
-from piapdf_jax.runtime.monitors import NonFiniteError
+from piapdf_jax.runtime.steps import NonFiniteError
 
 
 def launch(data, runs, *settings) -> list[str]:

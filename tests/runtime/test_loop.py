@@ -17,7 +17,7 @@ import pytest
 from toy_stage import BATCH, CONFIG, ToyStage, ToyStream, lines, toy_batch, toy_fit
 
 from piapdf_jax.keys import named_key
-from piapdf_jax.runtime import mesh, monitors
+from piapdf_jax.runtime import mesh, steps
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.stages.base import StageState
 
@@ -263,7 +263,7 @@ def python_handles_sigint():
 @pytest.mark.usefixtures("python_handles_sigint")
 def test_signals_are_noted_once_and_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
-    with monitors.StopSignals() as stop:
+    with steps.StopSignals() as stop:
         assert stop.poll(True) is None
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.poll(False) == signal.SIGINT

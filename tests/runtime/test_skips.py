@@ -9,7 +9,7 @@ import pytest
 from toy_stage import ToyStage, ToyStream, lines, toy_batch, toy_fit
 
 from piapdf_jax.runtime.digests import tree_digest
-from piapdf_jax.runtime.monitors import Interrupted, NonFiniteError, NonFiniteGuard
+from piapdf_jax.runtime.steps import Interrupted, NonFiniteError, NonFiniteGuard
 
 
 def names(step):

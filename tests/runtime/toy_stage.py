@@ -21,7 +21,7 @@ import numpy as np
 
 from piapdf_jax import compile_cache
 from piapdf_jax.batch import Batch
-from piapdf_jax.runtime import exports, hosts, lock, loop, mesh, monitors, train_stats
+from piapdf_jax.runtime import exports, hosts, lock, loop, mesh, steps, train_stats
 from piapdf_jax.runtime.digests import digest_of
 from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
 
@@ -176,7 +176,7 @@ def main():
     print("start", flush=True)
     try:
         train(args)
-    except monitors.Interrupted as stopped:
+    except steps.Interrupted as stopped:
         print(f"interrupted {stopped.step} {stopped}", flush=True)
         sys.exit(75)
     except hosts.HostLost as gone:
