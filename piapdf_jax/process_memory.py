@@ -8,6 +8,7 @@ import logging
 import os
 import pathlib
 import platform
+from typing import Any
 
 # Names and numbers of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -60,6 +61,21 @@ def keep_freed_memory() -> bool:
         return False
     jax.config.update("jax_cpu_enable_async_dispatch", False)
     return keep_heap()
+
+
+def await_inputs(*inputs: Any) -> None:
+    """Waits for the inputs of a step on a CPU, where one whose inputs wait runs in another thread.
+
+    The heap of that thread keeps no freed memory, see ``keep_freed_memory``.
+
+    Args:
+        inputs: pytrees of device arrays.
+    """
+    import jax
+
+    leaves = jax.tree.leaves(inputs)
+    if leaves and next(iter(leaves[0].devices())).platform == "cpu":
+        jax.block_until_ready(inputs)
 
 
 def count_mappings() -> int | None:

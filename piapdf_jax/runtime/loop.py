@@ -1,12 +1,10 @@
 """The only training loop: steps, metrics, checkpoints, a clean stop; knows no model and no loss."""
 
-import collections
 import contextlib
 import dataclasses
 import logging
 import os
 import pathlib
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,31 +15,26 @@ from jax.sharding import Mesh
 from piapdf_jax.runtime.checkpoints import BestCheckpoint, Checkpoints, Validation
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.hosts import as_host_lost, primary
-from piapdf_jax.runtime.mesh import check_divides, data_mesh, init_state, load_step, update
+from piapdf_jax.runtime.mesh import check_divides, data_mesh
 from piapdf_jax.runtime.steps import (
     Frames,
     Interrupted,
     NonFiniteGuard,
     Profile,
+    StepRunner,
     StopSignals,
-    count_skipped,
 )
 from piapdf_jax.runtime.train_stats import (
-    Clock,
-    Totals,
     TrainResult,
+    TrainStats,
+    count_skipped,
     moved_leaves,
-    peak_memory,
-    summarize_metrics,
     trained_parts,
 )
 from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
 from piapdf_jax.stages.base import Exported, Stage
 
 log = logging.getLogger("piapdf.loop")
-
-# Steps that the host may run before the device: their batches are on the device when it wants them.
-_AHEAD = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,187 +107,103 @@ def fit(
     devices = data_mesh(jax.local_devices()[:1]) if mesh is None else mesh
     check_divides(batch_size, devices.size)
     folder = pathlib.Path(folder)
-    run = _TrainLoop(stage, name, steps, batch_size, devices)
-    run.start(key, inputs)
-    with contextlib.ExitStack() as stack:
-        checkpoints = stack.enter_context(
-            Checkpoints(folder / "checkpoints", every=loop_config.checkpoint_every, config=config)
-        )
-        best = stack.enter_context(BestCheckpoint(folder / "best", config, validation))
-        run.resume(checkpoints, best)
-        tensorboard = loop_config.tensorboard
-        writer = open_writers(folder, step=run.step, primary=primary(), tensorboard=tensorboard)
-        stack.callback(writer.close)
+    run = StepRunner(name, steps, stage, devices, key, TrainStats(batch_size, devices))
+    run.start(inputs)
+    initial = {
+        part: [np.array(leaf) for leaf in jax.tree.leaves(tree)]
+        for part, tree in trained_parts(run.state).items()
+    }
+    frozen_digest = tree_digest(run.frozen)
+    every = loop_config.checkpoint_every
+    with (
+        Checkpoints(folder / "checkpoints", every=every, config=config) as checkpoints,
+        BestCheckpoint(folder / "best", config, validation) as best,
+    ):
+        loop = _TrainLoop(run, checkpoints, best, loop_config, folder, check)
+        loop.restore()
         if run.step < steps:
-            progress = Progress(name, run.step, steps, batch_size, shown=primary())
-            stack.enter_context(progress)
-            batches = stack.enter_context(contextlib.closing(stream(run.step)))  # pyright: ignore
-            run.profile = stack.enter_context(
-                Profile(folder / "profile", loop_config.profile_steps)
-            )
-            run.guard = NonFiniteGuard(
-                name, loop_config.max_skipped, folder / "not_finite", stream, frames
-            )
-            run.check = check
-            try:
-                run.train(
-                    batches, key, checkpoints, writer, progress, max(1, loop_config.log_every)
-                )
-            except jax.errors.JaxRuntimeError as error:
-                raise as_host_lost(error) or error from error
-        run.restore_best()
-    return TrainResult(run.state, run.frozen, run.report(read_jsonl(folder / "metrics.jsonl")))
+            loop.train(stream, frames)
+        loop.restore_best()
+    report = {
+        "steps": run.step,
+        "best": best.to_json(),
+        **run.stats.report(read_jsonl(folder / "metrics.jsonl")),
+        "trained": moved_leaves(initial, trained_parts(run.state)),
+        "state": tree_digest(run.state),
+        "frozen_unchanged": tree_digest(run.frozen) == frozen_digest,
+    }
+    return TrainResult(run.state, run.frozen, report)
 
 
+@dataclasses.dataclass
 class _TrainLoop:
-    """One training under way: its state, and what is known of it so far."""
+    """One training under way, between its steps: lines of metrics, checkpoints, the best state, a stop."""
 
-    def __init__(self, stage: Stage, name: str, steps: int, batch_size: int, mesh: Mesh) -> None:
-        self.stage, self.name, self.steps = stage, name, steps
-        self.batch_size, self.mesh = batch_size, mesh
-        self.step = 0
-        self.state: Any = None
-        self.frozen: Exported = {}
-        self.clock = Clock()
-        self.totals = Totals()
-        self.in_flight: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
-        self.profile: Profile
-        self.guard: NonFiniteGuard
-        self.best: BestCheckpoint
-        self.check: Callable[[], None]
+    run: StepRunner
+    checkpoints: Checkpoints
+    best: BestCheckpoint
+    config: LoopConfig
+    folder: pathlib.Path
+    check: Callable[[], None]
 
-    def start(self, key: jax.Array, inputs: dict[str, Exported]) -> None:
-        """Creates the state before the first step."""
-        self.state, self.frozen = init_state(self.stage, self.mesh, key, inputs)
-        self.initial = {
-            part: [np.array(leaf) for leaf in jax.tree.leaves(tree)]
-            for part, tree in trained_parts(self.state).items()
-        }
-        self.frozen_digest = tree_digest(self.frozen)
-        self.clock.init_seconds = self.clock.lap()
-
-    def resume(self, checkpoints: Checkpoints, best: BestCheckpoint) -> None:
+    def restore(self) -> None:
         """Takes the newest checkpoint, if there is one."""
-        self.best = best
-        restored = checkpoints.restore_latest(self.state)
-        if restored is None:
-            return
-        self.step, self.state = restored.step, restored.state
-        self.totals.restore(restored.meta["totals"])
-        self.clock.restore(restored.meta["clock"])
-        best.restore(restored.meta["best"])
-        log.info("%s: goes on from step %d of %d", self.name, self.step, self.steps)
-
-    def train(
-        self,
-        batches: Iterator[Any],
-        key: jax.Array,
-        checkpoints: Checkpoints,
-        writer: MultiWriter,
-        progress: Progress,
-        log_every: int,
-    ) -> None:
-        """Steps until the end or a signal; the host may be a few steps ahead of the devices."""
-        self.guard.count = count_skipped(self.totals.sums())
-        with StopSignals() as stop:
-            while self.step < self.steps:
-                metrics = self._advance(batches, key)
-                self._wait_for_steps(_AHEAD)
-                row, validated = None, self.best.due(self.step, self.steps)
-                if validated or self.step in (1, self.steps) or self.step % log_every == 0:
-                    row = self._row(metrics)
-                    self.check()
-                    if validated:
-                        exported = self.stage.export(self.state)
-                        score = self.best.consider(self.step, self.state, exported)
-                        row["validation_f1"] = score
-                    writer.write(self.step, row)
-                progress.update(self.step, row)
-                asked = stop.poll(row is not None)
-                if asked or checkpoints.due(self.step) or self.step == self.steps:
-                    self._wait_for_steps(0)
-                    self.check()
-                    writer.sync()
-                    self._save(checkpoints)
-                if asked:
-                    raise Interrupted(self.name, self.step, self.steps, asked)
-
-    def _wait_for_steps(self, ahead: int) -> None:
-        """Waits until at most so many steps are under way, and looks at what the others skipped."""
-        while len(self.in_flight) > ahead:
-            step, metrics = self.in_flight.popleft()
-            jax.block_until_ready(metrics)
-            self.guard.add(step, metrics)
-
-    def _advance(self, batches: Iterator[Any], key: jax.Array) -> dict[str, jax.Array]:
-        batch = self._next(batches)
-        batch, key = load_step(self.mesh, key, batch, self.step)
-        if self.mesh.devices.flat[0].platform == "cpu":
-            # A step whose inputs wait runs in another thread, whose heap keeps no freed memory.
-            jax.block_until_ready((batch, key))
-        first, began = not self.clock.running, time.monotonic()
-        with self.profile.step(self.step, first) as wait:
-            self.state, metrics = update(self.stage, self.mesh, self.state, self.frozen, batch, key)
-            if wait:
-                jax.block_until_ready(metrics)
-        self.step += 1
-        if first:  # compilation
-            self.clock.first_step_seconds += time.monotonic() - began
-            self.clock.lap(self.step)
-        self.totals.add(metrics)
-        self.in_flight.append((self.step, metrics))
-        return metrics
-
-    def _next(self, batches: Iterator[Any]) -> Any:
-        """The next batch; waiting for it counts where the devices had nothing else to do."""
-        began = time.monotonic()
-        batch = next(batches, None)
-        if batch is None:
-            raise RuntimeError(f"{self.name}: data ended at step {self.step} of {self.steps}")
-        last = jax.tree.leaves(self.in_flight[-1][1]) if self.in_flight else []
-        if all(leaf.is_ready() for leaf in last):
-            self.clock.wait_seconds += time.monotonic() - began
-        return batch
-
-    def _row(self, metrics: dict[str, jax.Array]) -> dict[str, Any]:
-        """A step's metrics as JSON holds them; counts are those of all steps so far."""
-        row = {name: value.tolist() for name, value in sorted(jax.device_get(metrics).items())}
-        row |= self.totals.sums()
-        self.clock.lap(self.step)
-        return {
-            **row,
-            **self.clock.metrics(self.batch_size),
-            "peak_memory_gib": peak_memory(self.mesh),
-        }
-
-    def _save(self, checkpoints: Checkpoints) -> None:
-        self.clock.lap(self.step)
-        meta = {
-            "totals": self.totals.sums(),
-            "clock": dataclasses.asdict(self.clock),
-            "best": self.best.to_json(),
-        }
-        checkpoints.save(self.step, self.state, meta)
+        run, restored = self.run, self.checkpoints.restore_latest(self.run.state)
+        if restored is not None:
+            run.step, run.state = restored.step, restored.state
+            run.stats.restore(restored.meta)
+            self.best.restore(restored.meta["best"])
+            log.info("%s: goes on from step %d of %d", run.name, run.step, run.steps)
 
     def restore_best(self) -> None:
         """Takes the best state instead of the last one, where there is a choice."""
-        restored = self.best.restore_state(self.state)
+        restored = self.best.restore_state(self.run.state)
         if restored is not None:
-            self.state = restored.state
+            self.run.state = restored.state
 
-    def report(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """What the training did, from what is known at its end and its lines of metrics."""
-        self.clock.lap()
-        totals = self.totals.sums()
-        return {
-            "steps": self.step,
-            "best": self.best.to_json(),
-            **summarize_metrics(rows),
-            **self.clock.report(self.batch_size),
-            "peak_memory_gib": peak_memory(self.mesh),
-            "skipped": count_skipped(totals),
-            "trained": moved_leaves(self.initial, trained_parts(self.state)),
-            "state": tree_digest(self.state),
-            "frozen_unchanged": tree_digest(self.frozen) == self.frozen_digest,
-            "totals": totals,
-        }
+    def train(self, stream: Callable[[int], Iterator[Any]], frames: Frames | None) -> None:
+        """Opens what the steps need, runs them to the end or a signal, and closes it whatever happens."""
+        run, config, folder, tells = self.run, self.config, self.folder, primary()
+        run.guard = NonFiniteGuard(
+            run.name, config.max_skipped, folder / "not_finite", stream, frames
+        )
+        run.guard.count = count_skipped(run.stats.totals.sums())
+        with (
+            contextlib.closing(
+                open_writers(folder, step=run.step, primary=tells, tensorboard=config.tensorboard)
+            ) as writer,
+            Progress(run.name, run.step, run.steps, run.stats.batch_size, shown=tells) as progress,
+            contextlib.closing(stream(run.step)) as batches,  # pyright: ignore[reportArgumentType]
+            Profile(folder / "profile", config.profile_steps) as run.profile,
+            StopSignals() as stop,
+        ):
+            try:
+                while run.step < run.steps:
+                    self._step(batches, writer, progress, stop)
+            except jax.errors.JaxRuntimeError as error:
+                raise as_host_lost(error) or error from error
+
+    def _step(
+        self, batches: Iterator[Any], writer: MultiWriter, progress: Progress, stop: StopSignals
+    ) -> None:
+        run, row = self.run, None
+        metrics = run.advance(batches)
+        ends = run.step in (1, run.steps)
+        validated = self.best.due(run.step, run.steps)
+        if validated or ends or run.step % max(1, self.config.log_every) == 0:
+            row = run.stats.row(run.step, metrics)
+            self.check()
+            if validated:
+                exported = run.stage.export(run.state)
+                row["validation_f1"] = self.best.consider(run.step, run.state, exported)
+            writer.write(run.step, row)
+        progress.update(run.step, row)
+        signum = stop.poll(row is not None)
+        if signum or self.checkpoints.due(run.step) or run.step == run.steps:
+            run.wait()
+            self.check()
+            writer.sync()
+            meta = {**run.stats.to_json(run.step), "best": self.best.to_json()}
+            self.checkpoints.save(run.step, run.state, meta)
+        if signum:
+            raise Interrupted(run.name, run.step, run.steps, signum)

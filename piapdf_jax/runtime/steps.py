@@ -1,19 +1,29 @@
-"""What watches a training: steps that changed or taught nothing, requests to stop, and a profile of a few steps."""
+"""Steps of a training: run a little ahead of the devices; watched for numbers, signals to stop, and a profile."""
 
+import collections
 import contextlib
 import logging
 import pathlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from piapdf_jax import process_memory
+from piapdf_jax.runtime.mesh import init_state, load_step, update
+from piapdf_jax.runtime.train_stats import TrainStats, count_skipped
+from piapdf_jax.stages.base import Exported, Stage
 
 #: Step -> names of its frames (subject/task/frame), by part of the batch.
 Frames = Callable[[int], dict[str, list[str]]]
+# Steps that the host may run before the device: their batches are on the device when it wants them.
+_AHEAD = 2
 _NAMED = 8  # frames in a message; the file names them all
 #: So many useless steps in a row are worth a warning.
 _USELESS, _USELESS_METRIC = 20, "count_useless_"
@@ -32,12 +42,6 @@ class NonFiniteError(Exception):
     def __init__(self, name: str, step: int, path: pathlib.Path, message: str) -> None:
         super().__init__(message)
         self.name, self.step, self.path = name, step, path
-
-
-def count_skipped(counts: dict[str, Any]) -> int:
-    """Returns how many steps were skipped, by the metrics of one step or the totals of all."""
-    names = [name for name in counts if name.endswith("skipped")]
-    return sum(int(np.asarray(counts[name]).sum()) for name in names)
 
 
 class NonFiniteGuard:
@@ -211,3 +215,81 @@ class Profile:
             self._tracing = False
             jax.profiler.stop_trace()
             log.info("profile written to %s", self.folder)
+
+
+class StepRunner:
+    """Runs the steps of a training, the host a few steps ahead of the devices.
+
+    Args:
+        name: of the training.
+        steps: how many there are.
+        stage: what trains.
+        mesh: devices.
+        key: typed key of the training; every step gets its own.
+        stats: counts and times every step.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        steps: int,
+        stage: Stage,
+        mesh: Mesh,
+        key: jax.Array,
+        stats: TrainStats,
+    ) -> None:
+        self.name, self.steps, self.stage, self.mesh = name, steps, stage, mesh
+        self.key, self.stats = key, stats
+        self.step = 0
+        self.state: Any = None
+        self.frozen: Exported = {}
+        self.guard: NonFiniteGuard
+        self.profile: Profile
+        self._in_flight: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
+
+    def start(self, inputs: dict[str, Exported]) -> None:
+        """Creates the state before the first step, from exported parts by training name."""
+        self.state, self.frozen = init_state(self.stage, self.mesh, self.key, inputs)
+        self.stats.clock.init_seconds = self.stats.clock.lap()
+
+    def advance(self, batches: Iterator[Any]) -> dict[str, jax.Array]:
+        """Starts one step on the next batch; returns its metrics, which may not be there yet.
+
+        Raises:
+            NonFiniteError: of an earlier step, when too many had to be skipped.
+            RuntimeError: where the data ended.
+        """
+        clock = self.stats.clock
+        batch, key = load_step(self.mesh, self.key, self._next(batches), self.step)
+        process_memory.await_inputs(batch, key)
+        first, began = not clock.running, time.monotonic()
+        with self.profile.step(self.step, first) as wait:
+            self.state, metrics = update(self.stage, self.mesh, self.state, self.frozen, batch, key)
+            if wait:
+                jax.block_until_ready(metrics)
+        self.step += 1
+        if first:  # compilation
+            clock.first_step_seconds += time.monotonic() - began
+            clock.lap(self.step)
+        self.stats.totals.add(metrics)
+        self._in_flight.append((self.step, metrics))
+        self.wait(_AHEAD)
+        return metrics
+
+    def wait(self, ahead: int = 0) -> None:
+        """Waits until at most so many steps are under way, and looks at what the others skipped."""
+        while len(self._in_flight) > ahead:
+            step, metrics = self._in_flight.popleft()
+            jax.block_until_ready(metrics)
+            self.guard.add(step, metrics)
+
+    def _next(self, batches: Iterator[Any]) -> Any:
+        """The next batch; waiting for it counts where the devices had nothing else to do."""
+        began = time.monotonic()
+        batch = next(batches, None)
+        if batch is None:
+            raise RuntimeError(f"{self.name}: data ended at step {self.step} of {self.steps}")
+        last = jax.tree.leaves(self._in_flight[-1][1]) if self._in_flight else []
+        if all(leaf.is_ready() for leaf in last):
+            self.stats.clock.wait_seconds += time.monotonic() - began
+        return batch

@@ -111,6 +111,55 @@ class Totals:
         self._sums = {name: np.asarray(sums) for name, sums in saved.items()}
 
 
+class TrainStats:
+    """Time and counts of one training, and what lines of metrics and its report say of them.
+
+    Args:
+        batch_size: of the global batch.
+        mesh: devices.
+    """
+
+    def __init__(self, batch_size: int, mesh: Mesh) -> None:
+        self.batch_size, self.mesh = batch_size, mesh
+        self.clock, self.totals = Clock(), Totals()
+
+    def row(self, step: int, metrics: dict[str, jax.Array]) -> dict[str, Any]:
+        """Returns a step's metrics as JSON holds them; counts are those of all steps so far."""
+        row = {name: value.tolist() for name, value in sorted(jax.device_get(metrics).items())}
+        row |= self.totals.sums()
+        self.clock.lap(step)
+        timing = self.clock.metrics(self.batch_size)
+        return {**row, **timing, "peak_memory_gib": peak_memory(self.mesh)}
+
+    def to_json(self, step: int) -> dict[str, Any]:
+        """Returns what a checkpoint after a step holds of them."""
+        self.clock.lap(step)
+        return {"totals": self.totals.sums(), "clock": dataclasses.asdict(self.clock)}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Starts from what ``to_json`` returned before the training was stopped."""
+        self.totals.restore(saved["totals"])
+        self.clock.restore(saved["clock"])
+
+    def report(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Returns what a finished training did, from its lines of metrics and what is known at its end."""
+        self.clock.lap()
+        totals = self.totals.sums()
+        return {
+            **summarize_metrics(rows),
+            **self.clock.report(self.batch_size),
+            "peak_memory_gib": peak_memory(self.mesh),
+            "skipped": count_skipped(totals),
+            "totals": totals,
+        }
+
+
+def count_skipped(counts: dict[str, Any]) -> int:
+    """Returns how many steps were skipped, by the metrics of one step or the totals of all."""
+    names = [name for name in counts if name.endswith("skipped")]
+    return sum(int(np.asarray(counts[name]).sum()) for name in names)
+
+
 def peak_memory(mesh: Mesh) -> float:
     """Most memory ever held, in GiB: of the fullest local device, or of this process on a CPU."""
     told = [device.memory_stats() for device in mesh.local_devices]
