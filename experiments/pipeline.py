@@ -1,5 +1,6 @@
 """Runs the trainings of a configuration: skips what is exported, goes on where one stopped, scores, reports."""
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -88,9 +89,7 @@ class Pipeline:
             raise ConfigError(f"--stages={unasked[0]}: no method of methods={asked} trains that")
         self.mesh = mesh.data_mesh()
         self.loop_config = loop.LoopConfig(
-            log_every=config.run.log_every,
-            checkpoint_every=config.run.checkpoint_every,
-            max_skipped=config.run.max_skipped,
+            **dataclasses.asdict(config.run),
             profile_steps=profile,
             tensorboard=importlib.util.find_spec("tensorboardX") is not None,
         )

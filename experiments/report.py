@@ -66,10 +66,11 @@ def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None
         report["steps"], report["seconds"],
         report["first_step_seconds"], report["images_per_second"], report["skipped"],
     )  # fmt: skip
-    moved = ", ".join(
-        f"{part} {row['moved']}/{row['leaves']}" for part, row in report["trained"].items()
-    )
-    log.info("  leaves moved: %s; frozen bitwise unchanged: %s", moved, report["frozen_unchanged"])
+    if "trained" in report:
+        parts = report["trained"].items()
+        moved = ", ".join(f"{part} {row['moved']}/{row['leaves']}" for part, row in parts)
+        stayed = report["frozen_unchanged"]
+        log.info("  leaves moved: %s; frozen bitwise unchanged: %s", moved, stayed)
     for line in _of_scores(scores):
         log.info("  %s", line)
     ends = [report[f"metrics_{end}"].get("generator_gradient_norm") for end in ("start", "end")]

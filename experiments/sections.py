@@ -280,8 +280,17 @@ class EvalSection:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSection:
-    """What only says how a run goes: intervals of logging and saving, how many steps may be skipped."""
+    """Runtime options that do not affect results.
+
+    Attributes:
+        log_every: steps between two lines of metrics.
+        checkpoint_every: steps between two checkpoints; 0 for one at the end alone.
+        max_skipped: more steps than this without a finite loss and gradient end the training.
+        audit: also report of each training, bitwise, which parameters moved and that frozen parts did not; for
+            tests: it costs a host copy of the start parameters, and hashes of what every device holds.
+    """
 
     log_every: Count = 50
     checkpoint_every: Annotated[int, Range(0, 2**31 - 1)] = 1000
     max_skipped: Annotated[int, Range(0, 2**31 - 1)] = 20
+    audit: bool = False

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from piapdf_jax.runtime.checkpoints import BestCheckpoint, Checkpoints, Validation
-from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.hosts import as_host_lost, primary
 from piapdf_jax.runtime.mesh import check_divides, data_mesh
 from piapdf_jax.runtime.steps import (
@@ -24,13 +22,7 @@ from piapdf_jax.runtime.steps import (
     StepRunner,
     StopSignals,
 )
-from piapdf_jax.runtime.train_stats import (
-    TrainResult,
-    TrainStats,
-    count_skipped,
-    moved_leaves,
-    trained_parts,
-)
+from piapdf_jax.runtime.train_stats import Audit, TrainResult, TrainStats, count_skipped
 from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
 from piapdf_jax.stages.base import Exported, Stage
 
@@ -47,6 +39,7 @@ class LoopConfig:
         max_skipped: more steps than this without a finite loss and gradient end the training.
         profile_steps: so many steps are profiled, once the first has compiled; 0 for none.
         tensorboard: also write TensorBoard files where tensorboardX is installed.
+        audit: also report what moved, bitwise, at the price of a host copy of the start parameters.
     """
 
     log_every: int = 50
@@ -54,6 +47,7 @@ class LoopConfig:
     max_skipped: int = 20
     profile_steps: int = 0
     tensorboard: bool = True
+    audit: bool = False
 
 
 def fit(
@@ -109,11 +103,7 @@ def fit(
     folder = pathlib.Path(folder)
     run = StepRunner(name, steps, stage, devices, key, TrainStats(batch_size, devices))
     run.start(inputs)
-    initial = {
-        part: [np.array(leaf) for leaf in jax.tree.leaves(tree)]
-        for part, tree in trained_parts(run.state).items()
-    }
-    frozen_digest = tree_digest(run.frozen)
+    audit = Audit(run.state, run.frozen) if loop_config.audit else None
     every = loop_config.checkpoint_every
     with (
         Checkpoints(folder / "checkpoints", every=every, config=config) as checkpoints,
@@ -128,10 +118,9 @@ def fit(
         "steps": run.step,
         "best": best.to_json(),
         **run.stats.report(read_jsonl(folder / "metrics.jsonl")),
-        "trained": moved_leaves(initial, trained_parts(run.state)),
-        "state": tree_digest(run.state),
-        "frozen_unchanged": tree_digest(run.frozen) == frozen_digest,
     }
+    if audit is not None:
+        report |= audit.report(run.state, run.frozen)
     return TrainResult(run.state, run.frozen, report)
 
 

@@ -1,4 +1,4 @@
-"""What a training accounts for: its time, its counts, its loss and what moved."""
+"""Statistics of a training: its time, its counts, its loss, and on request what moved."""
 
 import dataclasses
 import resource
@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.stages.base import Exported
 
 #: Fields of ``metrics.jsonl`` that say when, not what: two equal runs differ in these alone.
@@ -189,7 +190,31 @@ def summarize_metrics(rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def trained_parts(state: Any) -> dict[str, Any]:
+class Audit:
+    """Compares a finished training bitwise with its start; it costs a host copy of the start parameters.
+
+    Args:
+        state: before the first step.
+        frozen: the parts that every step only reads.
+    """
+
+    def __init__(self, state: Any, frozen: Exported) -> None:
+        self._initial = {
+            part: [np.array(leaf) for leaf in jax.tree.leaves(tree)]
+            for part, tree in _trained_parts(state).items()
+        }
+        self._frozen = tree_digest(frozen)
+
+    def report(self, state: Any, frozen: Exported) -> dict[str, Any]:
+        """Returns how many leaves moved in each part, a digest of the state, and whether frozen parts stayed."""
+        return {
+            "trained": _moved_leaves(self._initial, _trained_parts(state)),
+            "state": tree_digest(state),
+            "frozen_unchanged": tree_digest(frozen) == self._frozen,
+        }
+
+
+def _trained_parts(state: Any) -> dict[str, Any]:
     """Parameters of a state by part: its ``params``, those of each learner in it, or all of it."""
     params = getattr(state, "params", None)
     if params is not None:
@@ -202,7 +227,7 @@ def trained_parts(state: Any) -> dict[str, Any]:
     return learners or {"state": state}
 
 
-def moved_leaves(initial: dict[str, list[np.ndarray]], final: dict[str, Any]) -> dict[str, Any]:
+def _moved_leaves(initial: dict[str, list[np.ndarray]], final: dict[str, Any]) -> dict[str, Any]:
     """How many leaves of each part changed, and by how much at most."""
     moved = {}
     for part, before in initial.items():
@@ -233,9 +258,9 @@ class TrainResult:
             ``first_step_seconds`` (compilation), ``wait_seconds`` (for input) and
             ``images_per_second`` (first step left out), over all restarts; ``peak_memory_gib``,
             of the fullest device, or of the process on a CPU; ``skipped`` steps;
-            ``trained``, {part: {leaves, moved, max_abs_change}}; ``state``, a digest of the whole
-            of it; ``frozen_unchanged``, bitwise;
-            ``totals``, sums over all steps of the metrics named ``count_*``.
+            ``totals``, sums over all steps of the metrics named ``count_*``. With an audit also
+            ``trained``, {part: {leaves, moved, max_abs_change}}; ``state``, a digest of the whole of
+            it; ``frozen_unchanged``, bitwise.
     """
 
     state: Any

@@ -61,6 +61,7 @@ def before(small_data, tmp_path_factory):
         ("run.log_every=3", set()),
         ("run.checkpoint_every=3", set()),
         ("run.max_skipped=3", set()),
+        ("run.audit=true", set()),
         ("data.workers=2", set()),
         ("methods=disfa", set()),
         ("eval.validation_subjects=1", LABELED),

@@ -31,7 +31,13 @@ def test_folds_and_seeds_of_a_name_are_one_group_without_notes(tmp_path):
 
 def test_what_only_says_how_a_run_goes_makes_no_group(tmp_path):
     make_runs(tmp_path, **FEW | {"folds": (1,)})
-    slow = ["data.workers=0", "run.log_every=7", "eval.batch_size=8", "df.compile=parts"]
+    slow = [
+        "data.workers=0",
+        "run.log_every=7",
+        "run.audit=true",
+        "eval.batch_size=8",
+        "df.compile=parts",
+    ]
     slow += ["df.log_parts=true"]
     make_runs(tmp_path, **FEW | {"folds": (2, 3), "methods": ("baseline",)}, settings=slow)
     (group,) = read_groups([tmp_path])

@@ -269,6 +269,14 @@ def test_every_line_of_a_training_of_action_units(logged):
     ]
 
 
+def test_without_an_audit_nothing_is_said_of_what_moved(logged):
+    result = a_training()
+    del result["report"]["trained"], result["report"]["frozen_unchanged"]
+    assert logged("pi1", result)[2:] == [
+        "  loss 0.6932 -> nan in 40 steps, 13 s (first step 3 s), 1234 images/s, 2 skipped"
+    ]
+
+
 def test_every_line_of_maps_and_of_pairs(logged):
     norms = ({"generator_gradient_norm": 0.012345}, {"generator_gradient_norm": 123.456})
     result = a_training(metrics_start=norms[0], metrics_end=norms[1])

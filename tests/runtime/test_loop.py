@@ -73,6 +73,16 @@ def test_report(straight):
     assert report["seconds"] >= report["first_step_seconds"] + report["init_seconds"]
 
 
+def test_without_an_audit_the_training_is_the_same_and_nothing_is_compared(tmp_path, straight):
+    fitted = toy_fit(tmp_path, STEPS, audit=False)
+    assert tree_digest(fitted.state) == tree_digest(straight[1].state)
+    assert lines(tmp_path) == lines(straight[0])
+    missing = {"trained", "state", "frozen_unchanged"}
+    assert set(straight[1].report) - set(fitted.report) == missing
+    for name in ("steps", "loss_start", "loss_end", "skipped", "totals"):
+        assert fitted.report[name] == straight[1].report[name]
+
+
 def same_training(folder, fitted, straight):
     assert tree_digest(fitted.state) == tree_digest(straight[1].state)
     assert lines(folder) == lines(straight[0])

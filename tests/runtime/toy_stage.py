@@ -133,7 +133,7 @@ def toy_fit(folder, steps, *, stage=None, stream=ToyStream, **options):
         "batch_size": BATCH,
         "config": CONFIG,
     }
-    how = {"log_every": 3, "checkpoint_every": 5, "tensorboard": False}
+    how = {"log_every": 3, "checkpoint_every": 5, "tensorboard": False, "audit": True}
     names = [field.name for field in dataclasses.fields(loop.LoopConfig)]
     how |= {name: options.pop(name) for name in names if name in options}
     return loop.fit(

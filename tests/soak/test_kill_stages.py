@@ -37,6 +37,7 @@ NEEDS = {
     "disfa": ("pi1", "pi2", "identity", "piap"),
 }
 SETTINGS = ["df=paper", "model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
+SETTINGS += ["run.audit=true"]
 SETTINGS += ["run.checkpoint_every=4", "data.dataset=synthetic_faces/small_bp4d"]
 SETTINGS += [
     "pi1.dataset=synthetic_faces/small_afew_va",

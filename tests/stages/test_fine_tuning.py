@@ -146,7 +146,7 @@ def fit(folder, inputs, *, end=TOTAL, **more):
         folder=folder,
         batch_size=4,
         config={"training": "df"},
-        loop_config=loop.LoopConfig(log_every=1, checkpoint_every=1, tensorboard=False),
+        loop_config=loop.LoopConfig(log_every=1, checkpoint_every=1, tensorboard=False, audit=True),
         frames=stream.frames,
         **more,
     )
