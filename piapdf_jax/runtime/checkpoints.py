@@ -6,13 +6,14 @@ import logging
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from piapdf_jax.runtime import Json, JsonObject, PyTree
 from piapdf_jax.runtime.digests import differences, tree_digest
 from piapdf_jax.runtime.filesystem import explain_disk_errors
 from piapdf_jax.runtime.hosts import primary, run_on_primary
@@ -30,8 +31,8 @@ class Restored(NamedTuple):
     """A checkpoint: the step it was taken after, the state, and what was said with it."""
 
     step: int
-    state: Any
-    meta: dict[str, Any]
+    state: PyTree
+    meta: JsonObject
 
 
 class Checkpoints:
@@ -52,7 +53,7 @@ class Checkpoints:
         folder: str | os.PathLike[str],
         *,
         every: int,
-        config: dict[str, Any],
+        config: JsonObject,
         keep: int = 2,
     ) -> None:
         self.folder = pathlib.Path(folder).absolute()
@@ -122,19 +123,15 @@ class Checkpoints:
 
     def _whole(self, step: int | None) -> str:
         """The newest checkpoint but that of one step, in words."""
-        whole = [
-            other
-            for other in self.folder.glob("*")
-            if other.name.isdigit() and other.name != str(step)
-        ]
-        newest = max((int(other.name) for other in whole), default=None)
+        names = {other.name for other in self.folder.glob("*")} - {str(step)}
+        newest = max((int(name) for name in names if name.isdigit()), default=None)
         return "" if newest is None else f"the checkpoint of step {newest} is whole"
 
     def due(self, step: int) -> bool:
         """Whether a state is to be saved after this step."""
         return bool(self.every) and step % self.every == 0
 
-    def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
+    def save(self, step: int, state: PyTree, meta: JsonObject) -> None:
         """Saves the state after a step; one that is there already is left alone.
 
         Args:
@@ -161,12 +158,10 @@ class Checkpoints:
             if not self._manager.save(step, args=args):
                 path = self.folder / str(step)
                 raise OSError(f"checkpoint {path} was refused: a later one is there")
-        self._newest, self._written = (
-            step,
-            WrittenCheckpoint(step, describe_arrays(host), known["content"]),
-        )
+        self._newest = step
+        self._written = WrittenCheckpoint(step, describe_arrays(host), known["content"])
 
-    def restore_latest(self, target: Any) -> Restored | None:
+    def restore_latest(self, target: PyTree) -> Restored | None:
         """The newest state that can be read; one that cannot is named in a warning and put aside.
 
         Args:
@@ -196,7 +191,7 @@ class Checkpoints:
             return restored
         return None
 
-    def _read(self, step: int, abstract: Any) -> Restored:
+    def _read(self, step: int, abstract: PyTree) -> Restored:
         # Before Orbax, which would follow it, reads anything.
         for path in (self.folder / str(step)).rglob("*"):
             if path.is_symlink():
@@ -263,7 +258,7 @@ class BestCheckpoint:
     """
 
     def __init__(
-        self, folder: pathlib.Path, config: dict[str, Any], validation: Validation | None
+        self, folder: pathlib.Path, config: JsonObject, validation: Validation | None
     ) -> None:
         self.validation, self.step, self.score = validation, None, -np.inf
         self._kept = Checkpoints(folder, every=0, config=config, keep=1) if validation else None
@@ -275,12 +270,12 @@ class BestCheckpoint:
         if self._kept is not None:
             self._kept.close()
 
-    def restore(self, saved: list[Any] | None) -> None:
+    def restore(self, saved: list[Json] | None) -> None:
         """Takes what a checkpoint says of the best state before it."""
         if saved is not None:
             self.step, self.score = saved
 
-    def to_json(self) -> list[Any] | None:
+    def to_json(self) -> list[Json] | None:
         """Step and score of the best state so far, as JSON holds them."""
         return None if self.step is None else [self.step, self.score]
 
@@ -288,7 +283,7 @@ class BestCheckpoint:
         """Whether the state after this step is scored."""
         return self.validation is not None and (step % self.validation.every == 0 or step == steps)
 
-    def consider(self, step: int, state: Any, exported: Exported) -> float:
+    def consider(self, step: int, state: PyTree, exported: Exported) -> float:
         """Scores a state and keeps it where none before was better; returns the score."""
         assert self.validation is not None and self._kept is not None
         local = jax.tree.map(lambda leaf: jax.numpy.asarray(np.asarray(leaf)), exported)
@@ -300,6 +295,6 @@ class BestCheckpoint:
                 self._kept.wait()
         return score
 
-    def restore_state(self, target: Any) -> Restored | None:
+    def restore_state(self, target: PyTree) -> Restored | None:
         """The best state, or None where there is no choice."""
         return None if self._kept is None else self._kept.restore_latest(target)

@@ -6,13 +6,14 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable
-from typing import Any
 
 import jax
 import numpy as np
 
+from piapdf_jax.runtime import Json, PyTree
 
-def digest_of(value: Any) -> str:
+
+def digest_of(value: Json) -> str:
     """Sixteen hexadecimal digits of a value's canonical JSON (sorted keys, SHA-256).
 
     Args:
@@ -26,7 +27,7 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def tree_digest(tree: Any) -> str:
+def tree_digest(tree: PyTree) -> str:
     """SHA-256 over paths, dtypes, shapes and bytes of leaves: equal digests, bitwise equal trees.
 
     Args:
@@ -64,7 +65,7 @@ def source_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
     return digest_of(trees)
 
 
-def _canonical(node: Any) -> Any:
+def _canonical(node: object) -> Json:
     """A syntax tree as lists, without empty fields: versions of Python differ in those."""
     if isinstance(node, ast.AST):
         fields = [
@@ -78,7 +79,7 @@ def _canonical(node: Any) -> Any:
     return repr(node)
 
 
-def _is_bare_string(node: Any) -> bool:
+def _is_bare_string(node: object) -> bool:
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -86,7 +87,7 @@ def _is_bare_string(node: Any) -> bool:
     )
 
 
-def differences(there: Any, here: Any, name: str = "") -> list[str]:
+def differences(there: Json, here: Json, name: str = "") -> list[str]:
     """Fields in which two configurations differ, as ``name is A there, B here``.
 
     Args:

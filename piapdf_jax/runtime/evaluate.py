@@ -1,8 +1,8 @@
 """One pass of ``predict`` over a split: arrays by record row, of which every score is made."""
 
 import collections
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 from piapdf_jax.batch import Batch, unit_images, unpack_maps
 from piapdf_jax.runtime.mesh import replicate, shard_batch
 from piapdf_jax.stages.base import Exported, Scores
+
+_Arrays = Mapping[str, np.ndarray | jax.Array]
 
 
 class Evaluation(NamedTuple):
@@ -56,7 +58,7 @@ def evaluate(
     """
     if mesh is not None:
         exported = replicate(mesh, exported)
-    waiting: collections.deque[tuple[Any, Any]] = collections.deque()
+    waiting: collections.deque[tuple[_Arrays, _Arrays]] = collections.deque()
     collected: list[dict[str, np.ndarray]] = []
     for batch in batches:
         images, maps = batch.image, batch.pi_maps
@@ -72,7 +74,7 @@ def evaluate(
     return _by_row({name: np.concatenate([c[name] for c in collected]) for name in collected[0]})
 
 
-def _arrays(scores: Scores, maps: Any) -> dict[str, jax.Array]:
+def _arrays(scores: Scores, maps: np.ndarray | jax.Array | None) -> dict[str, jax.Array]:
     found = {"au_probs": scores.au_probs, "vector": scores.vector}
     if scores.pi_probs is not None and maps is not None:
         found["pi_intersection"], found["pi_union"] = _overlap(scores.pi_probs, jnp.asarray(maps))
@@ -86,7 +88,7 @@ def _overlap(probs: jax.Array, packed: jax.Array) -> tuple[jax.Array, jax.Array]
     return (ours & theirs).sum(axis=(1, 2)), (ours | theirs).sum(axis=(1, 2))
 
 
-def _fetch(own: dict[str, Any], scored: dict[str, Any], mesh: Mesh | None) -> dict[str, np.ndarray]:
+def _fetch(own: _Arrays, scored: _Arrays, mesh: Mesh | None) -> dict[str, np.ndarray]:
     """One batch on the host, padding dropped; rows of all hosts in the same order everywhere."""
     if jax.process_count() > 1:
         own = multihost_utils.process_allgather(own, tiled=True)

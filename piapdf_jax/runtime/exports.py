@@ -7,13 +7,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from piapdf_jax.runtime import orbax_files
+from piapdf_jax.runtime import JsonObject, orbax_files
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.filesystem import explain_disk_errors, sync_tree
 from piapdf_jax.runtime.hosts import barrier, holds_everywhere, primary
@@ -46,7 +45,7 @@ def find_export(
 
 
 def find_stale(
-    runs_dir: str | os.PathLike[str], training: str, fingerprint: dict[str, Any]
+    runs_dir: str | os.PathLike[str], training: str, fingerprint: JsonObject
 ) -> tuple[str, list[str]] | None:
     """Finds the newest export that other sources made of the same settings and data.
 
@@ -79,7 +78,7 @@ def write_export(
     training: str,
     digest: str,
     exported: Exported,
-    info: dict[str, Any],
+    info: JsonObject,
     *,
     beside: Exported | None = None,
     files: Mapping[str, str] | None = None,
@@ -194,7 +193,7 @@ def _rename_first(temporary: pathlib.Path, folder: pathlib.Path) -> None:
             raise
 
 
-def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_info(path: str | os.PathLike[str]) -> JsonObject:
     """Reads what ``export.json`` says.
 
     Args:
@@ -215,7 +214,7 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
 
 
-def read_export(path: str | os.PathLike[str]) -> tuple[Exported, dict[str, Any]]:
+def read_export(path: str | os.PathLike[str]) -> tuple[Exported, JsonObject]:
     """Reads an export on whatever devices there are.
 
     Args:
@@ -248,7 +247,7 @@ def read_beside(path: str | os.PathLike[str]) -> Exported:
     return _read(folder, _BESIDE, info, _BESIDE_CONTENT) if _BESIDE_CONTENT in info else {}
 
 
-def _read(folder: pathlib.Path, below: str, info: dict[str, Any], key: str) -> Exported:
+def _read(folder: pathlib.Path, below: str, info: JsonObject, key: str) -> Exported:
     try:
         return orbax_files.read(folder / below, info[key])
     except orbax_files.DigestMismatchError as error:

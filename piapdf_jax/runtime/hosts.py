@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jax
 import numpy as np
@@ -158,7 +158,7 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(f"piapdf_jax {name}")
 
 
-def run_on_primary(name: str, work: Callable[[], Any]) -> None:
+def run_on_primary(name: str, work: Callable[[], object]) -> None:
     """Lets the primary host do something while the others wait for it."""
     if primary():
         work()

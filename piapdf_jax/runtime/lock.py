@@ -18,8 +18,8 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
+from piapdf_jax.runtime import JsonObject
 from piapdf_jax.runtime.filesystem import explain_disk_errors
 from piapdf_jax.runtime.hosts import broadcast_from_primary
 
@@ -191,7 +191,7 @@ class _Watch:
         self._seen: tuple[bytes, int] | None = None
         self._looked = self._still = 0.0
 
-    def gone(self, found: tuple[bytes, int], holder: dict[str, Any]) -> str:
+    def gone(self, found: tuple[bytes, int], holder: JsonObject) -> str:
         """Says why a holder is no more, "" where it may be there."""
         now = time.monotonic()
         if found != self._seen:
@@ -211,7 +211,7 @@ def is_held(path: str | os.PathLike[str]) -> bool:
     return found is not None and not _ended(_parsed(found[0]))
 
 
-def _ended(holder: dict[str, Any]) -> bool:
+def _ended(holder: JsonObject) -> bool:
     return holder["machine"] == _machine() and not _alive(holder["process"], holder["started"])
 
 
@@ -246,14 +246,14 @@ def _beat(file: int, every: float, ended: threading.Event) -> None:
             os.utime(file)
 
 
-def _this_process() -> dict[str, Any]:
+def _this_process() -> JsonObject:
     number = os.getpid()
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     told = {"host": socket.gethostname(), "process": number, "since": since}
     return {**told, "machine": _machine(), "started": _started(number)}
 
 
-def _parsed(text: bytes) -> dict[str, Any]:
+def _parsed(text: bytes) -> JsonObject:
     """What a lock's file says; a file without text is one that is being written, or was not to its end."""
     unknown = {"host": "?", "process": 0, "since": "?", "machine": "", "started": "", "run": "?"}
     try:

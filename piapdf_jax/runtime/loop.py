@@ -6,11 +6,11 @@ import logging
 import os
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
+from piapdf_jax.runtime import JsonObject, PyTree
 from piapdf_jax.runtime.checkpoints import BestCheckpoint, Checkpoints, Validation
 from piapdf_jax.runtime.hosts import as_host_lost, primary
 from piapdf_jax.runtime.mesh import check_divides, data_mesh
@@ -52,7 +52,7 @@ class LoopConfig:
 
 def fit(
     stage: Stage,
-    stream: Callable[[int], Iterator[Any]],
+    stream: Callable[[int], Iterator[PyTree]],
     *,
     name: str,
     steps: int,
@@ -60,7 +60,7 @@ def fit(
     inputs: dict[str, Exported],
     folder: str | os.PathLike[str],
     batch_size: int,
-    config: dict[str, Any],
+    config: JsonObject,
     loop_config: LoopConfig = LoopConfig(),
     mesh: Mesh | None = None,
     frames: Frames | None = None,
@@ -150,7 +150,7 @@ class _TrainLoop:
         if restored is not None:
             self.run.state = restored.state
 
-    def train(self, stream: Callable[[int], Iterator[Any]], frames: Frames | None) -> None:
+    def train(self, stream: Callable[[int], Iterator[PyTree]], frames: Frames | None) -> None:
         """Opens what the steps need, runs them to the end or a signal, and closes it whatever happens."""
         run, config, folder, tells = self.run, self.config, self.folder, primary()
         run.guard = NonFiniteGuard(
@@ -173,7 +173,7 @@ class _TrainLoop:
                 raise as_host_lost(error) or error from error
 
     def _step(
-        self, batches: Iterator[Any], writer: MultiWriter, progress: Progress, stop: StopSignals
+        self, batches: Iterator[PyTree], writer: MultiWriter, progress: Progress, stop: StopSignals
     ) -> None:
         run, row = self.run, None
         metrics = run.advance(batches)

@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from piapdf_jax.batch import unit_images
 from piapdf_jax.keys import named_key
+from piapdf_jax.runtime import PyTree
 from piapdf_jax.stages.base import Exported, Stage
 
 DATA_AXIS = "data"
@@ -38,7 +39,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def replicate(mesh: Mesh, tree: Any) -> Any:
+def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
     """Fresh copies of arrays on every device of a mesh; donating them touches nothing else.
 
     Args:
@@ -50,7 +51,7 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
     """
     sharding = replicated(mesh)
 
-    def place(leaf: Any) -> jax.Array:
+    def place(leaf: PyTree) -> jax.Array:
         host = np.asarray(leaf)
         # A device of the CPU platform may take NumPy memory as its own: each gets a copy.
         return jax.make_array_from_callback(host.shape, sharding, lambda _: np.array(host))
@@ -58,7 +59,7 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
     return jax.tree.map(place, tree)
 
 
-def shard_batch(mesh: Mesh, batch: Any) -> Any:
+def shard_batch(mesh: Mesh, batch: PyTree) -> PyTree:
     """Splits a batch along its first axis over the devices.
 
     Args:
@@ -92,7 +93,7 @@ def check_divides(batch_size: int, devices: int) -> None:
         )
 
 
-def keep_replicated(mesh: Mesh, tree: Any) -> Any:
+def keep_replicated(mesh: Mesh, tree: PyTree) -> PyTree:
     """The same tree, with any leaf that a compiled step left split brought back to every device.
 
     Args:
@@ -109,7 +110,7 @@ def keep_replicated(mesh: Mesh, tree: Any) -> Any:
 
 def init_state(
     stage: Stage, mesh: Mesh, key: jax.Array, inputs: dict[str, Exported]
-) -> tuple[Any, Exported]:
+) -> tuple[PyTree, Exported]:
     """Returns the state before the first update and the frozen parts, whole on every device.
 
     Args:
@@ -122,7 +123,7 @@ def init_state(
     return replicate(mesh, state), replicate(mesh, frozen)
 
 
-def load_step(mesh: Mesh, key: jax.Array, batch: Any, step: int) -> tuple[Any, jax.Array]:
+def load_step(mesh: Mesh, key: jax.Array, batch: PyTree, step: int) -> tuple[PyTree, jax.Array]:
     """Returns a step's batch on the devices, images as numbers, and the step's key.
 
     Args:
@@ -135,8 +136,8 @@ def load_step(mesh: Mesh, key: jax.Array, batch: Any, step: int) -> tuple[Any, j
 
 
 def update(
-    stage: Stage, mesh: Mesh, state: Any, frozen: Exported, batch: Any, key: jax.Array
-) -> tuple[Any, dict[str, jax.Array]]:
+    stage: Stage, mesh: Mesh, state: PyTree, frozen: Exported, batch: PyTree, key: jax.Array
+) -> tuple[PyTree, dict[str, jax.Array]]:
     """Returns the state after one update, whole on every device, and its metrics."""
     state, metrics = stage.train_step(state, frozen, batch, key)
     return keep_replicated(mesh, state), metrics

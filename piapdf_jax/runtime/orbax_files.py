@@ -3,13 +3,14 @@
 import json
 import pathlib
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
+from piapdf_jax.runtime import PyTree
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.stages.base import Exported
 
@@ -21,7 +22,7 @@ class DigestMismatchError(ValueError):
     """What lies on disk is readable, and not what was written."""
 
 
-def to_host(exported: Exported) -> dict[str, Any]:
+def to_host(exported: Exported) -> dict[str, PyTree]:
     """Returns parts as they are written: NumPy arrays under ``params`` and ``batch_stats`` of each name."""
     return {
         name: dict(zip(_FIELDS, jax.tree.map(np.array, part), strict=True))
@@ -29,7 +30,7 @@ def to_host(exported: Exported) -> dict[str, Any]:
     }
 
 
-def save(folder: pathlib.Path, parts: dict[str, Any]) -> None:
+def save(folder: pathlib.Path, parts: dict[str, PyTree]) -> None:
     """Writes what ``to_host`` returned; every host takes part."""
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder, parts)
@@ -69,7 +70,7 @@ def _check_names(folder: pathlib.Path) -> None:
                 raise ValueError(f"{path} names a part {key['key']!r}")
 
 
-def restore(folder: pathlib.Path) -> dict[str, Any]:
+def restore(folder: pathlib.Path) -> dict[str, PyTree]:
     """Reads what ``save`` wrote, unchecked."""
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     with ocp.StandardCheckpointer() as checkpointer:
@@ -88,7 +89,7 @@ class WrittenCheckpoint(NamedTuple):
     content: str
 
 
-def find_damage(path: pathlib.Path, stored: Any, written: WrittenCheckpoint) -> str:
+def find_damage(path: pathlib.Path, stored: PyTree, written: WrittenCheckpoint) -> str:
     """Says what a checkpoint lacks on disk, "" where it is whole as far as a glance can tell."""
     found = describe_arrays(stored)
     if found != written.arrays:
@@ -104,7 +105,7 @@ def find_damage(path: pathlib.Path, stored: Any, written: WrittenCheckpoint) -> 
     return f"no bytes of {empty[0].decode()}" if empty else ""
 
 
-def describe_arrays(tree: Any) -> list[str]:
+def describe_arrays(tree: PyTree) -> list[str]:
     """Name, shape and type of every array, sorted."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]

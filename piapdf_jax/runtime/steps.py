@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +15,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from piapdf_jax import process_memory
+from piapdf_jax.runtime import PyTree
 from piapdf_jax.runtime.mesh import init_state, load_step, update
 from piapdf_jax.runtime.train_stats import TrainStats, count_skipped
 from piapdf_jax.stages.base import Exported, Stage
@@ -62,7 +62,7 @@ class NonFiniteGuard:
         name: str,
         limit: int,
         folder: pathlib.Path,
-        stream: Callable[[int], Iterator[Any]],
+        stream: Callable[[int], Iterator[PyTree]],
         frames: Frames | None,
     ) -> None:
         self.name, self.limit, self.folder = name, limit, folder
@@ -70,7 +70,7 @@ class NonFiniteGuard:
         self.count, self._in_a_row = 0, 0
         self._useless: set[str] = set()
 
-    def add(self, step: int, metrics: dict[str, Any]) -> None:
+    def add(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Notes the metrics of one step, counted from 1.
 
         Raises:
@@ -93,7 +93,7 @@ class NonFiniteGuard:
             f"{' with ' + '; '.join(told) if told else ''}. Its batch is saved in {path}",
         )
 
-    def _warn(self, step: int, metrics: dict[str, Any]) -> None:
+    def _warn(self, step: int, metrics: dict[str, jax.Array]) -> None:
         found = [n for n, value in metrics.items() if n.startswith(_USELESS_METRIC) and int(value)]
         self._useless = {*self._useless, *found} if found else set()
         self._in_a_row = self._in_a_row + 1 if found else 0
@@ -143,7 +143,7 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._before: dict[int, Any] = {}
+        self._before: dict[int, signal.Handlers | int | Callable[..., object] | None] = {}
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
@@ -156,7 +156,7 @@ class StopSignals:
             signal.signal(number, handler)
         self._before = {}
 
-    def _note(self, number: int, frame: Any) -> None:
+    def _note(self, number: int, frame: object) -> None:
         self.received = number
         self.__exit__()
         log.warning("stopping after this step; a second signal stops at once")
@@ -241,7 +241,7 @@ class StepRunner:
         self.name, self.steps, self.stage, self.mesh = name, steps, stage, mesh
         self.key, self.stats = key, stats
         self.step = 0
-        self.state: Any = None
+        self.state: PyTree = None
         self.frozen: Exported = {}
         self.guard: NonFiniteGuard
         self.profile: Profile
@@ -252,7 +252,7 @@ class StepRunner:
         self.state, self.frozen = init_state(self.stage, self.mesh, self.key, inputs)
         self.stats.clock.init_seconds = self.stats.clock.lap()
 
-    def advance(self, batches: Iterator[Any]) -> dict[str, jax.Array]:
+    def advance(self, batches: Iterator[PyTree]) -> dict[str, jax.Array]:
         """Starts one step on the next batch; returns its metrics, which may not be there yet.
 
         Raises:
@@ -283,7 +283,7 @@ class StepRunner:
             jax.block_until_ready(metrics)
             self.guard.add(step, metrics)
 
-    def _next(self, batches: Iterator[Any]) -> Any:
+    def _next(self, batches: Iterator[PyTree]) -> PyTree:
         """The next batch; waiting for it counts where the devices had nothing else to do."""
         began = time.monotonic()
         batch = next(batches, None)

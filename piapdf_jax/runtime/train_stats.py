@@ -3,12 +3,13 @@
 import dataclasses
 import resource
 import time
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from piapdf_jax.runtime import JsonObject, PyTree
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.stages.base import Exported
 
@@ -53,7 +54,7 @@ class Clock:
         self._step = step
         return passed
 
-    def restore(self, saved: dict[str, Any]) -> None:
+    def restore(self, saved: JsonObject) -> None:
         """Adds what the training took before it was stopped."""
         for name, value in saved.items():
             setattr(self, name, getattr(self, name) + value)
@@ -97,7 +98,7 @@ class Totals:
         """Notes one step's metrics; does not wait for them."""
         self._waiting.append({k: v for k, v in metrics.items() if k.startswith("count_")})
 
-    def sums(self) -> dict[str, Any]:
+    def sums(self) -> JsonObject:
         """The sums so far, numbers or lists of numbers by name, as JSON holds them."""
         for counts in jax.device_get(self._waiting):
             for name, value in counts.items():
@@ -107,7 +108,7 @@ class Totals:
         self._waiting = []
         return {name: value.tolist() for name, value in sorted(self._sums.items())}
 
-    def restore(self, saved: dict[str, Any]) -> None:
+    def restore(self, saved: JsonObject) -> None:
         """Starts from the sums of a checkpoint."""
         self._sums = {name: np.asarray(sums) for name, sums in saved.items()}
 
@@ -124,7 +125,7 @@ class TrainStats:
         self.batch_size, self.mesh = batch_size, mesh
         self.clock, self.totals = Clock(), Totals()
 
-    def row(self, step: int, metrics: dict[str, jax.Array]) -> dict[str, Any]:
+    def row(self, step: int, metrics: dict[str, jax.Array]) -> JsonObject:
         """Returns a step's metrics as JSON holds them; counts are those of all steps so far."""
         row = {name: value.tolist() for name, value in sorted(jax.device_get(metrics).items())}
         row |= self.totals.sums()
@@ -132,17 +133,17 @@ class TrainStats:
         timing = self.clock.metrics(self.batch_size)
         return {**row, **timing, "peak_memory_gib": peak_memory(self.mesh)}
 
-    def to_json(self, step: int) -> dict[str, Any]:
+    def to_json(self, step: int) -> JsonObject:
         """Returns what a checkpoint after a step holds of them."""
         self.clock.lap(step)
         return {"totals": self.totals.sums(), "clock": dataclasses.asdict(self.clock)}
 
-    def restore(self, saved: dict[str, Any]) -> None:
+    def restore(self, saved: JsonObject) -> None:
         """Starts from what ``to_json`` returned before the training was stopped."""
         self.totals.restore(saved["totals"])
         self.clock.restore(saved["clock"])
 
-    def report(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def report(self, rows: list[JsonObject]) -> JsonObject:
         """Returns what a finished training did, from its lines of metrics and what is known at its end."""
         self.clock.lap()
         totals = self.totals.sums()
@@ -155,7 +156,7 @@ class TrainStats:
         }
 
 
-def count_skipped(counts: dict[str, Any]) -> int:
+def count_skipped(counts: Mapping[str, PyTree]) -> int:
     """Returns how many steps were skipped, by the metrics of one step or the totals of all."""
     names = [name for name in counts if name.endswith("skipped")]
     return sum(int(np.asarray(counts[name]).sum()) for name in names)
@@ -170,7 +171,7 @@ def peak_memory(mesh: Mesh) -> float:
     return round(max(peaks, default=own) / 2**30, 3)
 
 
-def loss_ends(rows: list[dict[str, Any]]) -> tuple[float | None, float | None]:
+def loss_ends(rows: list[JsonObject]) -> tuple[float | None, float | None]:
     """Mean loss of the first and last 5% of the lines of metrics; None where none is finite."""
     losses = [row["loss"] for row in rows if row.get("loss") is not None]
     few = max(1, round(0.05 * len(losses)))
@@ -179,7 +180,7 @@ def loss_ends(rows: list[dict[str, Any]]) -> tuple[float | None, float | None]:
     return float(np.mean(losses[:few])), float(np.mean(losses[-few:]))
 
 
-def summarize_metrics(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def summarize_metrics(rows: list[JsonObject]) -> JsonObject:
     """Loss at start and end, and the first and last line of metrics whole."""
     loss_start, loss_end = loss_ends(rows)
     return {
@@ -198,14 +199,14 @@ class Audit:
         frozen: the parts that every step only reads.
     """
 
-    def __init__(self, state: Any, frozen: Exported) -> None:
+    def __init__(self, state: PyTree, frozen: Exported) -> None:
         self._initial = {
             part: [np.array(leaf) for leaf in jax.tree.leaves(tree)]
             for part, tree in _trained_parts(state).items()
         }
         self._frozen = tree_digest(frozen)
 
-    def report(self, state: Any, frozen: Exported) -> dict[str, Any]:
+    def report(self, state: PyTree, frozen: Exported) -> JsonObject:
         """Returns how many leaves moved in each part, a digest of the state, and whether frozen parts stayed."""
         return {
             "trained": _moved_leaves(self._initial, _trained_parts(state)),
@@ -214,7 +215,7 @@ class Audit:
         }
 
 
-def _trained_parts(state: Any) -> dict[str, Any]:
+def _trained_parts(state: PyTree) -> dict[str, PyTree]:
     """Parameters of a state by part: its ``params``, those of each learner in it, or all of it."""
     params = getattr(state, "params", None)
     if params is not None:
@@ -227,7 +228,7 @@ def _trained_parts(state: Any) -> dict[str, Any]:
     return learners or {"state": state}
 
 
-def _moved_leaves(initial: dict[str, list[np.ndarray]], final: dict[str, Any]) -> dict[str, Any]:
+def _moved_leaves(initial: dict[str, list[np.ndarray]], final: dict[str, PyTree]) -> JsonObject:
     """How many leaves of each part changed, and by how much at most."""
     moved = {}
     for part, before in initial.items():
@@ -263,6 +264,6 @@ class TrainResult:
             it; ``frozen_unchanged``, bitwise.
     """
 
-    state: Any
+    state: PyTree
     frozen: Exported
-    report: dict[str, Any]
+    report: JsonObject

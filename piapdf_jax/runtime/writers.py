@@ -10,18 +10,18 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from piapdf_jax.runtime import Json, JsonObject, PyTree
 from piapdf_jax.runtime.filesystem import explain_disk_errors
 
 log = logging.getLogger("piapdf.writers")
 
 
-def read_jsonl(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def read_jsonl(path: str | os.PathLike[str]) -> list[JsonObject]:
     """Whole lines of a metrics file, [] where it is missing; a line cut short is left out."""
     try:
         lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
@@ -54,7 +54,7 @@ class JsonlWriter:
         temporary.replace(path)
         self._path, self._file = path, path.open("a", encoding="utf-8")
 
-    def write(self, step: int, row: dict[str, Any]) -> None:
+    def write(self, step: int, row: JsonObject) -> None:
         """Appends ``{"step": step, **row}``; null stands for what is not finite.
 
         Raises:
@@ -76,11 +76,11 @@ class JsonlWriter:
             self._file.close()
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: JsonObject) -> str:
     return json.dumps({name: _finite(value) for name, value in row.items()}) + "\n"
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: Json) -> Json:
     if isinstance(value, list):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -102,7 +102,7 @@ class TensorBoardWriter:
 
         self._writer = SummaryWriter(os.fspath(folder), purge_step=step + 1 if step else None)
 
-    def write(self, step: int, row: dict[str, Any]) -> None:
+    def write(self, step: int, row: JsonObject) -> None:
         """Adds one point a number."""
         for name, value in row.items():
             for tag, number in _flat(name, value):
@@ -117,7 +117,7 @@ class TensorBoardWriter:
         self._writer.close()
 
 
-def _flat(name: str, value: Any) -> list[tuple[str, float]]:
+def _flat(name: str, value: Json) -> list[tuple[str, float]]:
     if isinstance(value, list):
         return [pair for k, item in enumerate(value) for pair in _flat(f"{name}/{k}", item)]
     return [(name, float(value))]
@@ -129,7 +129,7 @@ class MultiWriter:
     def __init__(self, writers: Iterable[JsonlWriter | TensorBoardWriter] = ()) -> None:
         self._writers = list(writers)
 
-    def write(self, step: int, row: dict[str, Any]) -> None:
+    def write(self, step: int, row: JsonObject) -> None:
         """Hands a row to each."""
         for writer in self._writers:
             writer.write(step, row)
@@ -265,13 +265,13 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def over(self, batches: Iterable[Any]) -> Iterator[Any]:
+    def over(self, batches: Iterable[PyTree]) -> Iterator[PyTree]:
         """Passes batches on, each a step that is done when the next one is asked for."""
         for step, batch in enumerate(batches, start=1):
             yield batch
             self.update(step)
 
-    def update(self, step: int, row: dict[str, Any] | None = None) -> None:
+    def update(self, step: int, row: JsonObject | None = None) -> None:
         """Says that a step is done; ``row`` are its metrics where it was logged."""
         now = time.monotonic()
         if self._begin is None:  # the first step compiles: the rate counts from its end
