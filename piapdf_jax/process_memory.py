@@ -21,7 +21,7 @@ log = logging.getLogger("piapdf")
 
 
 def cpu_alone() -> bool:
-    """Whether JAX will run on the CPU, told without starting it."""
+    """Returns whether JAX will run on the CPU, without starting it."""
     chosen = os.environ.get("JAX_PLATFORMS", "")
     if chosen:
         return chosen == "cpu"

@@ -74,7 +74,7 @@ class Checkpoints:
         self.close()
 
     def close(self) -> None:
-        """Waits until what was saved is on disk, and looks at it there.
+        """Waits until what was saved is on disk, verifies it there, and closes the folder.
 
         Raises:
             DiskError: where the disk has refused it.
@@ -84,7 +84,7 @@ class Checkpoints:
             self._verify_written()
 
     def wait(self) -> None:
-        """Waits until what was saved is on disk, looks at it there, and goes on.
+        """Waits until what was saved is on disk, and verifies it there.
 
         Raises:
             DiskError: where the disk has refused it.
@@ -114,7 +114,7 @@ class Checkpoints:
             )
 
     def steps(self) -> list[int]:
-        """Steps whose state is there."""
+        """Returns the steps whose state is on disk."""
         return sorted(self._manager.all_steps())
 
     def _naming(self, step: int | None) -> contextlib.AbstractContextManager[None]:
@@ -122,13 +122,13 @@ class Checkpoints:
         return explain_disk_errors(self.folder / str(step), self._nbytes, self._whole(step))
 
     def _whole(self, step: int | None) -> str:
-        """The newest checkpoint but that of one step, in words."""
+        """Returns the newest checkpoint but that of one step, in words."""
         names = {other.name for other in self.folder.glob("*")} - {str(step)}
         newest = max((int(name) for name in names if name.isdigit()), default=None)
         return "" if newest is None else f"the checkpoint of step {newest} is whole"
 
     def due(self, step: int) -> bool:
-        """Whether a state is to be saved after this step."""
+        """Returns whether a state is to be saved after this step."""
         return bool(self.every) and step % self.every == 0
 
     def save(self, step: int, state: PyTree, meta: JsonObject) -> None:
@@ -162,10 +162,10 @@ class Checkpoints:
         self._written = WrittenCheckpoint(step, describe_arrays(host), known["content"])
 
     def restore_latest(self, target: PyTree) -> Restored | None:
-        """The newest state that can be read; one that cannot is named in a warning and put aside.
+        """Restores the newest state that can be read; one that cannot is named in a warning and put aside.
 
         Args:
-            target: a freshly initialised state, for structure, shapes, dtypes and shardings.
+            target: a freshly initialized state, for structure, shapes, dtypes and shardings.
 
         Returns:
             The checkpoint, or None where there is none.
@@ -271,20 +271,20 @@ class BestCheckpoint:
             self._kept.close()
 
     def restore(self, saved: list[Json] | None) -> None:
-        """Takes what a checkpoint says of the best state before it."""
+        """Restores step and score of the best state so far from a checkpoint."""
         if saved is not None:
             self.step, self.score = saved
 
     def to_json(self) -> list[Json] | None:
-        """Step and score of the best state so far, as JSON holds them."""
+        """Returns step and score of the best state so far, as JSON holds them."""
         return None if self.step is None else [self.step, self.score]
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether the state after this step is scored."""
+        """Returns whether the state after this step is scored."""
         return self.validation is not None and (step % self.validation.every == 0 or step == steps)
 
     def consider(self, step: int, state: PyTree, exported: Exported) -> float:
-        """Scores a state and keeps it where none before was better; returns the score."""
+        """Scores a state, saves it where it is the best so far, and returns the score."""
         assert self.validation is not None and self._kept is not None
         local = jax.tree.map(lambda leaf: jax.numpy.asarray(np.asarray(leaf)), exported)
         score = self.validation.score(local)
@@ -296,5 +296,5 @@ class BestCheckpoint:
         return score
 
     def restore_state(self, target: PyTree) -> Restored | None:
-        """The best state, or None where there is no choice."""
+        """Restores the best state; None without a validation, or where no state had a score."""
         return None if self._kept is None else self._kept.restore_latest(target)

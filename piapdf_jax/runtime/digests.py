@@ -14,7 +14,7 @@ from piapdf_jax.runtime import Json, PyTree
 
 
 def digest_of(value: Json) -> str:
-    """Sixteen hexadecimal digits of a value's canonical JSON (sorted keys, SHA-256).
+    """Returns sixteen hexadecimal digits of a value's canonical JSON (sorted keys, SHA-256).
 
     Args:
         value: what ``json.dumps`` takes; tuples count as lists.
@@ -28,7 +28,7 @@ def digest_of(value: Json) -> str:
 
 
 def tree_digest(tree: PyTree) -> str:
-    """SHA-256 over paths, dtypes, shapes and bytes of leaves: equal digests, bitwise equal trees.
+    """Computes SHA-256 over paths, dtypes, shapes and bytes of leaves: equal digests, bitwise equal trees.
 
     Args:
         tree: arrays that this process can read.
@@ -46,7 +46,7 @@ def tree_digest(tree: PyTree) -> str:
 
 
 def source_digest(paths: Iterable[str | os.PathLike[str]]) -> str:
-    """Digest of Python sources as syntax trees: comments, docstrings and layout do not count.
+    """Computes a digest of Python sources as syntax trees: comments, docstrings and layout do not count.
 
     Args:
         paths: files, in any order; a file counts under its name and its folder's.
@@ -88,7 +88,7 @@ def _is_bare_string(node: object) -> bool:
 
 
 def differences(there: Json, here: Json, name: str = "") -> list[str]:
-    """Fields in which two configurations differ, as ``name is A there, B here``.
+    """Returns the fields in which two configurations differ, as ``name is A there, B here``.
 
     Args:
         there: what JSON holds.

@@ -27,19 +27,19 @@ class ExportError(ValueError):
 
 
 def export_folder(runs_dir: str | os.PathLike[str], training: str, digest: str) -> pathlib.Path:
-    """Where an export lies, or will lie."""
+    """Returns the folder of an export, whether or not it is there."""
     return pathlib.Path(runs_dir).absolute() / "exports" / training / digest
 
 
 def lock_path(runs_dir: str | os.PathLike[str], training: str, digest: str) -> pathlib.Path:
-    """The lock's file of the run that makes an export."""
+    """Returns the lock file of the run that makes an export."""
     return export_folder(runs_dir, training, f".{digest}.lock")
 
 
 def find_export(
     runs_dir: str | os.PathLike[str], training: str, digest: str
 ) -> pathlib.Path | None:
-    """The folder of a finished export, or None."""
+    """Returns the folder of a finished export, or None."""
     folder = export_folder(runs_dir, training, digest)
     return folder if (folder / "export.json").is_file() else None
 
@@ -84,7 +84,7 @@ def write_export(
     files: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> pathlib.Path:
-    """Writes an export whole or not at all; where another run was first, its export is taken.
+    """Writes an export atomically; where another run was first, its export is taken.
 
     It gets its name only when what lies on disk has been read back and is what was written.
 
@@ -168,7 +168,7 @@ def _remove_leftovers(temporary: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _wait_for_file(path: pathlib.Path, seconds: float = 5.0) -> bool:
-    """Whether a file is there, or comes soon."""
+    """Waits up to ``seconds`` for a file; returns whether it is there."""
     until = time.monotonic() + seconds
     while not path.is_file() and time.monotonic() < until:
         time.sleep(0.05)
@@ -194,7 +194,7 @@ def _rename_first(temporary: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def read_info(path: str | os.PathLike[str]) -> JsonObject:
-    """Reads what ``export.json`` says.
+    """Reads ``export.json``.
 
     Args:
         path: folder of an export.

@@ -36,7 +36,7 @@ class FolderError(ValueError):
 def explain_disk_errors(
     path: str | os.PathLike[str], nbytes: int, kept: str = ""
 ) -> Iterator[None]:
-    """Turns a disk's refusal, however deep it lies, into one error that a person can act on.
+    """Raises one error that a person can act on for a refusal of the disk, however deep it lies.
 
     Args:
         path: what is written.
@@ -63,7 +63,7 @@ def explain_disk_errors(
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Gives a file beside another to write to, which then takes its place at once.
+    """Yields a temporary file that atomically replaces another one.
 
     So of two runs that write the same file one is read, and never half of one.
 

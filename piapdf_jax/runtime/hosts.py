@@ -148,25 +148,25 @@ def _exit_if_never_met(coordinator: str) -> Iterator[None]:
 
 
 def primary() -> bool:
-    """Whether this host is the one that writes."""
+    """Returns whether this host is the one that writes."""
     return jax.process_index() == 0
 
 
 def barrier(name: str) -> None:
-    """Waits until every host has come here."""
+    """Waits until every host has reached this point."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(f"piapdf_jax {name}")
 
 
 def run_on_primary(name: str, work: Callable[[], object]) -> None:
-    """Lets the primary host do something while the others wait for it."""
+    """Runs a function on the primary host while the others wait for it."""
     if primary():
         work()
     barrier(name)
 
 
 def broadcast_from_primary(number: Callable[[], int]) -> int:
-    """What the primary host counts or decides, on every host."""
+    """Returns on every host the number that the primary host computes."""
     found = number() if primary() else 0
     if jax.process_count() > 1:
         found = multihost_utils.broadcast_one_to_all(np.int32(found))
@@ -174,14 +174,14 @@ def broadcast_from_primary(number: Callable[[], int]) -> int:
 
 
 def holds_everywhere(holds: bool) -> bool:
-    """Whether something holds on every host; all ask together."""
+    """Returns whether something holds on every host; all ask together."""
     if jax.process_count() == 1:
         return holds
     return bool(np.all(multihost_utils.process_allgather(np.int32(holds))))
 
 
 def as_host_lost(error: BaseException) -> HostLost | None:
-    """What an error of a step says of the other hosts, or None where it says nothing of them."""
+    """Returns an error of a step as the loss of another host, or None where it says nothing of one."""
     if isinstance(error, HostLost):
         return error
     if jax.process_count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError):
@@ -197,7 +197,7 @@ def as_host_lost(error: BaseException) -> HostLost | None:
 
 
 def exit_now(code: int) -> NoReturn:
-    """Ends this process at once: an orderly end would wait for the hosts that are gone."""
+    """Exits this process at once: an orderly end would wait for the hosts that are gone."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -94,7 +94,7 @@ class Lock:
             time.sleep(self.poll)
 
     def check(self) -> None:
-        """Asks whether it is still held; all hosts ask together.
+        """Checks that the lock is still held; all hosts ask together.
 
         Raises:
             LockLost: where another run has it, or had it and is through.
@@ -103,7 +103,7 @@ class Lock:
             raise self._lost()
 
     def release(self) -> None:
-        """Gives it back, where it is still held."""
+        """Releases the lock, where it is still held."""
         file, self._file = self._file, None
         if file is None:
             return

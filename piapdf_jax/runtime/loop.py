@@ -31,7 +31,7 @@ log = logging.getLogger("piapdf.loop")
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-    """What only says how a training runs; no number of it depends on this.
+    """Runtime options that do not affect results.
 
     Attributes:
         log_every: steps between two lines of metrics; the first and last step always have one.
@@ -67,7 +67,7 @@ def fit(
     validation: Validation | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> TrainResult:
-    """Trains a stage, or goes on where its last checkpoint stands.
+    """Trains a stage, or resumes it from its last checkpoint.
 
     Args:
         stage: what trains.
@@ -136,7 +136,7 @@ class _TrainLoop:
     check: Callable[[], None]
 
     def restore(self) -> None:
-        """Takes the newest checkpoint, if there is one."""
+        """Restores the newest checkpoint, if there is one."""
         run, restored = self.run, self.checkpoints.restore_latest(self.run.state)
         if restored is not None:
             run.step, run.state = restored.step, restored.state
@@ -145,13 +145,13 @@ class _TrainLoop:
             log.info("%s: goes on from step %d of %d", run.name, run.step, run.steps)
 
     def restore_best(self) -> None:
-        """Takes the best state instead of the last one, where there is a choice."""
+        """Restores the best state in place of the last one, where there is a validation."""
         restored = self.best.restore_state(self.run.state)
         if restored is not None:
             self.run.state = restored.state
 
     def train(self, stream: Callable[[int], Iterator[PyTree]], frames: Frames | None) -> None:
-        """Opens what the steps need, runs them to the end or a signal, and closes it whatever happens."""
+        """Runs the steps to the end or a signal, and closes what they needed whatever happens."""
         run, config, folder, tells = self.run, self.config, self.folder, primary()
         run.guard = NonFiniteGuard(
             run.name, config.max_skipped, folder / "not_finite", stream, frames

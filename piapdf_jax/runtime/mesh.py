@@ -20,7 +20,7 @@ DATA_AXIS = "data"
 
 
 def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh of one axis, ``data``.
+    """Returns a mesh of one axis, ``data``.
 
     Args:
         devices: which; all devices of all hosts by default.
@@ -35,12 +35,12 @@ def data_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of what every device holds whole."""
+    """Returns the sharding of what every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
-    """Fresh copies of arrays on every device of a mesh; donating them touches nothing else.
+    """Copies arrays to every device of a mesh; donating the copies touches nothing else.
 
     Args:
         mesh: from ``data_mesh``.
@@ -94,7 +94,7 @@ def check_divides(batch_size: int, devices: int) -> None:
 
 
 def keep_replicated(mesh: Mesh, tree: PyTree) -> PyTree:
-    """The same tree, with any leaf that a compiled step left split brought back to every device.
+    """Returns a tree with any leaf that a compiled step left split brought back to every device.
 
     Args:
         mesh: from ``data_mesh``.

@@ -90,7 +90,7 @@ class WrittenCheckpoint(NamedTuple):
 
 
 def find_damage(path: pathlib.Path, stored: PyTree, written: WrittenCheckpoint) -> str:
-    """Says what a checkpoint lacks on disk, "" where it is whole as far as a glance can tell."""
+    """Returns what a checkpoint lacks on disk, "" where its arrays, its digest and bytes of every value are there."""
     found = describe_arrays(stored)
     if found != written.arrays:
         wrong = sorted({*found} ^ {*written.arrays})
@@ -106,7 +106,7 @@ def find_damage(path: pathlib.Path, stored: PyTree, written: WrittenCheckpoint) 
 
 
 def describe_arrays(tree: PyTree) -> list[str]:
-    """Name, shape and type of every array, sorted."""
+    """Returns name, shape and type of every array, sorted."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
     return sorted(

@@ -139,7 +139,7 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """While it is entered, a first SIGINT or SIGTERM only notes itself; a second acts as before."""
+    """Notes a first SIGINT or SIGTERM while it is entered; a second acts as before."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -162,7 +162,7 @@ class StopSignals:
         log.warning("stopping after this step; a second signal stops at once")
 
     def poll(self, together: bool) -> int | None:
-        """The signal that any host received, or None.
+        """Returns the signal that any host received, or None.
 
         Args:
             together: whether every host asks after this step; several hosts stop only then.
@@ -192,7 +192,7 @@ class Profile:
 
     @contextlib.contextmanager
     def step(self, number: int, first: bool) -> Iterator[bool]:
-        """Around one step; yields whether to wait for it, because it compiles or ends the trace.
+        """Surrounds one step; yields whether to wait for it, because it compiles or ends the trace.
 
         Args:
             number: of the step.

@@ -40,7 +40,7 @@ class Clock:
 
     @property
     def running(self) -> bool:
-        """Whether the first step of this process is done."""
+        """True once the first step of this process is done."""
         return self._step is not None
 
     def lap(self, step: int | None = None) -> float:
@@ -55,24 +55,24 @@ class Clock:
         return passed
 
     def restore(self, saved: JsonObject) -> None:
-        """Adds what the training took before it was stopped."""
+        """Restores what the training took before it was stopped, and adds to it."""
         for name, value in saved.items():
             setattr(self, name, getattr(self, name) + value)
         self._said = (self.seconds, self.wait_seconds)
 
     def wait_share(self) -> float:
-        """Share of the time since the last call that was spent waiting for input."""
+        """Returns the share of the time since the last call that was spent waiting for input."""
         seconds, waited = self._said
         self._said = (self.seconds, self.wait_seconds)
         passed = self.seconds - seconds
         return (self.wait_seconds - waited) / passed if passed > 0 else 0.0
 
     def rate(self, batch_size: int) -> float:
-        """Images a second, the first step of each process left out."""
+        """Returns images per second, the first step of each process left out."""
         return batch_size * self.steady_steps / self.steady_seconds if self.steady_steps else 0.0
 
     def metrics(self, batch_size: int) -> dict[str, float]:
-        """What a line of metrics says of time."""
+        """Returns timing metrics for one log line."""
         return {
             "seconds": round(self.seconds, 3),
             "first_step_seconds": round(self.first_step_seconds, 3),
@@ -81,7 +81,7 @@ class Clock:
         }
 
     def report(self, batch_size: int) -> dict[str, float]:
-        """What a finished training says of time."""
+        """Returns the timing of a finished training."""
         names = ("seconds", "init_seconds", "first_step_seconds", "wait_seconds")
         times = {name: round(getattr(self, name), 3) for name in names}
         return {**times, "images_per_second": round(self.rate(batch_size), 2)}
@@ -95,11 +95,11 @@ class Totals:
         self._waiting: list[dict[str, jax.Array]] = []
 
     def add(self, metrics: dict[str, jax.Array]) -> None:
-        """Notes one step's metrics; does not wait for them."""
+        """Adds one step's metrics; does not wait for them."""
         self._waiting.append({k: v for k, v in metrics.items() if k.startswith("count_")})
 
     def sums(self) -> JsonObject:
-        """The sums so far, numbers or lists of numbers by name, as JSON holds them."""
+        """Returns the sums so far, numbers or lists of numbers by name, as JSON holds them."""
         for counts in jax.device_get(self._waiting):
             for name, value in counts.items():
                 value = np.asarray(value)
@@ -109,7 +109,7 @@ class Totals:
         return {name: value.tolist() for name, value in sorted(self._sums.items())}
 
     def restore(self, saved: JsonObject) -> None:
-        """Starts from the sums of a checkpoint."""
+        """Restores the sums of a checkpoint."""
         self._sums = {name: np.asarray(sums) for name, sums in saved.items()}
 
 
@@ -134,17 +134,17 @@ class TrainStats:
         return {**row, **timing, "peak_memory_gib": peak_memory(self.mesh)}
 
     def to_json(self, step: int) -> JsonObject:
-        """Returns what a checkpoint after a step holds of them."""
+        """Returns what a checkpoint after a step saves."""
         self.clock.lap(step)
         return {"totals": self.totals.sums(), "clock": dataclasses.asdict(self.clock)}
 
     def restore(self, saved: JsonObject) -> None:
-        """Starts from what ``to_json`` returned before the training was stopped."""
+        """Restores what ``to_json`` returned before the training was stopped."""
         self.totals.restore(saved["totals"])
         self.clock.restore(saved["clock"])
 
     def report(self, rows: list[JsonObject]) -> JsonObject:
-        """Returns what a finished training did, from its lines of metrics and what is known at its end."""
+        """Returns the report of a finished training, given its lines of metrics."""
         self.clock.lap()
         totals = self.totals.sums()
         return {
@@ -163,7 +163,7 @@ def count_skipped(counts: Mapping[str, PyTree]) -> int:
 
 
 def peak_memory(mesh: Mesh) -> float:
-    """Most memory ever held, in GiB: of the fullest local device, or of this process on a CPU."""
+    """Returns the most memory ever held, in GiB: of the fullest local device, or of this process on a CPU."""
     told = [device.memory_stats() for device in mesh.local_devices]
     peaks = [stats["peak_bytes_in_use"] for stats in told if stats and "peak_bytes_in_use" in stats]
     # Linux tells a process's peak in KiB.
@@ -172,7 +172,7 @@ def peak_memory(mesh: Mesh) -> float:
 
 
 def loss_ends(rows: list[JsonObject]) -> tuple[float | None, float | None]:
-    """Mean loss of the first and last 5% of the lines of metrics; None where none is finite."""
+    """Computes the mean loss of the first and last 5% of the lines of metrics; None where none is finite."""
     losses = [row["loss"] for row in rows if row.get("loss") is not None]
     few = max(1, round(0.05 * len(losses)))
     if not losses:
@@ -181,7 +181,7 @@ def loss_ends(rows: list[JsonObject]) -> tuple[float | None, float | None]:
 
 
 def summarize_metrics(rows: list[JsonObject]) -> JsonObject:
-    """Loss at start and end, and the first and last line of metrics whole."""
+    """Returns loss at start and end, and the first and last line of metrics whole."""
     loss_start, loss_end = loss_ends(rows)
     return {
         "loss_start": loss_start,

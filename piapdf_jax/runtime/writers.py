@@ -22,7 +22,7 @@ log = logging.getLogger("piapdf.writers")
 
 
 def read_jsonl(path: str | os.PathLike[str]) -> list[JsonObject]:
-    """Whole lines of a metrics file, [] where it is missing; a line cut short is left out."""
+    """Reads the whole lines of a metrics file, [] where it is missing; a line cut short is left out."""
     try:
         lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError:
@@ -31,7 +31,7 @@ def read_jsonl(path: str | os.PathLike[str]) -> list[JsonObject]:
 
 
 class JsonlWriter:
-    """One line of JSON a logged step, written through at once.
+    """Writes one line of JSON per logged step, through to the file at once.
 
     Args:
         path: the file; its folder is made.
@@ -66,7 +66,7 @@ class JsonlWriter:
             self._file.flush()
 
     def sync(self) -> None:
-        """Brings every line to disk."""
+        """Syncs every line to disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ def _finite(value: Json) -> Json:
 
 
 class TensorBoardWriter:
-    """Scalars, and each item of a list as a scalar of its own, for TensorBoard.
+    """Writes scalars, and each item of a list as a scalar of its own, for TensorBoard.
 
     Args:
         folder: of the event files.
@@ -103,7 +103,7 @@ class TensorBoardWriter:
         self._writer = SummaryWriter(os.fspath(folder), purge_step=step + 1 if step else None)
 
     def write(self, step: int, row: JsonObject) -> None:
-        """Adds one point a number."""
+        """Adds one point per number."""
         for name, value in row.items():
             for tag, number in _flat(name, value):
                 self._writer.add_scalar(tag, number, step)
@@ -148,7 +148,7 @@ class MultiWriter:
 def open_writers(
     folder: str | os.PathLike[str], *, step: int, primary: bool, tensorboard: bool = True
 ) -> MultiWriter:
-    """The writers of one training.
+    """Opens the writers of one training.
 
     Args:
         folder: gets ``metrics.jsonl`` and ``tensorboard/``.
@@ -175,7 +175,7 @@ def open_writers(
 
 @dataclasses.dataclass(frozen=True)
 class WholeCommand:
-    """What passes are a part of, where one command makes several runs.
+    """The command that passes are a part of, where it makes several runs.
 
     Attributes:
         title: of a pass by its name, such as ``fold 2, seed 0, Baseline``.
@@ -212,7 +212,7 @@ def format_duration(seconds: float | None) -> str:
 
 
 class Progress:
-    """How far a pass is: a bar with images/s and time left, or log lines off a terminal.
+    """Shows how far a pass is: a bar with images/s and time left, or log lines off a terminal.
 
     Args:
         name: of the training or evaluation.
@@ -272,7 +272,7 @@ class Progress:
             self.update(step)
 
     def update(self, step: int, row: JsonObject | None = None) -> None:
-        """Says that a step is done; ``row`` are its metrics where it was logged."""
+        """Shows that a step is done; ``row`` are its metrics where it was logged."""
         now = time.monotonic()
         if self._begin is None:  # the first step compiles: the rate counts from its end
             self._begin = now, step
