@@ -114,11 +114,8 @@ def fit(
         if run.step < steps:
             loop.train(stream, frames)
         loop.restore_best()
-    report = {
-        "steps": run.step,
-        "best": best.to_json(),
-        **run.stats.report(read_jsonl(folder / "metrics.jsonl")),
-    }
+    report: JsonObject = {"steps": run.step, "best": best.to_json()}
+    report |= run.stats.report(read_jsonl(folder / "metrics.jsonl"))
     if audit is not None:
         report |= audit.report(run.state, run.frozen)
     return TrainResult(run.state, run.frozen, report)
