@@ -16,7 +16,7 @@ from experiments.lacks import Lacks
 from experiments.pipeline import Pipeline
 from piapdf_jax.data import description, source
 from piapdf_jax.keys import named_key
-from piapdf_jax.runtime import loop
+from piapdf_jax.runtime.checkpoints import Checkpoints
 from piapdf_jax.runtime.exports import read_export
 
 LANDMARKS = ["methods=landmarks", "landmarks.batch_size=8", "landmarks.steps=4"]
@@ -247,11 +247,11 @@ def test_one_actor_is_enough_for_landmarks_and_not_for_encoder_p(small_data, tmp
 
 
 def test_a_resumed_training_is_the_straight_one(done, small_data, tmp_path, monkeypatch):
-    saved = loop._Run._save
+    save = Checkpoints.save
 
-    def stop(self, checkpoints):
-        saved(self, checkpoints)
-        if self.step == 2:
+    def stop(self, step, state, meta):
+        save(self, step, state, meta)
+        if step == 2:
             raise KeyboardInterrupt
 
     def go():
@@ -261,7 +261,7 @@ def test_a_resumed_training_is_the_straight_one(done, small_data, tmp_path, monk
         )  # fmt: skip
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop._Run, "_save", stop)
+        patch.setattr(Checkpoints, "save", stop)
         go()
     assert not contents(tmp_path)
     go()

@@ -12,7 +12,7 @@ from experiments import config as configs
 from experiments.pipeline import Pipeline
 from experiments.trainings import ordered
 from piapdf_jax.data import source
-from piapdf_jax.runtime import loop
+from piapdf_jax.runtime.checkpoints import Checkpoints
 
 LP = ["methods=lp", "lp.batch_size=8", "lp.steps=4"]
 STILL = [f"data.augment.{key}=0" for key in ("rotation", "scale", "shift", "brightness")]
@@ -59,16 +59,16 @@ def test_a_network_that_finds_landmarks_is_trained_first_and_stays_as_it_was(sma
 
 
 def test_a_resumed_training_is_the_straight_one(small_data, trained, tmp_path, monkeypatch):
-    saved = loop._Run._save
+    save = Checkpoints.save
 
-    def stop(self, checkpoints):
-        saved(self, checkpoints)
-        if self.step == 2:
+    def stop(self, step, state, meta):
+        save(self, step, state, meta)
+        if step == 2:
             raise KeyboardInterrupt
 
     settings = [*LP, "run.checkpoint_every=2"]
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop._Run, "_save", stop)
+        patch.setattr(Checkpoints, "save", stop)
         run(small_data, tmp_path, *settings)
     assert not contents(tmp_path)
     run(small_data, tmp_path, *settings)
