@@ -91,7 +91,7 @@ def initialize(*, coordinator: str = "", hosts: int | None = None, host: int | N
         _check_by_hand(coordinator, hosts, host)
         if host == 0:
             _check_port(int(coordinator.rpartition(":")[2]))
-    with warnings.catch_warnings(record=True) as told, _exit_if_never_met(coordinator):
+    with warnings.catch_warnings(record=True) as caught, _exit_if_never_met(coordinator):
         try:
             jax.distributed.initialize(
                 **(by_hand if coordinator else {}),
@@ -105,7 +105,7 @@ def initialize(*, coordinator: str = "", hosts: int | None = None, host: int | N
             ours = "distributed.initialize" in str(error)  # called twice, or too late
             if coordinator or ours or isinstance(error, jax.errors.JaxRuntimeError):
                 raise
-            reasons = [_one_line(error), *(_one_line(warning.message) for warning in told)]
+            reasons = [_one_line(error), *(_one_line(warning.message) for warning in caught)]
             raise HostsError(
                 "--distributed finds no cluster here; Slurm, TPU pods, Kubernetes and Open MPI were"
                 f" tried ({'; '.join(reasons)}). Name the hosts by hand: --coordinator=ADDRESS:PORT"

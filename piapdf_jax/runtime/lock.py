@@ -156,8 +156,8 @@ class Lock:
         self._file, self._ended = file, threading.Event()
         # Of the file as it was made, whatever lies under its name later: a holder that was paused and
         # replaced gives no sign of life to the lock of another.
-        told = (file, self.beat, self._ended)
-        self._beating = threading.Thread(target=_beat, args=told, daemon=True)
+        beat_args = (file, self.beat, self._ended)
+        self._beating = threading.Thread(target=_beat, args=beat_args, daemon=True)
         self._beating.start()
         return True
 
@@ -249,16 +249,16 @@ def _beat(file: int, every: float, ended: threading.Event) -> None:
 def _this_process() -> JsonObject:
     number = os.getpid()
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
-    told = {"host": socket.gethostname(), "process": number, "since": since}
-    return {**told, "machine": _machine(), "started": _started(number)}
+    process = {"host": socket.gethostname(), "process": number, "since": since}
+    return {**process, "machine": _machine(), "started": _started(number)}
 
 
 def _parsed(text: bytes) -> JsonObject:
     """What a lock's file says; a file without text is one that is being written, or was not to its end."""
     unknown = {"host": "?", "process": 0, "since": "?", "machine": "", "started": "", "run": "?"}
     try:
-        told = json.loads(text)
-        return {name: type(value)(told[name]) for name, value in unknown.items()}
+        holder = json.loads(text)
+        return {name: type(value)(holder[name]) for name, value in unknown.items()}
     except (ValueError, TypeError, KeyError):
         return unknown
 
@@ -292,6 +292,6 @@ def _started(number: int) -> str:
         # In the same words whatever language and time zone each run has.
         plain = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
         command = ["ps", "-o", "stat=", "-o", "lstart=", "-p", str(number)]
-        told = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
-        state, _, began = told.stdout.strip().partition(" ")
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
+        state, _, began = done.stdout.strip().partition(" ")
         return "" if state.startswith("Z") else began.strip()

@@ -95,8 +95,8 @@ def find_damage(path: pathlib.Path, stored: PyTree, written: WrittenCheckpoint) 
     if found != written.arrays:
         wrong = sorted({*found} ^ {*written.arrays})
         return f"written or there, but not both: {', '.join(wrong[:3])}"
-    told = [file.read_bytes() for file in (path / "meta").rglob("*") if file.is_file()]
-    if not any(written.content.encode() in text for text in told):
+    meta_files = [file.read_bytes() for file in (path / "meta").rglob("*") if file.is_file()]
+    if not any(written.content.encode() in text for text in meta_files):
         return f"{path / 'meta'} does not hold what is said with it"
     # Every value is read as it lies there, not decoded: a file that is missing or cut short shows.
     base = {"driver": "file", "path": f"{path / 'state'}/"}

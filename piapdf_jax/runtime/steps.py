@@ -83,14 +83,14 @@ class NonFiniteGuard:
             return
         frames = self._frames(step - 1) if self._frames else {}
         path = self._save(step, frames)
-        told = [f"{part}: {_shortened(names)}" for part, names in frames.items()]
+        named = [f"{part}: {_shortened(names)}" for part, names in frames.items()]
         raise NonFiniteError(
             self.name,
             step,
             path,
             f"{self.name}: loss or gradient was not finite in {self.count} steps, more than"
             f" run.max_skipped={self.limit}; the last was step {step}"
-            f"{' with ' + '; '.join(told) if told else ''}. Its batch is saved in {path}",
+            f"{' with ' + '; '.join(named) if named else ''}. Its batch is saved in {path}",
         )
 
     def _warn(self, step: int, metrics: dict[str, jax.Array]) -> None:

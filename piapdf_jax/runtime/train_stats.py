@@ -164,8 +164,10 @@ def count_skipped(counts: Mapping[str, PyTree]) -> int:
 
 def peak_memory(mesh: Mesh) -> float:
     """Returns the most memory ever held, in GiB: of the fullest local device, or of this process on a CPU."""
-    told = [device.memory_stats() for device in mesh.local_devices]
-    peaks = [stats["peak_bytes_in_use"] for stats in told if stats and "peak_bytes_in_use" in stats]
+    all_stats = [device.memory_stats() for device in mesh.local_devices]
+    peaks = [
+        stats["peak_bytes_in_use"] for stats in all_stats if stats and "peak_bytes_in_use" in stats
+    ]
     # Linux tells a process's peak in KiB.
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return round(max(peaks, default=own) / 2**30, 3)
