@@ -137,6 +137,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.runtime.*": (
         "piapdf_jax.runtime.*",
+        "piapdf_jax.process_memory",
         "piapdf_jax.stages.base",
         "piapdf_jax.batch",
         "piapdf_jax.keys",
