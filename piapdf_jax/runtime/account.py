@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from piapdf_jax.stages.base import Exported
+from piapdf_jax.stages.base import ExportedParts
 
 #: Fields of ``metrics.jsonl`` that say when, not what: two equal runs differ in these alone.
 WALL_CLOCK = (
@@ -190,5 +190,5 @@ class Fitted:
     """
 
     state: Any
-    frozen: Exported
+    frozen: ExportedParts
     report: dict[str, Any]

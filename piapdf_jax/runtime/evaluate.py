@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from piapdf_jax.batch import Batch, unit_images, unpack_maps
 from piapdf_jax.runtime.mesh import replicate, shard_batch
-from piapdf_jax.stages.base import Exported, Scores
+from piapdf_jax.stages.base import ExportedParts, Scores
 
 
 class Evaluation(NamedTuple):
@@ -34,8 +34,8 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    predict: Callable[[Exported, jax.Array], Scores],
-    exported: Exported,
+    predict: Callable[[ExportedParts, jax.Array], Scores],
+    exported: ExportedParts,
     batches: Iterable[Batch],
     *,
     mesh: Mesh | None = None,

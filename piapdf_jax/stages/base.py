@@ -10,7 +10,7 @@ import optax
 from piapdf_jax.ranges import Chance, Choice, Count, Range, Share
 
 #: Parts by name (``generator``, ``encoder``, ``head``, ``decoder``), each (parameters, batch statistics).
-Exported = dict[str, tuple[Any, Any]]
+ExportedParts = dict[str, tuple[Any, Any]]
 #: Metadata of a field that says how a training runs and changes none of its numbers: no digest holds it.
 RUNTIME_ONLY = {"runtime_only": True}
 OPTIMIZERS = ("adamw", "sgd")
@@ -55,7 +55,7 @@ class Scores(NamedTuple):
 class Stage(Protocol):
     """One kind of training, made from its own small dataclass and the facts of its data."""
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[Any, Exported]:
+    def init(self, key: jax.Array, inputs: dict[str, ExportedParts]) -> tuple[Any, ExportedParts]:
         """Start state, and the frozen parts that every step only reads ({} if none).
 
         Args:
@@ -65,7 +65,7 @@ class Stage(Protocol):
         ...
 
     def train_step(
-        self, state: Any, frozen: Exported, batch: Any, key: jax.Array
+        self, state: Any, frozen: ExportedParts, batch: Any, key: jax.Array
     ) -> tuple[Any, dict[str, jax.Array]]:
         """One update, jitted by the stage with ``state`` donated.
 
@@ -82,14 +82,14 @@ class Stage(Protocol):
         """
         ...
 
-    def export(self, state: Any) -> Exported:
+    def export(self, state: Any) -> ExportedParts:
         """The parts that go on to later trainings and to evaluation.
 
         A stage may have a second method like it, ``beside``, of parts that scores alone read: a teacher's.
         """
         ...
 
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
         """Scores of images [B, S, S, 3] float32 in [0, 1]; jitted, sees an export and nothing else."""
         ...
 
@@ -178,7 +178,7 @@ def _kernels(params: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def start(parts: Exported, optimizer: optax.GradientTransformation) -> StageState:
+def start(parts: ExportedParts, optimizer: optax.GradientTransformation) -> StageState:
     """The state of a training before its first step, from parts by name."""
     params = {name: part[0] for name, part in parts.items()}
     stats = {name: part[1] for name, part in parts.items()}
@@ -191,7 +191,7 @@ def start(parts: Exported, optimizer: optax.GradientTransformation) -> StageStat
     )
 
 
-def export_parts(state: StageState, names: tuple[str, ...]) -> Exported:
+def export_parts(state: StageState, names: tuple[str, ...]) -> ExportedParts:
     """Some parts of a state, as trainings hand them on."""
     return {name: (state.params[name], state.batch_stats[name]) for name in names}
 

@@ -31,7 +31,7 @@ from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
 from piapdf_jax.stages.base import (
     RUNTIME_ONLY,
-    Exported,
+    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -112,7 +112,9 @@ class FeedbackStage:
             raise ValueError(f"df.compile={self.compile!r} is not one of {', '.join(COMPILE)}")
         _make_step(self)
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[FeedbackState, Exported]:
+    def init(
+        self, key: jax.Array, inputs: dict[str, ExportedParts]
+    ) -> tuple[FeedbackState, ExportedParts]:
         """Teacher and student as copies of the trained network, or fresh; PI Generator 1 and Encoder P frozen."""
         keys = jax.random.split(key, 3)
         parts = dict(inputs[self.begin]) if self.begin else {}
@@ -126,7 +128,7 @@ class FeedbackStage:
                 )
         if not self.weights.pi:
             parts.pop("decoder", None)
-        frozen: Exported = {}
+        frozen: ExportedParts = {}
         if self.weights.pi:
             frozen["generator"] = inputs["pi2"]["generator"]
         if self.weights.ap:
@@ -145,7 +147,11 @@ class FeedbackStage:
         return dataclasses.replace(step, label=self.options.label_rule(*self.labeled_rates()))
 
     def train_step(
-        self, state: FeedbackState, frozen: Exported, batch: FeedbackBatch | Batch, key: jax.Array
+        self,
+        state: FeedbackState,
+        frozen: ExportedParts,
+        batch: FeedbackBatch | Batch,
+        key: jax.Array,
     ) -> tuple[FeedbackState, dict[str, jax.Array]]:
         """One step of teacher and student on x_l and x_u, or of fine-tuning on a ``Batch`` of x_l alone.
 
@@ -163,19 +169,19 @@ class FeedbackStage:
         state, info = _step_in_parts(self).update(state, labeled, unlabeled, key, judge)
         return state, _metrics(state, info)
 
-    def export(self, state: FeedbackState) -> Exported:
+    def export(self, state: FeedbackState) -> ExportedParts:
         """{encoder, head} of the student."""
         student = state.student
         return {k: (student.params[k], student.model_state[k]) for k in ("encoder", "head")}
 
-    def beside(self, state: FeedbackState) -> Exported:
+    def beside(self, state: FeedbackState) -> ExportedParts:
         """{teacher_encoder, teacher_head}: what the score alone reads, to stand beside the student."""
         teacher = state.teacher
         return {
             f"teacher_{k}": (teacher.params[k], teacher.model_state[k]) for k in ("encoder", "head")
         }
 
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
         """AU probabilities and the encoder's vector, from the student's encoder and AU head alone."""
         kept = {name: exported[name] for name in ("encoder", "head")}
         prediction = predict_action_units(self.model, kept, images)
@@ -184,7 +190,7 @@ class FeedbackStage:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _targets(
-    stage: FeedbackStage, frozen: Exported, batch: Batch, clean: jax.Array | None = None
+    stage: FeedbackStage, frozen: ExportedParts, batch: Batch, clean: jax.Array | None = None
 ) -> Supervised:
     targets = frozen_targets(
         stage.model, frozen, batch.image, batch.labels, binarise=stage.binarise
@@ -192,7 +198,7 @@ def _targets(
     return Supervised(batch.image, targets, clean)
 
 
-def _with_targets(stage: FeedbackStage, frozen: Exported, batch: FeedbackBatch) -> Any:
+def _with_targets(stage: FeedbackStage, frozen: ExportedParts, batch: FeedbackBatch) -> Any:
     """Labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
     labeled, judge = (
         None if part is None else _targets(stage, frozen, part)
@@ -238,7 +244,11 @@ def _step_in_parts(stage: FeedbackStage) -> FeedbackStep:
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _whole(
-    stage: FeedbackStage, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: Any
+    stage: FeedbackStage,
+    state: FeedbackState,
+    frozen: ExportedParts,
+    batch: FeedbackBatch,
+    key: Any,
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
     labeled, unlabeled, judge = _with_targets(stage, frozen, batch)
     state, info = _make_step(stage).update(state, labeled, unlabeled, key, judge)
@@ -247,7 +257,7 @@ def _whole(
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _fine_tune(
-    stage: FeedbackStage, state: FeedbackState, frozen: Exported, batch: Batch, key: Any
+    stage: FeedbackStage, state: FeedbackState, frozen: ExportedParts, batch: Batch, key: Any
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
     """One step of the student under L_PIAP on (x_l, Y_l), its optimizer begun anew; the teacher stays."""
     assert stage.finetune_optimizer is not None

@@ -13,7 +13,7 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.heads import identity_logits, init_identities
 from piapdf_jax.stages.base import (
-    Exported,
+    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -50,7 +50,9 @@ class IdentityStage:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("encoder",)
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
+    def init(
+        self, key: jax.Array, inputs: dict[str, ExportedParts]
+    ) -> tuple[StageState, ExportedParts]:
         """A fresh encoder and identity head; nothing is frozen."""
         keys = jax.random.split(key, 2)
         encoder = init_encoder(self.model, keys[0])
@@ -60,7 +62,7 @@ class IdentityStage:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: Exported, batch: IdentityBatch, key: jax.Array
+        self, state: StageState, frozen: ExportedParts, batch: IdentityBatch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """One step; also reports the share of faces given to the right person."""
         old = state.batch_stats
@@ -86,12 +88,12 @@ class IdentityStage:
         state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
         return state, {**metrics, "accuracy": right}
 
-    def export(self, state: StageState) -> Exported:
+    def export(self, state: StageState) -> ExportedParts:
         """{encoder}: Encoder P."""
         return export_parts(state, ("encoder",))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
         """Identity vectors."""
         part = exported["encoder"]
         _, vector, _ = encoder_apply(self.model, part, images, mode="eval", key=None)

@@ -18,7 +18,7 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.landmark_head import init_landmark_head, landmark_head_apply
 from piapdf_jax.stages.base import (
-    Exported,
+    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -66,11 +66,13 @@ class LandmarkStage:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("encoder",)
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
+    def init(
+        self, key: jax.Array, inputs: dict[str, ExportedParts]
+    ) -> tuple[StageState, ExportedParts]:
         """A fresh encoder and landmark head; nothing is frozen."""
         return start(self.fresh(key), self.optimizer.build()), {}
 
-    def fresh(self, key: jax.Array) -> Exported:
+    def fresh(self, key: jax.Array) -> ExportedParts:
         """Returns start values by part."""
         keys, features = jax.random.split(key, 2), feature_shape(self.model)[-1]
         head = init_landmark_head(self.model, keys[1], features=features, classes=self.classes)
@@ -78,7 +80,7 @@ class LandmarkStage:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: Exported, batch: Batch, key: jax.Array
+        self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """One step on images and the landmarks that were moved with them."""
         old = state.batch_stats
@@ -95,22 +97,22 @@ class LandmarkStage:
         (loss, stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         return guarded_update(self.optimizer.build(), state, loss, gradients, stats)
 
-    def export(self, state: StageState) -> Exported:
+    def export(self, state: StageState) -> ExportedParts:
         """{encoder, landmarks}: the network, its two linear layers as one part."""
         return export_parts(state, ("encoder", "landmarks"))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def vectors(self, exported: Exported, images: jax.Array) -> LandmarkVectors:
+    def vectors(self, exported: ExportedParts, images: jax.Array) -> LandmarkVectors:
         """Computes what the network says of images [B, S, S, 3] float32 in [0, 1]."""
         _, pooled, _ = encoder_apply(self.model, exported["encoder"], images, mode="eval")
         classes, coordinates = landmark_head_apply(exported["landmarks"], pooled)
         return LandmarkVectors(classes, pooled, coordinates)
 
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
         """The encoder's vectors."""
         return Scores(None, self.vectors(exported, images).pooled, None)
 
-    def untrained(self, key: jax.Array, batches: list[jax.Array]) -> Exported:
+    def untrained(self, key: jax.Array, batches: list[jax.Array]) -> ExportedParts:
         """Returns random weights with the BatchNorm statistics that they have on images: a floor for any vector.
 
         Running statistics of 0 and 1 would say nothing of a network's scale. They are those of the batches, each

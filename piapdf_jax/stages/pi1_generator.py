@@ -11,7 +11,7 @@ from piapdf_jax.losses import pi_loss
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.generator import generator_apply, init_generator
 from piapdf_jax.stages.base import (
-    Exported,
+    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -46,7 +46,9 @@ class PI1Generator:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("generator",)
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
+    def init(
+        self, key: jax.Array, inputs: dict[str, ExportedParts]
+    ) -> tuple[StageState, ExportedParts]:
         """A fresh generator; nothing is frozen."""
         sizes = {"image_size": self.image_size, "num_maps": self.num_maps}
         part = init_generator(self.model, key, **sizes)
@@ -54,7 +56,7 @@ class PI1Generator:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: Exported, batch: Batch, key: jax.Array
+        self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """One step on images and the predefined maps that were moved with them."""
         stats = state.batch_stats["generator"]
@@ -70,12 +72,12 @@ class PI1Generator:
         (loss, new), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         return guarded_update(self.optimizer.build(), state, loss, gradients, new)
 
-    def export(self, state: StageState) -> Exported:
+    def export(self, state: StageState) -> ExportedParts:
         """{generator}: PI Generator 0."""
         return export_parts(state, ("generator",))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
         """Soft PI maps."""
         logits, _ = generator_apply(self.model, exported["generator"], images, mode="eval")
         return Scores(None, None, jax.nn.sigmoid(logits))

@@ -19,7 +19,7 @@ from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.generator import generator_apply, gray_times_maps
 from piapdf_jax.models.heads import head_apply, init_head
 from piapdf_jax.stages.base import (
-    Exported,
+    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -52,7 +52,9 @@ class PI2Refine:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("generator", "encoder", "head")
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
+    def init(
+        self, key: jax.Array, inputs: dict[str, ExportedParts]
+    ) -> tuple[StageState, ExportedParts]:
         """PI Generator 0 of ``pi1``, with a fresh encoder and head."""
         keys = jax.random.split(key, 2)
         encoder = init_encoder(self.model, keys[0], in_channels=self.num_maps)
@@ -62,7 +64,7 @@ class PI2Refine:
         return start(parts, self.optimizer.build()), {}
 
     def _forward(
-        self, parts: Exported, images: jax.Array, mode: str, key: jax.Array | None
+        self, parts: ExportedParts, images: jax.Array, mode: str, key: jax.Array | None
     ) -> tuple[jax.Array, jax.Array, jax.Array, dict[str, Any]]:
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         pi_logits, generator = generator_apply(
@@ -82,7 +84,7 @@ class PI2Refine:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: Exported, batch: Batch, key: jax.Array
+        self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """One step on labeled frames; reports the norm of the gradient that reaches the generator."""
 
@@ -96,12 +98,12 @@ class PI2Refine:
         state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
         return state, {**metrics, "generator_gradient_norm": jnp.asarray(reached)}
 
-    def export(self, state: StageState) -> Exported:
+    def export(self, state: StageState) -> ExportedParts:
         """{generator, encoder, head}: PI Generator 1, and the row PI-2 of table 3."""
         return export_parts(state, ("generator", "encoder", "head"))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
         """AU probabilities, the encoder's vector and the refined soft maps."""
         au_logits, vector, pi_probs, _ = self._forward(exported, images, "eval", None)
         return Scores(jax.nn.sigmoid(au_logits), vector, pi_probs)

@@ -23,7 +23,7 @@ from piapdf_jax.models.piap import init_part, network_apply
 from piapdf_jax.models.prediction import frozen_targets, predict_action_units
 from piapdf_jax.stages.base import (
     RUNTIME_ONLY,
-    Exported,
+    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -80,7 +80,9 @@ class PIAPStage:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("encoder", "head", *(("generator", "decoder") if self.weights.pi else ()))
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
+    def init(
+        self, key: jax.Array, inputs: dict[str, ExportedParts]
+    ) -> tuple[StageState, ExportedParts]:
         """Encoder, head and decoder to train; PI Generator 1 and the source of P frozen where their loss counts."""
         keys = jax.random.split(key, 3)
         size = self.image_size
@@ -91,7 +93,7 @@ class PIAPStage:
             "head": (given.get("head") if self.keep_head else None)
             or init_part(self.model, "head", keys[1], image_size=size, num_aus=self.num_aus),
         }
-        frozen: Exported = {}
+        frozen: ExportedParts = {}
         if self.weights.pi:
             parts["decoder"] = given.get("decoder") or init_part(
                 self.model, "decoder", keys[2], image_size=size, num_maps=self.num_maps
@@ -101,7 +103,7 @@ class PIAPStage:
             frozen |= self._person(inputs)
         return start(parts, self.optimizer.build()), frozen
 
-    def _person(self, inputs: dict[str, Exported]) -> Exported:
+    def _person(self, inputs: dict[str, ExportedParts]) -> ExportedParts:
         """The frozen part that P is made with, as ``models.prediction.person_vector`` takes it."""
         training = PERSON_TRAININGS[self.person]
         if training is not None:
@@ -116,7 +118,7 @@ class PIAPStage:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: Exported, batch: Batch, key: jax.Array
+        self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """One step on labeled frames; also reports each part of the loss."""
         targets = frozen_targets(
@@ -144,11 +146,11 @@ class PIAPStage:
         state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
         return state, {**metrics, **terms}
 
-    def export(self, state: StageState) -> Exported:
+    def export(self, state: StageState) -> ExportedParts:
         """{encoder, head}, and the decoder where one was trained."""
         return export_parts(state, tuple(sorted(state.params)))
 
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
+    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
         """AU probabilities and the encoder's vector; the decoder takes no part."""
         kept = {name: exported[name] for name in ("encoder", "head")}
         prediction = predict_action_units(self.model, kept, images)
