@@ -18,7 +18,7 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.decoder import decoder_apply
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.records import pack_planes
-from piapdf_jax.stages.base import OptimizerConfig, StageState, guarded_update, start
+from piapdf_jax.stages.base import OptimizerConfig, StageState, start, update_if_finite
 from piapdf_jax.stages.pi1_generator import PI1Generator
 from piapdf_jax.stages.piap import PIAPStage
 
@@ -60,7 +60,7 @@ class DecoderStage:
         (loss, stats), (gradients, reached) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(
             state.params, frozen
         )
-        state, metrics = guarded_update(OPTIMIZER.build(), state, loss, gradients, stats)
+        state, metrics = update_if_finite(OPTIMIZER.build(), state, loss, gradients, stats)
         return state, {**metrics, "features": reached}
 
     def _draw(self, part: Any, features: jax.Array, mode: str) -> Any:

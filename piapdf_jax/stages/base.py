@@ -196,7 +196,7 @@ def export_parts(state: StageState, names: tuple[str, ...]) -> ExportedParts:
     return {name: (state.params[name], state.batch_stats[name]) for name in names}
 
 
-def guarded_update(
+def update_if_finite(
     optimizer: optax.GradientTransformation,
     state: StageState,
     loss: jax.Array,

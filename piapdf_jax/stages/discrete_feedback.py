@@ -35,7 +35,7 @@ from piapdf_jax.stages.base import (
     OptimizerConfig,
     Scores,
     StageState,
-    guarded_update,
+    update_if_finite,
 )
 from piapdf_jax.stages.feedback_learners import (
     Supervised,
@@ -275,7 +275,7 @@ def _fine_tune(
     first = state.step == stage.teacher_optimizer.steps
     opt_state = optax.tree.where(first, optimizer.init(student.params), student.opt_state)
     before = StageState(state.step, *student[:2], opt_state, jnp.zeros((), jnp.int32))
-    after, metrics = guarded_update(optimizer, before, loss, grads, stats)
+    after, metrics = update_if_finite(optimizer, before, loss, grads, stats)
     student = LearnerState(after.params, after.batch_stats, after.opt_state)
     return state._replace(step=after.step, student=student), metrics
 

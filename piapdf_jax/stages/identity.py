@@ -18,8 +18,8 @@ from piapdf_jax.stages.base import (
     Scores,
     StageState,
     export_parts,
-    guarded_update,
     start,
+    update_if_finite,
 )
 
 
@@ -85,7 +85,7 @@ class IdentityStage:
             return losses.mean(), ({"encoder": stats, "people": old["people"]}, right)
 
         (loss, (stats, right)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
+        state, metrics = update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
         return state, {**metrics, "accuracy": right}
 
     def export(self, state: StageState) -> ExportedParts:

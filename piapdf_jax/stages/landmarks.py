@@ -23,8 +23,8 @@ from piapdf_jax.stages.base import (
     Scores,
     StageState,
     export_parts,
-    guarded_update,
     start,
+    update_if_finite,
 )
 
 #: ImageNet's classes, and so the length of the paper's vector.
@@ -95,7 +95,7 @@ class LandmarkStage:
             return loss, {"encoder": stats, "landmarks": old["landmarks"]}
 
         (loss, stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        return guarded_update(self.optimizer.build(), state, loss, gradients, stats)
+        return update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
 
     def export(self, state: StageState) -> ExportedParts:
         """{encoder, landmarks}: the network, its two linear layers as one part."""

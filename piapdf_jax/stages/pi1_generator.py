@@ -16,8 +16,8 @@ from piapdf_jax.stages.base import (
     Scores,
     StageState,
     export_parts,
-    guarded_update,
     start,
+    update_if_finite,
 )
 
 
@@ -70,7 +70,7 @@ class PI1Generator:
             return loss, {"generator": new}
 
         (loss, new), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        return guarded_update(self.optimizer.build(), state, loss, gradients, new)
+        return update_if_finite(self.optimizer.build(), state, loss, gradients, new)
 
     def export(self, state: StageState) -> ExportedParts:
         """{generator}: PI Generator 0."""

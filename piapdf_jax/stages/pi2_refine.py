@@ -24,8 +24,8 @@ from piapdf_jax.stages.base import (
     Scores,
     StageState,
     export_parts,
-    guarded_update,
     start,
+    update_if_finite,
 )
 
 
@@ -95,7 +95,7 @@ class PI2Refine:
 
         (loss, stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         reached = optax.tree.norm(gradients["generator"])
-        state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
+        state, metrics = update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
         return state, {**metrics, "generator_gradient_norm": jnp.asarray(reached)}
 
     def export(self, state: StageState) -> ExportedParts:

@@ -28,8 +28,8 @@ from piapdf_jax.stages.base import (
     Scores,
     StageState,
     export_parts,
-    guarded_update,
     start,
+    update_if_finite,
 )
 
 #: Where P may come from, and the training whose frozen encoder says it; None where landmarks do.
@@ -143,7 +143,7 @@ class PIAPStage:
             return loss, (stats, terms)
 
         (loss, (stats, terms)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
+        state, metrics = update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
         return state, {**metrics, **terms}
 
     def export(self, state: StageState) -> ExportedParts:

@@ -21,7 +21,7 @@ import numpy as np
 
 from piapdf_jax.batch import Batch
 from piapdf_jax.runtime import account, compile_cache, exports, hosts, lock, loop, mesh, signals
-from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
+from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, start, update_if_finite
 
 SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8
 CONFIG = {"training": "toy", "settings": {"learning_rate": 0.02, "aus": [1, 2, 4]}}
@@ -60,7 +60,7 @@ class ToyStage:
         bad = (state.step == self.bad_step) | (state.step >= self.bad_from)
         loss = jnp.where(bad, jnp.nan, loss)
         stats = {"encoder": stats, "head": {}}
-        new, metrics = guarded_update(self.optimizer.build(), state, loss, grads, stats)
+        new, metrics = update_if_finite(self.optimizer.build(), state, loss, grads, stats)
         counts = {"count_frames": jnp.int32(logits.shape[0]), "per_au": logits.mean(0)}
         return new, {**metrics, **counts, "count_yes": (logits > 0).sum(0)}
 

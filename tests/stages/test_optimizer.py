@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from piapdf_jax.stages.base import OptimizerConfig, guarded_update, start
+from piapdf_jax.stages.base import OptimizerConfig, start, update_if_finite
 
 
 def test_an_optimizer_decays_kernels_alone_clips_and_warms_up():
@@ -52,7 +52,7 @@ def test_a_step_without_a_finite_loss_and_gradient_changes_nothing(loss, gradien
     state = start(parts, optimizer)
     grads = {"head": {"kernel": jnp.asarray([1.0, gradient])}}
     stats = {"head": {"mean": jnp.asarray(8.0)}}
-    new, metrics = guarded_update(optimizer, state, jnp.asarray(loss), grads, stats)
+    new, metrics = update_if_finite(optimizer, state, jnp.asarray(loss), grads, stats)
     # 3 - 0.5 x 1 and 4 - 0.5 x 2.
     kernel = [2.5, 3.0] if moves else [3.0, 4.0]
     np.testing.assert_array_equal(new.params["head"]["kernel"], kernel)
