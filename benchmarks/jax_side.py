@@ -52,12 +52,12 @@ class DecoderStage:
         """One step; the features' gradient is among the results, so that it is computed."""
         del key
 
-        def loss_of(params: Any, features: jax.Array) -> tuple[jax.Array, Any]:
+        def loss_fn(params: Any, features: jax.Array) -> tuple[jax.Array, Any]:
             part = (params["decoder"], state.batch_stats["decoder"])
             logits, stats = self._draw(part, features, "train")
             return pi_loss(logits, unpack_maps(batch.pi_maps, AUS)), {"decoder": stats}
 
-        (loss, stats), (gradients, reached) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(
+        (loss, stats), (gradients, reached) = jax.value_and_grad(loss_fn, (0, 1), has_aux=True)(
             state.params, frozen
         )
         state, metrics = update_if_finite(OPTIMIZER.build(), state, loss, gradients, stats)

@@ -265,12 +265,12 @@ def _fine_tune(
     targets = _targets(stage, frozen, batch)
     known = targets.targets.labels >= 0
 
-    def loss_of(params: Any) -> tuple[jax.Array, Any]:
+    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
         learner, start = _learner(stage), (params, student.model_state)
         prediction, stats = learner.apply(*start, targets, key, "train")
         return learner.loss(prediction, targets, targets.targets.labels, known), stats
 
-    (loss, stats), grads = jax.value_and_grad(loss_of, has_aux=True)(student.params)
+    (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(student.params)
     # Kept in the place of the student's former one, which has the same form.
     first = state.step == stage.teacher_optimizer.steps
     opt_state = optax.tree.where(first, optimizer.init(student.params), student.opt_state)

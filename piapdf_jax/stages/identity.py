@@ -67,7 +67,7 @@ class IdentityStage:
         """One step; also reports the share of faces given to the right person."""
         old = state.batch_stats
 
-        def loss_of(params: Any) -> tuple[jax.Array, Any]:
+        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
             part = (params["encoder"], old["encoder"])
             _, vector, stats = encoder_apply(self.model, part, batch.image, mode="train", key=key)
             logits = identity_logits(
@@ -84,7 +84,7 @@ class IdentityStage:
             right = (logits.argmax(-1) == batch.identity).astype(jnp.float32).mean()
             return losses.mean(), ({"encoder": stats, "people": old["people"]}, right)
 
-        (loss, (stats, right)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (stats, right)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         state, metrics = update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
         return state, {**metrics, "accuracy": right}
 

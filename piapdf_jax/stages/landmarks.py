@@ -85,7 +85,7 @@ class LandmarkStage:
         """One step on images and the landmarks that were moved with them."""
         old = state.batch_stats
 
-        def loss_of(params: Any) -> tuple[jax.Array, Any]:
+        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
             part = (params["encoder"], old["encoder"])
             _, vector, stats = encoder_apply(self.model, part, batch.image, mode="train", key=key)
             head = (params["landmarks"], old["landmarks"])
@@ -94,7 +94,7 @@ class LandmarkStage:
             loss = landmark_loss(coordinates, batch.landmarks, self.image_size)
             return loss, {"encoder": stats, "landmarks": old["landmarks"]}
 
-        (loss, stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         return update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
 
     def export(self, state: StageState) -> ExportedParts:

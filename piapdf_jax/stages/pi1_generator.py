@@ -61,7 +61,7 @@ class PI1Generator:
         """One step on images and the predefined maps that were moved with them."""
         stats = state.batch_stats["generator"]
 
-        def loss_of(params: Any) -> tuple[jax.Array, Any]:
+        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
             part = (params["generator"], stats)
             logits, new = generator_apply(self.model, part, batch.image, mode="train", key=key)
             assert batch.pi_maps is not None, "PI stage 1 reads predefined maps"
@@ -69,7 +69,7 @@ class PI1Generator:
             loss = pi_loss(logits, maps, positive_weight=self.positive_weight, dice=self.dice)
             return loss, {"generator": new}
 
-        (loss, new), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, new), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         return update_if_finite(self.optimizer.build(), state, loss, gradients, new)
 
     def export(self, state: StageState) -> ExportedParts:

@@ -88,12 +88,12 @@ class PI2Refine:
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """One step on labeled frames; reports the norm of the gradient that reaches the generator."""
 
-        def loss_of(params: Any) -> tuple[jax.Array, Any]:
+        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
             parts = {name: (params[name], state.batch_stats[name]) for name in params}
             au_logits, _, _, stats = self._forward(parts, batch.image, "train", key)
             return au_loss(au_logits, batch.labels), stats
 
-        (loss, stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         reached = optax.tree.norm(gradients["generator"])
         state, metrics = update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
         return state, {**metrics, "generator_gradient_norm": jnp.asarray(reached)}

@@ -130,7 +130,7 @@ class PIAPStage:
             binarise=self.binarise,
         )
 
-        def loss_of(params: Any) -> tuple[jax.Array, Any]:
+        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
             parts = {name: (params[name], state.batch_stats[name]) for name in params}
             prediction, stats = network_apply(self.model, parts, batch.image, mode="train", key=key)
             loss, terms = piap_loss(
@@ -142,7 +142,7 @@ class PIAPStage:
             )
             return loss, (stats, terms)
 
-        (loss, (stats, terms)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (stats, terms)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         state, metrics = update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
         return state, {**metrics, **terms}
 

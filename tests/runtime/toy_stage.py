@@ -47,7 +47,7 @@ class ToyStage:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(self, state, frozen, batch, key):
-        def loss_of(params):
+        def loss_fn(params):
             x, stats = _standardise(batch.image, state.batch_stats["encoder"])
             x = x + self.noise * jax.random.normal(key, x.shape)
             vector = jnp.tanh(x @ params["encoder"]["kernel"])
@@ -56,7 +56,7 @@ class ToyStage:
             loss = jnp.mean(jax.nn.softplus(logits) - batch.labels * logits)
             return loss + 0.01 * jnp.mean(vector * other), (stats, logits)
 
-        (loss, (stats, logits)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         bad = (state.step == self.bad_step) | (state.step >= self.bad_from)
         loss = jnp.where(bad, jnp.nan, loss)
         stats = {"encoder": stats, "head": {}}
