@@ -19,7 +19,7 @@ from piapdf_jax.models.decoder import decoder_apply
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.records import pack_planes
 from piapdf_jax.stages.base import OptimizerConfig, StageState, start, update_if_finite
-from piapdf_jax.stages.pi1_generator import PI1Generator
+from piapdf_jax.stages.pi1_generator import PI1Stage
 from piapdf_jax.stages.piap import PIAPStage
 
 OPTIMIZER = OptimizerConfig(steps=10_000, learning_rate=1e-3)
@@ -79,7 +79,7 @@ class DecoderStage:
 def stage_of(case: Case, model: ModelConfig) -> Any:
     """What trains a case's networks."""
     if case.network == "unet":
-        return PI1Generator(model, OPTIMIZER, image_size=case.side, num_maps=AUS)
+        return PI1Stage(model, OPTIMIZER, image_size=case.side, num_maps=AUS)
     if case.network == "decoder":
         return DecoderStage(model, case.side)
     if case.network == "feedback":

@@ -11,7 +11,7 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder_check import check_encoder
 from piapdf_jax.models.encoders import is_from_outside
 from piapdf_jax.runtime.mesh import check_divides
-from piapdf_jax.stages.pi2_refine import PI2Refine
+from piapdf_jax.stages.pi2_refine import PI2Stage
 
 
 def before_data(jobs: Iterable[Job], devices: int, exports: pathlib.Path) -> None:
@@ -57,7 +57,7 @@ def encoders(jobs: Iterable[Job]) -> None:
     for job in jobs:
         stage: Any = job.stage
         if "encoder" in getattr(stage, "parts", ()) and is_from_outside(stage.model.encoder):
-            wanted.add((stage.model, stage.num_maps if isinstance(stage, PI2Refine) else 3))
+            wanted.add((stage.model, stage.num_maps if isinstance(stage, PI2Stage) else 3))
     for model, channels in sorted(wanted, key=lambda pair: pair[1]):
         try:
             check_encoder(model, channels)

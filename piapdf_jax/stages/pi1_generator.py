@@ -22,7 +22,7 @@ from piapdf_jax.stages.base import (
 
 
 @dataclasses.dataclass(frozen=True)
-class PI1Generator:
+class PI1Stage:
     """L_PI (1) of the generator against predefined maps.
 
     Attributes:

@@ -30,7 +30,7 @@ from piapdf_jax.stages.base import (
 
 
 @dataclasses.dataclass(frozen=True)
-class PI2Refine:
+class PI2Stage:
     """L_AU (2) through encoder and generator.
 
     Attributes:
