@@ -31,7 +31,7 @@ def feedback_stage(case: Case, model: ModelConfig, optimizer: OptimizerConfig) -
         image_size=case.side,
         num_aus=AUS,
         num_maps=AUS,
-        begin="baseline",
+        init_from="baseline",
         options=FeedbackOptions(drop_rate=0.0, **way),
         compile="whole" if case.way == "whole" else "parts",
     )

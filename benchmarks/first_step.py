@@ -53,7 +53,7 @@ def stage_and_batch(name: str, model: Any, side: int = SIDE, batch: int = BATCH)
         return PIAPStage(model, steps, LossWeights(), **more), frames
     if name == "piap":
         return PIAPStage(model, steps, weights, **more), frames
-    more |= {"compile": "parts" if name == "df_parts" else "whole", "begin": "piap"}
+    more |= {"compile": "parts" if name == "df_parts" else "whole", "init_from": "piap"}
     return FeedbackStage(model, steps, steps, weights, **more), FeedbackBatch(frames, frames)
 
 

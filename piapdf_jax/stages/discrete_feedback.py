@@ -74,7 +74,7 @@ class FeedbackStage:
         binarise: cut the generator's soft maps at 0.5 before L_PI.
         positive_weight: of the maps' inside in the cross-entropy of L_PI.
         dice: weight of the Dice term of L_PI.
-        begin: training that both copies start from; None for fresh networks.
+        init_from: training that both copies start from; None for fresh networks.
         options: how feedback is measured and handed back.
         labeled_rates: returns rates and cuts of the labeled frames, [C] each, where ``options.labels`` is
             ``matched``: share of positives, and probabilities at which the start meets it. Called by ``init``
@@ -94,7 +94,7 @@ class FeedbackStage:
     binarise: bool = False
     positive_weight: float = 1.0
     dice: float = 0.0
-    begin: str | None = None
+    init_from: str | None = None
     options: FeedbackOptions = FeedbackOptions()
     labeled_rates: Callable[[], tuple[ArrayLike, ArrayLike]] | None = dataclasses.field(
         default=None, compare=False, metadata=RUNTIME_ONLY
@@ -117,9 +117,9 @@ class FeedbackStage:
     ) -> tuple[FeedbackState, ExportedParts]:
         """Teacher and student as copies of the trained network, or fresh; PI Generator 1 and Encoder P frozen."""
         keys = jax.random.split(key, 3)
-        parts = dict(inputs[self.begin]) if self.begin else {}
+        parts = dict(inputs[self.init_from]) if self.init_from else {}
         size = self.image_size
-        if not self.begin:
+        if not self.init_from:
             parts["encoder"] = init_part(self.model, "encoder", keys[0])
             parts["head"] = init_part(self.model, "head", keys[1], num_aus=self.num_aus)
             if self.weights.pi:

@@ -1,7 +1,7 @@
 """Stage 3 of PI, AP and their ablations (sections 3.1 to 3.3): one encoder under L_PIAP with other weights and starts.
 
 Baseline, PI-3, AP, PIAP and the fine-tuning to DISFA are this one file: ``LossWeights`` says which parts are
-computed, ``begin`` whose encoder (and decoder) it goes on from. So is LP, the regularizer of LP-Net (Niu et al., CVPR
+computed, ``init_from`` whose encoder (and decoder) it goes on from. So is LP, the regularizer of LP-Net (Niu et al., CVPR
 2019) in the place of AP's: ``person`` says what the vectors are made orthogonal to.
 """
 
@@ -50,7 +50,7 @@ class PIAPStage:
         binarise: cut the generator's soft maps at 0.5 before L_PI.
         positive_weight: of the maps' inside in the cross-entropy of L_PI.
         dice: weight of the Dice term of L_PI.
-        begin: training whose encoder and decoder this one goes on from; None for a fresh start.
+        init_from: training whose encoder and decoder this one goes on from; None for a fresh start.
         keep_head: go on from its head as well, which tells the same units.
         person: key of ``PERSON_TRAININGS``.
         map_seed: of the draw of the map from landmarks to P.
@@ -67,7 +67,7 @@ class PIAPStage:
     binarise: bool = False
     positive_weight: float = 1.0
     dice: float = 0.0
-    begin: str | None = None
+    init_from: str | None = None
     keep_head: bool = False
     person: str = "identity"
     map_seed: int = 0
@@ -86,7 +86,7 @@ class PIAPStage:
         """Encoder, head and decoder to train; PI Generator 1 and the source of P frozen where their loss counts."""
         keys = jax.random.split(key, 3)
         size = self.image_size
-        given = inputs[self.begin] if self.begin else {}
+        given = inputs[self.init_from] if self.init_from else {}
         parts = {
             "encoder": given.get("encoder")
             or init_part(self.model, "encoder", keys[0], image_size=size),

@@ -47,9 +47,16 @@ def inputs():
     }
 
 
-def stage(weights=WEIGHTS, begin="piap", **options):
+def stage(weights=WEIGHTS, init_from="piap", **options):
     made = FeedbackStage(
-        NANO, STEPS, STEPS, weights, image_size=SIZE, num_aus=AUS, num_maps=MAPS, begin=begin
+        NANO,
+        STEPS,
+        STEPS,
+        weights,
+        image_size=SIZE,
+        num_aus=AUS,
+        num_maps=MAPS,
+        init_from=init_from,
     )
     return dataclasses.replace(made, options=FeedbackOptions(**{"drop_rate": 0.0} | options))
 
@@ -128,7 +135,7 @@ def test_on_the_baseline_nothing_frozen_is_needed(inputs):
 
 def test_starts_are_the_trained_network_or_a_fresh_one_and_both_copies_are_equal(inputs):
     trained, _ = stage().init(jax.random.key(5), inputs)
-    fresh, _ = stage(begin=None).init(jax.random.key(5), inputs)
+    fresh, _ = stage(init_from=None).init(jax.random.key(5), inputs)
     for state in (trained, fresh):
         assert not any(moved(state.teacher.params, state.student.params))
     assert not any(moved(inputs["piap"]["encoder"][0], trained.student.params["encoder"]))

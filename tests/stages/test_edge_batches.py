@@ -49,7 +49,7 @@ def stage(kind, dtype):
         return PI2Stage(model, STEPS, SIZE, Sizes().aus, Sizes().maps)
     if kind == "piap":
         made = test_mixed_precision.stages("piap")[DTYPES.index(dtype)]
-        return dataclasses.replace(made, begin="piap")
+        return dataclasses.replace(made, init_from="piap")
     made = test_discrete_feedback.stage(**({"variant": "exact"} if kind == "exact" else {}))
     return dataclasses.replace(made, model=model)
 

@@ -133,7 +133,7 @@ def fit(folder, inputs, *, end=TOTAL, **more):
     own = OptimizerConfig(steps=FEEDBACK_STEPS, learning_rate=1e-2)
     made = FeedbackStage(
         *(NANO, own, own, LossWeights(au=1.0)),
-        **{"image_size": SIZE, "num_aus": AUS, "num_maps": 0, "begin": "baseline"},
+        **{"image_size": SIZE, "num_aus": AUS, "num_maps": 0, "init_from": "baseline"},
         finetune_optimizer=dataclasses.replace(own, steps=TOTAL - FEEDBACK_STEPS),
     )
     pools = ((MemoryRecords(30, seed=1), 1.0),)

@@ -45,7 +45,7 @@ def given() -> dict:
 def stages() -> dict:
     sizes = {"image_size": SIZE, "num_maps": AUS}
     feedback = FeedbackStage(
-        MODEL, STEPS, STEPS, WEIGHTS, num_aus=AUS, begin="piap", compile="whole", **sizes
+        MODEL, STEPS, STEPS, WEIGHTS, num_aus=AUS, init_from="piap", compile="whole", **sizes
     )
     identities = IdentityBatch(batch().image, jnp.zeros(BATCH, jnp.int32))
     return {
