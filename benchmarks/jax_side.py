@@ -18,7 +18,7 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.decoder import decoder_apply
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.records import pack_planes
-from piapdf_jax.stages.base import OptimizerConfig, StageState, start, update_if_finite
+from piapdf_jax.stages.base import OptimizerConfig, StageState, create_state, update_if_finite
 from piapdf_jax.stages.pi1_generator import PI1Stage
 from piapdf_jax.stages.piap import PIAPStage
 
@@ -43,7 +43,7 @@ class DecoderStage:
     def init(self, key: jax.Array, inputs: dict[str, Any]) -> tuple[StageState, Any]:
         """A fresh decoder; ``frozen`` are the features it draws from."""
         part = init_part(self.model, "decoder", key, image_size=self.image_size, num_maps=AUS)
-        return start({"decoder": part}, OPTIMIZER.build()), inputs["features"]
+        return create_state({"decoder": part}, OPTIMIZER.build()), inputs["features"]
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(

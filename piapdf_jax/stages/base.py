@@ -178,7 +178,7 @@ def _kernels(params: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def start(parts: ExportedParts, optimizer: optax.GradientTransformation) -> StageState:
+def create_state(parts: ExportedParts, optimizer: optax.GradientTransformation) -> StageState:
     """The state of a training before its first step, from parts by name."""
     params = {name: part[0] for name, part in parts.items()}
     stats = {name: part[1] for name, part in parts.items()}

@@ -17,8 +17,8 @@ from piapdf_jax.stages.base import (
     OptimizerConfig,
     Scores,
     StageState,
+    create_state,
     export_parts,
-    start,
     update_if_finite,
 )
 
@@ -58,7 +58,7 @@ class IdentityStage:
         encoder = init_encoder(self.model, keys[0])
         features = feature_shape(self.model)[-1]
         people = init_identities(keys[1], features=features, num_identities=self.num_identities)
-        return start({"encoder": encoder, "people": people}, self.optimizer.build()), {}
+        return create_state({"encoder": encoder, "people": people}, self.optimizer.build()), {}
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(

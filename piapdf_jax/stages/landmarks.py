@@ -22,8 +22,8 @@ from piapdf_jax.stages.base import (
     OptimizerConfig,
     Scores,
     StageState,
+    create_state,
     export_parts,
-    start,
     update_if_finite,
 )
 
@@ -70,7 +70,7 @@ class LandmarkStage:
         self, key: jax.Array, inputs: dict[str, ExportedParts]
     ) -> tuple[StageState, ExportedParts]:
         """A fresh encoder and landmark head; nothing is frozen."""
-        return start(self.fresh(key), self.optimizer.build()), {}
+        return create_state(self.fresh(key), self.optimizer.build()), {}
 
     def fresh(self, key: jax.Array) -> ExportedParts:
         """Returns start values by part."""

@@ -15,8 +15,8 @@ from piapdf_jax.stages.base import (
     OptimizerConfig,
     Scores,
     StageState,
+    create_state,
     export_parts,
-    start,
     update_if_finite,
 )
 
@@ -52,7 +52,7 @@ class PI1Stage:
         """A fresh generator; nothing is frozen."""
         sizes = {"image_size": self.image_size, "num_maps": self.num_maps}
         part = init_generator(self.model, key, **sizes)
-        return start({"generator": part}, self.optimizer.build()), {}
+        return create_state({"generator": part}, self.optimizer.build()), {}
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(

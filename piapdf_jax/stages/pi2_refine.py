@@ -23,8 +23,8 @@ from piapdf_jax.stages.base import (
     OptimizerConfig,
     Scores,
     StageState,
+    create_state,
     export_parts,
-    start,
     update_if_finite,
 )
 
@@ -61,7 +61,7 @@ class PI2Stage:
         features = feature_shape(self.model)[-1]
         head = init_head(self.model, keys[1], features=features, num_aus=self.num_aus)
         parts = {"generator": inputs["pi1"]["generator"], "encoder": encoder, "head": head}
-        return start(parts, self.optimizer.build()), {}
+        return create_state(parts, self.optimizer.build()), {}
 
     def _forward(
         self, parts: ExportedParts, images: jax.Array, mode: str, key: jax.Array | None

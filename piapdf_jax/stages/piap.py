@@ -1,8 +1,8 @@
 """Stage 3 of PI, AP and their ablations (sections 3.1 to 3.3): one encoder under L_PIAP with other weights and starts.
 
 Baseline, PI-3, AP, PIAP and the fine-tuning to DISFA are this one file: ``LossWeights`` says which parts are
-computed, ``init_from`` whose encoder (and decoder) it goes on from. So is LP, the regularizer of LP-Net (Niu et al., CVPR
-2019) in the place of AP's: ``person`` says what the vectors are made orthogonal to.
+computed, ``init_from`` whose encoder (and decoder) it goes on from. So is LP, the regularizer of LP-Net (Niu et al.,
+CVPR 2019) in the place of AP's: ``person`` says what the vectors are made orthogonal to.
 """
 
 import dataclasses
@@ -27,8 +27,8 @@ from piapdf_jax.stages.base import (
     OptimizerConfig,
     Scores,
     StageState,
+    create_state,
     export_parts,
-    start,
     update_if_finite,
 )
 
@@ -101,7 +101,7 @@ class PIAPStage:
             frozen["generator"] = inputs["pi2"]["generator"]
         if self.weights.ap:
             frozen |= self._person(inputs)
-        return start(parts, self.optimizer.build()), frozen
+        return create_state(parts, self.optimizer.build()), frozen
 
     def _person(self, inputs: dict[str, ExportedParts]) -> ExportedParts:
         """The frozen part that P is made with, as ``models.prediction.person_vector`` takes it."""

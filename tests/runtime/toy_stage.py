@@ -21,7 +21,13 @@ import numpy as np
 
 from piapdf_jax.batch import Batch
 from piapdf_jax.runtime import account, compile_cache, exports, hosts, lock, loop, mesh, signals
-from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, start, update_if_finite
+from piapdf_jax.stages.base import (
+    OptimizerConfig,
+    Scores,
+    create_state,
+    export_parts,
+    update_if_finite,
+)
 
 SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8
 CONFIG = {"training": "toy", "settings": {"learning_rate": 0.02, "aus": [1, 2, 4]}}
@@ -43,7 +49,7 @@ class ToyStage:
         head = {"kernel": jax.random.normal(keys[1], (HIDDEN, AUS)), "bias": jnp.zeros(AUS)}
         parts = {"encoder": inputs.get("before", {}).get("encoder", fresh), "head": (head, {})}
         frozen = {"identity": ({"kernel": jax.random.normal(keys[2], (size, HIDDEN))}, {})}
-        return start(parts, self.optimizer.build()), frozen
+        return create_state(parts, self.optimizer.build()), frozen
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(self, state, frozen, batch, key):

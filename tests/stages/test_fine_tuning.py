@@ -21,7 +21,7 @@ from piapdf_jax.runtime.account import WALL_CLOCK
 from piapdf_jax.runtime.best import Validation
 from piapdf_jax.runtime.part_files import tree_digest
 from piapdf_jax.runtime.writers import read_jsonl
-from piapdf_jax.stages.base import OptimizerConfig, start
+from piapdf_jax.stages.base import OptimizerConfig, create_state
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.piap import PIAPStage
 
@@ -65,7 +65,7 @@ def supervised(state, frozen, batches):
     student = state.student
     made = PIAPStage(NANO, FINE, WEIGHTS, image_size=SIZE, num_aus=AUS, num_maps=MAPS)
     parts = {name: (student.params[name], student.model_state[name]) for name in student.params}
-    now, losses = start(copied(parts), FINE.build()), []
+    now, losses = create_state(copied(parts), FINE.build()), []
     for one, key in zip(batches, KEYS, strict=False):
         now, metrics = made.train_step(now, frozen, one, key)
         losses.append(float(metrics["loss"]))
