@@ -237,7 +237,7 @@ def _training_rates(tools: Tools, aus: tuple[int, ...]) -> dict[str, np.ndarray]
 
 def _of_teacher(job: Job, tools: Tools, lost: dict[str, str]) -> np.ndarray | None:
     """What the teacher of a training with feedback says of the test frames; None for no teacher."""
-    if not hasattr(job.stage, "beside") or (beside := tools.beside) is None:
+    if not hasattr(job.stage, "export_for_scoring") or (beside := tools.beside) is None:
         return None
 
     def parts() -> ExportedParts:

@@ -85,7 +85,7 @@ class Stage(Protocol):
     def export(self, state: Any) -> ExportedParts:
         """The parts that go on to later trainings and to evaluation.
 
-        A stage may have a second method like it, ``beside``, of parts that scores alone read: a teacher's.
+        A stage may have a second method like it, ``export_for_scoring``, of parts that scores alone read: a teacher's.
         """
         ...
 

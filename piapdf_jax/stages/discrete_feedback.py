@@ -174,7 +174,7 @@ class FeedbackStage:
         student = state.student
         return {k: (student.params[k], student.model_state[k]) for k in ("encoder", "head")}
 
-    def beside(self, state: FeedbackState) -> ExportedParts:
+    def export_for_scoring(self, state: FeedbackState) -> ExportedParts:
         """{teacher_encoder, teacher_head}: what the score alone reads, to stand beside the student."""
         teacher = state.teacher
         return {

@@ -158,7 +158,7 @@ def test_the_teacher_is_kept_under_names_of_its_own(inputs):
     state, _ = made.init(jax.random.key(0), inputs)
     teacher = jax.tree.map(lambda x: x + 1, state.teacher.params)
     state = state._replace(teacher=state.teacher._replace(params=teacher))
-    beside, student = made.beside(state), made.export(state)
+    beside, student = made.export_for_scoring(state), made.export(state)
     assert set(beside) == {"teacher_encoder", "teacher_head"} and set(student) == {
         "encoder",
         "head",

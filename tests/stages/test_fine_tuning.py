@@ -96,7 +96,7 @@ def test_fine_tuning_is_the_supervised_training_of_the_whole_student(after_feedb
     # The teacher, and what its labels and gate remember, stay as feedback left them.
     assert not any(moved(ended._replace(step=0, student=0), state._replace(step=0, student=0)))
     assert int(state.step) == STEPS.steps + 2
-    exported, beside = made.export(state), made.beside(state)
+    exported, beside = made.export(state), made.export_for_scoring(state)
     check_equal(exported["head"][0], expected.params["head"])
     assert not any(moved(beside["teacher_head"][0], ended.teacher.params["head"]))
 
