@@ -280,7 +280,7 @@ def continuous_gate(*, decay: float | None = None) -> Gate:
     return Gate(update, init=lambda params: jnp.zeros(()))
 
 
-def in_parts(step: feedback.FeedbackStep) -> feedback.FeedbackStep:
+def compile_in_parts(step: feedback.FeedbackStep) -> feedback.FeedbackStep:
     """Returns the same step with its parts compiled one by one, so that its `update` must not be jitted.
 
     They compile faster than one function and hold less at a time: the three passes with gradients share one compiled

@@ -239,7 +239,7 @@ def _make_step(stage: FeedbackStage) -> FeedbackStep:
 
 @functools.lru_cache(maxsize=16)
 def _step_in_parts(stage: FeedbackStage) -> FeedbackStep:
-    return variants.in_parts(_make_step(stage))
+    return variants.compile_in_parts(_make_step(stage))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
