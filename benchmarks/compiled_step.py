@@ -36,7 +36,7 @@ class Compiled(NamedTuple):
 
 
 def compile_step(
-    sizes: Sizes, images: int, *, compile_in_parts: bool = True, estimator: str = "grad"
+    sizes: Sizes, images: int, *, in_parts: bool = True, estimator: str = "grad"
 ) -> list[Compiled]:
     """Compiles ``FeedbackStage.train_step`` over all devices, phase by phase in the order of its calls.
 
@@ -46,14 +46,14 @@ def compile_step(
     Args:
         sizes: of everything.
         images: labeled images a device, and as many unlabeled.
-        compile_in_parts: False for the step as one function.
+        in_parts: False for the step as one function.
         estimator: of the feedback.
 
     Returns:
         One entry a call.
     """
     mesh = data_mesh()
-    stage, state, frozen = _stage(sizes, compile_in_parts, estimator)
+    stage, state, frozen = _stage(sizes, in_parts, estimator)
     whole, split = replicated(mesh), NamedSharding(mesh, PartitionSpec(DATA_AXIS))
     args = (
         _on(state, whole),
@@ -129,7 +129,7 @@ def _batch(sizes: Sizes, images: int) -> FeedbackBatch:
     return FeedbackBatch(batch, batch)
 
 
-def _stage(sizes: Sizes, compile_in_parts: bool, estimator: str) -> tuple[FeedbackStage, Any, Any]:
+def _stage(sizes: Sizes, in_parts: bool, estimator: str) -> tuple[FeedbackStage, Any, Any]:
     """The stage with its start state and frozen parts."""
     steps = OptimizerConfig(steps=1000, learning_rate=1e-4)
     model, key = sizes.model, jax.random.key(0)
@@ -139,7 +139,7 @@ def _stage(sizes: Sizes, compile_in_parts: bool, estimator: str) -> tuple[Feedba
         num_aus=sizes.num_aus,
         init_from="start",
         options=FeedbackOptions(estimator=estimator),
-        compile="parts" if compile_in_parts else "whole",
+        compile="parts" if in_parts else "whole",
         **more,
     )
     encoder, decoder = init_part(model, "encoder", key), init_part(model, "decoder", key, **more)

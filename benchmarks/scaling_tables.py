@@ -159,7 +159,7 @@ def check(
         ``predicted`` by phase, ``phases`` and ``whole`` by compiled function, ready for JSON.
     """
     compiled = compile_step(sizes, images, estimator=estimator)
-    one = compile_step(sizes, images, compile_in_parts=False, estimator=estimator) if whole else []
+    one = compile_step(sizes, images, in_parts=False, estimator=estimator) if whole else []
     return {
         **predicted(sizes, images, jax.device_count()),
         "phases": [_told(c) for c in compiled],

@@ -164,7 +164,7 @@ class FeedbackStage:
             raise ValueError(f"df.label_view={self.options.label_view}, but the batch has {has}")
         cpu = jax.default_backend() == "cpu"
         if self.compile == "whole" or (self.compile == "auto" and not cpu):
-            return _whole(self, state, frozen, batch, key)
+            return _jitted_update(self, state, frozen, batch, key)
         labeled, unlabeled, judge = _with_targets(self, frozen, batch)
         state, info = _step_in_parts(self).update(state, labeled, unlabeled, key, judge)
         return state, _metrics(state, info)
@@ -243,7 +243,7 @@ def _step_in_parts(stage: FeedbackStage) -> FeedbackStep:
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _whole(
+def _jitted_update(
     stage: FeedbackStage,
     state: FeedbackState,
     frozen: ExportedParts,

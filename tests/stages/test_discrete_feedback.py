@@ -285,7 +285,7 @@ def test_whole_and_parts_give_equal_numbers_and_the_whole_donates_its_state(inpu
 def test_auto_takes_parts_on_a_cpu_alone(inputs, monkeypatch, way, platform, whole):
     called = []
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    monkeypatch.setattr(discrete_feedback, "_whole", lambda *args: called.append("whole"))
+    monkeypatch.setattr(discrete_feedback, "_jitted_update", lambda *args: called.append("whole"))
     parts = types.SimpleNamespace(update=lambda *args: called.append("parts") or (None, None))
     monkeypatch.setattr(discrete_feedback, "_step_in_parts", lambda stage: parts)
     monkeypatch.setattr(discrete_feedback, "_metrics", lambda *args: None)
