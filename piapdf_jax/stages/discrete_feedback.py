@@ -38,11 +38,11 @@ from piapdf_jax.stages.base import (
     update_if_finite,
 )
 from piapdf_jax.stages.feedback_learners import (
-    Supervised,
-    au_term,
+    ImagesWithTargets,
     labels_from_clean_view,
     piap_learner,
-    unlabeled_loss,
+    teacher_pseudo_loss,
+    weighted_au_loss,
 )
 from piapdf_jax.stages.feedback_options import COMPILE, MATCHED, FeedbackOptions
 
@@ -191,11 +191,11 @@ class FeedbackStage:
 @functools.partial(jax.jit, static_argnums=0)
 def _targets(
     stage: FeedbackStage, frozen: ExportedParts, batch: Batch, clean: jax.Array | None = None
-) -> Supervised:
+) -> ImagesWithTargets:
     targets = frozen_targets(
         stage.model, frozen, batch.image, batch.labels, binarise=stage.binarise
     )
-    return Supervised(batch.image, targets, clean)
+    return ImagesWithTargets(batch.image, targets, clean)
 
 
 def _with_targets(stage: FeedbackStage, frozen: ExportedParts, batch: FeedbackBatch) -> Any:
@@ -221,10 +221,10 @@ def _make_step(stage: FeedbackStage) -> FeedbackStep:
         student = dataclasses.replace(student, eps_root=max(student.eps_root, _EPS_ROOT))
     learner, measure = _learner(stage), options.measure(stage.student_optimizer.schedule())
     if options.log_parts:
-        measure = variants.with_part(measure, _PART, au_term(stage.weights))
+        measure = variants.with_part(measure, _PART, weighted_au_loss(stage.weights))
     teacher = learner._replace(
         optimizer=stage.teacher_optimizer.build(),
-        pseudo_loss=unlabeled_loss(options, stage.weights, learner),
+        pseudo_loss=teacher_pseudo_loss(options, stage.weights, learner),
     )
     return discrete_feedback(
         labels_from_clean_view(teacher) if options.label_view == "clean" else teacher,

@@ -15,7 +15,7 @@ from piapdf_jax.models.piap import network_apply
 from piapdf_jax.stages.feedback_options import FeedbackOptions
 
 
-class Supervised(NamedTuple):
+class ImagesWithTargets(NamedTuple):
     """Images with the targets that the frozen parts and, for x_l, the labels give.
 
     Attributes:
@@ -45,7 +45,7 @@ def piap_learner(model: ModelConfig, weights: LossWeights, **maps: float) -> Lea
         **maps: how maps are compared, as ``losses.piap_loss`` takes it.
     """
 
-    def apply(params: Any, stats: Any, batch: Supervised, key: jax.Array, mode: str) -> Any:
+    def apply(params: Any, stats: Any, batch: ImagesWithTargets, key: jax.Array, mode: str) -> Any:
         parts = {name: (params[name], stats[name]) for name in params}
         return network_apply(model, parts, batch.image, mode=mode, key=key)
 
@@ -53,7 +53,7 @@ def piap_learner(model: ModelConfig, weights: LossWeights, **maps: float) -> Lea
         return prediction.au_logits
 
     def loss(
-        prediction: Prediction, batch: Supervised, labels: jax.Array, mask: jax.Array
+        prediction: Prediction, batch: ImagesWithTargets, labels: jax.Array, mask: jax.Array
     ) -> jax.Array:
         targets = batch.targets._replace(labels=jnp.where(mask, labels, UNKNOWN))
         return piap_loss(prediction, targets, weights, **maps)[0]
@@ -61,19 +61,23 @@ def piap_learner(model: ModelConfig, weights: LossWeights, **maps: float) -> Lea
     return Learner(apply=apply, logits=logits, loss=loss, optimizer=None)
 
 
-def unlabeled_loss(options: FeedbackOptions, weights: LossWeights, learner: Learner) -> Loss | None:
+def teacher_pseudo_loss(
+    options: FeedbackOptions, weights: LossWeights, learner: Learner
+) -> Loss | None:
     """Returns the part of the teacher's loss on x_u that the labels enter, where ``teacher_term`` is ``score``."""
     if options.teacher_term == "full":
         return None
     if options.variant == "continuous" and options.labels == "sample":
         return variants.negative_log_likelihood(learner.logits)
-    return au_term(weights)
+    return weighted_au_loss(weights)
 
 
-def au_term(weights: LossWeights) -> Loss:
+def weighted_au_loss(weights: LossWeights) -> Loss:
     """Returns the term of L_PIAP that the labels enter, its weight times L_AU."""
 
-    def term(prediction: Prediction, _: Supervised, labels: jax.Array, mask: jax.Array) -> Any:
+    def term(
+        prediction: Prediction, _: ImagesWithTargets, labels: jax.Array, mask: jax.Array
+    ) -> Any:
         return weights.au * au_loss(prediction.au_logits, jnp.where(mask, labels, UNKNOWN))
 
     return term
@@ -87,7 +91,7 @@ def labels_from_clean_view(learner: Learner) -> Learner:
     augmented frame what it says of the clean one. What has no clean view, x_l, is as ever.
     """
 
-    def apply(params: Any, stats: Any, batch: Supervised, key: jax.Array, mode: str) -> Any:
+    def apply(params: Any, stats: Any, batch: ImagesWithTargets, key: jax.Array, mode: str) -> Any:
         prediction, after = learner.apply(params, stats, batch, key, mode)
         if batch.clean is None:
             return prediction, after
