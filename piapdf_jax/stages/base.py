@@ -200,7 +200,7 @@ def update_if_finite(
     optimizer: optax.GradientTransformation,
     state: StageState,
     loss: jax.Array,
-    gradients: Any,
+    grads: Any,
     batch_stats: Any,
 ) -> tuple[StageState, dict[str, jax.Array]]:
     """One optimizer step, or none where loss or gradient is not finite.
@@ -209,15 +209,15 @@ def update_if_finite(
         optimizer: the training's optimizer.
         state: before the step.
         loss: [] float32.
-        gradients: like ``state.params``.
+        grads: like ``state.params``.
         batch_stats: running statistics after the forward pass.
 
     Returns:
         The state after the step, and ``loss``, ``gradient_norm`` and ``count_skipped``.
     """
-    norm = optax.tree.norm(gradients)
+    norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     new = (optax.apply_updates(state.params, updates), batch_stats, opt_state)
     old = (state.params, state.batch_stats, state.opt_state)
     params, stats, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)

@@ -84,8 +84,8 @@ class IdentityStage:
             right = (logits.argmax(-1) == batch.identity).astype(jnp.float32).mean()
             return losses.mean(), ({"encoder": stats, "people": old["people"]}, right)
 
-        (loss, (stats, right)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        state, metrics = update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
+        (loss, (stats, right)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        state, metrics = update_if_finite(self.optimizer.build(), state, loss, grads, stats)
         return state, {**metrics, "accuracy": right}
 
     def export(self, state: StageState) -> ExportedParts:

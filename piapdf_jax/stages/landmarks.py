@@ -94,8 +94,8 @@ class LandmarkStage:
             loss = landmark_loss(coordinates, batch.landmarks, self.image_size)
             return loss, {"encoder": stats, "landmarks": old["landmarks"]}
 
-        (loss, stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        return update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
+        (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        return update_if_finite(self.optimizer.build(), state, loss, grads, stats)
 
     def export(self, state: StageState) -> ExportedParts:
         """{encoder, landmarks}: the network, its two linear layers as one part."""

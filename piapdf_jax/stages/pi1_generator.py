@@ -69,8 +69,8 @@ class PI1Stage:
             loss = pi_loss(logits, maps, positive_weight=self.positive_weight, dice=self.dice)
             return loss, {"generator": new}
 
-        (loss, new), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        return update_if_finite(self.optimizer.build(), state, loss, gradients, new)
+        (loss, new), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        return update_if_finite(self.optimizer.build(), state, loss, grads, new)
 
     def export(self, state: StageState) -> ExportedParts:
         """{generator}: PI Generator 0."""

@@ -93,9 +93,9 @@ class PI2Stage:
             au_logits, _, _, stats = self._forward(parts, batch.image, "train", key)
             return au_loss(au_logits, batch.labels), stats
 
-        (loss, stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        reached = optax.tree.norm(gradients["generator"])
-        state, metrics = update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
+        (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        reached = optax.tree.norm(grads["generator"])
+        state, metrics = update_if_finite(self.optimizer.build(), state, loss, grads, stats)
         return state, {**metrics, "generator_gradient_norm": jnp.asarray(reached)}
 
     def export(self, state: StageState) -> ExportedParts:

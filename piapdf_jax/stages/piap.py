@@ -142,8 +142,8 @@ class PIAPStage:
             )
             return loss, (stats, terms)
 
-        (loss, (stats, terms)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-        state, metrics = update_if_finite(self.optimizer.build(), state, loss, gradients, stats)
+        (loss, (stats, terms)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        state, metrics = update_if_finite(self.optimizer.build(), state, loss, grads, stats)
         return state, {**metrics, **terms}
 
     def export(self, state: StageState) -> ExportedParts:
