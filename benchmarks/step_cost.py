@@ -17,8 +17,8 @@ from piapdf_jax.losses import LossWeights, piap_loss
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.costs import parameter_count
 from piapdf_jax.models.piap import init_part, network_apply
-from piapdf_jax.models.prediction import frozen_targets
 from piapdf_jax.stages.base import OptimizerConfig
+from piapdf_jax.stages.targets import frozen_targets
 
 #: Bytes of what is reduced and kept: float32 whatever the compute dtype.
 FLOAT = 4

@@ -119,6 +119,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.stages.base",
         "piapdf_jax.stages.feedback_learners",
         "piapdf_jax.stages.feedback_options",
+        "piapdf_jax.stages.targets",
     ),
     "piapdf_jax.data.*": (
         "piapdf_jax.data.*",

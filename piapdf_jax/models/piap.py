@@ -7,6 +7,7 @@ Encoder P learns from) come off. Encoder P and the 12-channel encoder of PI stag
 too.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -111,3 +112,21 @@ def network_apply(
             config, parts["decoder"], features, image_size=images.shape[1], mode=mode
         )
     return Prediction(pi_logits, vector, au_logits), new_stats
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def predict_action_units(
+    model: ModelConfig, parts: dict[str, Part], images: jax.Array
+) -> Prediction:
+    """What encoder and AU head alone say of images; one compiled function for every training that has them.
+
+    Args:
+        model: sizes of the networks.
+        parts: ``encoder`` and ``head``.
+        images: [B, S, S, 3] float32 in [0, 1].
+
+    Returns:
+        The prediction without PI maps.
+    """
+    kept: dict[str, Any] = {name: parts[name] for name in ("encoder", "head")}
+    return network_apply(model, kept, images, mode="eval")[0]

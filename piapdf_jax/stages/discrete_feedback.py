@@ -27,8 +27,7 @@ from piapdf_jax.feedback import (
 )
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.piap import init_part
-from piapdf_jax.models.prediction import frozen_targets, predict_action_units
+from piapdf_jax.models.piap import init_part, predict_action_units
 from piapdf_jax.stages.base import (
     RUNTIME_ONLY,
     ExportedParts,
@@ -45,6 +44,7 @@ from piapdf_jax.stages.feedback_learners import (
     weighted_au_loss,
 )
 from piapdf_jax.stages.feedback_options import COMPILE, MATCHED, FeedbackOptions
+from piapdf_jax.stages.targets import frozen_targets
 
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.

@@ -19,8 +19,7 @@ from piapdf_jax.landmarks import landmark_vector, orthonormal_map
 from piapdf_jax.losses import LossWeights, piap_loss
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder import feature_shape
-from piapdf_jax.models.piap import init_part, network_apply
-from piapdf_jax.models.prediction import frozen_targets, predict_action_units
+from piapdf_jax.models.piap import init_part, network_apply, predict_action_units
 from piapdf_jax.stages.base import (
     RUNTIME_ONLY,
     ExportedParts,
@@ -31,6 +30,7 @@ from piapdf_jax.stages.base import (
     export_parts,
     update_if_finite,
 )
+from piapdf_jax.stages.targets import frozen_targets
 
 #: Where P may come from, and the training whose frozen encoder says it; None where landmarks do.
 PERSON_TRAININGS = {"identity": "identity", "landmark_network": "landmarks", "landmarks": None}
@@ -104,7 +104,7 @@ class PIAPStage:
         return create_state(parts, self.optimizer.build()), frozen
 
     def _person(self, inputs: dict[str, ExportedParts]) -> ExportedParts:
-        """The frozen part that P is made with, as ``models.prediction.person_vector`` takes it."""
+        """The frozen part that P is made with, as ``stages.targets.person_vector`` takes it."""
         training = PERSON_TRAININGS[self.person]
         if training is not None:
             return {"identity": inputs[training]["encoder"]}

@@ -1,17 +1,13 @@
-"""What several stages ask of the parts alike: targets from frozen parts, and action units from trained ones."""
-
-import functools
-from typing import Any
+"""Targets of a step from frozen parts: PI maps M and the person-specific vector P (sections 3.1, 3.2)."""
 
 import jax
 
-from piapdf_jax.batch import Prediction, Targets
+from piapdf_jax.batch import Targets
 from piapdf_jax.landmarks import landmark_vector
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder import encoder_apply
 from piapdf_jax.models.generator import generator_apply
 from piapdf_jax.models.parts import Part
-from piapdf_jax.models.piap import network_apply
 
 
 def frozen_targets(
@@ -77,21 +73,3 @@ def person_vector(
     fixed, statistics = frozen["landmarks"]
     shape = landmark_vector(landmarks.astype(statistics["mean"].dtype))
     return (shape - statistics["mean"]) @ fixed["map"]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def predict_action_units(
-    model: ModelConfig, parts: dict[str, Part], images: jax.Array
-) -> Prediction:
-    """What encoder and AU head alone say of images; one compiled function for every training that has them.
-
-    Args:
-        model: sizes of the networks.
-        parts: ``encoder`` and ``head``.
-        images: [B, S, S, 3] float32 in [0, 1].
-
-    Returns:
-        The prediction without PI maps.
-    """
-    kept: dict[str, Any] = {name: parts[name] for name in ("encoder", "head")}
-    return network_apply(model, kept, images, mode="eval")[0]
