@@ -125,7 +125,9 @@ def test_states_of_rule_and_gate_go_through_every_step(way):
 
 def useless(step):
     """A measure that calls its own feedback meaningless."""
-    return Measurement(*grad_slope(step.labeled_loss, step.new.params, step.passed.grads), False)
+    return Measurement(
+        *grad_slope(step.labeled_loss, step.new.params, step.student_pass.grads), False
+    )
 
 
 NONE = {}

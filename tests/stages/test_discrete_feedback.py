@@ -11,7 +11,7 @@ import pytest
 from feedback_problem import assert_trees
 
 from piapdf_jax.batch import Batch, FeedbackBatch
-from piapdf_jax.feedback import FeedbackState, LearnerState, Pass, StudentStep
+from piapdf_jax.feedback import FeedbackState, LearnerState, PassOutput, StudentStep
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.encoder import encoder_apply
 from piapdf_jax.models.piap import init_part, network_apply
@@ -243,7 +243,7 @@ def fake_step(labeled_loss):
     """A student's step as a measure sees it: w = 3, g = 5, and nothing else."""
     grads = {"w": jnp.asarray([5.0])}
     new = LearnerState({"w": jnp.asarray([3.0])}, None, None)
-    passed = Pass(*[None] * 8)._replace(grads=grads)
+    passed = PassOutput(*[None] * 8)._replace(grads=grads)
     counts = {"student_skipped": jnp.zeros((), jnp.int32)}
     before = FeedbackState(jnp.zeros((), jnp.int32), new, new, None, None, counts)
     return StudentStep(labeled_loss, new, passed, before, None, {}, None)
