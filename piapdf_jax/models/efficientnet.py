@@ -26,7 +26,7 @@ from piapdf_jax.models.layers import (
 from piapdf_jax.models.stochastic_depth import stochastic_depth, stochastic_depth_draws
 
 
-class Row(NamedTuple):
+class BlockArgs(NamedTuple):
     """One row of the block table: blocks of one width; the first of them has the stride."""
 
     expand: int
@@ -38,13 +38,13 @@ class Row(NamedTuple):
 
 #: Table 1 of the paper, B0.
 BLOCK_TABLE = (
-    Row(1, 3, 1, 16, 1),
-    Row(6, 3, 2, 24, 2),
-    Row(6, 5, 2, 40, 2),
-    Row(6, 3, 2, 80, 3),
-    Row(6, 5, 1, 112, 3),
-    Row(6, 5, 2, 192, 4),
-    Row(6, 3, 1, 320, 1),
+    BlockArgs(1, 3, 1, 16, 1),
+    BlockArgs(6, 3, 2, 24, 2),
+    BlockArgs(6, 5, 2, 40, 2),
+    BlockArgs(6, 3, 2, 80, 3),
+    BlockArgs(6, 5, 1, 112, 3),
+    BlockArgs(6, 5, 2, 192, 4),
+    BlockArgs(6, 3, 1, 320, 1),
 )
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
@@ -124,7 +124,7 @@ def round_channels(channels: int, width: float) -> int:
     return rounded if rounded >= 0.9 * wanted else rounded + 8
 
 
-def blocks(config: EfficientNetConfig) -> list[tuple[str, Row]]:
+def blocks(config: EfficientNetConfig) -> list[tuple[str, BlockArgs]]:
     """The blocks of a network in order.
 
     Args:
@@ -154,7 +154,7 @@ def feature_side(config: EfficientNetConfig, size: int) -> int:
 class MBConv(nn.Module):
     """Inverted residual block: expand, depthwise, squeeze-excite, project, add if shapes agree."""
 
-    row: Row
+    row: BlockArgs
     rate: float
     convention: Convention
 

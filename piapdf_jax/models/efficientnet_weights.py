@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNetConfig, Row, blocks
+from piapdf_jax.models.efficientnet import COEFFICIENTS, BlockArgs, EfficientNetConfig, blocks
 from piapdf_jax.models.weight_files import Published
 from piapdf_jax.models.weight_names import TORCH, Library, Weights, adapt_stem
 
@@ -130,7 +130,7 @@ def module_names(source: Source, config: EfficientNetConfig) -> dict[str, str]:
     return names
 
 
-def _prefixes(source: Source, config: EfficientNetConfig) -> Iterator[tuple[str, Row, str]]:
+def _prefixes(source: Source, config: EfficientNetConfig) -> Iterator[tuple[str, BlockArgs, str]]:
     for number, (name, row) in enumerate(blocks(config)):
         place, repeat = (int(digits) - 1 for digits in name.removeprefix("block").split("_"))
         yield (
