@@ -15,8 +15,8 @@ import jax
 from piapdf_jax.models.layers import (
     CONVENTIONS,
     BatchNorm,
-    Convention,
     Depthwise,
+    PaddingAndBatchNorm,
     Pointwise,
     SqueezeExcite,
     conv,
@@ -100,7 +100,7 @@ class EfficientNetConfig:
     bn_momentum: float | None = None
 
     @property
-    def conventions(self) -> Convention:
+    def conventions(self) -> PaddingAndBatchNorm:
         """Padding and BatchNorm as numbers.
 
         Raises:
@@ -156,7 +156,7 @@ class MBConv(nn.Module):
 
     row: BlockArgs
     rate: float
-    convention: Convention
+    convention: PaddingAndBatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, uniform: jax.Array | None, *, mode: str) -> jax.Array:

@@ -19,7 +19,7 @@ Mode = Literal["train", "feedback", "eval"]
 MODES = ("train", "feedback", "eval")
 
 
-class Convention(NamedTuple):
+class PaddingAndBatchNorm(NamedTuple):
     """How a library pads its convolutions and keeps its running statistics.
 
     Attributes:
@@ -42,10 +42,10 @@ class Convention(NamedTuple):
 #: ``tensorflow_ported``: the former as PyTorch libraries run them (efficientnet-pytorch, timm's
 #: ``tf_`` networks, these with a momentum of 0.9), which differs by PyTorch's running variance.
 CONVENTIONS = {
-    "tensorflow": Convention("SAME", 1e-3, 0.99, unbiased=False),
-    "pytorch": Convention("SYMMETRIC", 1e-5, 0.9, unbiased=True),
-    "torchvision_large": Convention("SYMMETRIC", 1e-3, 0.99, unbiased=True),
-    "tensorflow_ported": Convention("SAME", 1e-3, 0.99, unbiased=True),
+    "tensorflow": PaddingAndBatchNorm("SAME", 1e-3, 0.99, unbiased=False),
+    "pytorch": PaddingAndBatchNorm("SYMMETRIC", 1e-5, 0.9, unbiased=True),
+    "torchvision_large": PaddingAndBatchNorm("SYMMETRIC", 1e-3, 0.99, unbiased=True),
+    "tensorflow_ported": PaddingAndBatchNorm("SAME", 1e-3, 0.99, unbiased=True),
 }
 
 
@@ -76,11 +76,11 @@ def conv(
         features: channels of the result.
         kernel_size: side of the filter.
         stride: s.
-        padding: see ``Convention``.
+        padding: see ``PaddingAndBatchNorm``.
         name: the module's name.
 
     Raises:
-        ValueError: for another padding than those of ``Convention``.
+        ValueError: for another padding than those of ``PaddingAndBatchNorm``.
     """
     return nn.Conv(
         features,
@@ -140,10 +140,10 @@ class Depthwise(nn.Module):
 
 
 def _sides(padding: str, kernel_size: int) -> str | int:
-    """The padding of a ``Convention`` as ``depthwise`` takes it.
+    """The padding of a ``PaddingAndBatchNorm`` as ``depthwise`` takes it.
 
     Raises:
-        ValueError: for another padding than those of ``Convention``.
+        ValueError: for another padding than those of ``PaddingAndBatchNorm``.
     """
     if padding not in ("SAME", "SYMMETRIC"):
         raise ValueError(f"padding {padding!r} is neither SAME nor SYMMETRIC.")
@@ -188,7 +188,7 @@ def batch_norm(
         momentum: share of the old running statistics that stays; 0.99 needs a few hundred steps to
             forget the start.
         epsilon: added to the variance.
-        unbiased: see ``Convention``.
+        unbiased: see ``PaddingAndBatchNorm``.
 
     Returns:
         A module over [..., C].
@@ -198,7 +198,7 @@ def batch_norm(
     )
 
 
-def convention_norm(name: str, convention: Convention, mode: str) -> BatchNorm:
+def convention_norm(name: str, convention: PaddingAndBatchNorm, mode: str) -> BatchNorm:
     """Returns the batch normalization of a library's networks; see ``batch_norm``."""
     return batch_norm(
         name,

@@ -16,7 +16,7 @@ import jax
 from piapdf_jax.models.layers import (
     CONVENTIONS,
     BatchNorm,
-    Convention,
+    PaddingAndBatchNorm,
     Pointwise,
     conv,
     convention_norm,
@@ -47,7 +47,7 @@ class ResNetConfig:
     bn_momentum: float | None = None
 
     @property
-    def conventions(self) -> Convention:
+    def conventions(self) -> PaddingAndBatchNorm:
         """Padding and BatchNorm as numbers."""
         found = CONVENTIONS["pytorch"]
         return found if self.bn_momentum is None else found._replace(momentum=self.bn_momentum)
@@ -93,7 +93,7 @@ class ResNetBlock(nn.Module):
 
     block: Bottleneck
     rate: float
-    convention: Convention
+    convention: PaddingAndBatchNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, uniform: jax.Array | None, *, mode: str) -> jax.Array:
