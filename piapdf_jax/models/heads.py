@@ -26,7 +26,7 @@ class Head(nn.Module):
         return dense(self.outputs, name="dense")(vector)
 
 
-class IdentityClasses(nn.Module):
+class IdentityHead(nn.Module):
     """One direction [F] for each identity, the columns of a kernel: [B, F] -> [B, outputs]."""
 
     outputs: int
@@ -99,7 +99,7 @@ def head_apply(
 
 def init_identities(key: jax.Array, *, features: int, num_identities: int) -> Part:
     """Returns fresh identity classes for vectors of F = ``features`` numbers."""
-    return init_module(IdentityClasses(num_identities), key, features)
+    return init_module(IdentityHead(num_identities), key, features)
 
 
 def identity_logits(
