@@ -155,12 +155,12 @@ class MBConv(nn.Module):
     """Inverted residual block: expand, depthwise, squeeze-excite, project, add if shapes agree."""
 
     row: BlockArgs
-    rate: float
+    drop_path_rate: float
     convention: PaddingAndBatchNorm
 
     @nn.compact
-    def __call__(self, x: jax.Array, uniform: jax.Array | None, *, mode: str) -> jax.Array:
-        """Filter [B, H, W, C]; uniform [B] are the draws of stochastic depth, None for none."""
+    def __call__(self, x: jax.Array, drop_path_noise: jax.Array | None, *, mode: str) -> jax.Array:
+        """Filter [B, H, W, C]; drop_path_noise [B] are the draws of stochastic depth, None for none."""
         row, skip = self.row, x
 
         def norm(name: str) -> BatchNorm:
@@ -177,7 +177,11 @@ class MBConv(nn.Module):
         x = norm("project_norm")(Pointwise(row.channels, name="project")(x))
         if x.shape != skip.shape:
             return x
-        return skip + (x if uniform is None else stochastic_depth(x, uniform, self.rate))
+        return skip + (
+            x
+            if drop_path_noise is None
+            else stochastic_depth(x, drop_path_noise, self.drop_path_rate)
+        )
 
 
 class EfficientNet(nn.Module):
