@@ -172,8 +172,8 @@ class MBConv(nn.Module):
         padding = self.convention.padding
         x = Depthwise(row.kernel_size, row.stride, padding, name="depthwise")(x)
         x = norm_swish(norm("depthwise_norm"), x)
-        squeezed = max(1, int(skip.shape[-1] * SQUEEZE_RATIO))
-        x = SqueezeExcite(squeezed, name="squeeze_excite")(x)
+        reduced_channels = max(1, int(skip.shape[-1] * SQUEEZE_RATIO))
+        x = SqueezeExcite(reduced_channels, name="squeeze_excite")(x)
         x = norm("project_norm")(Pointwise(row.channels, name="project")(x))
         if x.shape != skip.shape:
             return x

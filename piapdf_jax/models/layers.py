@@ -230,13 +230,13 @@ def _is_statistic(primitive: Any, *_: Any, **__: Any) -> bool:
 class SqueezeExcite(nn.Module):
     """Gate of each channel from the mean over all pixels: [B, H, W, C] -> [B, H, W, C]."""
 
-    squeezed: int
+    reduced_channels: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Gate [B, H, W, C]."""
         gate = jnp.mean(x, (1, 2), keepdims=True)
-        gate = nn.swish(Pointwise(self.squeezed, use_bias=True, name="reduce")(gate))
+        gate = nn.swish(Pointwise(self.reduced_channels, use_bias=True, name="reduce")(gate))
         return x * nn.sigmoid(Pointwise(x.shape[-1], use_bias=True, name="expand")(gate))
 
 
