@@ -12,7 +12,7 @@ from piapdf_jax.models.layers import (
     batch_norm,
     norm_swish,
     prior_logit,
-    wide,
+    upcast,
 )
 from piapdf_jax.models.parts import Part, apply_module, init_module
 from piapdf_jax.models.resizing import resize, upsample
@@ -59,7 +59,7 @@ class PIDecoder(nn.Module):
             size = -(-finest // 2 ** (len(self.widths) - 1 - i))
             x = upsample(x, size, size)
             x = SeparableBlock(width, momentum=self.momentum, name=f"up{i}")(x, mode=mode)
-        logits = wide(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
+        logits = upcast(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
         return resize(logits + prior_logit(self.prior), self.output_size, self.output_size)
 
 

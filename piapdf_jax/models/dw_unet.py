@@ -14,7 +14,7 @@ from piapdf_jax.models.layers import (
     conv,
     norm_swish,
     prior_logit,
-    wide,
+    upcast,
 )
 from piapdf_jax.models.resizing import resize, upsample
 
@@ -81,7 +81,7 @@ class UNet(nn.Module):
             for i in range(self.blocks):
                 width, name = self.widths[level], f"up{level}_{i}"
                 x = self.block(width, momentum=momentum, name=name)(x, mode=mode)
-        logits = wide(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
+        logits = upcast(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
         # A constant beside a bias that starts at 0 is the same as a bias that starts there.
         return resize(logits + prior_logit(self.prior), images.shape[1], images.shape[2])
 

@@ -17,7 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from piapdf_jax.models.layers import wide
+from piapdf_jax.models.layers import upcast
 from piapdf_jax.models.parts import Part, apply_module, init_module
 
 
@@ -95,7 +95,7 @@ class FlaxEncoder:
     ) -> tuple[jax.Array, jax.Array, Any]:
         """Encodes images; see ``Encoder.apply``."""
         features, stats = apply_module(self.module, part, images, mode, key)
-        return features, jnp.mean(wide(features), (1, 2)), stats
+        return features, jnp.mean(upcast(features), (1, 2)), stats
 
 
 @functools.lru_cache(maxsize=64)

@@ -49,7 +49,7 @@ CONVENTIONS = {
 }
 
 
-def wide(x: jax.Array) -> jax.Array:
+def upcast(x: jax.Array) -> jax.Array:
     """The same in float32 at least: what half precision is too coarse for."""
     return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
 
@@ -158,7 +158,7 @@ class BatchNorm(nn.BatchNorm):
     def __call__(self, x: jax.Array, **kwargs: Any) -> jax.Array:
         """Normalise [..., C]."""
         old: Any = self.get_variable("batch_stats", "var")
-        y = super().__call__(wide(x), **kwargs).astype(x.dtype)
+        y = super().__call__(upcast(x), **kwargs).astype(x.dtype)
         if not self.unbiased or self.use_running_average or self.is_initializing():
             return y
         new: Any = self.get_variable("batch_stats", "var")
