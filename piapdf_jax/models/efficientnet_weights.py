@@ -41,22 +41,22 @@ class Source(NamedTuple):
     """How one library names the modules of an EfficientNet.
 
     Attributes:
-        outside: its names of ``OUTSIDE``; ``{last}`` is the number of the block table's rows, plus 1.
+        top_level: its names of ``TOP_LEVEL``; ``{last}`` is the number of the block table's rows, plus 1.
         prefix: of a block's modules; ``{row}`` counts rows and ``{repeat}`` the blocks of one from
             0, ``{row_from_1}`` rows from 1, ``{number}`` all blocks, ``{letter}`` is the repeat as a letter.
         block: its names of ``BLOCK`` in a block that expands.
-        plain: the same in a block that does not; None for the same names.
+        no_expand_block: the same in a block that does not; None for the same names.
         stored: the other fields of its ``Library``.
     """
 
-    outside: tuple[str, ...]
+    top_level: tuple[str, ...]
     prefix: str
     block: tuple[str, ...]
-    plain: tuple[str, ...] | None
+    no_expand_block: tuple[str, ...] | None
     stored: dict[str, Any]
 
 
-OUTSIDE: tuple[str, ...] = ("stem", "stem_norm", "head", "head_norm", "classifier")
+TOP_LEVEL: tuple[str, ...] = ("stem", "stem_norm", "head", "head_norm", "classifier")
 BLOCK: tuple[str, ...] = (
     "expand", "expand_norm",
     "depthwise", "depthwise_norm",
@@ -112,7 +112,7 @@ SOURCES = {
             },
             "separator": "/",
             "layout": "keras",
-            "beside": ("normalization/mean", "normalization/variance", "normalization/count"),
+            "extra_arrays": ("normalization/mean", "normalization/variance", "normalization/count"),
         },
     ),
 }  # fmt: skip
@@ -120,10 +120,14 @@ SOURCES = {
 
 def module_names(source: Source, config: EfficientNetConfig) -> dict[str, str]:
     """Our module -> the library's: the whole map, such as ``block2_1/expand`` -> ``blocks.1.0.conv_pw``."""
-    outside = (name.format(last=config.rows + 1) for name in source.outside)
-    names: dict[str, str] = dict(zip(OUTSIDE, outside, strict=True))
+    top_level = (name.format(last=config.rows + 1) for name in source.top_level)
+    names: dict[str, str] = dict(zip(TOP_LEVEL, top_level, strict=True))
     for name, row, prefix in _prefixes(source, config):
-        theirs = source.block if row.expand > 1 or source.plain is None else source.plain
+        theirs = (
+            source.block
+            if row.expand > 1 or source.no_expand_block is None
+            else source.no_expand_block
+        )
         for ours, their in zip(BLOCK, theirs, strict=True):
             if row.expand > 1 or not ours.startswith("expand"):
                 names[f"{name}/{ours}"] = prefix + their

@@ -29,7 +29,7 @@ PUBLISHED = {
     ),
 }
 #: Our module -> theirs.
-OUTSIDE = {"stem": "conv1", "stem_norm": "bn1", "classifier": "fc"}
+TOP_LEVEL = {"stem": "conv1", "stem_norm": "bn1", "classifier": "fc"}
 #: The same inside a block.
 BLOCK = {
     "reduce": "conv1", "reduce_norm": "bn1",
@@ -41,7 +41,7 @@ SHORTCUT = {"shortcut": "downsample.0", "shortcut_norm": "downsample.1"}
 
 def module_names(config: ResNetConfig) -> dict[str, str]:
     """Our module -> the libraries': the whole map, such as ``block2_1/reduce`` -> ``layer2.0.conv1``."""
-    names = dict(OUTSIDE)
+    names = dict(TOP_LEVEL)
     for block in bottlenecks(config):
         stage, number = (int(digits) for digits in block.name.removeprefix("block").split("_"))
         for ours, theirs in (BLOCK | (SHORTCUT if block.projected else {})).items():

@@ -99,8 +99,10 @@ class _WeightConverter:
         """Raise WeightsError unless everything was there and sound, and nothing is left."""
         library = self.library
         norms = [name for module, name in library.modules.items() if module.endswith("norm")]
-        known = {f"{norm}{library.separator}{leaf}" for norm in norms for leaf in library.unused}
-        known.update(library.beside)
+        known = {
+            f"{norm}{library.separator}{leaf}" for norm in norms for leaf in library.ignored_leaves
+        }
+        known.update(library.extra_arrays)
         unexpected = [name for name in self.left if name not in known]
         told = [
             f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

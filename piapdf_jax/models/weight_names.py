@@ -65,7 +65,7 @@ TORCH: dict[str, Any] = {
     "norm_leaves": {
         "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
     },
-    "unused": ("num_batches_tracked",),
+    "ignored_leaves": ("num_batches_tracked",),
 }  # fmt: skip
 
 
