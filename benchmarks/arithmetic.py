@@ -12,7 +12,6 @@ import jax
 from jax.extend.core import Var, jaxpr_as_fun, jaxprs_in_params
 
 from piapdf_jax.models import depthwise
-from piapdf_jax.models.costs import multiply_adds
 
 #: What moves values, or makes them without arithmetic.
 _FREE = (
@@ -23,7 +22,7 @@ _FREE = (
 _TRANSCENDENTAL = (
     *("exp", "log", "tanh", "rsqrt", "sqrt", "log1p", "expm1", "pow", "sin", "cos", "erf", "cbrt"),
 )
-#: Counted by ``multiply_adds``.
+#: Counted by ``count_macs``.
 _PRODUCTS = ("dot_general", "conv_general_dilated", depthwise.CONVOLVE, depthwise.CORRELATE)
 #: 1 / (1 + exp(-x)), of which the exponential does not count.
 _LOGISTIC = 3
@@ -33,7 +32,7 @@ class Operations(NamedTuple):
     """Counts; those of different programs add up member by member.
 
     Attributes:
-        multiply_adds: see ``models.costs``.
+        multiply_adds: see ``models.flops``.
         values: operations on single values.
         zeros: multiply-adds among the above with the zeros between the pixels of a dilated window,
             which no form of the depthwise convolution computes.

@@ -10,12 +10,12 @@ from jax.extend.core import jaxprs_in_params
 from piapdf_jax.models import depthwise
 
 
-def parameter_count(params: Any) -> int:
+def count_params(params: Any) -> int:
     """Number of parameters of a pytree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def multiply_adds(function: Callable[..., Any], *args: Any) -> int:
+def count_macs(function: Callable[..., Any], *args: Any) -> int:
     """Multiply-adds of the convolutions and matrix products of a function, traced and not run.
 
     A product of [m, k] and [k, n] has m k n; a convolution as many as its output has values, times
