@@ -72,7 +72,7 @@ def operations(function: Callable[..., Any], *args: Any) -> Operations:
     jaxpr = jax.make_jaxpr(function)(*args)
     equations, _ = _live(jaxpr.jaxpr, _variables(jaxpr.jaxpr.outvars))
     return Operations(
-        multiply_adds(jaxpr_as_fun(jaxpr), *jax.tree.leaves(args)),
+        count_macs(jaxpr_as_fun(jaxpr), *jax.tree.leaves(args)),
         sum(map(_values, equations)),
         sum(map(_zeros, equations)),
         sum(map(_looped, equations)),

@@ -177,11 +177,9 @@ class MBConv(nn.Module):
         x = norm("project_norm")(Pointwise(row.channels, name="project")(x))
         if x.shape != skip.shape:
             return x
-        return skip + (
-            x
-            if drop_path_noise is None
-            else stochastic_depth(x, drop_path_noise, self.drop_path_rate)
-        )
+        if drop_path_noise is not None:
+            x = stochastic_depth(x, drop_path_noise, self.drop_path_rate)
+        return skip + x
 
 
 class EfficientNet(nn.Module):

@@ -1,4 +1,4 @@
-"""Whether an encoder does what an encoder does: told before anything trains, where it comes from outside."""
+"""Checks of an encoder from outside, made before anything trains."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from piapdf_jax.models.config import ModelConfig, encoder_of
-from piapdf_jax.models.encoders import told
+from piapdf_jax.models.encoders import describe_error
 from piapdf_jax.models.layers import MODES
 from piapdf_jax.models.parts import Part
 
@@ -90,8 +90,8 @@ def _text(given: Any) -> str:
 
 
 def _called(what: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Calls a function of the encoder; what it raises, of whatever kind, is told in one line with its place."""
+    """Calls a function of the encoder; what it raises, of whatever kind, becomes a ValueError of one line with its place."""
     try:
         return function(*args)
     except Exception as error:
-        raise ValueError(f"{what} fails: {told(error)}") from error
+        raise ValueError(f"{what} fails: {describe_error(error)}") from error

@@ -115,7 +115,7 @@ def _traced_shape(encoder: FlaxEncoder, size: int) -> tuple[int, int, int]:
     return shape[1], shape[2], shape[3]
 
 
-Maker = Callable[[EncoderSettings], Encoder]
+EncoderFactory = Callable[[EncoderSettings], Encoder]
 
 #: Where the makers of our own encoders stand. Not imported here: a training rests on the sources of the encoder that
 #: it names, and on no other's.
@@ -126,7 +126,7 @@ _HOMES = {
     ),
     **dict.fromkeys(("resnet50", "resnet14"), "piapdf_jax.models.resnet_encoder"),
 }
-_REGISTERED: dict[str, Maker] = {}
+_REGISTERED: dict[str, EncoderFactory] = {}
 _FUNCTIONS = ("feature_shape", "init", "apply")
 
 
@@ -135,12 +135,12 @@ def encoder_names() -> tuple[str, ...]:
     return (*_HOMES, *_REGISTERED)
 
 
-def is_from_outside(name: str) -> bool:
+def is_plugin_encoder(name: str) -> bool:
     """Returns whether a plugin has registered the encoder of a name."""
     return name in _REGISTERED
 
 
-def register_encoder(name: str, make: Maker) -> None:
+def register_encoder(name: str, make: EncoderFactory) -> None:
     """Adds an encoder from outside, which ``model.encoder`` names from then on.
 
     Args:
@@ -157,7 +157,7 @@ def register_encoder(name: str, make: Maker) -> None:
     _REGISTERED[name] = make
 
 
-def maker(name: str) -> Maker:
+def encoder_factory(name: str) -> EncoderFactory:
     """Returns what makes the encoder of a name.
 
     Raises:
@@ -176,15 +176,15 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
     Raises:
         ValueError: for an unknown name, and for settings that the encoder does not follow.
         TypeError: for one that is no frozen dataclass of fields that a digest holds, as nothing could tell it from
-            another; for one without the functions of ``Encoder``, and where its maker fails.
+            another; for one without the functions of ``Encoder``, and where its factory fails.
     """
-    make = maker(name)
+    make = encoder_factory(name)
     try:
         made = make(settings)
     except ValueError:
         raise
     except Exception as error:
-        raise TypeError(f"what makes it fails: {told(error)}") from error
+        raise TypeError(f"what makes it fails: {describe_error(error)}") from error
     fields: Any = getattr(type(made), "__dataclass_params__", None)
     if fields is None or not fields.frozen:
         raise TypeError(f"encoder {name!r} must be a frozen dataclass, not {type(made).__name__}")
@@ -207,7 +207,7 @@ def encoder_fields(encoder: Any) -> dict[str, Any]:
     return {"class": type(encoder).__name__, **dataclasses.asdict(encoder)}
 
 
-def told(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """Returns an error of somebody's code in one line: its kind, its words, and where that code is."""
     ours = pathlib.Path(__file__).parents[1]
     frames = [

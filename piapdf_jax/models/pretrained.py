@@ -73,7 +73,7 @@ def load_shipped(config: ModelConfig) -> Loaded:
     Raises:
         WeightsError: where none is shipped, or it does not fit.
     """
-    told = shipped.described(config.encoder)
+    told = shipped.read_description(config.encoder)
     encoder = encoder_of(dataclasses.replace(config, convention=told.convention))
     convention = getattr(encoder, "convention", told.convention)
     if config.convention not in (None, convention):

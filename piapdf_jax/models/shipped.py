@@ -20,7 +20,7 @@ from piapdf_jax.models.weight_files import WeightsError
 _COLLECTIONS = ("params", "batch_stats")
 
 
-class Described(NamedTuple):
+class Description(NamedTuple):
     """What the ``model.json`` of a shipped detector says of its encoder.
 
     Attributes:
@@ -38,7 +38,7 @@ class Described(NamedTuple):
     sha256: str
 
 
-def described(encoder: str, folder: pathlib.Path | None = None) -> Described:
+def read_description(encoder: str, folder: pathlib.Path | None = None) -> Description:
     """Reads what a shipped detector says of itself.
 
     Args:
@@ -57,7 +57,7 @@ def described(encoder: str, folder: pathlib.Path | None = None) -> Described:
         told = json.loads(path.read_text(encoding="utf-8"))
         model, file = told["model"], told["files"][PARTS_FILE]
         mean, std = (tuple(map(float, model[key])) for key in ("mean", "std"))
-        found = Described(
+        found = Description(
             str(model["encoder"]), model.get("convention"), mean, std, str(file["sha256"])
         )
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
@@ -75,7 +75,7 @@ def read_parts(sha256: str, folder: pathlib.Path | None = None) -> dict[str, Par
     """Reads the parts of a shipped detector.
 
     Args:
-        sha256: of their file, as ``described`` tells.
+        sha256: of their file, as ``read_description`` tells.
         folder: of the detector; None for the package's own.
 
     Returns:

@@ -99,9 +99,8 @@ class _WeightConverter:
         """Raise WeightsError unless everything was there and sound, and nothing is left."""
         library = self.library
         norms = [name for module, name in library.modules.items() if module.endswith("norm")]
-        known = {
-            f"{norm}{library.separator}{leaf}" for norm in norms for leaf in library.ignored_leaves
-        }
+        leaves, separator = library.ignored_leaves, library.separator
+        known = {f"{norm}{separator}{leaf}" for norm in norms for leaf in leaves}
         known.update(library.extra_arrays)
         unexpected = [name for name in self.left if name not in known]
         told = [

@@ -21,8 +21,8 @@ class Library(NamedTuple):
         norm_leaves: its names of the leaves of a normalization.
         separator: between module and leaf.
         layout: of kernels: ``torch`` has output channels first, ``keras`` last.
-        unused: leaves of a normalization that decide no number of the network.
-        beside: other arrays that are none of its parameters.
+        ignored_leaves: leaves of a normalization that decide no number of the network.
+        extra_arrays: other arrays that are none of its parameters.
         open_convention: what to do where ``convention`` is None and nothing says it.
         several_normalizations: whether it has networks that were trained on images in [-1, 1] under the same names.
     """
@@ -33,8 +33,8 @@ class Library(NamedTuple):
     norm_leaves: Mapping[str, str]
     separator: str = "."
     layout: str = "torch"
-    unused: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    ignored_leaves: tuple[str, ...] = ()
+    extra_arrays: tuple[str, ...] = ()
     open_convention: str = ""
     several_normalizations: bool = False
 
