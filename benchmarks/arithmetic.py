@@ -12,6 +12,7 @@ import jax
 from jax.extend.core import Var, jaxpr_as_fun, jaxprs_in_params
 
 from piapdf_jax.models import depthwise
+from piapdf_jax.models.flops import count_macs
 
 #: What moves values, or makes them without arithmetic.
 _FREE = (

@@ -90,7 +90,7 @@ def _text(given: Any) -> str:
 
 
 def _called(what: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Calls a function of the encoder; what it raises, of whatever kind, becomes a ValueError of one line with its place."""
+    """Calls a function of the encoder; whatever it raises becomes a ValueError of one line, with its place."""
     try:
         return function(*args)
     except Exception as error:
