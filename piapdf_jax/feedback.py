@@ -57,7 +57,8 @@ import optax
 _DRAWS = ("label", "teacher_unlabeled", "teacher_labeled", "student_unlabeled", "feedback", "drop")
 _SIGNS = ("positive", "negative", "zero")
 _FLAGS = ("nonfinite", "no_labels", "unusable", "student_skipped", "teacher_skipped")
-Loss = Callable[[Any, Any, jax.Array, jax.Array], jax.Array]
+PyTree = Any  # arrays in nested containers, or None
+Loss = Callable[[PyTree, PyTree, jax.Array, jax.Array], jax.Array]
 
 
 class Learner(NamedTuple):
@@ -70,8 +71,8 @@ class Learner(NamedTuple):
     """
 
     # (params, model_state, batch, key, mode) -> (outputs, model_state)
-    apply: Callable[[Any, Any, Any, jax.Array, str], tuple[Any, Any]]
-    logits: Callable[[Any], jax.Array]  # outputs -> [B, ...], what the label rule reads
+    apply: Callable[[PyTree, PyTree, PyTree, jax.Array, str], tuple[PyTree, PyTree]]
+    logits: Callable[[PyTree], jax.Array]  # outputs -> [B, ...], what the label rule reads
     loss: Loss  # (outputs, batch, labels [B, ...], mask) -> scalar, for labels and pseudo labels alike
     optimizer: Any  # of optax; one that asks for `value` gets the loss that it descends
     pseudo_loss: Loss | None = None  # for pseudo labels, where it differs (label smoothing, say)
@@ -80,9 +81,9 @@ class Learner(NamedTuple):
 class LearnerState(NamedTuple):
     """What training changes in one learner: parameters, batch statistics, optimizer state."""
 
-    params: Any
-    model_state: Any
-    opt_state: Any
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
 
 
 class FeedbackState(NamedTuple):
@@ -91,8 +92,8 @@ class FeedbackState(NamedTuple):
     step: jax.Array  # [] int32, updates attempted
     teacher: LearnerState
     student: LearnerState
-    label: Any  # of the label rule
-    gate: Any
+    label: PyTree  # of the label rule
+    gate: PyTree
     counts: dict[str, jax.Array]  # [] int32: steps with `positive`, `negative`, `zero` c, each flag
 
 
@@ -116,18 +117,18 @@ class LabelRule(NamedTuple):
     """How the teacher's logits [B, ...] become pseudo labels; its state, any pytree, stays in a skipped step."""
 
     # (logits of the pass on x_u, key, state) -> (labels [B, ...], mask of those accepted, which broadcasts, state)
-    update: Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array, Any]]
-    init: Callable[[Any], Any] = lambda params: optax.EmptyState()  # teacher's params -> state
-    observe: Callable[[Any, Any], Any] = lambda logits, state: state  # then, of its logits on x_l
-    diagnostics: Callable[..., Any] = lambda *args: {}  # (z, student's z, labels, mask) -> by name
-    check: Callable[[Any, Any], None] = lambda measure, gate: None  # may raise ValueError
+    update: Callable[[jax.Array, jax.Array, PyTree], tuple[jax.Array, jax.Array, PyTree]]
+    init: Callable[[PyTree], PyTree] = lambda params: optax.EmptyState()  # from teacher's params
+    observe: Callable[[PyTree, PyTree], PyTree] = lambda logits, state: state  # then, of z on x_l
+    diagnostics: Callable[..., PyTree] = lambda *args: {}  # (z, student's z, labels, mask)
+    check: Callable[[PyTree, PyTree], None] = lambda measure, gate: None  # may raise ValueError
 
 
 class Gate(NamedTuple):
     """How fb becomes the coefficient; its state, any pytree, stays where fb is of no use, or the step is skipped."""
 
-    update: Callable[[jax.Array, jax.Array, Any], Any]  # (fb, key, state) -> (c, flags, state)
-    init: Callable[[Any], Any] = lambda params: optax.EmptyState()  # student's params -> state
+    update: Callable[[jax.Array, jax.Array, PyTree], PyTree]  # fb, key, state -> c, flags, state
+    init: Callable[[PyTree], PyTree] = lambda params: optax.EmptyState()  # from student's params
     constant: float | None = None  # c, of a gate that does not look at fb
 
 
@@ -135,23 +136,23 @@ class PassOutput(NamedTuple):
     """A forward and a backward pass; where it is not `finite`, it leaves the model state as it was."""
 
     loss: jax.Array
-    grads: Any
-    model_state: Any
+    grads: PyTree
+    model_state: PyTree
     logits: jax.Array
     labels: jax.Array
     mask: jax.Array
-    label_state: Any
+    label_state: PyTree
     finite: jax.Array  # loss, logits and model state are
 
 
 class StudentStep(NamedTuple):
     """The student's step as a measure sees it."""
 
-    labeled_loss: Callable[[Any], jax.Array]  # params -> L_l, in mode "feedback"
+    labeled_loss: Callable[[PyTree], jax.Array]  # params -> L_l, in mode "feedback"
     new: LearnerState  # at xi'
     student_pass: PassOutput  # on x_u, at xi; its `grads` are g_xi_u
     state: FeedbackState  # before the step
-    unlabeled: Any
+    unlabeled: PyTree
     keys: dict[str, jax.Array]
     feedback_step: "FeedbackStep"
 
@@ -161,8 +162,8 @@ class Measurement(NamedTuple):
 
     feedback: jax.Array  # fb
     labeled_loss: jax.Array  # L_l(xi')
-    usable: Any = True  # whether fb means anything
-    teacher_grads: Any = None  # in place of g_theta_u
+    usable: jax.Array | bool = True  # whether fb means anything
+    teacher_grads: PyTree = None  # in place of g_theta_u
     details: dict[str, jax.Array] = {}  # diagnostics of its own
 
 
@@ -209,7 +210,7 @@ def threshold(*, cut: float = 0.5, confidence: float = 0.5) -> LabelRule:
     return LabelRule(update, diagnostics=diagnostics)
 
 
-def grad_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax.Array, jax.Array]:
+def grad_slope(labeled_loss: Callable, params: PyTree, direction: PyTree) -> tuple[jax.Array, ...]:
     """Computes fb = -d/dw L_l(params - w direction) at w = 0 by `jax.grad`, and L_l(params)."""
 
     def loss_at_offset(w):
@@ -224,7 +225,7 @@ def grad_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax
 
 def student_slope(slope: Callable = grad_slope) -> Callable[[StudentStep], Measurement]:
     """Returns the paper's measure (10), the slope of L_l at xi' along g_xi_u, by a function like `grad_slope`."""
-    return lambda step: Measurement(*slope(step.labeled_loss, step.new.params, step.passed.grads))
+    return lambda s: Measurement(*slope(s.labeled_loss, s.new.params, s.student_pass.grads))
 
 
 def discrete_gate(positive=1.0, negative=-0.1, drop_rate=0.05, drop_negative=True) -> Gate:
@@ -254,9 +255,7 @@ def _align(like, rows, labels, mask):
     ends = zip(mask.shape[::-1], labels.shape[::-1], strict=False)
     fits = mask.ndim <= labels.ndim and all(m in (1, n) for m, n in ends)
     if labels.shape[1:] != like.shape[1:] or len(labels) != rows or not fits:
-        raise ValueError(
-            f"labels {labels.shape}, mask {mask.shape} beside {like.shape}, {rows} rows"
-        )
+        raise ValueError(f"labels {labels.shape}, mask {mask.shape} beside {like.shape}, B={rows}")
     return labels.astype(like.dtype), jnp.broadcast_to(mask.astype(bool), labels.shape)
 
 
@@ -292,12 +291,12 @@ class FeedbackStep:
     student: Learner  # learns from the labels; may be the same Learner
     _: dataclasses.KW_ONLY
     # labeled batch -> (Y_l [B, ...], such as the label rule makes, and a mask of where it is known, which broadcasts)
-    known_labels: Callable[[Any], tuple[jax.Array, jax.Array]]
+    known_labels: Callable[[PyTree], tuple[jax.Array, jax.Array]]
     label: LabelRule = threshold()  # 1.
     # 3., fb > 0 where the student's step lowered L_l; an attribute `check`, of (step, student's params), may refuse
     measure: Callable[[StudentStep], Measurement] = student_slope()
     gate: Gate = discrete_gate()  # 4.
-    feedback_weight: Any = 1.0  # of c in 5.
+    feedback_weight: float | jax.Array = 1.0  # of c in 5.
 
     def __post_init__(self):
         self.label.check(self.measure, self.gate)
@@ -308,7 +307,7 @@ class FeedbackStep:
             "teacher_labeled": Learner(*t[:3], None),
         }
 
-    def init(self, teacher: tuple[Any, Any], student: tuple[Any, Any]) -> FeedbackState:
+    def init(self, teacher: tuple[PyTree, PyTree], student: tuple[PyTree, PyTree]) -> FeedbackState:
         """Starts from (params, model_state) of each, copied: both may be the same, and the state donated."""
 
         def start(learner, pair):

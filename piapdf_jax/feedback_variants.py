@@ -11,14 +11,14 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from piapdf_jax import feedback
-from piapdf_jax.feedback import Gate, LearnerState, Loss, Measurement, StudentStep, upcast
+from piapdf_jax.feedback import Gate, LearnerState, Loss, Measurement, PyTree, StudentStep, upcast
 from piapdf_jax.feedback_labels import (
     FOLLOWED,
     check_soft,
@@ -33,17 +33,17 @@ __all__ = ["FOLLOWED", "clean_rates", "matched", "sample", "soft"]
 Measure = Callable[[StudentStep], Measurement]
 
 
-def tree_dot(a: Any, b: Any) -> jax.Array:
+def tree_dot(a: PyTree, b: PyTree) -> jax.Array:
     """Returns the inner product of two trees of floats, summed in float32 at least."""
     return jnp.asarray(optax.tree.vdot(jax.tree.map(upcast, a), jax.tree.map(upcast, b)))
 
 
-def tree_norm(tree: Any) -> jax.Array:
+def tree_norm(tree: PyTree) -> jax.Array:
     """Returns the Euclidean norm of a tree of floats."""
     return jnp.sqrt(tree_dot(tree, tree))
 
 
-def negative_log_likelihood(logits: Callable[[Any], jax.Array]) -> Loss:
+def negative_log_likelihood(logits: Callable[[PyTree], jax.Array]) -> Loss:
     """Returns -log P(Y) of binary labels, summed over accepted cells: a `pseudo_loss` for the teacher.
 
     With `sample()`, `scaled_slope` and `continuous_gate`, c times its gradient is to first order in eta an unbiased
@@ -57,20 +57,22 @@ def negative_log_likelihood(logits: Callable[[Any], jax.Array]) -> Loss:
     return loss
 
 
-def jvp_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax.Array, jax.Array]:
+def jvp_slope(labeled_loss: Callable, params: PyTree, direction: PyTree) -> tuple[jax.Array, ...]:
     """Computes what `grad_slope` does in forward mode: keeps no activations, does not pass `custom_vjp`."""
     tangent = jax.tree.map(lambda p, d: d.astype(p.dtype), params, direction)
     loss, slope = jax.jvp(lambda p: upcast(labeled_loss(p)), (params,), (tangent,))
     return slope, loss
 
 
-def vjp_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax.Array, jax.Array]:
+def vjp_slope(labeled_loss: Callable, params: PyTree, direction: PyTree) -> tuple[jax.Array, ...]:
     """Computes what `grad_slope` does as an inner product with the whole gradient of L_l."""
     loss, grads = jax.value_and_grad(lambda p: upcast(labeled_loss(p)))(params)
     return tree_dot(grads, direction), loss
 
 
-def scaled_slope(learning_rate: Any, slope: Callable = feedback.grad_slope) -> Measure:
+def scaled_slope(
+    learning_rate: optax.ScalarOrSchedule, slope: Callable = feedback.grad_slope
+) -> Measure:
     """Returns a measure of eta fb, in units of the loss; eta is a number or a schedule of the student's steps."""
 
     def measure(step):

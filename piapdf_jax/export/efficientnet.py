@@ -8,7 +8,7 @@ from piapdf_jax.export.folding import fold
 from piapdf_jax.export.operations import Conv, Operation, Residual, SqueezeExcite, Swish
 from piapdf_jax.models.efficientnet import EfficientNetConfig, blocks
 from piapdf_jax.models.layers import PaddingAndBatchNorm
-from piapdf_jax.models.parts import Part
+from piapdf_jax.types import Part
 
 
 def efficientnet_operations(config: EfficientNetConfig, part: Part, side: int) -> list[Operation]:

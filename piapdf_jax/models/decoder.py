@@ -1,7 +1,5 @@
 """PI decoder: the encoder's feature map back to PI maps (section 3.1, stage 3)."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 
@@ -14,8 +12,9 @@ from piapdf_jax.models.layers import (
     prior_logit,
     upcast,
 )
-from piapdf_jax.models.parts import Part, apply_module, init_module
+from piapdf_jax.models.parts import apply_module, init_module
 from piapdf_jax.models.resizing import resize, upsample
+from piapdf_jax.types import BatchStats, Part
 
 
 class PIDecoder(nn.Module):
@@ -92,7 +91,7 @@ def decoder_apply(
     num_maps: int | None = None,
     mode: str,
     key: jax.Array | None = None,
-) -> tuple[jax.Array, Any]:
+) -> tuple[jax.Array, BatchStats]:
     """PI maps that the decoder draws from the encoder's features.
 
     Args:
@@ -111,7 +110,7 @@ def decoder_apply(
     return apply_module(_module(config, num_maps, image_size), part, features, mode, key)
 
 
-def _module(config: ModelConfig, num_maps: Any, image_size: Any) -> PIDecoder:
+def _module(config: ModelConfig, num_maps: int, image_size: int) -> PIDecoder:
     return PIDecoder(
         num_maps,
         image_size,

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from piapdf_jax.models.layers import upcast
-from piapdf_jax.models.parts import Part, apply_module, init_module
+from piapdf_jax.models.parts import apply_module, init_module
+from piapdf_jax.types import BatchStats, Part, PyTree
 
 
 class EncoderSettings(NamedTuple):
@@ -54,7 +55,7 @@ class Encoder(Protocol):
 
     def apply(
         self, part: Part, images: jax.Array, *, mode: str, key: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array, Any]:
+    ) -> tuple[jax.Array, jax.Array, BatchStats]:
         """Encodes images.
 
         Args:
@@ -92,7 +93,7 @@ class FlaxEncoder:
 
     def apply(
         self, part: Part, images: jax.Array, *, mode: str, key: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array, Any]:
+    ) -> tuple[jax.Array, jax.Array, BatchStats]:
         """Encodes images; see ``Encoder.apply``."""
         features, stats = apply_module(self.module, part, images, mode, key)
         return features, jnp.mean(upcast(features), (1, 2)), stats
@@ -102,7 +103,7 @@ class FlaxEncoder:
 def _traced_shape(encoder: FlaxEncoder, size: int) -> tuple[int, int, int]:
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     key = jax.random.key(0)
-    found: Any = jax.eval_shape(
+    found: PyTree = jax.eval_shape(
         lambda x: encoder.module.init_with_output(key, x, mode="eval")[0], images
     )
     shape = getattr(found, "shape", None)
@@ -202,7 +203,7 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
     return made
 
 
-def encoder_fields(encoder: Any) -> dict[str, Any]:
+def encoder_fields(encoder: Encoder) -> dict[str, Any]:
     """Returns what an encoder is: its class and its fields."""
     return {"class": type(encoder).__name__, **dataclasses.asdict(encoder)}
 

@@ -2,20 +2,20 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
-from jax.extend.core import jaxprs_in_params
+from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 
 from piapdf_jax.models import depthwise
+from piapdf_jax.types import Params, PyTree
 
 
-def count_params(params: Any) -> int:
+def count_params(params: Params) -> int:
     """Number of parameters of a pytree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def count_macs(function: Callable[..., Any], *args: Any) -> int:
+def count_macs(function: Callable[..., PyTree], *args: PyTree) -> int:
     """Multiply-adds of the convolutions and matrix products of a function, traced and not run.
 
     A product of [m, k] and [k, n] has m k n; a convolution as many as its output has values, times
@@ -35,13 +35,13 @@ def count_macs(function: Callable[..., Any], *args: Any) -> int:
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
-def _count(jaxpr: Any) -> int:
+def _count(jaxpr: Jaxpr) -> int:
     return sum(_count_equation(equation) for equation in jaxpr.eqns)
 
 
-def _count_equation(equation: Any) -> int:
+def _count_equation(equation: JaxprEqn) -> int:
     name, params = equation.primitive.name, equation.params
-    shapes: list[Any] = [
+    shapes: list[tuple[int, ...]] = [
         getattr(v.aval, "shape", ()) for v in (*equation.invars, *equation.outvars)
     ]
     if name == "dot_general":

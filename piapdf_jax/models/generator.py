@@ -1,14 +1,13 @@
 """PI generator as a part: RGB image to PI logits, and the gray image seen through its maps (section 3.1)."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.dw_unet import DWUNet
 from piapdf_jax.models.inputs import cast_to_compute_dtype, normalize
-from piapdf_jax.models.parts import Part, apply_module, init_module
+from piapdf_jax.models.parts import apply_module, init_module
+from piapdf_jax.types import BatchStats, Part
 
 #: Weights of red, green and blue in a gray image (ITU-R BT.601).
 LUMA = (0.299, 0.587, 0.114)
@@ -28,7 +27,7 @@ def init_generator(config: ModelConfig, key: jax.Array, *, image_size: int, num_
 
 def generator_apply(
     config: ModelConfig, part: Part, images: jax.Array, *, mode: str, key: jax.Array | None = None
-) -> tuple[jax.Array, Any]:
+) -> tuple[jax.Array, BatchStats]:
     """PI maps that the generator draws.
 
     Args:
@@ -61,7 +60,7 @@ def gray_times_maps(images: jax.Array, pi_probs: jax.Array) -> jax.Array:
     return (images @ jnp.asarray(LUMA, images.dtype))[..., None] * pi_probs
 
 
-def _module(config: ModelConfig, num_maps: Any) -> DWUNet:
+def _module(config: ModelConfig, num_maps: int) -> DWUNet:
     return DWUNet(
         num_maps,
         config.unet_widths,

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.initializers import dense_init
 from piapdf_jax.models.layers import check_mode, dense
-from piapdf_jax.models.parts import Part, apply_module, check_key, init_module
+from piapdf_jax.models.parts import apply_module, check_key, init_module
+from piapdf_jax.types import Part
 
 
 class Head(nn.Module):

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
 
 from piapdf_jax.models.depthwise import depthwise, pointwise
 from piapdf_jax.models.initializers import conv_init, dense_init, depthwise_init
@@ -94,7 +95,7 @@ def conv(
     )
 
 
-def _to_input_dtype(*arrays: jax.Array | None, **_: Any) -> list[jax.Array | None]:
+def _to_input_dtype(*arrays: jax.Array | None, **_: object) -> list[jax.Array | None]:
     dtype = next(a.dtype for a in arrays if a is not None)
     return [None if a is None else a.astype(dtype) for a in arrays]
 
@@ -157,11 +158,11 @@ class BatchNorm(nn.BatchNorm):
 
     def __call__(self, x: jax.Array, **kwargs: Any) -> jax.Array:
         """Normalise [..., C]."""
-        old: Any = self.get_variable("batch_stats", "var")
+        old: jax.Array = self.get_variable("batch_stats", "var")
         y = super().__call__(upcast(x), **kwargs).astype(x.dtype)
         if not self.unbiased or self.use_running_average or self.is_initializing():
             return y
-        new: Any = self.get_variable("batch_stats", "var")
+        new: jax.Array = self.get_variable("batch_stats", "var")
         others = max(x.size // x.shape[-1] - 1, 1)
         # What is missing of n / (n - 1) is the batch's share once more over n - 1.
         self.put_variable("batch_stats", "var", new + (new - self.momentum * old) / others)
@@ -222,7 +223,7 @@ def norm_swish(norm: BatchNorm, x: jax.Array) -> jax.Array:
     return nn.remat(call, policy=_is_statistic)(norm, x)
 
 
-def _is_statistic(primitive: Any, *_: Any, **__: Any) -> bool:
+def _is_statistic(primitive: Primitive, *_: object, **__: object) -> bool:
     """What ``norm_swish`` keeps: sums over the batch, which devices would have to add up again."""
     return primitive is jax.lax.reduce_sum_p
 

@@ -8,7 +8,6 @@ too.
 """
 
 import functools
-from typing import Any
 
 import jax
 
@@ -18,7 +17,7 @@ from piapdf_jax.models.decoder import decoder_apply, init_decoder
 from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.generator import init_generator
 from piapdf_jax.models.heads import head_apply, init_head, init_identities
-from piapdf_jax.models.parts import Part
+from piapdf_jax.types import BatchStats, Part, Parts
 
 PARTS = ("generator", "encoder", "head", "decoder", "identity")
 
@@ -68,7 +67,7 @@ def init_part(
             f"the part {part!r} needs a number that is None: see the docstring of init_part."
         )
     shape = feature_shape(config)
-    sized: dict[str, Any] = {"image_size": image_size, "num_maps": num_maps}
+    sized = {"image_size": image_size or 0, "num_maps": num_maps or 0}
     make = {
         "generator": lambda: init_generator(config, key, **sized),
         "encoder": lambda: init_encoder(config, key, in_channels=in_channels),
@@ -83,12 +82,12 @@ def init_part(
 
 def network_apply(
     config: ModelConfig,
-    parts: dict[str, Part],
+    parts: Parts,
     images: jax.Array,
     *,
     mode: str,
     key: jax.Array | None = None,
-) -> tuple[Prediction, dict[str, Any]]:
+) -> tuple[Prediction, dict[str, BatchStats]]:
     """Encoder, head and, where there is one, decoder: all that the network says of images.
 
     Args:
@@ -115,9 +114,7 @@ def network_apply(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def predict_action_units(
-    model: ModelConfig, parts: dict[str, Part], images: jax.Array
-) -> Prediction:
+def predict_action_units(model: ModelConfig, parts: Parts, images: jax.Array) -> Prediction:
     """What encoder and AU head alone say of images; one compiled function for every training that has them.
 
     Args:
@@ -128,5 +125,5 @@ def predict_action_units(
     Returns:
         The prediction without PI maps.
     """
-    kept: dict[str, Any] = {name: parts[name] for name in ("encoder", "head")}
+    kept = {name: parts[name] for name in ("encoder", "head")}
     return network_apply(model, kept, images, mode="eval")[0]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from piapdf_jax.models.weight_converter import ConvertedEncoder, convert_weights
 from piapdf_jax.models.weight_files import WeightsError, file_hash, locate, read_arrays
 from piapdf_jax.models.weight_names import Weights, library_of
 from piapdf_jax.models.weight_origin import Origin, complete, origin
+from piapdf_jax.types import Part
 
 
 def weights_of(encoder: Encoder) -> Weights | None:
@@ -81,7 +82,7 @@ def load_shipped(config: ModelConfig) -> Loaded:
             f"the shipped detector is of convention {convention}, model.convention is"
             f" {config.convention}"
         )
-    part = shipped.read_parts(told.sha256).get("encoder", ({}, {}))
+    part = shipped.read_parts(told.sha256).get("encoder", Part({}, {}))
     params, stats = part
     shapes = shapes_of(encoder) if isinstance(encoder, FlaxEncoder) else {}
     found = {"params": params, "batch_stats": stats}
@@ -155,7 +156,7 @@ def _of_file(config: ModelConfig) -> tuple[Encoder, ConvertedEncoder]:
     return encoder, loaded.converted
 
 
-def pretrained_encoder(config: ModelConfig, in_channels: int) -> tuple[Any, Any]:
+def pretrained_encoder(config: ModelConfig, in_channels: int) -> Part:
     """Returns the encoder of a resolved configuration's file.
 
     Args:

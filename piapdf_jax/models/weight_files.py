@@ -139,7 +139,7 @@ class _Resuming:
     def __init__(self, part: pathlib.Path) -> None:
         self.part = part
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
         """Download to ``output_file``, whose name pooch chose."""
         requests = _module("requests")
         have = self.part.stat().st_size

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from piapdf_jax.models.parts import Part
 from piapdf_jax.models.weight_files import Published, WeightsError
+from piapdf_jax.types import Part
 
 
 class Library(NamedTuple):
@@ -108,4 +108,4 @@ def adapt_stem(part: Part, channels: int, mean: tuple[float, ...], std: tuple[fl
     )
     wide = np.repeat(gray[:, :, None] / channels, channels, axis=2)
     norm = {**stats["stem_norm"], "mean": stats["stem_norm"]["mean"] + shift}
-    return {**params, "stem": {"kernel": wide}}, {**stats, "stem_norm": norm}
+    return Part({**params, "stem": {"kernel": wide}}, {**stats, "stem_norm": norm})

@@ -5,7 +5,7 @@ import logging
 import math
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def _described(path: pathlib.Path, weights: Weights) -> Origin:
     return Origin(convention, mean, std)
 
 
-def _three(told: dict[str, Any], name: str) -> tuple[float, ...] | None:
+def _three(told: Mapping[str, object], name: str) -> tuple[float, ...] | None:
     """A mean or a standard deviation of three channels."""
     if told.get(name) is None:
         return None

@@ -11,6 +11,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from piapdf_jax.stages.base import ExportedParts
+from piapdf_jax.types import Part
 
 _FIELDS = ("params", "batch_stats")
 _KEY = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -67,7 +68,7 @@ def read(folder: pathlib.Path, content: str) -> ExportedParts:
     parts = restore(folder)
     if tree_digest(parts) != content:
         raise NotAsWrittenError(f"{folder} is not what was written")
-    return {name: (part["params"], part["batch_stats"]) for name, part in parts.items()}
+    return {name: Part(part["params"], part["batch_stats"]) for name, part in parts.items()}
 
 
 def _check_names(folder: pathlib.Path) -> None:

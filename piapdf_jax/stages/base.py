@@ -1,16 +1,18 @@
 """The contract of a stage: the few functions that the training loop, the evaluation and the exports call."""
 
 import dataclasses
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from piapdf_jax.ranges import Chance, Choice, Count, Range, Share
+from piapdf_jax.types import BatchStats, OptState, Params, Part, Parts, PyTree
 
-#: Parts by name (``generator``, ``encoder``, ``head``, ``decoder``), each (parameters, batch statistics).
-ExportedParts = dict[str, tuple[Any, Any]]
+#: What a training hands on: parts by name (``generator``, ``encoder``, ``head``, ``decoder``).
+ExportedParts = Parts
 #: Metadata of a field that says how a training runs and changes none of its numbers: no digest holds it.
 RUNTIME_ONLY = {"runtime_only": True}
 OPTIMIZERS = ("adamw", "sgd")
@@ -32,9 +34,9 @@ class StageState(NamedTuple):
     """
 
     step: jax.Array
-    params: dict[str, Any]
-    batch_stats: dict[str, Any]
-    opt_state: Any
+    params: dict[str, Params]
+    batch_stats: dict[str, BatchStats]
+    opt_state: OptState
     skipped: jax.Array
 
 
@@ -55,7 +57,9 @@ class Scores(NamedTuple):
 class Stage(Protocol):
     """One kind of training, made from its own small dataclass and the facts of its data."""
 
-    def init(self, key: jax.Array, inputs: dict[str, ExportedParts]) -> tuple[Any, ExportedParts]:
+    def init(
+        self, key: jax.Array, inputs: dict[str, ExportedParts]
+    ) -> tuple[PyTree, ExportedParts]:
         """Start state, and the frozen parts that every step only reads ({} if none).
 
         Args:
@@ -65,8 +69,8 @@ class Stage(Protocol):
         ...
 
     def train_step(
-        self, state: Any, frozen: ExportedParts, batch: Any, key: jax.Array
-    ) -> tuple[Any, dict[str, jax.Array]]:
+        self, state: PyTree, frozen: ExportedParts, batch: PyTree, key: jax.Array
+    ) -> tuple[PyTree, dict[str, jax.Array]]:
         """One update, jitted by the stage with ``state`` donated.
 
         A loss or gradient that is not finite changes nothing and is counted.
@@ -82,7 +86,7 @@ class Stage(Protocol):
         """
         ...
 
-    def export(self, state: Any) -> ExportedParts:
+    def export(self, state: PyTree) -> ExportedParts:
         """The parts that go on to later trainings and to evaluation.
 
         A stage may have a second method like it, ``export_for_scoring``, of parts that scores alone read: a teacher's.
@@ -133,7 +137,7 @@ class OptimizerConfig:
             max(warmup + 1, updates),
         )
 
-        def schedule(count: Any) -> Any:
+        def schedule(count: ArrayLike) -> ArrayLike:
             with jax.numpy_dtype_promotion("standard"):
                 return rate(count)
 
@@ -167,14 +171,16 @@ class OptimizerConfig:
 def _with_promotion(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
     """Optax mixes float and int counters, which strict dtype promotion would refuse."""
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(
+        updates: Params, state: OptState, params: Params | None = None
+    ) -> tuple[Params, OptState]:
         with jax.numpy_dtype_promotion("standard"):
             return optimizer.update(updates, state, params)
 
     return optax.GradientTransformation(optimizer.init, update)
 
 
-def _kernels(params: Any) -> Any:
+def _kernels(params: Params) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
@@ -193,15 +199,15 @@ def create_state(parts: ExportedParts, optimizer: optax.GradientTransformation) 
 
 def export_parts(state: StageState, names: tuple[str, ...]) -> ExportedParts:
     """Some parts of a state, as trainings hand them on."""
-    return {name: (state.params[name], state.batch_stats[name]) for name in names}
+    return {name: Part(state.params[name], state.batch_stats[name]) for name in names}
 
 
 def update_if_finite(
     optimizer: optax.GradientTransformation,
     state: StageState,
     loss: jax.Array,
-    grads: Any,
-    batch_stats: Any,
+    grads: Params,
+    batch_stats: BatchStats,
 ) -> tuple[StageState, dict[str, jax.Array]]:
     """One optimizer step, or none where loss or gradient is not finite.
 

@@ -8,7 +8,6 @@ afterwards, as in Meta Pseudo Labels (Pham et al., CVPR 2021).
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +44,7 @@ from piapdf_jax.stages.feedback_learners import (
 )
 from piapdf_jax.stages.feedback_options import COMPILE, MATCHED, FeedbackOptions
 from piapdf_jax.stages.targets import frozen_targets
+from piapdf_jax.types import Params, Part, PyTree
 
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.
@@ -172,13 +172,14 @@ class FeedbackStage:
     def export(self, state: FeedbackState) -> ExportedParts:
         """{encoder, head} of the student."""
         student = state.student
-        return {k: (student.params[k], student.model_state[k]) for k in ("encoder", "head")}
+        return {k: Part(student.params[k], student.model_state[k]) for k in ("encoder", "head")}
 
     def export_for_scoring(self, state: FeedbackState) -> ExportedParts:
         """{teacher_encoder, teacher_head}: what the score alone reads, to stand beside the student."""
         teacher = state.teacher
         return {
-            f"teacher_{k}": (teacher.params[k], teacher.model_state[k]) for k in ("encoder", "head")
+            f"teacher_{k}": Part(teacher.params[k], teacher.model_state[k])
+            for k in ("encoder", "head")
         }
 
     def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
@@ -198,7 +199,9 @@ def _targets(
     return ImagesWithTargets(batch.image, targets, clean)
 
 
-def _with_targets(stage: FeedbackStage, frozen: ExportedParts, batch: FeedbackBatch) -> Any:
+def _with_targets(
+    stage: FeedbackStage, frozen: ExportedParts, batch: FeedbackBatch
+) -> tuple[ImagesWithTargets, ImagesWithTargets, ImagesWithTargets | None]:
     """Labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
     labeled, judge = (
         None if part is None else _targets(stage, frozen, part)
@@ -248,7 +251,7 @@ def _jitted_update(
     state: FeedbackState,
     frozen: ExportedParts,
     batch: FeedbackBatch,
-    key: Any,
+    key: jax.Array,
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
     labeled, unlabeled, judge = _with_targets(stage, frozen, batch)
     state, info = _make_step(stage).update(state, labeled, unlabeled, key, judge)
@@ -257,7 +260,7 @@ def _jitted_update(
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _fine_tune(
-    stage: FeedbackStage, state: FeedbackState, frozen: ExportedParts, batch: Batch, key: Any
+    stage: FeedbackStage, state: FeedbackState, frozen: ExportedParts, batch: Batch, key: jax.Array
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
     """One step of the student under L_PIAP on (x_l, Y_l), its optimizer begun anew; the teacher stays."""
     assert stage.finetune_optimizer is not None
@@ -265,7 +268,7 @@ def _fine_tune(
     targets = _targets(stage, frozen, batch)
     known = targets.targets.labels >= 0
 
-    def loss_fn(params: Any) -> tuple[jax.Array, Any]:
+    def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
         learner, start = _learner(stage), (params, student.model_state)
         prediction, stats = learner.apply(*start, targets, key, "train")
         return learner.loss(prediction, targets, targets.targets.labels, known), stats

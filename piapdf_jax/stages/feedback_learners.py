@@ -1,6 +1,6 @@
 """Teacher and student of discrete feedback as ``Learner``s: the networks under L_PIAP, by one view of x_u or two."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from piapdf_jax.losses import LossWeights, au_loss, piap_loss
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import network_apply
 from piapdf_jax.stages.feedback_options import FeedbackOptions
+from piapdf_jax.types import BatchStats, Params, Part, PyTree
 
 
 class ImagesWithTargets(NamedTuple):
@@ -45,8 +46,10 @@ def piap_learner(model: ModelConfig, weights: LossWeights, **maps: float) -> Lea
         **maps: how maps are compared, as ``losses.piap_loss`` takes it.
     """
 
-    def apply(params: Any, stats: Any, batch: ImagesWithTargets, key: jax.Array, mode: str) -> Any:
-        parts = {name: (params[name], stats[name]) for name in params}
+    def apply(
+        params: Params, stats: BatchStats, batch: ImagesWithTargets, key: jax.Array, mode: str
+    ) -> tuple[PyTree, BatchStats]:
+        parts = {name: Part(params[name], stats[name]) for name in params}
         return network_apply(model, parts, batch.image, mode=mode, key=key)
 
     def logits(prediction: Prediction) -> jax.Array:
@@ -77,7 +80,7 @@ def weighted_au_loss(weights: LossWeights) -> Loss:
 
     def term(
         prediction: Prediction, _: ImagesWithTargets, labels: jax.Array, mask: jax.Array
-    ) -> Any:
+    ) -> jax.Array:
         return weights.au * au_loss(prediction.au_logits, jnp.where(mask, labels, UNKNOWN))
 
     return term
@@ -91,7 +94,9 @@ def labels_from_clean_view(learner: Learner) -> Learner:
     augmented frame what it says of the clean one. What has no clean view, x_l, is as ever.
     """
 
-    def apply(params: Any, stats: Any, batch: ImagesWithTargets, key: jax.Array, mode: str) -> Any:
+    def apply(
+        params: Params, stats: BatchStats, batch: ImagesWithTargets, key: jax.Array, mode: str
+    ) -> tuple[PyTree, BatchStats]:
         prediction, after = learner.apply(params, stats, batch, key, mode)
         if batch.clean is None:
             return prediction, after
@@ -99,7 +104,7 @@ def labels_from_clean_view(learner: Learner) -> Learner:
         labeling, _ = learner.apply(params, stats, clean, key, "feedback")
         return TwoViews(prediction, learner.logits(labeling)), after
 
-    def logits(outputs: Any) -> jax.Array:
+    def logits(outputs: Prediction | TwoViews) -> jax.Array:
         return outputs.clean_logits if isinstance(outputs, TwoViews) else learner.logits(outputs)
 
     def of_augmented(loss: Loss) -> Loss:

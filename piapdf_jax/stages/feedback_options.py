@@ -1,9 +1,9 @@
 """What of discrete feedback can be set: the values of ``df.*``, and the functions that they choose."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
+import optax
 from numpy.typing import ArrayLike
 
 from piapdf_jax import feedback_variants as variants
@@ -106,7 +106,7 @@ class FeedbackOptions:
         rule = _LABELS["soft" if self.variant == "exact" else self.labels]
         return rule(confidence=self.confidence)
 
-    def measure(self, schedule: Callable[[Any], Any]) -> variants.Measure:
+    def measure(self, schedule: optax.Schedule) -> variants.Measure:
         """Returns the measure of ``variant``, ``estimator`` and ``direction``.
 
         Args:

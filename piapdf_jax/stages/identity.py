@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +20,7 @@ from piapdf_jax.stages.base import (
     export_parts,
     update_if_finite,
 )
+from piapdf_jax.types import Params, Part, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +67,12 @@ class IdentityStage:
         """One step; also reports the share of faces given to the right person."""
         old = state.batch_stats
 
-        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-            part = (params["encoder"], old["encoder"])
+        def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
+            part = Part(params["encoder"], old["encoder"])
             _, vector, stats = encoder_apply(self.model, part, batch.image, mode="train", key=key)
             logits = identity_logits(
                 self.model,
-                (params["people"], old["people"]),
+                Part(params["people"], old["people"]),
                 vector,
                 batch.identity,
                 arcface=self.arcface,

@@ -6,7 +6,7 @@ coordinates. What the 1000 numbers tell of a person is measured by LFW's protoco
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from piapdf_jax.stages.base import (
     export_parts,
     update_if_finite,
 )
+from piapdf_jax.types import BatchStats, Params, Part, PyTree
 
 #: ImageNet's classes, and so the length of the paper's vector.
 CLASSES = 1000
@@ -85,10 +86,10 @@ class LandmarkStage:
         """One step on images and the landmarks that were moved with them."""
         old = state.batch_stats
 
-        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-            part = (params["encoder"], old["encoder"])
+        def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
+            part = Part(params["encoder"], old["encoder"])
             _, vector, stats = encoder_apply(self.model, part, batch.image, mode="train", key=key)
-            head = (params["landmarks"], old["landmarks"])
+            head = Part(params["landmarks"], old["landmarks"])
             _, coordinates = landmark_head_apply(head, vector)
             assert batch.landmarks is not None, "landmark regression reads landmarks"
             loss = landmark_loss(coordinates, batch.landmarks, self.image_size)
@@ -133,11 +134,11 @@ class LandmarkStage:
         plain = dataclasses.replace(self, model=model)
         parts = plain.fresh(key)
         params, stats = parts["encoder"]
-        found = [plain._statistics((params, stats), images) for images in batches]
+        found = [plain._statistics(Part(params, stats), images) for images in batches]
         mean = jax.tree.map(lambda *each: jnp.asarray(np.mean(each, axis=0)), *found)
-        return {**parts, "encoder": (params, mean)}
+        return {**parts, "encoder": Part(params, mean)}
 
     @functools.partial(jax.jit, static_argnums=0)
-    def _statistics(self, part: Any, images: jax.Array) -> Any:
+    def _statistics(self, part: Part, images: jax.Array) -> BatchStats:
         key = jax.random.key(0)
         return encoder_apply(self.model, part, images, mode="train", key=key)[2]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 
@@ -19,6 +18,7 @@ from piapdf_jax.stages.base import (
     export_parts,
     update_if_finite,
 )
+from piapdf_jax.types import Params, Part, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +61,8 @@ class PI1Stage:
         """One step on images and the predefined maps that were moved with them."""
         stats = state.batch_stats["generator"]
 
-        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-            part = (params["generator"], stats)
+        def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
+            part = Part(params["generator"], stats)
             logits, new = generator_apply(self.model, part, batch.image, mode="train", key=key)
             assert batch.pi_maps is not None, "PI stage 1 reads predefined maps"
             maps = unpack_maps(batch.pi_maps, self.num_maps)

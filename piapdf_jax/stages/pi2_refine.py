@@ -6,7 +6,6 @@ units show; its export is PI Generator 1.
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +26,7 @@ from piapdf_jax.stages.base import (
     export_parts,
     update_if_finite,
 )
+from piapdf_jax.types import BatchStats, Params, Part, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class PI2Stage:
 
     def _forward(
         self, parts: ExportedParts, images: jax.Array, mode: str, key: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+    ) -> tuple[jax.Array, jax.Array, jax.Array, dict[str, BatchStats]]:
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         pi_logits, generator = generator_apply(
             self.model, parts["generator"], images, mode=mode, key=keys[0]
@@ -88,8 +88,8 @@ class PI2Stage:
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """One step on labeled frames; reports the norm of the gradient that reaches the generator."""
 
-        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-            parts = {name: (params[name], state.batch_stats[name]) for name in params}
+        def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
+            parts = {name: Part(params[name], state.batch_stats[name]) for name in params}
             au_logits, _, _, stats = self._forward(parts, batch.image, "train", key)
             return au_loss(au_logits, batch.labels), stats
 

@@ -8,7 +8,6 @@ CVPR 2019) in the place of AP's: ``person`` says what the vectors are made ortho
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +30,7 @@ from piapdf_jax.stages.base import (
     update_if_finite,
 )
 from piapdf_jax.stages.targets import frozen_targets
+from piapdf_jax.types import Params, Part, PyTree
 
 #: Where P may come from, and the training whose frozen encoder says it; None where landmarks do.
 PERSON_TRAININGS = {"identity": "identity", "landmark_network": "landmarks", "landmarks": None}
@@ -112,9 +112,8 @@ class PIAPStage:
             raise ValueError("person='landmarks' needs the landmarks of the training frames")
         mean = landmark_vector(self.landmarks().astype(np.float64)).mean(axis=0)
         fixed = orthonormal_map(feature_shape(self.model)[-1], self.map_seed)
-        return {
-            "landmarks": ({"map": jnp.asarray(fixed)}, {"mean": jnp.asarray(mean, jnp.float32)})
-        }
+        part = Part({"map": jnp.asarray(fixed)}, {"mean": jnp.asarray(mean, jnp.float32)})
+        return {"landmarks": part}
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
@@ -130,8 +129,8 @@ class PIAPStage:
             binarise=self.binarise,
         )
 
-        def loss_fn(params: Any) -> tuple[jax.Array, Any]:
-            parts = {name: (params[name], state.batch_stats[name]) for name in params}
+        def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
+            parts = {name: Part(params[name], state.batch_stats[name]) for name in params}
             prediction, stats = network_apply(self.model, parts, batch.image, mode="train", key=key)
             loss, terms = piap_loss(
                 prediction,

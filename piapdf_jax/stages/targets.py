@@ -7,12 +7,12 @@ from piapdf_jax.landmarks import landmark_vector
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder import encoder_apply
 from piapdf_jax.models.generator import generator_apply
-from piapdf_jax.models.parts import Part
+from piapdf_jax.types import Parts
 
 
 def frozen_targets(
     model: ModelConfig,
-    frozen: dict[str, Part],
+    frozen: Parts,
     images: jax.Array,
     labels: jax.Array,
     *,
@@ -46,7 +46,7 @@ def frozen_targets(
 
 
 def person_vector(
-    model: ModelConfig, frozen: dict[str, Part], images: jax.Array, landmarks: jax.Array | None
+    model: ModelConfig, frozen: Parts, images: jax.Array, landmarks: jax.Array | None
 ) -> jax.Array | None:
     """Computes P, the person-specific vector that AU vectors are made orthogonal to.
 
