@@ -173,7 +173,7 @@ def upcast(x):
 
 
 def all_finite(*trees):
-    """Returns whether every number is finite: 0 x is 0 but for what is not."""
+    """Returns True if every number is finite: 0 x is 0 but for what is not."""
     floats = [x for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.inexact)]
     total = sum((jnp.sum(x * 0).astype(jnp.float32) for x in floats), jnp.float32(0))
     return jnp.isfinite(jnp.sqrt(total))  # a root, lest XLA copies the sum to every leaf's update
@@ -251,7 +251,7 @@ def _check_pair(who, parts, value):
 
 
 def _align(like, rows, labels, mask):
-    """Labels, and a mask of their shape, in the form of labels that the rule makes."""
+    """Returns labels in the form that the rule makes, and a mask of their shape."""
     ends = zip(mask.shape[::-1], labels.shape[::-1], strict=False)
     fits = mask.ndim <= labels.ndim and all(m in (1, n) for m, n in ends)
     if labels.shape[1:] != like.shape[1:] or len(labels) != rows or not fits:

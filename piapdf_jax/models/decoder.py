@@ -29,7 +29,7 @@ class PIDecoder(nn.Module):
         widths: channels of each enlarged map, coarse to fine.
         stride: the finest map filtered is ``output_size / stride``; its logits are enlarged
             bilinearly.
-        prior: share of positive pixels that the network says at its start.
+        prior: prior probability of a positive pixel at initialization.
         momentum: of the running statistics.
     """
 
@@ -42,7 +42,7 @@ class PIDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, *, mode: str) -> jax.Array:
-        """Draw the maps of features.
+        """Draws the maps of features.
 
         Args:
             features: [B, h, w, F] float32.
@@ -92,7 +92,7 @@ def decoder_apply(
     mode: str,
     key: jax.Array | None = None,
 ) -> tuple[jax.Array, BatchStats]:
-    """PI maps that the decoder draws from the encoder's features.
+    """Draws PI maps from the encoder's features.
 
     Args:
         config: sizes.
@@ -101,7 +101,7 @@ def decoder_apply(
         image_size: S, side of the maps.
         num_maps: K; None takes it from the part.
         mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
-        key: unused, for the likeness of all parts: nothing in the decoder is random.
+        key: unused: nothing in the decoder is random.
 
     Returns:
         (PI logits [B, S, S, K] float32, batch statistics after the pass).

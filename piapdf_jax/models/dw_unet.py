@@ -32,7 +32,7 @@ class UNet(nn.Module):
         blocks: of each level, on either way.
         stem_stride: 1, or 2 and more to work at a part of the resolution and enlarge the logits at
             the end.
-        prior: share of positive pixels that the network says at its start. PI maps are mostly 0; a
+        prior: prior probability of a positive pixel at initialization. PI maps are mostly 0; a
             start at one half would spend the first steps on that.
         momentum: of the running statistics.
 
@@ -51,7 +51,7 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, mode: str) -> jax.Array:
-        """Draw the maps of images [B, H, W, 3] float32, normalised or in [0, 1].
+        """Draws the maps of images [B, H, W, 3] float32, normalized or in [0, 1].
 
         Args:
             images: see above.

@@ -118,14 +118,14 @@ class EfficientNetConfig:
 
 
 def round_channels(channels: int, width: float) -> int:
-    """Scaled channel count: the nearest multiple of 8, and at least 90% of what was asked."""
+    """Returns the scaled channel count: the nearest multiple of 8, and at least 90% of what was asked."""
     wanted = channels * width
     rounded = max(8, int(wanted + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * wanted else rounded + 8
 
 
 def blocks(config: EfficientNetConfig) -> list[tuple[str, BlockArgs]]:
-    """The blocks of a network in order.
+    """Returns the blocks of a network in order.
 
     Args:
         config: width, depth and rows.
@@ -145,7 +145,7 @@ def blocks(config: EfficientNetConfig) -> list[tuple[str, BlockArgs]]:
 
 
 def feature_side(config: EfficientNetConfig, size: int) -> int:
-    """Side of the features of an image of some side: halved, rounded up, by each stride of 2."""
+    """Returns the side of the features of an image of some side: halved, rounded up, by each stride of 2."""
     for stride in (2, *(row.stride for _, row in blocks(config))):
         size = -(-size // stride)
     return size
@@ -160,7 +160,7 @@ class MBConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, drop_path_noise: jax.Array | None, *, mode: str) -> jax.Array:
-        """Filter [B, H, W, C]; drop_path_noise [B] are the draws of stochastic depth, None for none."""
+        """Filters [B, H, W, C]; drop_path_noise [B] are the draws of stochastic depth, None for none."""
         row, skip = self.row, x
 
         def norm(name: str) -> BatchNorm:
@@ -192,7 +192,7 @@ class EfficientNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, mode: str) -> jax.Array:
-        """Encode images.
+        """Encodes images.
 
         Args:
             images: [B, H, W, C] float32, normalised.

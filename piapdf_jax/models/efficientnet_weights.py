@@ -119,7 +119,7 @@ SOURCES = {
 
 
 def module_names(source: Source, config: EfficientNetConfig) -> dict[str, str]:
-    """Our module -> the library's: the whole map, such as ``block2_1/expand`` -> ``blocks.1.0.conv_pw``."""
+    """Returns the library's name of each of our modules, such as ``block2_1/expand`` -> ``blocks.1.0.conv_pw``."""
     top_level = (name.format(last=config.rows + 1) for name in source.top_level)
     names: dict[str, str] = dict(zip(TOP_LEVEL, top_level, strict=True))
     for name, row, prefix in _prefixes(source, config):
@@ -148,7 +148,7 @@ def _prefixes(source: Source, config: EfficientNetConfig) -> Iterator[tuple[str,
 
 
 def weights(config: EfficientNetConfig) -> Weights:
-    """Returns of what files an EfficientNet starts."""
+    """Returns the files of weights that start an EfficientNet starts."""
     coefficients = (config.width, config.depth)
     sizes = [
         k for k, v in COEFFICIENTS.items() if k[0] == "b" and (v.width, v.depth) == coefficients

@@ -34,7 +34,7 @@ def feature_shape(config: ModelConfig) -> tuple[int, int, int]:
 def encoder_apply(
     config: ModelConfig, part: Part, inputs: jax.Array, *, mode: str, key: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array, BatchStats]:
-    """Feature map and vector of images.
+    """Computes the feature map and the vector of images.
 
     Args:
         config: sizes; the input is resized to ``encoder_size``, RGB is normalised.

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiply-adds as they are counted in the field."""
+"""Counts of parameters, and of multiply-adds as papers count them."""
 
 import math
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from piapdf_jax.types import Params, PyTree
 
 
 def count_params(params: Params) -> int:
-    """Number of parameters of a pytree of arrays or shapes."""
+    """Counts the parameters of a pytree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 def count_macs(function: Callable[..., PyTree], *args: PyTree) -> int:
-    """Multiply-adds of the convolutions and matrix products of a function, traced and not run.
+    """Counts multiply-adds (MACs) of the convolutions and matrix products of a function, traced and not run.
 
     A product of [m, k] and [k, n] has m k n; a convolution as many as its output has values, times
     its taps and the input channels of a group. What works on single values (norms, activations,

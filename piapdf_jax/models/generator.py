@@ -28,14 +28,14 @@ def init_generator(config: ModelConfig, key: jax.Array, *, image_size: int, num_
 def generator_apply(
     config: ModelConfig, part: Part, images: jax.Array, *, mode: str, key: jax.Array | None = None
 ) -> tuple[jax.Array, BatchStats]:
-    """PI maps that the generator draws.
+    """Draws PI maps of images.
 
     Args:
         config: sizes.
         part: the generator.
         images: [B, S, S, 3] float32 in [0, 1].
         mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
-        key: unused, for the likeness of all parts: nothing in the generator is random.
+        key: unused: nothing in the generator is random.
 
     Returns:
         (PI logits [B, S, S, K] float32, batch statistics after the pass; in ``eval`` those of the
@@ -48,7 +48,7 @@ def generator_apply(
 
 
 def gray_times_maps(images: jax.Array, pi_probs: jax.Array) -> jax.Array:
-    """Input of PI stage 2: the gray image seen through each PI map (section 3.1, stage 2).
+    """Computes the input of PI stage 2: the gray image seen through each PI map (section 3.1, stage 2).
 
     Args:
         images: [B, S, S, 3] float32 in [0, 1].

@@ -1,4 +1,4 @@
-"""What stands on the encoder's vector: the AU head, and the classes Encoder P learns from."""
+"""Heads on the encoder's vector: action units, and the identities that Encoder P learns from."""
 
 import math
 
@@ -21,7 +21,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
-        """Logits of [B, F]."""
+        """Computes logits of [B, F]."""
         if mode == "train" and self.dropout > 0:
             vector = nn.Dropout(self.dropout, deterministic=False)(vector)
         return dense(self.outputs, name="dense")(vector)
@@ -34,7 +34,7 @@ class IdentityHead(nn.Module):
 
     @nn.compact
     def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
-        """Products of [B, F] with every direction; the same in every mode."""
+        """Computes products of [B, F] with every direction; the same in every mode."""
         del mode
         return vector @ self.param("kernel", dense_init, (vector.shape[-1], self.outputs))
 
@@ -42,7 +42,7 @@ class IdentityHead(nn.Module):
 def arcface_logits(
     vector: jax.Array, kernel: jax.Array, identity: jax.Array, *, margin: float, scale: float
 ) -> jax.Array:
-    """``scale * cos(angle + margin at the true identity)``, angles between vector and class.
+    """Computes ``scale * cos(angle + margin at the true identity)``, angles between vector and class.
 
     Where the angle passes pi - margin, ``cos(angle) - margin * sin(margin)`` takes over, so that
     logits keep falling with the angle.
@@ -81,7 +81,7 @@ def init_head(config: ModelConfig, key: jax.Array, *, features: int, num_aus: in
 def head_apply(
     config: ModelConfig, part: Part, vector: jax.Array, *, mode: str, key: jax.Array | None = None
 ) -> jax.Array:
-    """AU logits of the encoder's vector.
+    """Computes AU logits of the encoder's vector.
 
     Args:
         config: sizes.
@@ -114,7 +114,7 @@ def identity_logits(
     scale: float = 64.0,
     mode: str,
 ) -> jax.Array:
-    """Logits of identities, for a softmax cross-entropy.
+    """Computes logits of identities, for a softmax cross-entropy.
 
     Args:
         config: sizes.

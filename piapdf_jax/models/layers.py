@@ -51,12 +51,12 @@ CONVENTIONS = {
 
 
 def upcast(x: jax.Array) -> jax.Array:
-    """The same in float32 at least: what half precision is too coarse for."""
+    """Returns float32 at least, for what half precision is too coarse for."""
     return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
 
 
 def check_mode(mode: str) -> None:
-    """Raise ValueError for a mode that is none of ``MODES``."""
+    """Raises ValueError for a mode that is none of ``MODES``."""
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}.")
 
@@ -113,7 +113,7 @@ class Pointwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve [..., C]."""
+        """Convolves [..., C]."""
         shape = (1, 1, x.shape[-1], self.features)
         kernel = self.param("kernel", conv_init, shape)
         y = pointwise(x, kernel[0, 0].astype(x.dtype))
@@ -133,7 +133,7 @@ class Depthwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve [B, H, W, C]."""
+        """Convolves [B, H, W, C]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1])
         kernel = self.param("kernel", depthwise_init, shape)
         padding = _sides(self.padding, self.kernel_size)
@@ -141,7 +141,7 @@ class Depthwise(nn.Module):
 
 
 def _sides(padding: str, kernel_size: int) -> str | int:
-    """The padding of a ``PaddingAndBatchNorm`` as ``depthwise`` takes it.
+    """Returns the padding of a ``PaddingAndBatchNorm`` as ``depthwise`` takes it.
 
     Raises:
         ValueError: for another padding than those of ``PaddingAndBatchNorm``.
@@ -157,7 +157,7 @@ class BatchNorm(nn.BatchNorm):
     unbiased: bool = False
 
     def __call__(self, x: jax.Array, **kwargs: Any) -> jax.Array:
-        """Normalise [..., C]."""
+        """Normalizes [..., C]."""
         old: jax.Array = self.get_variable("batch_stats", "var")
         y = super().__call__(upcast(x), **kwargs).astype(x.dtype)
         if not self.unbiased or self.use_running_average or self.is_initializing():
@@ -177,7 +177,7 @@ def batch_norm(
     epsilon: float = 1e-3,
     unbiased: bool = False,
 ) -> BatchNorm:
-    """Batch normalisation of each channel: ``(x - mean) / sqrt(var + epsilon) * scale + bias``.
+    """Returns batch normalization of each channel: ``(x - mean) / sqrt(var + epsilon) * scale + bias``.
 
     In the modes ``train`` and ``feedback`` mean and variance are those of the batch, over all its
     images and pixels: under ``jit`` with a sharded batch that is the global batch. Running
@@ -211,7 +211,7 @@ def convention_norm(name: str, convention: PaddingAndBatchNorm, mode: str) -> Ba
 
 
 def norm_swish(norm: BatchNorm, x: jax.Array) -> jax.Array:
-    """Normalise and apply swish: ``swish(norm(x))``, [..., C] -> [..., C].
+    """Normalizes and applies swish: ``swish(norm(x))``, [..., C] -> [..., C].
 
     The backward pass computes both anew from x and the batch statistics: x is there anyway, and to
     keep what lies between would take more memory than it saves time.
@@ -224,7 +224,7 @@ def norm_swish(norm: BatchNorm, x: jax.Array) -> jax.Array:
 
 
 def _is_statistic(primitive: Primitive, *_: object, **__: object) -> bool:
-    """What ``norm_swish`` keeps: sums over the batch, which devices would have to add up again."""
+    """Returns True for what ``norm_swish`` keeps: sums over the batch, which devices would have to add up again."""
     return primitive is jax.lax.reduce_sum_p
 
 
@@ -235,7 +235,7 @@ class SqueezeExcite(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Gate [B, H, W, C]."""
+        """Gates [B, H, W, C]."""
         gate = jnp.mean(x, (1, 2), keepdims=True)
         gate = nn.swish(Pointwise(self.reduced_channels, use_bias=True, name="reduce")(gate))
         return x * nn.sigmoid(Pointwise(x.shape[-1], use_bias=True, name="expand")(gate))
@@ -255,7 +255,7 @@ class FullBlock(_Block):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
-        """Filter [B, H, W, C]."""
+        """Filters [B, H, W, C]."""
         x = conv(self.features, self.kernel_size, self.stride, name="conv")(x)
         return norm_swish(batch_norm("conv_norm", mode=mode, momentum=self.momentum), x)
 
@@ -265,7 +265,7 @@ class SeparableBlock(_Block):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
-        """Filter [B, H, W, C]."""
+        """Filters [B, H, W, C]."""
         x = Depthwise(self.kernel_size, self.stride, name="depthwise")(x)
         x = norm_swish(batch_norm("depthwise_norm", mode=mode, momentum=self.momentum), x)
         x = Pointwise(self.features, name="pointwise")(x)
@@ -273,5 +273,5 @@ class SeparableBlock(_Block):
 
 
 def prior_logit(prior: float) -> float:
-    """Logit of a share of positives, ``log(p / (1 - p))``: where such logits best start."""
+    """Computes ``log(p / (1 - p))``, the bias of logits whose prior probability is p."""
     return math.log(prior / (1.0 - prior))

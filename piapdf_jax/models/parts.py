@@ -1,4 +1,4 @@
-"""What every network of the method shares: a part is (parameters, running statistics), applied as a pure function."""
+"""Modules as pure functions of a ``Part``: parameters and running statistics."""
 
 import flax.linen as nn
 import jax

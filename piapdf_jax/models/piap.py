@@ -1,6 +1,6 @@
 """The networks of the method as parts: pure functions over (parameters, running statistics).
 
-A *part* is a pair ``(params, batch_stats)`` of nested dicts. After training ``encoder`` and
+A part is a ``types.Part(params, batch_stats)`` of nested dicts. After training ``encoder`` and
 ``head`` stay: they alone say the action units of an image. ``generator`` (PI maps of an image,
 stages 1 and 2 of PI), ``decoder`` (PI maps of the encoder's features) and ``identity`` (the classes
 Encoder P learns from) come off. Encoder P and the 12-channel encoder of PI stage 2 are encoders
@@ -33,7 +33,7 @@ def init_part(
     num_maps: int | None = None,
     num_identities: int | None = None,
 ) -> Part:
-    """Start values of one part, drawn on the host or read from a file; nothing is compiled.
+    """Returns start values of one part, drawn on the host or read from a file; nothing is compiled.
 
     Args:
         config: sizes, and the file that encoders start from.
@@ -88,7 +88,7 @@ def network_apply(
     mode: str,
     key: jax.Array | None = None,
 ) -> tuple[Prediction, dict[str, BatchStats]]:
-    """Encoder, head and, where there is one, decoder: all that the network says of images.
+    """Applies encoder, head and, where there is one, decoder to images.
 
     Args:
         config: sizes.
@@ -115,7 +115,7 @@ def network_apply(
 
 @functools.partial(jax.jit, static_argnums=0)
 def predict_action_units(model: ModelConfig, parts: Parts, images: jax.Array) -> Prediction:
-    """What encoder and AU head alone say of images; one compiled function for every training that has them.
+    """Applies encoder and AU head to images, in one compiled function for every training that has them.
 
     Args:
         model: sizes of the networks.

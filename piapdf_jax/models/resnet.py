@@ -97,7 +97,7 @@ class ResNetBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, drop_path_noise: jax.Array | None, *, mode: str) -> jax.Array:
-        """Filter [B, H, W, C]; drop_path_noise [B] are the draws of stochastic depth, None for none."""
+        """Filters [B, H, W, C]; drop_path_noise [B] are the draws of stochastic depth, None for none."""
         block, shortcut = self.block, x
 
         def norm(name: str) -> BatchNorm:
@@ -126,7 +126,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, mode: str) -> jax.Array:
-        """Encode images.
+        """Encodes images.
 
         Args:
             images: [B, H, W, C] of the compute dtype, normalized.

@@ -40,7 +40,7 @@ SHORTCUT = {"shortcut": "downsample.0", "shortcut_norm": "downsample.1"}
 
 
 def module_names(config: ResNetConfig) -> dict[str, str]:
-    """Our module -> the libraries': the whole map, such as ``block2_1/reduce`` -> ``layer2.0.conv1``."""
+    """Returns the libraries' name of each of our modules, such as ``block2_1/reduce`` -> ``layer2.0.conv1``."""
     names = dict(TOP_LEVEL)
     for block in bottlenecks(config):
         stage, number = (int(digits) for digits in block.name.removeprefix("block").split("_"))
@@ -50,7 +50,7 @@ def module_names(config: ResNetConfig) -> dict[str, str]:
 
 
 def weights(config: ResNetConfig) -> Weights:
-    """Returns of what files a ResNet starts.
+    """Returns the files of weights that start a ResNet starts.
 
     torchvision and timm name the arrays of their ResNets alike. Networks of the family that have other layers
     (``resnet50d``, ``seresnet50``, ``resnext50_32x4d``) have other names or shapes. Not so timm's ``resnetaa50`` and

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 
 def stochastic_depth(x: jax.Array, noise: jax.Array, rate: float) -> jax.Array:
-    """Drop whole residual branches: ``x / (1 - rate)`` for images that keep it, 0 for the others.
+    """Drops whole residual branches (drop path): ``x / (1 - rate)`` for images that keep it, 0 for the others.
 
     Args:
         x: [B, H, W, C], the branch.

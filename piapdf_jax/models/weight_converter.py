@@ -69,17 +69,17 @@ class _WeightConverter:
         self.wrong: list[str] = []
 
     def has(self, module: str) -> bool:
-        """Whether any leaf of a module is left."""
+        """Returns True if any leaf of a module is left."""
         start = self.library.modules[module] + self.library.separator
         return any(name.startswith(start) for name in self.left)
 
     def leaf_at(self, path: jax.tree_util.KeyPath, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
-        """The leaf at a path of our variables, whose first key is the collection."""
+        """Takes the leaf at a path of our variables, whose first key is the collection."""
         _, *module, name = (entry.key for entry in path)
         return self.leaf("/".join(module), name, leaf.shape)
 
     def leaf(self, module: str, leaf: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """A leaf of a module, in our layout; None in its shape fits any size."""
+        """Takes a leaf of a module, in our layout; None in its shape fits any size."""
         library = self.library
         theirs = library.norm_leaves if module.endswith("norm") else library.leaves
         name = library.modules[module] + library.separator + theirs[leaf]
@@ -100,7 +100,7 @@ class _WeightConverter:
         return np.zeros(())
 
     def check(self) -> None:
-        """Raise WeightsError unless everything was there and sound, and nothing is left."""
+        """Raises WeightsError unless everything was there and sound, and nothing is left."""
         library = self.library
         norms = [name for module, name in library.modules.items() if module.endswith("norm")]
         leaves, separator = library.ignored_leaves, library.separator

@@ -40,7 +40,7 @@ class Library(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """Of what files an encoder starts.
+    """Files of weights that can start an encoder.
 
     Attributes:
         title: what a person calls the network.

@@ -13,7 +13,7 @@ from piapdf_jax.types import BatchStats, OptState, Params, Part, Parts, PyTree
 
 #: What a training hands on: parts by name (``generator``, ``encoder``, ``head``, ``decoder``).
 ExportedParts = Parts
-#: Metadata of a field that says how a training runs and changes none of its numbers: no digest holds it.
+#: Metadata of a field that does not affect results: no digest holds it.
 RUNTIME_ONLY = {"runtime_only": True}
 OPTIMIZERS = ("adamw", "sgd")
 #: A smaller one moves no weight of float32, which then is not trained; float32 holds no larger one.
@@ -41,7 +41,7 @@ class StageState(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What a trained export says of some images; None where the export has no such part.
+    """Outputs of a trained export for some images; None where the export has no such part.
 
     Attributes:
         au_probs: [B, C] in [0, 1].
@@ -60,7 +60,7 @@ class Stage(Protocol):
     def init(
         self, key: jax.Array, inputs: dict[str, ExportedParts]
     ) -> tuple[PyTree, ExportedParts]:
-        """Start state, and the frozen parts that every step only reads ({} if none).
+        """Returns the start state, and the frozen parts that every step only reads ({} if none).
 
         Args:
             key: typed key.
@@ -71,7 +71,7 @@ class Stage(Protocol):
     def train_step(
         self, state: PyTree, frozen: ExportedParts, batch: PyTree, key: jax.Array
     ) -> tuple[PyTree, dict[str, jax.Array]]:
-        """One update, jitted by the stage with ``state`` donated.
+        """Makes one update, jitted by the stage with ``state`` donated.
 
         A loss or gradient that is not finite changes nothing and is counted.
 
@@ -87,14 +87,14 @@ class Stage(Protocol):
         ...
 
     def export(self, state: PyTree) -> ExportedParts:
-        """The parts that go on to later trainings and to evaluation.
+        """Returns the parts that go on to later trainings and to evaluation.
 
         A stage may have a second method like it, ``export_for_scoring``, of parts that scores alone read: a teacher's.
         """
         ...
 
     def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
-        """Scores of images [B, S, S, 3] float32 in [0, 1]; jitted, sees an export and nothing else."""
+        """Scores images [B, S, S, 3] float32 in [0, 1]; jitted, sees an export and nothing else."""
         ...
 
 
@@ -127,7 +127,7 @@ class OptimizerConfig:
     accumulate: Count = 1
 
     def schedule(self) -> optax.Schedule:
-        """Update -> learning rate; never 0, so that no step is wasted."""
+        """Returns the learning rate by update; never 0, so that no step is wasted."""
         updates = max(1, self.steps // self.accumulate)
         warmup = max(1, round(self.warmup * updates))
         rate = optax.warmup_cosine_decay_schedule(
@@ -144,7 +144,7 @@ class OptimizerConfig:
         return schedule
 
     def build(self) -> optax.GradientTransformation:
-        """The optimizer.
+        """Builds the optimizer.
 
         Raises:
             ValueError: for an unknown kind, or steps that do not fill the last update.
@@ -169,7 +169,7 @@ class OptimizerConfig:
 
 
 def _with_promotion(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Optax mixes float and int counters, which strict dtype promotion would refuse."""
+    """Lets optax mix float and int counters, which strict dtype promotion would refuse."""
 
     def update(
         updates: Params, state: OptState, params: Params | None = None
@@ -185,7 +185,7 @@ def _kernels(params: Params) -> PyTree:
 
 
 def create_state(parts: ExportedParts, optimizer: optax.GradientTransformation) -> StageState:
-    """The state of a training before its first step, from parts by name."""
+    """Creates the state of a training before its first step, from parts by name."""
     params = {name: part[0] for name, part in parts.items()}
     stats = {name: part[1] for name, part in parts.items()}
     return StageState(
@@ -198,7 +198,7 @@ def create_state(parts: ExportedParts, optimizer: optax.GradientTransformation) 
 
 
 def export_parts(state: StageState, names: tuple[str, ...]) -> ExportedParts:
-    """Some parts of a state, as trainings hand them on."""
+    """Returns some parts of a state, as trainings hand them on."""
     return {name: Part(state.params[name], state.batch_stats[name]) for name in names}
 
 
@@ -209,7 +209,7 @@ def update_if_finite(
     grads: Params,
     batch_stats: BatchStats,
 ) -> tuple[StageState, dict[str, jax.Array]]:
-    """One optimizer step, or none where loss or gradient is not finite.
+    """Takes one optimizer step, or none where loss or gradient is not finite.
 
     Args:
         optimizer: the training's optimizer.

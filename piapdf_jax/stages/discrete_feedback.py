@@ -49,7 +49,7 @@ from piapdf_jax.types import Params, Part, PyTree
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.
 _EPS_ROOT = 1e-8
-#: Flags of a step whose feedback told the teacher nothing, and what a training calls them.
+#: Flags of a step whose coefficient is 0 for a reason, and their names in the metrics.
 _USELESS = {
     "nonfinite": "feedback_not_finite",
     "no_labels": "no_label_known_or_accepted",
@@ -115,7 +115,7 @@ class FeedbackStage:
     def init(
         self, key: jax.Array, inputs: dict[str, ExportedParts]
     ) -> tuple[FeedbackState, ExportedParts]:
-        """Teacher and student as copies of the trained network, or fresh; PI Generator 1 and Encoder P frozen."""
+        """Copies the trained network, or a fresh one, to teacher and student; freezes PI Generator 1 and Encoder P."""
         keys = jax.random.split(key, 3)
         parts = dict(inputs[self.init_from]) if self.init_from else {}
         size = self.image_size
@@ -138,7 +138,7 @@ class FeedbackStage:
         return self._first_step().init((params, stats), (params, stats)), frozen
 
     def _first_step(self) -> FeedbackStep:
-        """The step whose label rule starts from the labeled frames, where it does."""
+        """Returns the step whose label rule starts from the labeled frames, where it does."""
         step = _make_step(self)
         if self.options.labels != MATCHED:
             return step
@@ -153,7 +153,7 @@ class FeedbackStage:
         batch: FeedbackBatch | Batch,
         key: jax.Array,
     ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-        """One step of teacher and student on x_l and x_u, or of fine-tuning on a ``Batch`` of x_l alone.
+        """Steps teacher and student on x_l and x_u, or fine-tunes on a ``Batch`` of x_l alone.
 
         Where ``batch.judge`` is given, it judges the student's step in the place of x_l.
         """
@@ -170,12 +170,12 @@ class FeedbackStage:
         return state, _metrics(state, info)
 
     def export(self, state: FeedbackState) -> ExportedParts:
-        """{encoder, head} of the student."""
+        """Returns {encoder, head} of the student."""
         student = state.student
         return {k: Part(student.params[k], student.model_state[k]) for k in ("encoder", "head")}
 
     def export_for_scoring(self, state: FeedbackState) -> ExportedParts:
-        """{teacher_encoder, teacher_head}: what the score alone reads, to stand beside the student."""
+        """Returns {teacher_encoder, teacher_head}, which scores alone read."""
         teacher = state.teacher
         return {
             f"teacher_{k}": Part(teacher.params[k], teacher.model_state[k])
@@ -183,7 +183,7 @@ class FeedbackStage:
         }
 
     def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
-        """AU probabilities and the encoder's vector, from the student's encoder and AU head alone."""
+        """Computes AU probabilities and the encoder's vector, from the student's encoder and AU head alone."""
         kept = {name: exported[name] for name in ("encoder", "head")}
         prediction = predict_action_units(self.model, kept, images)
         return Scores(jax.nn.sigmoid(prediction.au_logits), prediction.vector, None)
@@ -202,7 +202,7 @@ def _targets(
 def _with_targets(
     stage: FeedbackStage, frozen: ExportedParts, batch: FeedbackBatch
 ) -> tuple[ImagesWithTargets, ImagesWithTargets, ImagesWithTargets | None]:
-    """Labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
+    """Returns labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
     labeled, judge = (
         None if part is None else _targets(stage, frozen, part)
         for part in (batch.labeled, batch.judge)
@@ -262,7 +262,7 @@ def _jitted_update(
 def _fine_tune(
     stage: FeedbackStage, state: FeedbackState, frozen: ExportedParts, batch: Batch, key: jax.Array
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-    """One step of the student under L_PIAP on (x_l, Y_l), its optimizer begun anew; the teacher stays."""
+    """Steps the student under L_PIAP on (x_l, Y_l), its optimizer begun anew; the teacher stays."""
     assert stage.finetune_optimizer is not None
     optimizer, student = stage.finetune_optimizer.build(), state.student
     targets = _targets(stage, frozen, batch)
@@ -284,7 +284,7 @@ def _fine_tune(
 
 
 def _metrics(state: FeedbackState, info: FeedbackInfo) -> dict[str, jax.Array]:
-    """Scalars, and by action unit what tells of confirmation bias: pseudo labels and confidence."""
+    """Returns scalars and, by action unit, rates and confidence of pseudo labels: they show confirmation bias."""
     c, flags, told = info.coefficient, info.flags, info.diagnostics
     skipped = flags["student_skipped"] | flags["teacher_skipped"]
     counts = {"positive": c > 0, "negative": c < 0, "zero": c == 0, "skipped": skipped}

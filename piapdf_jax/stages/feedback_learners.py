@@ -31,7 +31,7 @@ class ImagesWithTargets(NamedTuple):
 
 
 class TwoViews(NamedTuple):
-    """What a teacher says of x_u: of the augmented view, and as logits [B, C] of the clean one."""
+    """Outputs of a teacher on x_u: of the augmented view, and logits [B, C] of the clean one."""
 
     prediction: Prediction
     clean_logits: jax.Array

@@ -1,4 +1,4 @@
-"""What of discrete feedback can be set: the values of ``df.*``, and the functions that they choose."""
+"""Settings of discrete feedback: the values of ``df.*``, and the functions that they choose."""
 
 import dataclasses
 from typing import Annotated

@@ -53,7 +53,7 @@ class IdentityStage:
     def init(
         self, key: jax.Array, inputs: dict[str, ExportedParts]
     ) -> tuple[StageState, ExportedParts]:
-        """A fresh encoder and identity head; nothing is frozen."""
+        """Initializes encoder and identity head; nothing is frozen."""
         keys = jax.random.split(key, 2)
         encoder = init_encoder(self.model, keys[0])
         features = feature_shape(self.model)[-1]
@@ -64,7 +64,7 @@ class IdentityStage:
     def train_step(
         self, state: StageState, frozen: ExportedParts, batch: IdentityBatch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
-        """One step; also reports the share of faces given to the right person."""
+        """Takes one step; also reports the share of faces given to the right person."""
         old = state.batch_stats
 
         def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
@@ -89,12 +89,12 @@ class IdentityStage:
         return state, {**metrics, "accuracy": right}
 
     def export(self, state: StageState) -> ExportedParts:
-        """{encoder}: Encoder P."""
+        """Returns {encoder}: Encoder P."""
         return export_parts(state, ("encoder",))
 
     @functools.partial(jax.jit, static_argnums=0)
     def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
-        """Identity vectors."""
+        """Computes identity vectors."""
         part = exported["encoder"]
         _, vector, _ = encoder_apply(self.model, part, images, mode="eval", key=None)
         return Scores(None, vector, None)

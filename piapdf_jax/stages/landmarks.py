@@ -33,7 +33,7 @@ CLASSES = 1000
 
 
 class LandmarkVectors(NamedTuple):
-    """What the network says of images.
+    """Outputs of the landmark network.
 
     Attributes:
         classes: [B, N], the numbers before the last layer.
@@ -70,7 +70,7 @@ class LandmarkStage:
     def init(
         self, key: jax.Array, inputs: dict[str, ExportedParts]
     ) -> tuple[StageState, ExportedParts]:
-        """A fresh encoder and landmark head; nothing is frozen."""
+        """Initializes encoder and landmark head; nothing is frozen."""
         return create_state(self.fresh(key), self.optimizer.build()), {}
 
     def fresh(self, key: jax.Array) -> ExportedParts:
@@ -83,7 +83,7 @@ class LandmarkStage:
     def train_step(
         self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
-        """One step on images and the landmarks that were moved with them."""
+        """Takes one step on images and the landmarks that were moved with them."""
         old = state.batch_stats
 
         def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
@@ -99,18 +99,18 @@ class LandmarkStage:
         return update_if_finite(self.optimizer.build(), state, loss, grads, stats)
 
     def export(self, state: StageState) -> ExportedParts:
-        """{encoder, landmarks}: the network, its two linear layers as one part."""
+        """Returns {encoder, landmarks}: the network, its two linear layers as one part."""
         return export_parts(state, ("encoder", "landmarks"))
 
     @functools.partial(jax.jit, static_argnums=0)
     def vectors(self, exported: ExportedParts, images: jax.Array) -> LandmarkVectors:
-        """Computes what the network says of images [B, S, S, 3] float32 in [0, 1]."""
+        """Applies the network to images [B, S, S, 3] float32 in [0, 1]."""
         _, pooled, _ = encoder_apply(self.model, exported["encoder"], images, mode="eval")
         classes, coordinates = landmark_head_apply(exported["landmarks"], pooled)
         return LandmarkVectors(classes, pooled, coordinates)
 
     def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
-        """The encoder's vectors."""
+        """Computes the encoder's vectors."""
         return Scores(None, self.vectors(exported, images).pooled, None)
 
     def untrained(self, key: jax.Array, batches: list[jax.Array]) -> ExportedParts:

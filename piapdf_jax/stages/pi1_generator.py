@@ -49,7 +49,7 @@ class PI1Stage:
     def init(
         self, key: jax.Array, inputs: dict[str, ExportedParts]
     ) -> tuple[StageState, ExportedParts]:
-        """A fresh generator; nothing is frozen."""
+        """Initializes the generator; nothing is frozen."""
         sizes = {"image_size": self.image_size, "num_maps": self.num_maps}
         part = init_generator(self.model, key, **sizes)
         return create_state({"generator": part}, self.optimizer.build()), {}
@@ -58,7 +58,7 @@ class PI1Stage:
     def train_step(
         self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
-        """One step on images and the predefined maps that were moved with them."""
+        """Takes one step on images and the predefined maps that were moved with them."""
         stats = state.batch_stats["generator"]
 
         def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
@@ -73,11 +73,11 @@ class PI1Stage:
         return update_if_finite(self.optimizer.build(), state, loss, grads, new)
 
     def export(self, state: StageState) -> ExportedParts:
-        """{generator}: PI Generator 0."""
+        """Returns {generator}: PI Generator 0."""
         return export_parts(state, ("generator",))
 
     @functools.partial(jax.jit, static_argnums=0)
     def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
-        """Soft PI maps."""
+        """Computes soft PI maps."""
         logits, _ = generator_apply(self.model, exported["generator"], images, mode="eval")
         return Scores(None, None, jax.nn.sigmoid(logits))

@@ -55,7 +55,7 @@ class PI2Stage:
     def init(
         self, key: jax.Array, inputs: dict[str, ExportedParts]
     ) -> tuple[StageState, ExportedParts]:
-        """PI Generator 0 of ``pi1``, with a fresh encoder and head."""
+        """Takes PI Generator 0 of ``pi1``, and initializes encoder and head."""
         keys = jax.random.split(key, 2)
         encoder = init_encoder(self.model, keys[0], in_channels=self.num_maps)
         features = feature_shape(self.model)[-1]
@@ -86,7 +86,7 @@ class PI2Stage:
     def train_step(
         self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
-        """One step on labeled frames; reports the norm of the gradient that reaches the generator."""
+        """Takes one step on labeled frames; reports the norm of the gradient that reaches the generator."""
 
         def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
             parts = {name: Part(params[name], state.batch_stats[name]) for name in params}
@@ -99,11 +99,11 @@ class PI2Stage:
         return state, {**metrics, "generator_gradient_norm": jnp.asarray(reached)}
 
     def export(self, state: StageState) -> ExportedParts:
-        """{generator, encoder, head}: PI Generator 1, and the row PI-2 of table 3."""
+        """Returns {generator, encoder, head}: PI Generator 1, and the row PI-2 of table 3."""
         return export_parts(state, ("generator", "encoder", "head"))
 
     @functools.partial(jax.jit, static_argnums=0)
     def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
-        """AU probabilities, the encoder's vector and the refined soft maps."""
+        """Computes AU probabilities, the encoder's vector and the refined soft maps."""
         au_logits, vector, pi_probs, _ = self._forward(exported, images, "eval", None)
         return Scores(jax.nn.sigmoid(au_logits), vector, pi_probs)

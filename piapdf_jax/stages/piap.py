@@ -83,7 +83,7 @@ class PIAPStage:
     def init(
         self, key: jax.Array, inputs: dict[str, ExportedParts]
     ) -> tuple[StageState, ExportedParts]:
-        """Encoder, head and decoder to train; PI Generator 1 and the source of P frozen where their loss counts."""
+        """Initializes encoder, head and decoder; freezes PI Generator 1 and the source of P where their loss counts."""
         keys = jax.random.split(key, 3)
         size = self.image_size
         given = inputs[self.init_from] if self.init_from else {}
@@ -104,7 +104,7 @@ class PIAPStage:
         return create_state(parts, self.optimizer.build()), frozen
 
     def _person(self, inputs: dict[str, ExportedParts]) -> ExportedParts:
-        """The frozen part that P is made with, as ``stages.targets.person_vector`` takes it."""
+        """Returns the frozen part that P is made with, as ``stages.targets.person_vector`` takes it."""
         training = PERSON_TRAININGS[self.person]
         if training is not None:
             return {"identity": inputs[training]["encoder"]}
@@ -119,7 +119,7 @@ class PIAPStage:
     def train_step(
         self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
-        """One step on labeled frames; also reports each part of the loss."""
+        """Takes one step on labeled frames; also reports each part of the loss."""
         targets = frozen_targets(
             self.model,
             frozen,
@@ -146,11 +146,11 @@ class PIAPStage:
         return state, {**metrics, **terms}
 
     def export(self, state: StageState) -> ExportedParts:
-        """{encoder, head}, and the decoder where one was trained."""
+        """Returns {encoder, head}, and the decoder where one was trained."""
         return export_parts(state, tuple(sorted(state.params)))
 
     def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
-        """AU probabilities and the encoder's vector; the decoder takes no part."""
+        """Computes AU probabilities and the encoder's vector; the decoder takes no part."""
         kept = {name: exported[name] for name in ("encoder", "head")}
         prediction = predict_action_units(self.model, kept, images)
         return Scores(jax.nn.sigmoid(prediction.au_logits), prediction.vector, None)

@@ -19,7 +19,7 @@ def frozen_targets(
     landmarks: jax.Array | None = None,
     binarise: bool = False,
 ) -> Targets:
-    """M from PI Generator 1 and P (sections 3.1, 3.2), with the labels of the images.
+    """Computes M from PI Generator 1 and P (sections 3.1, 3.2), with the labels of the images.
 
     The frozen parts run once an image, on the augmented view, with their running statistics; what they say serves
     every network of a step.
