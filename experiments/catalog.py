@@ -17,7 +17,7 @@ from piapdf_jax.model_json import FILE_NAME, Model, read_model
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.pretrained import resolve
 from piapdf_jax.runtime import exports
-from piapdf_jax.stages.base import ExportedParts
+from piapdf_jax.types import Parts
 
 log = logging.getLogger("piapdf")
 
@@ -49,7 +49,7 @@ class Catalog:
         self._jobs: dict[str, Job] = {}
         self._fingerprints: dict[str, dict[str, Any]] = {}
         self._digests: dict[str, str] = {}
-        self._exported: dict[str, ExportedParts] = {}
+        self._exported: dict[str, Parts] = {}
 
     def job(self, name: str) -> Job:
         """The job of a training, made once."""
@@ -112,7 +112,7 @@ class Catalog:
         """Returns a training and all whose exports it is made of, one after another."""
         return {name}.union(*map(self.rests_on, self.job(name).depends_on))
 
-    def exported(self, name: str) -> ExportedParts:
+    def exported(self, name: str) -> Parts:
         """The parts of a finished training, read from disk.
 
         Raises:
@@ -142,7 +142,7 @@ class Catalog:
         folder = exports.export_folder(self.runs, name, self.digest(name))
         return read_model(folder) if (folder / FILE_NAME).is_file() else None
 
-    def beside(self, name: str) -> ExportedParts:
+    def beside(self, name: str) -> Parts:
         """Reads the parts that lie beside a training's export, which scores alone are made of."""
         return exports.read_beside(exports.export_folder(self.runs, name, self.digest(name)))
 

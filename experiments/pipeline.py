@@ -34,7 +34,8 @@ from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax import paths
 from piapdf_jax.runtime import exports, hosts, loop, mappings, mesh
 from piapdf_jax.runtime.folders import check_encoding, check_folder
-from piapdf_jax.stages.base import ExportedParts, Stage
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.types import Parts
 
 log = logging.getLogger("piapdf")
 
@@ -296,5 +297,5 @@ class Pipeline:
         expected = (*USER_ERRORS, OSError, gaps.Gap)
         return figure1.drawn(self.folder, self.job("pi2"), self._finished, expected)
 
-    def _finished(self, name: str) -> tuple[Stage, ExportedParts]:
+    def _finished(self, name: str) -> tuple[Stage, Parts]:
         return self.job(name).stage, self.exported(name)

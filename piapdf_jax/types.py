@@ -24,5 +24,5 @@ class Part(NamedTuple):
     batch_stats: BatchStats
 
 
-#: Parts by name, such as ``generator``, ``encoder``, ``head`` and ``decoder``.
+#: Parts by name, such as ``generator``, ``encoder``, ``head`` and ``decoder``: what a training hands on.
 Parts = dict[str, Part]

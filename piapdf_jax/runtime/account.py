@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from piapdf_jax.stages.base import ExportedParts
+from piapdf_jax.types import Parts
 
 #: Fields of ``metrics.jsonl`` that say when, not what: two equal runs differ in these alone.
 WALL_CLOCK = (
@@ -190,5 +190,5 @@ class Fitted:
     """
 
     state: Any
-    frozen: ExportedParts
+    frozen: Parts
     report: dict[str, Any]

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from piapdf_jax.runtime.checkpoints import Checkpoints, Restored
-from piapdf_jax.stages.base import ExportedParts
+from piapdf_jax.types import Parts
 
 
 class Validation(NamedTuple):
@@ -20,7 +20,7 @@ class Validation(NamedTuple):
     """
 
     every: int
-    score: Callable[[ExportedParts], float]
+    score: Callable[[Parts], float]
 
 
 class Best:
@@ -61,7 +61,7 @@ class Best:
         """Whether the state after this step is scored."""
         return self.validation is not None and (step % self.validation.every == 0 or step == steps)
 
-    def consider(self, step: int, state: Any, exported: ExportedParts) -> float:
+    def consider(self, step: int, state: Any, exported: Parts) -> float:
         """Scores a state and keeps it where none before was better; returns the score."""
         assert self.validation is not None and self._kept is not None
         local = jax.tree.map(lambda leaf: jax.numpy.asarray(np.asarray(leaf)), exported)

@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 
 from piapdf_jax.batch import Batch, unit_images, unpack_maps
 from piapdf_jax.runtime.mesh import replicate, shard_batch
-from piapdf_jax.stages.base import ExportedParts, Scores
+from piapdf_jax.stages.base import Scores
+from piapdf_jax.types import Parts
 
 
 class Evaluation(NamedTuple):
@@ -34,8 +35,8 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    predict: Callable[[ExportedParts, jax.Array], Scores],
-    exported: ExportedParts,
+    predict: Callable[[Parts, jax.Array], Scores],
+    exported: Parts,
     batches: Iterable[Batch],
     *,
     mesh: Mesh | None = None,

@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from piapdf_jax.runtime import part_files
 from piapdf_jax.runtime.disk import naming_disk_errors, sync_tree
 from piapdf_jax.runtime.hosts import barrier, everywhere, primary
-from piapdf_jax.stages.base import ExportedParts
+from piapdf_jax.types import Parts
 
 #: Folder beside the parts, of what the score alone reads; and its digest's key in ``export.json``.
 _BESIDE, _BESIDE_CONTENT = "beside", "beside_content"
@@ -92,10 +92,10 @@ def write_export(
     runs_dir: str | os.PathLike[str],
     training: str,
     digest: str,
-    exported: ExportedParts,
+    exported: Parts,
     info: dict[str, Any],
     *,
-    beside: ExportedParts | None = None,
+    beside: Parts | None = None,
     files: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> pathlib.Path:
@@ -229,7 +229,7 @@ def read_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
 
 
-def read_export(path: str | os.PathLike[str]) -> tuple[ExportedParts, dict[str, Any]]:
+def read_export(path: str | os.PathLike[str]) -> tuple[Parts, dict[str, Any]]:
     """Reads an export on whatever devices there are.
 
     Args:
@@ -247,7 +247,7 @@ def read_export(path: str | os.PathLike[str]) -> tuple[ExportedParts, dict[str, 
     return _read(folder, "parts", info, "content"), info
 
 
-def read_beside(path: str | os.PathLike[str]) -> ExportedParts:
+def read_beside(path: str | os.PathLike[str]) -> Parts:
     """Reads the parts that lie beside an export under names of their own; {} where there are none.
 
     Args:
@@ -262,7 +262,7 @@ def read_beside(path: str | os.PathLike[str]) -> ExportedParts:
     return _read(folder, _BESIDE, info, _BESIDE_CONTENT) if _BESIDE_CONTENT in info else {}
 
 
-def _read(folder: pathlib.Path, below: str, info: dict[str, Any], key: str) -> ExportedParts:
+def _read(folder: pathlib.Path, below: str, info: dict[str, Any], key: str) -> Parts:
     try:
         return part_files.read(folder / below, info[key])
     except part_files.NotAsWrittenError as error:

@@ -33,7 +33,8 @@ from piapdf_jax.runtime.signals import Interrupted, StopSignals
 from piapdf_jax.runtime.skips import Frames, Skips, skipped
 from piapdf_jax.runtime.step import load_step, start_state, update
 from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
-from piapdf_jax.stages.base import ExportedParts, Stage
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.types import Parts
 
 log = logging.getLogger("piapdf.loop")
 
@@ -67,7 +68,7 @@ def fit(
     name: str,
     steps: int,
     key: jax.Array,
-    inputs: dict[str, ExportedParts],
+    inputs: dict[str, Parts],
     folder: str | os.PathLike[str],
     batch_size: int,
     config: dict[str, Any],
@@ -145,7 +146,7 @@ class _Run:
         self.batch_size, self.mesh = batch_size, mesh
         self.step = 0
         self.state: Any = None
-        self.frozen: ExportedParts = {}
+        self.frozen: Parts = {}
         self.clock = Clock()
         self.totals = Totals()
         self.under_way: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
@@ -154,7 +155,7 @@ class _Run:
         self.best: Best
         self.check: Callable[[], None]
 
-    def start(self, key: jax.Array, inputs: dict[str, ExportedParts]) -> None:
+    def start(self, key: jax.Array, inputs: dict[str, Parts]) -> None:
         """Creates the state before the first step."""
         self.state, self.frozen = start_state(self.stage, self.mesh, key, inputs)
         self.initial = {

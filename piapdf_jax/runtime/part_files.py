@@ -10,8 +10,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from piapdf_jax.stages.base import ExportedParts
-from piapdf_jax.types import Part
+from piapdf_jax.types import Part, Parts
 
 _FIELDS = ("params", "batch_stats")
 _KEY = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -39,7 +38,7 @@ def tree_digest(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def on_host(exported: ExportedParts) -> dict[str, Any]:
+def on_host(exported: Parts) -> dict[str, Any]:
     """Returns parts as they are written: NumPy arrays under ``params`` and ``batch_stats`` of each name."""
     return {
         name: dict(zip(_FIELDS, jax.tree.map(np.array, part), strict=True))
@@ -53,7 +52,7 @@ def save(folder: pathlib.Path, parts: dict[str, Any]) -> None:
         checkpointer.save(folder, parts)
 
 
-def read(folder: pathlib.Path, content: str) -> ExportedParts:
+def read(folder: pathlib.Path, content: str) -> Parts:
     """Reads parts, each array on one local device.
 
     Args:

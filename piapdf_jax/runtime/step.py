@@ -8,12 +8,13 @@ from jax.sharding import Mesh
 from piapdf_jax.batch import unit_images
 from piapdf_jax.keys import named_key
 from piapdf_jax.runtime.mesh import keep_replicated, replicate, shard_batch
-from piapdf_jax.stages.base import ExportedParts, Stage
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.types import Parts
 
 
 def start_state(
-    stage: Stage, mesh: Mesh, key: jax.Array, inputs: dict[str, ExportedParts]
-) -> tuple[Any, ExportedParts]:
+    stage: Stage, mesh: Mesh, key: jax.Array, inputs: dict[str, Parts]
+) -> tuple[Any, Parts]:
     """Returns the state before the first update and the frozen parts, whole on every device.
 
     Args:
@@ -39,7 +40,7 @@ def load_step(mesh: Mesh, key: jax.Array, batch: Any, step: int) -> tuple[Any, j
 
 
 def update(
-    stage: Stage, mesh: Mesh, state: Any, frozen: ExportedParts, batch: Any, key: jax.Array
+    stage: Stage, mesh: Mesh, state: Any, frozen: Parts, batch: Any, key: jax.Array
 ) -> tuple[Any, dict[str, jax.Array]]:
     """Returns the state after one update, whole on every device, and its metrics."""
     state, metrics = stage.train_step(state, frozen, batch, key)

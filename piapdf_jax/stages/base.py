@@ -11,8 +11,6 @@ from jax.typing import ArrayLike
 from piapdf_jax.ranges import Chance, Choice, Count, Range, Share
 from piapdf_jax.types import BatchStats, OptState, Params, Part, Parts, PyTree
 
-#: What a training hands on: parts by name (``generator``, ``encoder``, ``head``, ``decoder``).
-ExportedParts = Parts
 #: Metadata of a field that does not affect results: no digest holds it.
 RUNTIME_ONLY = {"runtime_only": True}
 OPTIMIZERS = ("adamw", "sgd")
@@ -57,9 +55,7 @@ class Scores(NamedTuple):
 class Stage(Protocol):
     """One kind of training, made from its own small dataclass and the facts of its data."""
 
-    def init(
-        self, key: jax.Array, inputs: dict[str, ExportedParts]
-    ) -> tuple[PyTree, ExportedParts]:
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[PyTree, Parts]:
         """Returns the start state, and the frozen parts that every step only reads ({} if none).
 
         Args:
@@ -69,7 +65,7 @@ class Stage(Protocol):
         ...
 
     def train_step(
-        self, state: PyTree, frozen: ExportedParts, batch: PyTree, key: jax.Array
+        self, state: PyTree, frozen: Parts, batch: PyTree, key: jax.Array
     ) -> tuple[PyTree, dict[str, jax.Array]]:
         """Makes one update, jitted by the stage with ``state`` donated.
 
@@ -86,14 +82,14 @@ class Stage(Protocol):
         """
         ...
 
-    def export(self, state: PyTree) -> ExportedParts:
+    def export(self, state: PyTree) -> Parts:
         """Returns the parts that go on to later trainings and to evaluation.
 
         A stage may have a second method like it, ``export_for_scoring``, of parts that scores alone read: a teacher's.
         """
         ...
 
-    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
         """Scores images [B, S, S, 3] float32 in [0, 1]; jitted, sees an export and nothing else."""
         ...
 
@@ -184,7 +180,7 @@ def _kernels(params: Params) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def create_state(parts: ExportedParts, optimizer: optax.GradientTransformation) -> StageState:
+def create_state(parts: Parts, optimizer: optax.GradientTransformation) -> StageState:
     """Creates the state of a training before its first step, from parts by name."""
     params = {name: part[0] for name, part in parts.items()}
     stats = {name: part[1] for name, part in parts.items()}
@@ -197,7 +193,7 @@ def create_state(parts: ExportedParts, optimizer: optax.GradientTransformation) 
     )
 
 
-def export_parts(state: StageState, names: tuple[str, ...]) -> ExportedParts:
+def export_parts(state: StageState, names: tuple[str, ...]) -> Parts:
     """Returns some parts of a state, as trainings hand them on."""
     return {name: Part(state.params[name], state.batch_stats[name]) for name in names}
 

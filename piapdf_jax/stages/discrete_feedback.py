@@ -29,7 +29,6 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import init_part, predict_action_units
 from piapdf_jax.stages.base import (
     RUNTIME_ONLY,
-    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -44,7 +43,7 @@ from piapdf_jax.stages.feedback_learners import (
 )
 from piapdf_jax.stages.feedback_options import COMPILE, MATCHED, FeedbackOptions
 from piapdf_jax.stages.targets import frozen_targets
-from piapdf_jax.types import Params, Part, PyTree
+from piapdf_jax.types import Params, Part, Parts, PyTree
 
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.
@@ -112,9 +111,7 @@ class FeedbackStage:
             raise ValueError(f"df.compile={self.compile!r} is not one of {', '.join(COMPILE)}")
         _make_step(self)
 
-    def init(
-        self, key: jax.Array, inputs: dict[str, ExportedParts]
-    ) -> tuple[FeedbackState, ExportedParts]:
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[FeedbackState, Parts]:
         """Copies the trained network, or a fresh one, to teacher and student; freezes PI Generator 1 and Encoder P."""
         keys = jax.random.split(key, 3)
         parts = dict(inputs[self.init_from]) if self.init_from else {}
@@ -128,7 +125,7 @@ class FeedbackStage:
                 )
         if not self.weights.pi:
             parts.pop("decoder", None)
-        frozen: ExportedParts = {}
+        frozen: Parts = {}
         if self.weights.pi:
             frozen["generator"] = inputs["pi2"]["generator"]
         if self.weights.ap:
@@ -147,11 +144,7 @@ class FeedbackStage:
         return dataclasses.replace(step, label=self.options.label_rule(*self.labeled_rates()))
 
     def train_step(
-        self,
-        state: FeedbackState,
-        frozen: ExportedParts,
-        batch: FeedbackBatch | Batch,
-        key: jax.Array,
+        self, state: FeedbackState, frozen: Parts, batch: FeedbackBatch | Batch, key: jax.Array
     ) -> tuple[FeedbackState, dict[str, jax.Array]]:
         """Steps teacher and student on x_l and x_u, or fine-tunes on a ``Batch`` of x_l alone.
 
@@ -169,12 +162,12 @@ class FeedbackStage:
         state, info = _step_in_parts(self).update(state, labeled, unlabeled, key, judge)
         return state, _metrics(state, info)
 
-    def export(self, state: FeedbackState) -> ExportedParts:
+    def export(self, state: FeedbackState) -> Parts:
         """Returns {encoder, head} of the student."""
         student = state.student
         return {k: Part(student.params[k], student.model_state[k]) for k in ("encoder", "head")}
 
-    def export_for_scoring(self, state: FeedbackState) -> ExportedParts:
+    def export_for_scoring(self, state: FeedbackState) -> Parts:
         """Returns {teacher_encoder, teacher_head}, which scores alone read."""
         teacher = state.teacher
         return {
@@ -182,7 +175,7 @@ class FeedbackStage:
             for k in ("encoder", "head")
         }
 
-    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
         """Computes AU probabilities and the encoder's vector, from the student's encoder and AU head alone."""
         kept = {name: exported[name] for name in ("encoder", "head")}
         prediction = predict_action_units(self.model, kept, images)
@@ -191,7 +184,7 @@ class FeedbackStage:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _targets(
-    stage: FeedbackStage, frozen: ExportedParts, batch: Batch, clean: jax.Array | None = None
+    stage: FeedbackStage, frozen: Parts, batch: Batch, clean: jax.Array | None = None
 ) -> ImagesWithTargets:
     targets = frozen_targets(
         stage.model, frozen, batch.image, batch.labels, binarise=stage.binarise
@@ -200,7 +193,7 @@ def _targets(
 
 
 def _with_targets(
-    stage: FeedbackStage, frozen: ExportedParts, batch: FeedbackBatch
+    stage: FeedbackStage, frozen: Parts, batch: FeedbackBatch
 ) -> tuple[ImagesWithTargets, ImagesWithTargets, ImagesWithTargets | None]:
     """Returns labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
     labeled, judge = (
@@ -247,11 +240,7 @@ def _step_in_parts(stage: FeedbackStage) -> FeedbackStep:
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _jitted_update(
-    stage: FeedbackStage,
-    state: FeedbackState,
-    frozen: ExportedParts,
-    batch: FeedbackBatch,
-    key: jax.Array,
+    stage: FeedbackStage, state: FeedbackState, frozen: Parts, batch: FeedbackBatch, key: jax.Array
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
     labeled, unlabeled, judge = _with_targets(stage, frozen, batch)
     state, info = _make_step(stage).update(state, labeled, unlabeled, key, judge)
@@ -260,7 +249,7 @@ def _jitted_update(
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _fine_tune(
-    stage: FeedbackStage, state: FeedbackState, frozen: ExportedParts, batch: Batch, key: jax.Array
+    stage: FeedbackStage, state: FeedbackState, frozen: Parts, batch: Batch, key: jax.Array
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
     """Steps the student under L_PIAP on (x_l, Y_l), its optimizer begun anew; the teacher stays."""
     assert stage.finetune_optimizer is not None

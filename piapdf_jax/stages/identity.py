@@ -12,7 +12,6 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.heads import identity_logits, init_identities
 from piapdf_jax.stages.base import (
-    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -20,7 +19,7 @@ from piapdf_jax.stages.base import (
     export_parts,
     update_if_finite,
 )
-from piapdf_jax.types import Params, Part, PyTree
+from piapdf_jax.types import Params, Part, Parts, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +49,7 @@ class IdentityStage:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("encoder",)
 
-    def init(
-        self, key: jax.Array, inputs: dict[str, ExportedParts]
-    ) -> tuple[StageState, ExportedParts]:
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[StageState, Parts]:
         """Initializes encoder and identity head; nothing is frozen."""
         keys = jax.random.split(key, 2)
         encoder = init_encoder(self.model, keys[0])
@@ -62,7 +59,7 @@ class IdentityStage:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: ExportedParts, batch: IdentityBatch, key: jax.Array
+        self, state: StageState, frozen: Parts, batch: IdentityBatch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """Takes one step; also reports the share of faces given to the right person."""
         old = state.batch_stats
@@ -88,12 +85,12 @@ class IdentityStage:
         state, metrics = update_if_finite(self.optimizer.build(), state, loss, grads, stats)
         return state, {**metrics, "accuracy": right}
 
-    def export(self, state: StageState) -> ExportedParts:
+    def export(self, state: StageState) -> Parts:
         """Returns {encoder}: Encoder P."""
         return export_parts(state, ("encoder",))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
         """Computes identity vectors."""
         part = exported["encoder"]
         _, vector, _ = encoder_apply(self.model, part, images, mode="eval", key=None)

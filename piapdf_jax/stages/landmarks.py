@@ -18,7 +18,6 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.landmark_head import init_landmark_head, landmark_head_apply
 from piapdf_jax.stages.base import (
-    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -26,7 +25,7 @@ from piapdf_jax.stages.base import (
     export_parts,
     update_if_finite,
 )
-from piapdf_jax.types import BatchStats, Params, Part, PyTree
+from piapdf_jax.types import BatchStats, Params, Part, Parts, PyTree
 
 #: ImageNet's classes, and so the length of the paper's vector.
 CLASSES = 1000
@@ -67,13 +66,11 @@ class LandmarkStage:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("encoder",)
 
-    def init(
-        self, key: jax.Array, inputs: dict[str, ExportedParts]
-    ) -> tuple[StageState, ExportedParts]:
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[StageState, Parts]:
         """Initializes encoder and landmark head; nothing is frozen."""
         return create_state(self.fresh(key), self.optimizer.build()), {}
 
-    def fresh(self, key: jax.Array) -> ExportedParts:
+    def fresh(self, key: jax.Array) -> Parts:
         """Returns start values by part."""
         keys, features = jax.random.split(key, 2), feature_shape(self.model)[-1]
         head = init_landmark_head(self.model, keys[1], features=features, classes=self.classes)
@@ -81,7 +78,7 @@ class LandmarkStage:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
+        self, state: StageState, frozen: Parts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """Takes one step on images and the landmarks that were moved with them."""
         old = state.batch_stats
@@ -98,22 +95,22 @@ class LandmarkStage:
         (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         return update_if_finite(self.optimizer.build(), state, loss, grads, stats)
 
-    def export(self, state: StageState) -> ExportedParts:
+    def export(self, state: StageState) -> Parts:
         """Returns {encoder, landmarks}: the network, its two linear layers as one part."""
         return export_parts(state, ("encoder", "landmarks"))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def vectors(self, exported: ExportedParts, images: jax.Array) -> LandmarkVectors:
+    def vectors(self, exported: Parts, images: jax.Array) -> LandmarkVectors:
         """Applies the network to images [B, S, S, 3] float32 in [0, 1]."""
         _, pooled, _ = encoder_apply(self.model, exported["encoder"], images, mode="eval")
         classes, coordinates = landmark_head_apply(exported["landmarks"], pooled)
         return LandmarkVectors(classes, pooled, coordinates)
 
-    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
         """Computes the encoder's vectors."""
         return Scores(None, self.vectors(exported, images).pooled, None)
 
-    def untrained(self, key: jax.Array, batches: list[jax.Array]) -> ExportedParts:
+    def untrained(self, key: jax.Array, batches: list[jax.Array]) -> Parts:
         """Returns random weights with the BatchNorm statistics that they have on images: a floor for any vector.
 
         Running statistics of 0 and 1 would say nothing of a network's scale. They are those of the batches, each

@@ -10,7 +10,6 @@ from piapdf_jax.losses import pi_loss
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.generator import generator_apply, init_generator
 from piapdf_jax.stages.base import (
-    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -18,7 +17,7 @@ from piapdf_jax.stages.base import (
     export_parts,
     update_if_finite,
 )
-from piapdf_jax.types import Params, Part, PyTree
+from piapdf_jax.types import Params, Part, Parts, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +45,7 @@ class PI1Stage:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("generator",)
 
-    def init(
-        self, key: jax.Array, inputs: dict[str, ExportedParts]
-    ) -> tuple[StageState, ExportedParts]:
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[StageState, Parts]:
         """Initializes the generator; nothing is frozen."""
         sizes = {"image_size": self.image_size, "num_maps": self.num_maps}
         part = init_generator(self.model, key, **sizes)
@@ -56,7 +53,7 @@ class PI1Stage:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
+        self, state: StageState, frozen: Parts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """Takes one step on images and the predefined maps that were moved with them."""
         stats = state.batch_stats["generator"]
@@ -72,12 +69,12 @@ class PI1Stage:
         (loss, new), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         return update_if_finite(self.optimizer.build(), state, loss, grads, new)
 
-    def export(self, state: StageState) -> ExportedParts:
+    def export(self, state: StageState) -> Parts:
         """Returns {generator}: PI Generator 0."""
         return export_parts(state, ("generator",))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
         """Computes soft PI maps."""
         logits, _ = generator_apply(self.model, exported["generator"], images, mode="eval")
         return Scores(None, None, jax.nn.sigmoid(logits))

@@ -18,7 +18,6 @@ from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.generator import generator_apply, gray_times_maps
 from piapdf_jax.models.heads import head_apply, init_head
 from piapdf_jax.stages.base import (
-    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -26,7 +25,7 @@ from piapdf_jax.stages.base import (
     export_parts,
     update_if_finite,
 )
-from piapdf_jax.types import BatchStats, Params, Part, PyTree
+from piapdf_jax.types import BatchStats, Params, Part, Parts, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +51,7 @@ class PI2Stage:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("generator", "encoder", "head")
 
-    def init(
-        self, key: jax.Array, inputs: dict[str, ExportedParts]
-    ) -> tuple[StageState, ExportedParts]:
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[StageState, Parts]:
         """Takes PI Generator 0 of ``pi1``, and initializes encoder and head."""
         keys = jax.random.split(key, 2)
         encoder = init_encoder(self.model, keys[0], in_channels=self.num_maps)
@@ -64,7 +61,7 @@ class PI2Stage:
         return create_state(parts, self.optimizer.build()), {}
 
     def _forward(
-        self, parts: ExportedParts, images: jax.Array, mode: str, key: jax.Array | None
+        self, parts: Parts, images: jax.Array, mode: str, key: jax.Array | None
     ) -> tuple[jax.Array, jax.Array, jax.Array, dict[str, BatchStats]]:
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         pi_logits, generator = generator_apply(
@@ -84,7 +81,7 @@ class PI2Stage:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
+        self, state: StageState, frozen: Parts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """Takes one step on labeled frames; reports the norm of the gradient that reaches the generator."""
 
@@ -98,12 +95,12 @@ class PI2Stage:
         state, metrics = update_if_finite(self.optimizer.build(), state, loss, grads, stats)
         return state, {**metrics, "generator_gradient_norm": jnp.asarray(reached)}
 
-    def export(self, state: StageState) -> ExportedParts:
+    def export(self, state: StageState) -> Parts:
         """Returns {generator, encoder, head}: PI Generator 1, and the row PI-2 of table 3."""
         return export_parts(state, ("generator", "encoder", "head"))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
         """Computes AU probabilities, the encoder's vector and the refined soft maps."""
         au_logits, vector, pi_probs, _ = self._forward(exported, images, "eval", None)
         return Scores(jax.nn.sigmoid(au_logits), vector, pi_probs)

@@ -21,7 +21,6 @@ from piapdf_jax.models.encoder import feature_shape
 from piapdf_jax.models.piap import init_part, network_apply, predict_action_units
 from piapdf_jax.stages.base import (
     RUNTIME_ONLY,
-    ExportedParts,
     OptimizerConfig,
     Scores,
     StageState,
@@ -30,7 +29,7 @@ from piapdf_jax.stages.base import (
     update_if_finite,
 )
 from piapdf_jax.stages.targets import frozen_targets
-from piapdf_jax.types import Params, Part, PyTree
+from piapdf_jax.types import Params, Part, Parts, PyTree
 
 #: Where P may come from, and the training whose frozen encoder says it; None where landmarks do.
 PERSON_TRAININGS = {"identity": "identity", "landmark_network": "landmarks", "landmarks": None}
@@ -80,9 +79,7 @@ class PIAPStage:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("encoder", "head", *(("generator", "decoder") if self.weights.pi else ()))
 
-    def init(
-        self, key: jax.Array, inputs: dict[str, ExportedParts]
-    ) -> tuple[StageState, ExportedParts]:
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[StageState, Parts]:
         """Initializes encoder, head and decoder; freezes PI Generator 1 and the source of P where their loss counts."""
         keys = jax.random.split(key, 3)
         size = self.image_size
@@ -93,7 +90,7 @@ class PIAPStage:
             "head": (given.get("head") if self.keep_head else None)
             or init_part(self.model, "head", keys[1], image_size=size, num_aus=self.num_aus),
         }
-        frozen: ExportedParts = {}
+        frozen: Parts = {}
         if self.weights.pi:
             parts["decoder"] = given.get("decoder") or init_part(
                 self.model, "decoder", keys[2], image_size=size, num_maps=self.num_maps
@@ -103,7 +100,7 @@ class PIAPStage:
             frozen |= self._person(inputs)
         return create_state(parts, self.optimizer.build()), frozen
 
-    def _person(self, inputs: dict[str, ExportedParts]) -> ExportedParts:
+    def _person(self, inputs: dict[str, Parts]) -> Parts:
         """Returns the frozen part that P is made with, as ``stages.targets.person_vector`` takes it."""
         training = PERSON_TRAININGS[self.person]
         if training is not None:
@@ -117,7 +114,7 @@ class PIAPStage:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: ExportedParts, batch: Batch, key: jax.Array
+        self, state: StageState, frozen: Parts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
         """Takes one step on labeled frames; also reports each part of the loss."""
         targets = frozen_targets(
@@ -145,11 +142,11 @@ class PIAPStage:
         state, metrics = update_if_finite(self.optimizer.build(), state, loss, grads, stats)
         return state, {**metrics, **terms}
 
-    def export(self, state: StageState) -> ExportedParts:
+    def export(self, state: StageState) -> Parts:
         """Returns {encoder, head}, and the decoder where one was trained."""
         return export_parts(state, tuple(sorted(state.params)))
 
-    def predict(self, exported: ExportedParts, images: jax.Array) -> Scores:
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
         """Computes AU probabilities and the encoder's vector; the decoder takes no part."""
         kept = {name: exported[name] for name in ("encoder", "head")}
         prediction = predict_action_units(self.model, kept, images)
