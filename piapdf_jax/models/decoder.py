@@ -88,9 +88,7 @@ def decoder_apply(
     features: jax.Array,
     *,
     image_size: int,
-    num_maps: int | None = None,
     mode: str,
-    key: jax.Array | None = None,
 ) -> tuple[jax.Array, BatchStats]:
     """Draws PI maps from the encoder's features.
 
@@ -99,15 +97,13 @@ def decoder_apply(
         part: a decoder.
         features: [B, h, w, F] float32.
         image_size: S, side of the maps.
-        num_maps: K; None takes it from the part.
         mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
-        key: unused: nothing in the decoder is random.
 
     Returns:
         (PI logits [B, S, S, K] float32, batch statistics after the pass).
     """
-    num_maps = num_maps or part[0]["maps"]["kernel"].shape[-1]
-    return apply_module(_module(config, num_maps, image_size), part, features, mode, key)
+    num_maps = part[0]["maps"]["kernel"].shape[-1]
+    return apply_module(_module(config, num_maps, image_size), part, features, mode, None)
 
 
 def _module(config: ModelConfig, num_maps: int, image_size: int) -> PIDecoder:

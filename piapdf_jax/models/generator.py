@@ -26,7 +26,7 @@ def init_generator(config: ModelConfig, key: jax.Array, *, image_size: int, num_
 
 
 def generator_apply(
-    config: ModelConfig, part: Part, images: jax.Array, *, mode: str, key: jax.Array | None = None
+    config: ModelConfig, part: Part, images: jax.Array, *, mode: str
 ) -> tuple[jax.Array, BatchStats]:
     """Draws PI maps of images.
 
@@ -35,16 +35,14 @@ def generator_apply(
         part: the generator.
         images: [B, S, S, 3] float32 in [0, 1].
         mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
-        key: unused: nothing in the generator is random.
 
     Returns:
         (PI logits [B, S, S, K] float32, batch statistics after the pass; in ``eval`` those of the
         part).
     """
     module = _module(config, part[0]["maps"]["kernel"].shape[-1])
-    return apply_module(
-        module, part, cast_to_compute_dtype(config, normalize(config, images)), mode, key
-    )
+    inputs = cast_to_compute_dtype(config, normalize(config, images))
+    return apply_module(module, part, inputs, mode, None)
 
 
 def gray_times_maps(images: jax.Array, pi_probs: jax.Array) -> jax.Array:

@@ -60,7 +60,7 @@ class PI1Stage:
 
         def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
             part = Part(params["generator"], stats)
-            logits, new = generator_apply(self.model, part, batch.image, mode="train", key=key)
+            logits, new = generator_apply(self.model, part, batch.image, mode="train")
             assert batch.pi_maps is not None, "PI stage 1 reads predefined maps"
             maps = unpack_maps(batch.pi_maps, self.num_maps)
             loss = pi_loss(logits, maps, positive_weight=self.positive_weight, dice=self.dice)

@@ -63,10 +63,9 @@ class PI2Stage:
     def _forward(
         self, parts: Parts, images: jax.Array, mode: str, key: jax.Array | None
     ) -> tuple[jax.Array, jax.Array, jax.Array, dict[str, BatchStats]]:
+        # Of three keys the generator needs none; fewer would change the numbers of a training.
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
-        pi_logits, generator = generator_apply(
-            self.model, parts["generator"], images, mode=mode, key=keys[0]
-        )
+        pi_logits, generator = generator_apply(self.model, parts["generator"], images, mode=mode)
         pi_probs = jax.nn.sigmoid(pi_logits)
         _, vector, encoder = encoder_apply(
             self.model,

@@ -26,7 +26,7 @@ def test_the_loss_is_that_of_the_settings(weight, dice):
     stage = PI1Stage(NANO, STEPS, image_size=SIZE, num_maps=MAPS, positive_weight=weight, dice=dice)
     state, frozen = stage.init(KEY, {})
     part = (state.params["generator"], state.batch_stats["generator"])
-    logits, _ = generator_apply(NANO, part, image, mode="train", key=KEY)
+    logits, _ = generator_apply(NANO, part, image, mode="train")
     m, maps = 1 / (1 + np.exp(-np.asarray(logits, np.float64))), planes.astype(np.float64)
     expected = -np.mean(weight * maps * np.log(m) + (1 - maps) * np.log(1 - m))
     both, total = (m * maps).sum((1, 2)), (m + maps).sum((1, 2))
