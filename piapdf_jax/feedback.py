@@ -79,7 +79,7 @@ class Learner(NamedTuple):
 
 
 class LearnerState(NamedTuple):
-    """What training changes in one learner: parameters, batch statistics, optimizer state."""
+    """State of one learner: parameters, batch statistics, optimizer state."""
 
     params: PyTree
     model_state: PyTree
@@ -87,7 +87,7 @@ class LearnerState(NamedTuple):
 
 
 class FeedbackState(NamedTuple):
-    """State of the whole step."""
+    """State of the whole algorithm."""
 
     step: jax.Array  # [] int32, updates attempted
     teacher: LearnerState
@@ -114,7 +114,7 @@ class FeedbackInfo(NamedTuple):
 
 
 class LabelRule(NamedTuple):
-    """How the teacher's logits [B, ...] become pseudo labels; its state, any pytree, stays in a skipped step."""
+    """Rule by which the teacher's logits [B, ...] become pseudo labels; its state stays in a skipped step."""
 
     # (logits of the pass on x_u, key, state) -> (labels [B, ...], mask of those accepted, which broadcasts, state)
     update: Callable[[jax.Array, jax.Array, PyTree], tuple[jax.Array, jax.Array, PyTree]]
@@ -125,7 +125,7 @@ class LabelRule(NamedTuple):
 
 
 class Gate(NamedTuple):
-    """How fb becomes the coefficient; its state, any pytree, stays where fb is of no use, or the step is skipped."""
+    """Function from fb to the coefficient; its state stays where fb is of no use, or the step is skipped."""
 
     update: Callable[[jax.Array, jax.Array, PyTree], PyTree]  # fb, key, state -> c, flags, state
     init: Callable[[PyTree], PyTree] = lambda params: optax.EmptyState()  # from student's params
@@ -146,7 +146,7 @@ class PassOutput(NamedTuple):
 
 
 class StudentStep(NamedTuple):
-    """The student's step as a measure sees it."""
+    """Inputs of a measure: the student's step, and how to evaluate L_l."""
 
     labeled_loss: Callable[[PyTree], jax.Array]  # params -> L_l, in mode "feedback"
     new: LearnerState  # at xi'
@@ -158,7 +158,7 @@ class StudentStep(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """What a measure returns."""
+    """Output of a measure."""
 
     feedback: jax.Array  # fb
     labeled_loss: jax.Array  # L_l(xi')

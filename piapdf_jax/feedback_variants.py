@@ -1,4 +1,4 @@
-"""What is not the paper: other labels, measures and gates for `feedback.discrete_feedback`, on the same seams.
+"""Variants that are not in the paper: other labels, measures and gates for `feedback.discrete_feedback`.
 
 | what | label | measure | gate |
 | --- | --- | --- | --- |
@@ -85,7 +85,7 @@ def scaled_slope(
 
 
 def with_part(measure: Measure, name: str, loss: Loss) -> Measure:
-    """Returns a measure that also tells, as diagnostic `name`, the feedback of one term of the student's loss on x_u.
+    """Returns a measure that also reports, as diagnostic `name`, the feedback of one term of the student's loss on x_u.
 
     <dL_l/dxi (xi'), dloss/dxi (xi)> beside fb = <dL_l/dxi (xi'), g_xi_u>: fb is the sum over the terms, of which those
     without pseudo labels say nothing of them. One backward pass on x_u and one slope more; what is trained stays as

@@ -22,7 +22,7 @@ from jax.interpreters import ad, batching, mlir
 
 
 class Window(NamedTuple):
-    """How a filter meets its input along both axes.
+    """Geometry of a filter over its input, along both axes.
 
     Attributes:
         kernel: sides of the filter, k and l.

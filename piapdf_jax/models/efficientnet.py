@@ -53,7 +53,7 @@ SQUEEZE_RATIO = 0.25
 
 
 class Coefficients(NamedTuple):
-    """What tells one EfficientNet from another; resolution is the side in px it is made for."""
+    """Scaling of one EfficientNet; resolution is the side in px that it is made for."""
 
     width: float
     depth: float

@@ -1,4 +1,4 @@
-"""What each library calls the modules of an EfficientNet, and the files that are published of B1."""
+"""Names of EfficientNet's modules in other libraries, and the published weights of B1."""
 
 import re
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ _TORCHVISION_LARGE = ("b5", "b6", "b7")
 
 
 class Source(NamedTuple):
-    """How one library names the modules of an EfficientNet.
+    """Names of the modules of an EfficientNet in one library.
 
     Attributes:
         top_level: its names of ``TOP_LEVEL``; ``{last}`` is the number of the block table's rows, plus 1.

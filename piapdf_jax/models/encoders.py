@@ -1,4 +1,4 @@
-"""What an encoder is, and those that a configuration can name.
+"""Protocol and registry of encoders.
 
 An encoder is a frozen dataclass. Its fields, and the sources of its module, stand in the digest of whatever it trains;
 its name alone stands in a configuration. One from outside is registered by a plugin.
@@ -23,7 +23,7 @@ from piapdf_jax.types import BatchStats, Part, PyTree
 
 
 class EncoderSettings(NamedTuple):
-    """What a configuration says to whatever encoder it names.
+    """Settings that a configuration passes to the encoder it names.
 
     Attributes:
         stochastic_depth: chance to drop the branch of the last block.
@@ -185,7 +185,7 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
     except ValueError:
         raise
     except Exception as error:
-        raise TypeError(f"what makes it fails: {describe_error(error)}") from error
+        raise TypeError(f"its factory fails: {describe_error(error)}") from error
     fields: Any = getattr(type(made), "__dataclass_params__", None)
     if fields is None or not fields.frozen:
         raise TypeError(f"encoder {name!r} must be a frozen dataclass, not {type(made).__name__}")
@@ -204,12 +204,12 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
 
 
 def encoder_fields(encoder: Encoder) -> dict[str, Any]:
-    """Returns what an encoder is: its class and its fields."""
+    """Returns the class and the fields of an encoder, as they stand in a digest."""
     return {"class": type(encoder).__name__, **dataclasses.asdict(encoder)}
 
 
 def describe_error(error: Exception) -> str:
-    """Returns an error of somebody's code in one line: its kind, its words, and where that code is."""
+    """Returns an error of a plugin's code in one line: its type, its message, and the line of code."""
     ours = pathlib.Path(__file__).parents[1]
     frames = [
         frame

@@ -1,4 +1,4 @@
-"""How our modules' kernels start: initializers of Flax that NumPy can draw as well."""
+"""Initializers of kernels: those of Flax, in a form that NumPy can draw as well."""
 
 import dataclasses
 import math

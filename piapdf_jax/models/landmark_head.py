@@ -1,4 +1,4 @@
-"""What stands on the encoder's vector to find landmarks: a layer of N numbers, then one of 136 (section 3.2)."""
+"""Landmark head on the encoder's vector: a layer of N numbers, then one of 136 (section 3.2)."""
 
 import flax.linen as nn
 import jax

@@ -11,7 +11,7 @@ from jax.extend.core import Primitive
 from piapdf_jax.models.depthwise import depthwise, pointwise
 from piapdf_jax.models.initializers import conv_init, dense_init, depthwise_init
 
-#: What a forward pass is for.
+#: Modes of a forward pass.
 #: ``train``: batch statistics, running statistics updated, dropout and stochastic depth on.
 #: ``feedback``: as ``train`` without dropout and stochastic depth; the caller throws the updated
 #: statistics away.
@@ -21,7 +21,7 @@ MODES = ("train", "feedback", "eval")
 
 
 class PaddingAndBatchNorm(NamedTuple):
-    """How a library pads its convolutions and keeps its running statistics.
+    """Padding of convolutions and running statistics of BatchNorm as a library has them.
 
     Attributes:
         padding: ``"SAME"`` pads as TensorFlow (an even side at stride 2 at its end alone),
@@ -242,7 +242,7 @@ class SqueezeExcite(nn.Module):
 
 
 class _Block(nn.Module):
-    """What a block of one filter is made from."""
+    """Fields of a block of one filter."""
 
     features: int
     kernel_size: int = 3

@@ -1,4 +1,4 @@
-"""Start values of a module's variables, with as little compiled as its initializers allow."""
+"""Initialization of a module's variables with as little compilation as its initializers allow."""
 
 import hashlib
 from typing import TypeGuard

@@ -1,4 +1,4 @@
-"""What encoders start from: published files of weights, a user's, and the detector that this package ships."""
+"""Pretrained weights of encoders: published files of weights, a user's, and the detector that this package ships."""
 
 import dataclasses
 import pathlib

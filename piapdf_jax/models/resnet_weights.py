@@ -1,4 +1,4 @@
-"""What torchvision and timm call the modules of a ResNet, and the files that are published of ResNet-50."""
+"""Names of ResNet's modules in torchvision and timm, and the published weights of ResNet-50."""
 
 from piapdf_jax.models.resnet import ResNetConfig, bottlenecks
 from piapdf_jax.models.weight_files import Published

@@ -21,7 +21,7 @@ _COLLECTIONS = ("params", "batch_stats")
 
 
 class Description(NamedTuple):
-    """What the ``model.json`` of a shipped detector says of its encoder.
+    """Fields of a shipped detector's ``model.json`` that describe its encoder.
 
     Attributes:
         encoder: its name.
@@ -39,7 +39,7 @@ class Description(NamedTuple):
 
 
 def read_description(encoder: str, folder: pathlib.Path | None = None) -> Description:
-    """Reads what a shipped detector says of itself.
+    """Reads the description of a shipped detector.
 
     Args:
         encoder: name of the one that is to start from it.
@@ -75,7 +75,7 @@ def read_parts(sha256: str, folder: pathlib.Path | None = None) -> dict[str, Par
     """Reads the parts of a shipped detector.
 
     Args:
-        sha256: of their file, as ``read_description`` tells.
+        sha256: of their file, from ``read_description``.
         folder: of the detector; None for the package's own.
 
     Returns:

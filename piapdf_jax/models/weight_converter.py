@@ -1,4 +1,4 @@
-"""Arrays of a library into an encoder of ours: every name and shape checked against the library's."""
+"""Conversion of a library's arrays to an encoder of ours, every name and shape checked."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

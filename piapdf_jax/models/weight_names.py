@@ -1,4 +1,4 @@
-"""What is known of an encoder's files of weights: libraries, their names of its modules, what is published."""
+"""Files of weights that an encoder can start from: libraries, their names of its modules, published files."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from piapdf_jax.types import Part
 
 
 class Library(NamedTuple):
-    """How one library stores the arrays of one encoder.
+    """Names and layout of the arrays of one encoder in one library.
 
     Attributes:
         modules: our module -> theirs, such as ``block2_1/expand`` -> ``blocks.1.0.conv_pw``; the whole map, with
@@ -43,7 +43,7 @@ class Weights(NamedTuple):
     """Files of weights that can start an encoder.
 
     Attributes:
-        title: what a person calls the network.
+        title: the network's usual name.
         published: files that their publishers offer, by the names that ``model.pretrained`` has for them.
         libraries: by name.
         convention_of: the ``architecture`` of a ``config.json`` as timm writes it -> a key of

@@ -1,4 +1,4 @@
-"""Of what network a file of weights is: padding, BatchNorm and input normalisation, where its names leave them open."""
+"""Origin of a file of weights: padding, BatchNorm and input normalization, where its names leave them open."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ _LARGEST = 1 << 20
 
 
 class Origin(NamedTuple):
-    """What is known of the network that a file's weights are of; None where nothing is.
+    """Facts on the network that a file's weights come from; None where unknown.
 
     Attributes:
         convention: a key of ``layers.CONVENTIONS``.

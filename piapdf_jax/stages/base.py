@@ -1,4 +1,4 @@
-"""The contract of a stage: the few functions that the training loop, the evaluation and the exports call."""
+"""Protocol of a stage: the functions that training loop, evaluation and exports call."""
 
 import dataclasses
 from typing import Annotated, NamedTuple, Protocol

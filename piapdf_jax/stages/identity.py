@@ -1,4 +1,4 @@
-"""Encoder P (section 3.2): face recognition teaches an encoder who is in the picture; later it is only read."""
+"""Encoder P (section 3.2): an encoder trained by face recognition; later trainings read it frozen."""
 
 import dataclasses
 import functools

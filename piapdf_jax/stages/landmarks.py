@@ -1,4 +1,4 @@
-"""Landmark regression (section 3.2): a network learns where 68 landmarks are, and its vectors are asked who is there.
+"""Landmark regression (section 3.2): a network learns where 68 landmarks are, and its vectors are tested for identity.
 
 The paper's case against landmarks as a person-specific vector: an encoder, its 1000-way layer, and a last layer of 136
 coordinates. What the 1000 numbers tell of a person is measured by LFW's protocol.
