@@ -74,22 +74,22 @@ def load_shipped(config: ModelConfig) -> Loaded:
     Raises:
         WeightsError: where none is shipped, or it does not fit.
     """
-    told = shipped.read_description(config.encoder)
-    encoder = encoder_of(dataclasses.replace(config, convention=told.convention))
-    convention = getattr(encoder, "convention", told.convention)
+    description = shipped.read_description(config.encoder)
+    encoder = encoder_of(dataclasses.replace(config, convention=description.convention))
+    convention = getattr(encoder, "convention", description.convention)
     if config.convention not in (None, convention):
         raise WeightsError(
             f"the shipped detector is of convention {convention}, model.convention is"
             f" {config.convention}"
         )
-    part = shipped.read_parts(told.sha256).get("encoder", Part({}, {}))
+    part = shipped.read_parts(description.sha256).get("encoder", Part({}, {}))
     params, stats = part
     shapes = shapes_of(encoder) if isinstance(encoder, FlaxEncoder) else {}
     found = {"params": params, "batch_stats": stats}
     if jax.tree.map(np.shape, found) != jax.tree.map(lambda leaf: leaf.shape, shapes):
         raise WeightsError(f"the shipped parts are of another {config.encoder!r} than this version")
-    origin = Origin(convention, told.mean, told.std)
-    return Loaded(ConvertedEncoder(part, None), drawn_detector.NAME, origin, told.sha256)
+    origin = Origin(convention, description.mean, description.std)
+    return Loaded(ConvertedEncoder(part, None), drawn_detector.NAME, origin, description.sha256)
 
 
 def _looked_up(config: ModelConfig) -> tuple[str, Loaded]:

@@ -54,8 +54,8 @@ def read_description(encoder: str, folder: pathlib.Path | None = None) -> Descri
         command = commands.python("experiments.ship", "EXPORT", f"--out={folder}")
         raise WeightsError(f"this installation ships no detector ({path} is missing): {command}")
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        model, file = told["model"], told["files"][PARTS_FILE]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        model, file = content["model"], content["files"][PARTS_FILE]
         mean, std = (tuple(map(float, model[key])) for key in ("mean", "std"))
         found = Description(
             str(model["encoder"]), model.get("convention"), mean, std, str(file["sha256"])

@@ -107,7 +107,7 @@ class _WeightConverter:
         known = {f"{norm}{separator}{leaf}" for norm in norms for leaf in leaves}
         known.update(library.extra_arrays)
         unexpected = [name for name in self.left if name not in known]
-        told = [
+        problems = [
             f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
             for what, names in (
                 ("missing", self.missing),
@@ -116,8 +116,8 @@ class _WeightConverter:
             )
             if names
         ]
-        if told:
-            raise WeightsError("its arrays do not fit the network: " + ", ".join(told))
+        if problems:
+            raise WeightsError("its arrays do not fit the network: " + ", ".join(problems))
 
 
 #: Of an image that shapes are asked for; no shape of a parameter depends on it.

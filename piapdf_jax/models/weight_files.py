@@ -176,8 +176,10 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     except WeightsError:
         raise
     except Exception as error:  # each library raises what it likes
-        told = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path} cannot be read as {kind}, it may be damaged: {told}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"{path} cannot be read as {kind}, it may be damaged: {reason}"
+        ) from error
 
 
 def _kind(path: pathlib.Path) -> str:

@@ -274,7 +274,7 @@ def _fine_tune(
 
 def _metrics(state: FeedbackState, info: FeedbackInfo) -> dict[str, jax.Array]:
     """Returns scalars and, by action unit, rates and confidence of pseudo labels: they show confirmation bias."""
-    c, flags, told = info.coefficient, info.flags, info.diagnostics
+    c, flags, diagnostics = info.coefficient, info.flags, info.diagnostics
     skipped = flags["student_skipped"] | flags["teacher_skipped"]
     counts = {"positive": c > 0, "negative": c < 0, "zero": c == 0, "skipped": skipped}
     counts |= {"dropped": flags["dropped"]} if "dropped" in flags else {}
@@ -284,11 +284,11 @@ def _metrics(state: FeedbackState, info: FeedbackInfo) -> dict[str, jax.Array]:
         **({} if cut is None else {"pseudo_cut": jax.nn.sigmoid(cut)}),
         "loss": info.losses["student_labeled"],
         "feedback": info.feedback,
-        **{name: told[name] for name in (_PART,) if name in told},
+        **{name: diagnostics[name] for name in (_PART,) if name in diagnostics},
         "coefficient": c,
-        "pseudo_positive_rate": told["positive_rate"],
-        "pseudo_confidence": told["confidence"],
-        "agreement": told["agreement"],
+        "pseudo_positive_rate": diagnostics["positive_rate"],
+        "pseudo_confidence": diagnostics["confidence"],
+        "agreement": diagnostics["agreement"],
         **{f"{name}_loss": value for name, value in info.losses.items()},
         **{f"{name}_gradient_norm": value for name, value in info.gradient_norms.items()},
         **{f"count_{name}": flag.astype(jnp.int32) for name, flag in counts.items()},

@@ -87,8 +87,8 @@ class FeedbackOptions:
         try:
             self.label_rule().check(self.measure(lambda step: 1.0), self.gate())
         except ValueError as error:
-            told = f"df.labels={self.labels} with df.variant={self.variant}"
-            raise ValueError(f"{told}: {error}") from error
+            both = f"df.labels={self.labels} with df.variant={self.variant}"
+            raise ValueError(f"{both}: {error}") from error
 
     def label_rule(self, rates: ArrayLike = 0.5, cuts: ArrayLike = 0.5) -> LabelRule:
         """Returns the rule of ``labels``; the exact gradient differentiates soft ones, and no others.
