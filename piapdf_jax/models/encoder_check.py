@@ -1,7 +1,6 @@
 """Checks of an encoder from outside, made before anything trains."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +89,7 @@ def _text(given: tuple[PyTree, object]) -> str:
     return str(dtype) if shape is None else f"{list(shape)} of {dtype}"
 
 
-def _called(what: str, function: Callable[..., Any], *args: Any) -> Any:
+def _called(what: str, function: Callable[..., PyTree], *args: PyTree) -> PyTree:
     """Calls a function of the encoder; whatever it raises becomes a ValueError of one line, with its place."""
     try:
         return function(*args)

@@ -203,7 +203,7 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
     return made
 
 
-def encoder_fields(encoder: Encoder) -> dict[str, Any]:
+def encoder_fields(encoder: Any) -> dict[str, object]:
     """Returns the class and the fields of an encoder, as they stand in a digest."""
     return {"class": type(encoder).__name__, **dataclasses.asdict(encoder)}
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
-from jax.sharding import Sharding
+from jax.sharding import NamedSharding, PartitionSpec
 from jax.typing import DTypeLike
 
 
@@ -51,7 +51,7 @@ class VarianceScaling:
         key: jax.Array,
         shape: Sequence[int],
         dtype: DTypeLike = jnp.float32,
-        out_sharding: Sharding | None = None,
+        out_sharding: NamedSharding | PartitionSpec | None = None,
     ) -> jax.Array:
         """Draws with JAX: the numbers of Flax's initializer.
 

@@ -1,7 +1,7 @@
 """Initialization of a module's variables with as little compilation as its initializers allow."""
 
 import hashlib
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import flax.linen as nn
 import jax
@@ -20,7 +20,7 @@ _Arguments = dict[Var, tuple[_Atom, "_Scope"]]
 
 
 def initialize(
-    module: nn.Module, key: jax.Array, *inputs: PyTree, **kwargs: object
+    module: nn.Module, key: jax.Array, *inputs: PyTree, **kwargs: Any
 ) -> dict[str, PyTree]:
     """Returns start values of a module's variables, each by the initializer that its module names.
 

@@ -8,7 +8,7 @@ Reference: He et al., Deep Residual Learning for Image Recognition, 2015.
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -140,7 +140,7 @@ class ResNet(nn.Module):
         convention = config.conventions
         x = conv(config.width, STEM_KERNEL, 2, convention.padding, name="stem")(images)
         x = nn.relu(convention_norm("stem_norm", convention, mode)(x))
-        sides = ((POOL_PADDING, POOL_PADDING),) * 2
+        sides: Any = ((POOL_PADDING, POOL_PADDING),) * 2
         x = nn.max_pool(x, (POOL, POOL), (POOL_STRIDE, POOL_STRIDE), sides)
         rate = config.stochastic_depth
         draws = stochastic_depth_draws(self, len(table), x.shape[0], rate=rate, mode=mode)

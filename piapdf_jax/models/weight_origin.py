@@ -5,7 +5,7 @@ import logging
 import math
 import pathlib
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def _described(path: pathlib.Path, weights: Weights) -> Origin:
     return Origin(convention, mean, std)
 
 
-def _three(fields: Mapping[str, object], name: str) -> tuple[float, ...] | None:
+def _three(fields: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
     """A mean or a standard deviation of three channels."""
     if fields.get(name) is None:
         return None

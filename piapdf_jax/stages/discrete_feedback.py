@@ -196,10 +196,8 @@ def _with_targets(
     stage: FeedbackStage, frozen: Parts, batch: FeedbackBatch
 ) -> tuple[ImagesWithTargets, ImagesWithTargets, ImagesWithTargets | None]:
     """Returns labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
-    labeled, judge = (
-        None if part is None else _targets(stage, frozen, part)
-        for part in (batch.labeled, batch.judge)
-    )
+    labeled = _targets(stage, frozen, batch.labeled)
+    judge = None if batch.judge is None else _targets(stage, frozen, batch.judge)
     return labeled, _targets(stage, frozen, batch.unlabeled, batch.clean), judge
 
 
