@@ -12,7 +12,7 @@ import jax
 from jax.extend.core import Var, jaxpr_as_fun, jaxprs_in_params
 
 from piapdf_jax.models import depthwise
-from piapdf_jax.models.costs import multiply_adds
+from piapdf_jax.models.flops import count_macs
 
 #: What moves values, or makes them without arithmetic.
 _FREE = (
@@ -23,7 +23,7 @@ _FREE = (
 _TRANSCENDENTAL = (
     *("exp", "log", "tanh", "rsqrt", "sqrt", "log1p", "expm1", "pow", "sin", "cos", "erf", "cbrt"),
 )
-#: Counted by ``multiply_adds``.
+#: Counted by ``count_macs``.
 _PRODUCTS = ("dot_general", "conv_general_dilated", depthwise.CONVOLVE, depthwise.CORRELATE)
 #: 1 / (1 + exp(-x)), of which the exponential does not count.
 _LOGISTIC = 3
@@ -33,7 +33,7 @@ class Operations(NamedTuple):
     """Counts; those of different programs add up member by member.
 
     Attributes:
-        multiply_adds: see ``models.costs``.
+        multiply_adds: see ``models.flops``.
         values: operations on single values.
         zeros: multiply-adds among the above with the zeros between the pixels of a dilated window,
             which no form of the depthwise convolution computes.
@@ -73,7 +73,7 @@ def operations(function: Callable[..., Any], *args: Any) -> Operations:
     jaxpr = jax.make_jaxpr(function)(*args)
     equations, _ = _live(jaxpr.jaxpr, _variables(jaxpr.jaxpr.outvars))
     return Operations(
-        multiply_adds(jaxpr_as_fun(jaxpr), *jax.tree.leaves(args)),
+        count_macs(jaxpr_as_fun(jaxpr), *jax.tree.leaves(args)),
         sum(map(_values, equations)),
         sum(map(_zeros, equations)),
         sum(map(_looped, equations)),

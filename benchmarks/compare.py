@@ -23,8 +23,8 @@ from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.decoder import decoder_apply
 from piapdf_jax.models.generator import generator_apply
 from piapdf_jax.models.piap import network_apply
-from piapdf_jax.models.prediction import frozen_targets
 from piapdf_jax.models.pretrained import convert_weights
+from piapdf_jax.stages.targets import frozen_targets
 
 if TYPE_CHECKING:  # PyTorch is imported where it is used: help is given without it
     import torch

@@ -137,7 +137,7 @@ def _stage(sizes: Sizes, in_parts: bool, estimator: str) -> tuple[FeedbackStage,
     stage = FeedbackStage(
         *(model, steps, steps, sizes.weights),
         num_aus=sizes.num_aus,
-        begin="start",
+        init_from="start",
         options=FeedbackOptions(estimator=estimator),
         compile="parts" if in_parts else "whole",
         **more,

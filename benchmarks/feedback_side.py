@@ -11,10 +11,10 @@ from piapdf_jax.batch import FeedbackBatch, Targets
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import init_part
-from piapdf_jax.models.prediction import frozen_targets
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.feedback_options import FeedbackOptions
+from piapdf_jax.stages.targets import frozen_targets
 
 
 def feedback_stage(case: Case, model: ModelConfig, optimizer: OptimizerConfig) -> FeedbackStage:
@@ -31,7 +31,7 @@ def feedback_stage(case: Case, model: ModelConfig, optimizer: OptimizerConfig) -
         image_size=case.side,
         num_aus=AUS,
         num_maps=AUS,
-        begin="baseline",
+        init_from="baseline",
         options=FeedbackOptions(drop_rate=0.0, **way),
         compile="whole" if case.way == "whole" else "parts",
     )

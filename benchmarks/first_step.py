@@ -29,8 +29,8 @@ def stage_and_batch(name: str, model: Any, side: int = SIDE, batch: int = BATCH)
     from piapdf_jax.losses import LossWeights
     from piapdf_jax.stages.base import OptimizerConfig
     from piapdf_jax.stages.discrete_feedback import FeedbackStage
-    from piapdf_jax.stages.pi1_generator import PI1Generator
-    from piapdf_jax.stages.pi2_refine import PI2Refine
+    from piapdf_jax.stages.pi1_generator import PI1Stage
+    from piapdf_jax.stages.pi2_refine import PI2Stage
     from piapdf_jax.stages.piap import PIAPStage
 
     steps, weights = OptimizerConfig(steps=1000, learning_rate=1e-4), LossWeights(0.5, 0.45, 0.05)
@@ -44,15 +44,15 @@ def stage_and_batch(name: str, model: Any, side: int = SIDE, batch: int = BATCH)
         jax.numpy.zeros(batch, int),
     )
     if name == "pi1":
-        return PI1Generator(model, steps, **more), frames
+        return PI1Stage(model, steps, **more), frames
     more["num_aus"] = AUS
     if name == "pi2":
-        return PI2Refine(model, steps, **more), frames
+        return PI2Stage(model, steps, **more), frames
     if name == "baseline":
         return PIAPStage(model, steps, LossWeights(), **more), frames
     if name == "piap":
         return PIAPStage(model, steps, weights, **more), frames
-    more |= {"compile": "parts" if name == "df_parts" else "whole", "begin": "piap"}
+    more |= {"compile": "parts" if name == "df_parts" else "whole", "init_from": "piap"}
     return FeedbackStage(model, steps, steps, weights, **more), FeedbackBatch(frames, frames)
 
 

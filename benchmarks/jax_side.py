@@ -18,8 +18,8 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.decoder import decoder_apply
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.records import pack_planes
-from piapdf_jax.stages.base import OptimizerConfig, StageState, guarded_update, start
-from piapdf_jax.stages.pi1_generator import PI1Generator
+from piapdf_jax.stages.base import OptimizerConfig, StageState, create_state, update_if_finite
+from piapdf_jax.stages.pi1_generator import PI1Stage
 from piapdf_jax.stages.piap import PIAPStage
 
 OPTIMIZER = OptimizerConfig(steps=10_000, learning_rate=1e-3)
@@ -43,7 +43,7 @@ class DecoderStage:
     def init(self, key: jax.Array, inputs: dict[str, Any]) -> tuple[StageState, Any]:
         """A fresh decoder; ``frozen`` are the features it draws from."""
         part = init_part(self.model, "decoder", key, image_size=self.image_size, num_maps=AUS)
-        return start({"decoder": part}, OPTIMIZER.build()), inputs["features"]
+        return create_state({"decoder": part}, OPTIMIZER.build()), inputs["features"]
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
@@ -52,15 +52,15 @@ class DecoderStage:
         """One step; the features' gradient is among the results, so that it is computed."""
         del key
 
-        def loss_of(params: Any, features: jax.Array) -> tuple[jax.Array, Any]:
+        def loss_fn(params: Any, features: jax.Array) -> tuple[jax.Array, Any]:
             part = (params["decoder"], state.batch_stats["decoder"])
             logits, stats = self._draw(part, features, "train")
             return pi_loss(logits, unpack_maps(batch.pi_maps, AUS)), {"decoder": stats}
 
-        (loss, stats), (gradients, reached) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(
+        (loss, stats), (gradients, reached) = jax.value_and_grad(loss_fn, (0, 1), has_aux=True)(
             state.params, frozen
         )
-        state, metrics = guarded_update(OPTIMIZER.build(), state, loss, gradients, stats)
+        state, metrics = update_if_finite(OPTIMIZER.build(), state, loss, gradients, stats)
         return state, {**metrics, "features": reached}
 
     def _draw(self, part: Any, features: jax.Array, mode: str) -> Any:
@@ -79,7 +79,7 @@ class DecoderStage:
 def stage_of(case: Case, model: ModelConfig) -> Any:
     """What trains a case's networks."""
     if case.network == "unet":
-        return PI1Generator(model, OPTIMIZER, image_size=case.side, num_maps=AUS)
+        return PI1Stage(model, OPTIMIZER, image_size=case.side, num_maps=AUS)
     if case.network == "decoder":
         return DecoderStage(model, case.side)
     if case.network == "feedback":

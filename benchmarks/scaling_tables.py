@@ -19,7 +19,7 @@ from benchmarks.step_cost import (
     phases,
     total,
 )
-from piapdf_jax.models.costs import parameter_count
+from piapdf_jax.models.flops import count_params
 
 DEVICES = (8, 64, 512)
 #: Action units, and as many maps.
@@ -70,7 +70,7 @@ def _cells(phase: Phase, times: int) -> list[str]:
 def held_table(sizes: Sizes, parts: Network, images: int) -> str:
     """Bytes on every device by what they are."""
     p, square = parts.parameters, sizes.image_size**2
-    frozen = parameter_count(parts.frozen)
+    frozen = count_params(parts.frozen)
     maps = sizes.num_maps if sizes.weights.pi else 0
     rows = {
         "parameters of teacher and student": 2 * FLOAT * p,

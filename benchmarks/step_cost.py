@@ -15,10 +15,10 @@ from benchmarks.arithmetic import Operations, operations
 from piapdf_jax.batch import Targets
 from piapdf_jax.losses import LossWeights, piap_loss
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.costs import parameter_count
+from piapdf_jax.models.flops import count_params
 from piapdf_jax.models.piap import init_part, network_apply
-from piapdf_jax.models.prediction import frozen_targets
 from piapdf_jax.stages.base import OptimizerConfig
+from piapdf_jax.stages.targets import frozen_targets
 
 #: Bytes of what is reduced and kept: float32 whatever the compute dtype.
 FLOAT = 4
@@ -100,12 +100,12 @@ class Network(NamedTuple):
     @property
     def parameters(self) -> int:
         """P."""
-        return parameter_count(self.params)
+        return count_params(self.params)
 
     @property
     def channels(self) -> int:
         """Channels of all BatchNorms."""
-        return parameter_count(self.stats) // 2
+        return count_params(self.stats) // 2
 
     @property
     def norms(self) -> int:

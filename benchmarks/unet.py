@@ -6,8 +6,8 @@ python -m benchmarks.unet
 import jax
 
 from piapdf_jax import command_line
-from piapdf_jax.models.costs import multiply_adds, parameter_count
 from piapdf_jax.models.dw_unet import DWUNet, UNet
+from piapdf_jax.models.flops import count_macs, count_params
 from piapdf_jax.models.presets import MODELS
 
 SIDE, MAPS = 256, 12
@@ -27,8 +27,8 @@ def network(kind: type[UNet]) -> tuple[UNet, jax.ShapeDtypeStruct, dict]:
 def unet_cost(kind: type[UNet]) -> tuple[int, int]:
     """Parameters, and multiply-adds of one 256x256 image."""
     module, image, variables = network(kind)
-    adds = multiply_adds(lambda v, x: module.apply(v, x, mode="eval"), variables, image)
-    return parameter_count(variables["params"]), adds
+    adds = count_macs(lambda v, x: module.apply(v, x, mode="eval"), variables, image)
+    return count_params(variables["params"]), adds
 
 
 def rows() -> list[tuple[str, int, int, float]]:
@@ -40,7 +40,7 @@ def rows() -> list[tuple[str, int, int, float]]:
             continue
         kernels = separable[name]["depthwise"]["kernel"], separable[name]["pointwise"]["kernel"]
         width = kernels[1].shape[-1]
-        counts = parameter_count(kernels), parameter_count(layer["conv"]["kernel"])
+        counts = count_params(kernels), count_params(layer["conv"]["kernel"])
         found.append((name, *counts, 1 / 9 + 1 / width))
     return found
 

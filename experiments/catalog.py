@@ -18,7 +18,7 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.pretrained import resolve
 from piapdf_jax.runtime import exports
 from piapdf_jax.runtime.digests import digest_of
-from piapdf_jax.stages.base import Exported
+from piapdf_jax.types import Parts
 
 log = logging.getLogger("piapdf")
 
@@ -50,7 +50,7 @@ class Catalog:
         self._jobs: dict[str, Job] = {}
         self._fingerprints: dict[str, dict[str, Any]] = {}
         self._digests: dict[str, str] = {}
-        self._exported: dict[str, Exported] = {}
+        self._exported: dict[str, Parts] = {}
 
     def job(self, name: str) -> Job:
         """The job of a training, made once."""
@@ -113,7 +113,7 @@ class Catalog:
         """Returns a training and all whose exports it is made of, one after another."""
         return {name}.union(*map(self.rests_on, self.job(name).depends_on))
 
-    def exported(self, name: str) -> Exported:
+    def exported(self, name: str) -> Parts:
         """The parts of a finished training, read from disk.
 
         Raises:
@@ -143,7 +143,7 @@ class Catalog:
         folder = exports.export_folder(self.runs, name, self.digest(name))
         return read_model(folder) if (folder / FILE_NAME).is_file() else None
 
-    def beside(self, name: str) -> Exported:
+    def beside(self, name: str) -> Parts:
         """Reads the parts that lie beside a training's export, which scores alone are made of."""
         return exports.read_beside(exports.export_folder(self.runs, name, self.digest(name)))
 

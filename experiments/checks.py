@@ -9,9 +9,9 @@ from experiments.feeds import check_pools
 from experiments.job import Job
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder_check import check_encoder
-from piapdf_jax.models.encoders import is_from_outside
+from piapdf_jax.models.encoders import is_plugin_encoder
 from piapdf_jax.runtime.mesh import check_divides
-from piapdf_jax.stages.pi2_refine import PI2Refine
+from piapdf_jax.stages.pi2_refine import PI2Stage
 
 
 def before_data(jobs: Iterable[Job], devices: int, exports: pathlib.Path) -> None:
@@ -56,8 +56,8 @@ def encoders(jobs: Iterable[Job]) -> None:
     wanted: set[tuple[ModelConfig, int]] = set()
     for job in jobs:
         stage: Any = job.stage
-        if "encoder" in getattr(stage, "parts", ()) and is_from_outside(stage.model.encoder):
-            wanted.add((stage.model, stage.num_maps if isinstance(stage, PI2Refine) else 3))
+        if "encoder" in getattr(stage, "parts", ()) and is_plugin_encoder(stage.model.encoder):
+            wanted.add((stage.model, stage.num_maps if isinstance(stage, PI2Stage) else 3))
     for model, channels in sorted(wanted, key=lambda pair: pair[1]):
         try:
             check_encoder(model, channels)

@@ -111,7 +111,7 @@ class ExperimentConfig:
         without = "; to start from random values: --set model.pretrained=none"
         if model.pretrained == drawn_detector.NAME:
             try:
-                shipped.described(model.encoder)
+                shipped.read_description(model.encoder)
             except WeightsError as error:
                 raise ConfigError(
                     f"model.pretrained={drawn_detector.NAME}: {error}{without}"

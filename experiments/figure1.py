@@ -16,7 +16,8 @@ from piapdf_jax.batch import unit_images, unpack_maps
 from piapdf_jax.data.frames import Reading, load_frame
 from piapdf_jax.data.source import Records
 from piapdf_jax.runtime.filesystem import replacing
-from piapdf_jax.stages.base import Exported, Stage
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.types import Parts
 
 CELL, GAP, HEAD = 192, 12, 28
 RED, BLUE = (220, 20, 20), (30, 80, 230)
@@ -26,7 +27,7 @@ _WANTED = (6, 2)
 def drawn(
     folder: pathlib.Path,
     job: Job,
-    finished: Callable[[str], tuple[Stage, Exported]],
+    finished: Callable[[str], tuple[Stage, Parts]],
     expected: tuple[type[Exception], ...],
 ) -> dict[str, Any]:
     """Draws the PI maps and figure 1 of a run.
@@ -63,7 +64,7 @@ def figure1(
     path: pathlib.Path,
     records: Records,
     reading: Reading,
-    generators: dict[str, tuple[Stage, Exported]],
+    generators: dict[str, tuple[Stage, Parts]],
 ) -> None:
     """Draws figure 1 for a face whose maps are not empty.
 

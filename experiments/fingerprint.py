@@ -20,7 +20,7 @@ from experiments.job import Job
 from experiments.sections import TrainSection
 from piapdf_jax.data import description
 from piapdf_jax.models.config import ModelConfig, encoder_of, part_settings
-from piapdf_jax.models.encoders import encoder_fields, maker
+from piapdf_jax.models.encoders import encoder_factory, encoder_fields
 from piapdf_jax.runtime.digests import source_digest
 from piapdf_jax.stages.feedback_options import MATCHED
 
@@ -135,7 +135,7 @@ def _encoder_modules(stage: Any) -> list[str]:
     model, parts = getattr(stage, "model", None), getattr(stage, "parts", None)
     if not isinstance(model, ModelConfig) or (parts is not None and "encoder" not in parts):
         return []
-    return [_module_of(maker(model.encoder)), type(encoder_of(model)).__module__]
+    return [_module_of(encoder_factory(model.encoder)), type(encoder_of(model)).__module__]
 
 
 def _section_fields(section: Any, stage: dict[str, Any]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Fitting:
         )
         info = self._info(job, digest, fitted.report)
         exported = job.stage.export(fitted.state)
-        beside = getattr(job.stage, "beside", lambda state: None)(fitted.state)
+        beside = getattr(job.stage, "export_for_scoring", lambda state: None)(fitted.state)
         files = model_files(self.catalog, job, exported, self.mesh)
         exports.write_export(
             self.catalog.runs,

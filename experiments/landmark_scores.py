@@ -22,8 +22,9 @@ from piapdf_jax.keys import named_key
 from piapdf_jax.landmarks import COORDINATES, landmark_vector, outer_eye_distance
 from piapdf_jax.records import IMAGE_SIZE
 from piapdf_jax.runtime.evaluate import evaluate
-from piapdf_jax.stages.base import Exported, Scores
+from piapdf_jax.stages.base import Scores
 from piapdf_jax.stages.landmarks import LandmarkStage, LandmarkVectors
+from piapdf_jax.types import Parts
 
 #: Batches of training frames whose statistics an untrained network has.
 _BATCHES = 8
@@ -39,7 +40,7 @@ ROWS = {
 }
 
 
-def landmark_identity(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
+def landmark_identity(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
     """Scores landmark regression on unseen people, and its vectors by LFW's protocol beside what they compete with.
 
     Returns:
@@ -63,7 +64,7 @@ def landmark_identity(job: Job, exported: Exported, tools: Tools) -> dict[str, A
     return gaps.with_gaps(scores | {"pairs": found}, lost)
 
 
-def errors(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
+def errors(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
     """Computes how far the landmarks of the test split are from where the network says."""
     said, test = _said(job, exported, tools), scoring.tested(job)
     true = test.records().table()["landmarks"].astype(np.float64)
@@ -82,12 +83,12 @@ def _points(coordinates: Any) -> np.ndarray:
     return inside.reshape(len(inside), -1, 2) * IMAGE_SIZE - 0.5
 
 
-def _said(job: Job, exported: Exported, tools: Tools, *, pairs: bool = False) -> LandmarkVectors:
+def _said(job: Job, exported: Parts, tools: Tools, *, pairs: bool = False) -> LandmarkVectors:
     """What a network says of every record of the test split, or of the pairs' pictures."""
     stage, part = job.stage, pairs_to_test(job) if pairs else None
     assert isinstance(stage, LandmarkStage)
 
-    def predict(parts: Exported, images: jax.Array) -> Scores:
+    def predict(parts: Parts, images: jax.Array) -> Scores:
         return Scores(None, jnp.concatenate(stage.vectors(parts, images), axis=-1), None)
 
     with scoring.batches_of(job, tools.reading, part) as batches:
@@ -98,9 +99,7 @@ def _said(job: Job, exported: Exported, tools: Tools, *, pairs: bool = False) ->
     return LandmarkVectors(*parts)
 
 
-def _vectors(
-    job: Job, exported: Exported, tools: Tools, pairs: Pairs
-) -> dict[str, Callable[[], Any]]:
+def _vectors(job: Job, exported: Parts, tools: Tools, pairs: Pairs) -> dict[str, Callable[[], Any]]:
     """What makes the vectors of the pairs' pictures, by the names of ``ROWS``."""
     trained = functools.cache(lambda: _said(job, exported, tools, pairs=True))
     fresh = functools.cache(lambda: _said(job, _untrained(job), tools, pairs=True))
@@ -140,7 +139,7 @@ def _shapes(job: Job, pairs: Pairs) -> np.ndarray:
     return landmark_vector(pairs.table["landmarks"].astype(np.float64))
 
 
-def _untrained(job: Job) -> Exported:
+def _untrained(job: Job) -> Parts:
     """A network of the same sizes with random weights and the statistics that they have on training frames."""
     # Whole batches on every host, so that all have the same network.
     reading = dataclasses.replace(job.reading(training=True), host=0, hosts=1)

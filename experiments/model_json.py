@@ -22,14 +22,14 @@ from piapdf_jax.models.config import encoder_of, part_settings
 from piapdf_jax.models.pretrained import weights_of
 from piapdf_jax.records import IMAGE_SIZE
 from piapdf_jax.runtime.evaluate import evaluate
-from piapdf_jax.stages.base import Exported
+from piapdf_jax.types import Parts
 
 #: At most so many frames, evenly spaced over those of the training, are scored for the cuts.
 MAX_FRAMES = 50_000
 log = logging.getLogger("piapdf")
 
 
-def model_files(catalog: Catalog, job: Job, exported: Exported, mesh: Mesh) -> dict[str, str]:
+def model_files(catalog: Catalog, job: Job, exported: Parts, mesh: Mesh) -> dict[str, str]:
     """Scores the training frames of an export with a head of action units, and describes it.
 
     One pass of ``predict`` over at most ``MAX_FRAMES`` frames, not augmented; every host takes part.
@@ -68,7 +68,7 @@ def model_files(catalog: Catalog, job: Job, exported: Exported, mesh: Mesh) -> d
     }
 
 
-def describe(catalog: Catalog, job: Job, exported: Exported) -> Model:
+def describe(catalog: Catalog, job: Job, exported: Parts) -> Model:
     """Returns all that needs no frames; rates, cuts and counts are left empty."""
     jobs = [catalog.job(name) for name in sorted(catalog.rests_on(job.name))]
     data = [part for other in jobs for part in _data(other)]
@@ -113,7 +113,7 @@ def _learned_before(pretrained: str) -> list[Data]:
     return [part._replace(training=f"{drawn_detector.NAME}: {part.training}") for part in own]
 
 
-def _networks(job: Job, exported: Exported) -> tuple[tuple[str, ...], dict[str, Any] | None]:
+def _networks(job: Job, exported: Parts) -> tuple[tuple[str, ...], dict[str, Any] | None]:
     """Parts that make the scores, and the settings of their networks; None for a plugin's own networks."""
     if not type(job.stage).__module__.startswith("piapdf_jax."):
         return tuple(sorted(exported)), None

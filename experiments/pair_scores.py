@@ -11,7 +11,7 @@ from experiments.job import Job
 from experiments.scoring import Tools
 from piapdf_jax import identity_metrics
 from piapdf_jax.data import description
-from piapdf_jax.stages.base import Exported
+from piapdf_jax.types import Parts
 
 
 class Pairs(NamedTuple):
@@ -78,7 +78,7 @@ def verified(vectors: np.ndarray, pairs: Pairs) -> dict[str, Any]:
     }
 
 
-def verification(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
+def verification(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
     """Ten-fold pair verification by the cosine of identity vectors."""
     test, lost = scoring.tested(job), {}
     scores: dict[str, Any] = {"verification": None, "deviation": None}

@@ -9,7 +9,8 @@ from piapdf_jax.batch import unit_images, unpack_maps
 from piapdf_jax.data.frames import Reading, load_frame
 from piapdf_jax.data.source import Records
 from piapdf_jax.runtime.filesystem import replacing
-from piapdf_jax.stages.base import Exported, Stage
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.types import Parts
 
 _CELL = 112
 _MARGIN = 118
@@ -19,7 +20,7 @@ def pi_maps(
     path: pathlib.Path,
     records: Records,
     reading: Reading,
-    generators: dict[str, tuple[Stage, Exported]],
+    generators: dict[str, tuple[Stage, Parts]],
     *,
     faces: int = 3,
 ) -> None:

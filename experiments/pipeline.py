@@ -35,7 +35,8 @@ from experiments.trainings import METHODS, TRAININGS, ordered
 from piapdf_jax import paths, process_memory
 from piapdf_jax.runtime import exports, hosts, loop, mesh
 from piapdf_jax.runtime.filesystem import check_encoding, check_folder
-from piapdf_jax.stages.base import Exported, Stage
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.types import Parts
 
 log = logging.getLogger("piapdf")
 
@@ -295,5 +296,5 @@ class Pipeline:
         expected = (*USER_ERRORS, OSError, gaps.Gap)
         return figure1.drawn(self.folder, self.job("pi2"), self._finished, expected)
 
-    def _finished(self, name: str) -> tuple[Stage, Exported]:
+    def _finished(self, name: str) -> tuple[Stage, Parts]:
         return self.job(name).stage, self.exported(name)

@@ -26,7 +26,7 @@ from piapdf_jax.data.frames import load_frame
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import network_apply
 from piapdf_jax.runtime.filesystem import explain_disk_errors, replacing
-from piapdf_jax.stages.base import Exported
+from piapdf_jax.types import Parts
 
 FILE_NAME = "pointing.npz"
 
@@ -46,7 +46,7 @@ def shares(maps: np.ndarray, cover: np.ndarray) -> np.ndarray:
     return np.where(mass > 0, inside / np.where(mass > 0, mass, 1), np.nan)
 
 
-def frames_of(job: Job, exported: Exported) -> DataSlice | None:
+def frames_of(job: Job, exported: Parts) -> DataSlice | None:
     """Returns the drawn faces that show what an export's PI maps point to; None for no maps or other faces.
 
     PI Generator 0, which learns from faces without labels, is asked of the frames that the others are asked of.
@@ -62,7 +62,7 @@ def frames_of(job: Job, exported: Exported) -> DataSlice | None:
 def attempted(
     lost: dict[str, str],
     job: Job,
-    exported: Exported,
+    exported: Parts,
     truth: Callable[[DataSlice, bool], pathlib.Path | None],
     folder: pathlib.Path,
     expected: tuple[type[Exception], ...],
@@ -83,7 +83,7 @@ def attempted(
 
 def score(
     job: Job,
-    exported: Exported,
+    exported: Parts,
     test: DataSlice,
     truth: pathlib.Path,
     path: pathlib.Path,
@@ -131,7 +131,7 @@ def score(
     return summary(arrays, job.maps)
 
 
-def _said(job: Job, exported: Exported, images: np.ndarray, *, size: int = 16) -> np.ndarray:
+def _said(job: Job, exported: Parts, images: np.ndarray, *, size: int = 16) -> np.ndarray:
     """Soft maps [n, S, S, K] of a generator or a decoder."""
     decoder = "decoder" in exported
     names = ("encoder", "head", "decoder") if decoder else tuple(exported)
@@ -150,7 +150,7 @@ def _said(job: Job, exported: Exported, images: np.ndarray, *, size: int = 16) -
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decoded(model: ModelConfig, parts: Exported, batch: jax.Array) -> jax.Array | None:
+def _decoded(model: ModelConfig, parts: Parts, batch: jax.Array) -> jax.Array | None:
     logits = network_apply(model, parts, batch, mode="eval")[0].pi_logits
     return None if logits is None else jax.nn.sigmoid(logits)
 

@@ -26,7 +26,8 @@ from piapdf_jax.model_json import Model
 from piapdf_jax.runtime.evaluate import Evaluation, evaluate
 from piapdf_jax.runtime.exports import ExportError
 from piapdf_jax.runtime.writers import Progress
-from piapdf_jax.stages.base import Exported, Scores, Stage
+from piapdf_jax.stages.base import Scores, Stage
+from piapdf_jax.types import Parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +47,9 @@ class Tools:
     reading: Reading
     mesh: Mesh | None = None
     truth: pathlib.Path | None = None
-    finished: Callable[[str], tuple[Stage, Exported]] | None = None
+    finished: Callable[[str], tuple[Stage, Parts]] | None = None
     model: Callable[[], Model | None] | None = None
-    beside: Callable[[], Exported] | None = None
+    beside: Callable[[], Parts] | None = None
     keep: Callable[[dict[str, Any]], None] | None = None
 
 
@@ -58,7 +59,7 @@ def tested(job: Job) -> DataSlice:
     return job.slices.test
 
 
-def evaluated(job: Job, exported: Exported, tools: Tools) -> Evaluation:
+def evaluated(job: Job, exported: Parts, tools: Tools) -> Evaluation:
     """Returns what an export says of its test split."""
     with batches_of(job, tools.reading) as batches:
         return evaluate(job.stage.predict, exported, batches, mesh=tools.mesh)
@@ -82,7 +83,7 @@ def batches_of(
         yield progress.over(evaluation_batches(records, reading))
 
 
-def map_overlap(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
+def map_overlap(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
     """IoU of binarised maps with the predefined maps of the test split, pooled over pixels, per map."""
     return _overlap(evaluated(job, exported, tools), tools.reading)
 
@@ -97,7 +98,7 @@ def _overlap(result: Evaluation, reading: Reading) -> dict[str, Any]:
     return gaps.with_gaps({"iou": gaps.mean(iou), "iou_per_map": per_map}, lost)
 
 
-def refinement(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
+def refinement(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
     """The scores of PI stage 2: those of its action units, and how far its maps moved."""
     scores, lost = action_units(job, exported, tools), {}
     finished, moved = tools.finished, None
@@ -113,7 +114,7 @@ def refinement(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
 
 
 def maps_moved(
-    job: Job, exported: Exported, before: tuple[Stage, Exported], tools: Tools
+    job: Job, exported: Parts, before: tuple[Stage, Parts], tools: Tools
 ) -> dict[str, float]:
     """How far the soft maps of the test split moved from PI Generator 0 to PI Generator 1."""
     stage, start = before
@@ -169,7 +170,7 @@ def true_labels(
     return labels
 
 
-def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
+def mean_f1(job: Job, tools: Tools) -> Callable[[Parts], float]:
     """A score of exports: mean F1 in % against published labels, on the people kept apart for that."""
     assert job.slices.validation is not None
     reading = tools.reading
@@ -177,7 +178,7 @@ def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
     records = job.slices.validation.records()
     labels = records.table()["labels"][:, record_columns(reading.aus)]
 
-    def score(exported: Exported) -> float:
+    def score(exported: Parts) -> float:
         batches = evaluation_batches(records, reading)
         result = evaluate(job.stage.predict, exported, batches, mesh=tools.mesh)
         assert result.au_probs is not None
@@ -188,7 +189,7 @@ def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
     return score
 
 
-def action_units(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
+def action_units(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
     """F1 and its companions per AU, against published and true labels, and the identity probe."""
     result, table = evaluated(job, exported, tools), tested(job).records().table()
     assert result.au_probs is not None and result.vector is not None
@@ -237,10 +238,10 @@ def _training_rates(tools: Tools, aus: tuple[int, ...]) -> dict[str, np.ndarray]
 
 def _of_teacher(job: Job, tools: Tools, lost: dict[str, str]) -> np.ndarray | None:
     """What the teacher of a training with feedback says of the test frames; None for no teacher."""
-    if not hasattr(job.stage, "beside") or (beside := tools.beside) is None:
+    if not hasattr(job.stage, "export_for_scoring") or (beside := tools.beside) is None:
         return None
 
-    def parts() -> Exported:
+    def parts() -> Parts:
         found = {name.removeprefix("teacher_"): part for name, part in beside().items()}
         if not {"encoder", "head"} <= set(found):
             raise Gap("the export was written without its teacher")

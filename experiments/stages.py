@@ -21,8 +21,8 @@ from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.feedback_options import FeedbackOptions
 from piapdf_jax.stages.identity import IdentityStage
 from piapdf_jax.stages.landmarks import LandmarkStage
-from piapdf_jax.stages.pi1_generator import PI1Generator
-from piapdf_jax.stages.pi2_refine import PI2Refine
+from piapdf_jax.stages.pi1_generator import PI1Stage
+from piapdf_jax.stages.pi2_refine import PI2Stage
 from piapdf_jax.stages.piap import PERSON_TRAININGS, PIAPStage
 
 log = logging.getLogger("piapdf")
@@ -30,7 +30,7 @@ log = logging.getLogger("piapdf")
 
 def pi1(job: Job) -> Stage:
     """Returns PI stage 1."""
-    return PI1Generator(
+    return PI1Stage(
         job.model,
         job.section.optimizer_config(),
         image_size=job.config.data.image_size,
@@ -42,7 +42,7 @@ def pi1(job: Job) -> Stage:
 def pi2(job: Job) -> Stage:
     """Returns PI stage 2."""
     optimizer = job.section.optimizer_config()
-    return PI2Refine(job.model, optimizer, **_sizes(job))
+    return PI2Stage(job.model, optimizer, **_sizes(job))
 
 
 def identity(job: Job) -> Stage:
@@ -78,7 +78,7 @@ def piap(job: Job) -> Stage:
         job.model,
         job.section.optimizer_config(),
         weights,
-        begin=_start(job),
+        init_from=_start(job),
         keep_head=isinstance(job.section, LongerSection),
         person=_person(job),
         landmarks=functools.partial(_training_landmarks, job),
@@ -100,7 +100,7 @@ def feedback(job: Job) -> Stage:
         student_optimizer=section.student_optimizer(),
         finetune_optimizer=section.finetune_optimizer(),
         weights=weights,
-        begin=_start(job),
+        init_from=_start(job),
         labeled_rates=functools.partial(_labeled_rates, job),
         compile=section.compile,
         **_pi_targets(job, weights),

@@ -13,7 +13,8 @@ from experiments.feeds import FEEDBACK, FRAMES, LABELED, LANDMARKED, LANDMARKS, 
 from experiments.job import Job
 from experiments.sections import TrainSection
 from piapdf_jax import ranges
-from piapdf_jax.stages.base import Exported, Stage
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.types import Parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Training:
     section: str
     stage: Callable[[Job], Stage]
     feed: Feed
-    score: Callable[[Job, Exported, scoring.Tools], dict[str, Any]]
+    score: Callable[[Job, Parts, scoring.Tools], dict[str, Any]]
     depends_on: Callable[[Job], tuple[str, ...]] = stages.nothing
     start: str | None = None
     scores_maps: bool = False

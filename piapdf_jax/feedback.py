@@ -57,7 +57,8 @@ import optax
 _DRAWS = ("label", "teacher_unlabeled", "teacher_labeled", "student_unlabeled", "feedback", "drop")
 _SIGNS = ("positive", "negative", "zero")
 _FLAGS = ("nonfinite", "no_labels", "unusable", "student_skipped", "teacher_skipped")
-Loss = Callable[[Any, Any, jax.Array, jax.Array], jax.Array]
+PyTree = Any  # arrays in nested containers, or None
+Loss = Callable[[PyTree, PyTree, jax.Array, jax.Array], jax.Array]
 
 
 class Learner(NamedTuple):
@@ -70,29 +71,29 @@ class Learner(NamedTuple):
     """
 
     # (params, model_state, batch, key, mode) -> (outputs, model_state)
-    apply: Callable[[Any, Any, Any, jax.Array, str], tuple[Any, Any]]
-    logits: Callable[[Any], jax.Array]  # outputs -> [B, ...], what the label rule reads
+    apply: Callable[[PyTree, PyTree, PyTree, jax.Array, str], tuple[PyTree, PyTree]]
+    logits: Callable[[PyTree], jax.Array]  # outputs -> [B, ...], what the label rule reads
     loss: Loss  # (outputs, batch, labels [B, ...], mask) -> scalar, for labels and pseudo labels alike
     optimizer: Any  # of optax; one that asks for `value` gets the loss that it descends
     pseudo_loss: Loss | None = None  # for pseudo labels, where it differs (label smoothing, say)
 
 
 class LearnerState(NamedTuple):
-    """What training changes in one learner: parameters, batch statistics, optimizer state."""
+    """State of one learner: parameters, batch statistics, optimizer state."""
 
-    params: Any
-    model_state: Any
-    opt_state: Any
+    params: PyTree
+    model_state: PyTree
+    opt_state: PyTree
 
 
 class FeedbackState(NamedTuple):
-    """State of the whole step."""
+    """State of the whole algorithm."""
 
     step: jax.Array  # [] int32, updates attempted
     teacher: LearnerState
     student: LearnerState
-    label: Any  # of the label rule
-    gate: Any
+    label: PyTree  # of the label rule
+    gate: PyTree
     counts: dict[str, jax.Array]  # [] int32: steps with `positive`, `negative`, `zero` c, each flag
 
 
@@ -113,56 +114,56 @@ class FeedbackInfo(NamedTuple):
 
 
 class LabelRule(NamedTuple):
-    """How the teacher's logits [B, ...] become pseudo labels; its state, any pytree, stays in a skipped step."""
+    """Rule by which the teacher's logits [B, ...] become pseudo labels; its state stays in a skipped step."""
 
     # (logits of the pass on x_u, key, state) -> (labels [B, ...], mask of those accepted, which broadcasts, state)
-    update: Callable[[jax.Array, jax.Array, Any], tuple[jax.Array, jax.Array, Any]]
-    init: Callable[[Any], Any] = lambda params: optax.EmptyState()  # teacher's params -> state
-    observe: Callable[[Any, Any], Any] = lambda logits, state: state  # then, of its logits on x_l
-    diagnostics: Callable[..., Any] = lambda *args: {}  # (z, student's z, labels, mask) -> by name
-    check: Callable[[Any, Any], None] = lambda measure, gate: None  # may raise ValueError
+    update: Callable[[jax.Array, jax.Array, PyTree], tuple[jax.Array, jax.Array, PyTree]]
+    init: Callable[[PyTree], PyTree] = lambda params: optax.EmptyState()  # from teacher's params
+    observe: Callable[[PyTree, PyTree], PyTree] = lambda logits, state: state  # then, of z on x_l
+    diagnostics: Callable[..., PyTree] = lambda *args: {}  # (z, student's z, labels, mask)
+    check: Callable[[PyTree, PyTree], None] = lambda measure, gate: None  # may raise ValueError
 
 
 class Gate(NamedTuple):
-    """How fb becomes the coefficient; its state, any pytree, stays where fb is of no use, or the step is skipped."""
+    """Function from fb to the coefficient; its state stays where fb is of no use, or the step is skipped."""
 
-    update: Callable[[jax.Array, jax.Array, Any], Any]  # (fb, key, state) -> (c, flags, state)
-    init: Callable[[Any], Any] = lambda params: optax.EmptyState()  # student's params -> state
+    update: Callable[[jax.Array, jax.Array, PyTree], PyTree]  # fb, key, state -> c, flags, state
+    init: Callable[[PyTree], PyTree] = lambda params: optax.EmptyState()  # from student's params
     constant: float | None = None  # c, of a gate that does not look at fb
 
 
-class Pass(NamedTuple):
+class PassOutput(NamedTuple):
     """A forward and a backward pass; where it is not `finite`, it leaves the model state as it was."""
 
     loss: jax.Array
-    grads: Any
-    model_state: Any
+    grads: PyTree
+    model_state: PyTree
     logits: jax.Array
     labels: jax.Array
     mask: jax.Array
-    label_state: Any
+    label_state: PyTree
     finite: jax.Array  # loss, logits and model state are
 
 
 class StudentStep(NamedTuple):
-    """The student's step as a measure sees it."""
+    """Inputs of a measure: the student's step, and how to evaluate L_l."""
 
-    labeled_loss: Callable[[Any], jax.Array]  # params -> L_l, in mode "feedback"
+    labeled_loss: Callable[[PyTree], jax.Array]  # params -> L_l, in mode "feedback"
     new: LearnerState  # at xi'
-    passed: Pass  # on x_u, at xi; its `grads` are g_xi_u
-    before: FeedbackState
-    unlabeled: Any
+    student_pass: PassOutput  # on x_u, at xi; its `grads` are g_xi_u
+    state: FeedbackState  # before the step
+    unlabeled: PyTree
     keys: dict[str, jax.Array]
-    made: Any  # the FeedbackStep
+    feedback_step: "FeedbackStep"
 
 
 class Measurement(NamedTuple):
-    """What a measure returns."""
+    """Output of a measure."""
 
     feedback: jax.Array  # fb
     labeled_loss: jax.Array  # L_l(xi')
-    usable: Any = True  # whether fb means anything
-    teacher_grads: Any = None  # in place of g_theta_u
+    usable: jax.Array | bool = True  # whether fb means anything
+    teacher_grads: PyTree = None  # in place of g_theta_u
     details: dict[str, jax.Array] = {}  # diagnostics of its own
 
 
@@ -172,7 +173,7 @@ def upcast(x):
 
 
 def all_finite(*trees):
-    """Returns whether every number is finite: 0 x is 0 but for what is not."""
+    """Returns True if every number is finite: 0 x is 0 but for what is not."""
     floats = [x for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.inexact)]
     total = sum((jnp.sum(x * 0).astype(jnp.float32) for x in floats), jnp.float32(0))
     return jnp.isfinite(jnp.sqrt(total))  # a root, lest XLA copies the sum to every leaf's update
@@ -209,7 +210,7 @@ def threshold(*, cut: float = 0.5, confidence: float = 0.5) -> LabelRule:
     return LabelRule(update, diagnostics=diagnostics)
 
 
-def grad_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax.Array, jax.Array]:
+def grad_slope(labeled_loss: Callable, params: PyTree, direction: PyTree) -> tuple[jax.Array, ...]:
     """Computes fb = -d/dw L_l(params - w direction) at w = 0 by `jax.grad`, and L_l(params)."""
 
     def loss_at_offset(w):
@@ -224,7 +225,7 @@ def grad_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax
 
 def student_slope(slope: Callable = grad_slope) -> Callable[[StudentStep], Measurement]:
     """Returns the paper's measure (10), the slope of L_l at xi' along g_xi_u, by a function like `grad_slope`."""
-    return lambda step: Measurement(*slope(step.labeled_loss, step.new.params, step.passed.grads))
+    return lambda s: Measurement(*slope(s.labeled_loss, s.new.params, s.student_pass.grads))
 
 
 def discrete_gate(positive=1.0, negative=-0.1, drop_rate=0.05, drop_negative=True) -> Gate:
@@ -243,40 +244,38 @@ def discrete_gate(positive=1.0, negative=-0.1, drop_rate=0.05, drop_negative=Tru
     return Gate(update)
 
 
-def _pair(who, parts, value):
+def _check_pair(who, parts, value):
     if type(value) is not tuple or len(value) != 2:
         raise ValueError(f"{who} a pair {parts}, not {type(value).__name__}.")
     return value
 
 
-def _fit(like, rows, labels, mask):
-    """Labels, and a mask of their shape, in the form of labels that the rule makes."""
+def _align(like, rows, labels, mask):
+    """Returns labels in the form that the rule makes, and a mask of their shape."""
     ends = zip(mask.shape[::-1], labels.shape[::-1], strict=False)
     fits = mask.ndim <= labels.ndim and all(m in (1, n) for m, n in ends)
     if labels.shape[1:] != like.shape[1:] or len(labels) != rows or not fits:
-        raise ValueError(
-            f"labels {labels.shape}, mask {mask.shape} beside {like.shape}, {rows} rows"
-        )
+        raise ValueError(f"labels {labels.shape}, mask {mask.shape} beside {like.shape}, B={rows}")
     return labels.astype(like.dtype), jnp.broadcast_to(mask.astype(bool), labels.shape)
 
 
-def apply(task, start, *rest):
+def apply(learner, start, *rest):
     """Returns outputs and model state of a learner, from (params, model_state)."""
-    result = task.apply(*start, *rest)
-    return _pair("apply returns", "(outputs, model_state)", result)
+    result = learner.apply(*start, *rest)
+    return _check_pair("apply returns", "(outputs, model_state)", result)
 
 
-def optimize(optimizer, grads, state, value):
+def compute_updates(optimizer, grads, state, value):
     """Returns the optimizer's updates and its new state."""
     optimizer = optax.with_extra_args_support(optimizer)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         return optimizer.update(grads, state.opt_state, state.params, value=value)
 
 
-def _advance(learner, state, passed, grads, value, healthy):
-    updates, opt_state = optimize(learner.optimizer, grads, state, value)
+def _apply_gradients(learner, state, passed, grads, value, finite):
+    updates, opt_state = compute_updates(learner.optimizer, grads, state, value)
     params = optax.apply_updates(state.params, updates)
-    return optax.tree.where(healthy, LearnerState(params, passed.model_state, opt_state), state)
+    return optax.tree.where(finite, LearnerState(params, passed.model_state, opt_state), state)
 
 
 @dataclasses.dataclass(eq=False)
@@ -292,29 +291,30 @@ class FeedbackStep:
     student: Learner  # learns from the labels; may be the same Learner
     _: dataclasses.KW_ONLY
     # labeled batch -> (Y_l [B, ...], such as the label rule makes, and a mask of where it is known, which broadcasts)
-    known_labels: Callable[[Any], tuple[jax.Array, jax.Array]]
+    known_labels: Callable[[PyTree], tuple[jax.Array, jax.Array]]
     label: LabelRule = threshold()  # 1.
     # 3., fb > 0 where the student's step lowered L_l; an attribute `check`, of (step, student's params), may refuse
     measure: Callable[[StudentStep], Measurement] = student_slope()
     gate: Gate = discrete_gate()  # 4.
-    feedback_weight: Any = 1.0  # of c in 5.
+    feedback_weight: float | jax.Array = 1.0  # of c in 5.
 
     def __post_init__(self):
         self.label.check(self.measure, self.gate)
-        # What decides a compiled gradient, and nothing else.
         t, s = self.teacher, self.student
-        self.labeling = Learner(*t[:2], t.pseudo_loss or t.loss, None)
-        self.learning = Learner(*s[:2], s.pseudo_loss or s.loss, None)
-        self.supervised = Learner(*t[:3], None)
+        self.specs = {  # what decides a compiled gradient, and nothing else
+            "teacher_unlabeled": Learner(*t[:2], t.pseudo_loss or t.loss, None),
+            "student_unlabeled": Learner(*s[:2], s.pseudo_loss or s.loss, None),
+            "teacher_labeled": Learner(*t[:3], None),
+        }
 
-    def init(self, teacher: tuple[Any, Any], student: tuple[Any, Any]) -> FeedbackState:
+    def init(self, teacher: tuple[PyTree, PyTree], student: tuple[PyTree, PyTree]) -> FeedbackState:
         """Starts from (params, model_state) of each, copied: both may be the same, and the state donated."""
 
         def start(learner, pair):
-            _pair("init takes of each model", "(params, model_state)", pair)
+            _check_pair("init takes of each model", "(params, model_state)", pair)
             state = LearnerState(pair[0], pair[1], learner.optimizer.init(pair[0]))
             try:
-                jax.eval_shape(lambda: optimize(learner.optimizer, state.params, state, 0.0))
+                jax.eval_shape(lambda: compute_updates(learner.optimizer, state.params, state, 0.0))
             except TypeError as error:
                 raise ValueError(f"the optimizer needs more than `value`: {error}") from error
             return state
@@ -338,20 +338,20 @@ class FeedbackStep:
         judge = labeled if judge is None else judge
         y_l, y_judge, keys = self._prepare(labeled, judge, key)
         theta, xi, draw = state.teacher, state.student, (keys["label"], state.label)
-        alike = jax.tree.map(jnp.shape, labeled) == jax.tree.map(jnp.shape, unlabeled)
-        spare, rule = (y_l, draw) if alike else (None, None)  # alike passes share a function
+        same_shapes = jax.tree.map(jnp.shape, labeled) == jax.tree.map(jnp.shape, unlabeled)
+        spare, rule = (y_l, draw) if same_shapes else (None, None)  # such passes share a function
 
-        def passed(task, start, batch, given, stream, own=False):
-            rest = own, keys[stream], draw if own else rule
-            return self._gradients(task, start, batch, given, *rest)
+        def run_pass(name, start, batch, given, own_labels=False):
+            rest = own_labels, keys[name], draw if own_labels else rule
+            return self._gradients(self.specs[name], start, batch, given, *rest)
 
         # 1. The teacher labels x_u: one pass of f_theta gives z, Y_p and g_theta_u (7).
-        theta_u = passed(self.labeling, theta[:2], unlabeled, spare, "teacher_unlabeled", own=True)
+        theta_u = run_pass("teacher_unlabeled", theta[:2], unlabeled, spare, own_labels=True)
         y_p = theta_u.labels, theta_u.mask
-        y_l, y_judge = (_fit(y_p[0], len(y[0]), *y) for y in (y_l, y_judge))
+        y_l, y_judge = (_align(y_p[0], len(y[0]), *y) for y in (y_l, y_judge))
 
         # 2. The student f_xi steps on the same labels: xi' = xi - eta g_xi_u, or so (7), (8).
-        xi_u = passed(self.learning, xi[:2], unlabeled, y_p, "student_unlabeled")
+        xi_u = run_pass("student_unlabeled", xi[:2], unlabeled, y_p)
         if xi_u.logits.shape != theta_u.logits.shape:
             raise ValueError(f"student's logits {xi_u.logits.shape} beside {theta_u.logits.shape}.")
         xi_new, stepped = self._step_student(xi, xi_u)
@@ -363,48 +363,47 @@ class FeedbackStep:
         c, flags, gate = self._open_gate(state.gate, fb, stepped, y_judge, y_p, keys["drop"])
 
         # 5. The teacher, still at theta, steps on c g_theta_u + g_theta_l, the latter on x_l (9), (11).
-        start = theta.params, theta_u.model_state
-        theta_l = passed(self.supervised, start, labeled, y_l, "teacher_labeled")
+        theta_l = run_pass("teacher_labeled", (theta.params, theta_u.model_state), labeled, y_l)
         return self._step_teacher(state, xi_new, theta_u, xi_u, theta_l, fb, c, flags, gate)
 
     def _prepare(self, labeled, judge, key):
         words = [hashlib.sha256(name.encode()).digest()[:4] for name in _DRAWS]
         keys = [jax.random.fold_in(key, int.from_bytes(word, "little")) for word in words]
         known = map(self.known_labels, (labeled, judge))
-        pairs = [_pair("known_labels returns", "(labels, mask)", pair) for pair in known]
+        pairs = [_check_pair("known_labels returns", "(labels, mask)", pair) for pair in known]
         return *pairs, dict(zip(_DRAWS, keys, strict=True))
 
-    def _gradients(self, task, start, batch, given, own, key, draw):
-        """Loss and gradient on the given labels, or where `own`, which may be traced, on the pass's own."""
+    def _gradients(self, learner, start, batch, given, own_labels, key, draw):
+        """Loss and gradient on the given labels, or where `own_labels`, which may be traced, on the pass's own."""
 
         def loss_fn(params):
-            outputs, model_state = apply(task, (params, start[1]), batch, key, "train")
-            logits = task.logits(outputs)
+            outputs, model_state = apply(learner, (params, start[1]), batch, key, "train")
+            logits = learner.logits(outputs)
             if draw is None:
-                labels, mask, label_state = *_fit(given[0], len(logits), *given), None
+                labels, mask, label_state = *_align(given[0], len(logits), *given), None
             else:
                 labels, mask, label_state = self.label.update(jax.lax.stop_gradient(logits), *draw)
-                labels, mask = _fit(labels, len(logits), jax.lax.stop_gradient(labels), mask)
+                labels, mask = _align(labels, len(logits), jax.lax.stop_gradient(labels), mask)
                 label_state = optax.tree.where(all_finite(logits), label_state, draw[1])
-                other = _fit(labels, len(logits), *(given or (labels, mask)))
-                labels, mask = optax.tree.where(own, (labels, mask), other)
-            loss = upcast(task.loss(outputs, batch, labels, mask))
+                other = _align(labels, len(logits), *(given or (labels, mask)))
+                labels, mask = optax.tree.where(own_labels, (labels, mask), other)
+            loss = upcast(learner.loss(outputs, batch, labels, mask))
             finite = all_finite(loss, logits, model_state)
             model_state = optax.tree.where(finite, model_state, start[1])
             return loss, (model_state, logits, labels, mask, label_state, finite)
 
         (loss, rest), grads = jax.value_and_grad(loss_fn, has_aux=True)(start[0])
-        return Pass(loss, grads, *rest)
+        return PassOutput(loss, grads, *rest)
 
     def _step_student(self, xi, passed):
-        healthy = passed.finite & all_finite(passed.grads)
-        return _advance(self.student, xi, passed, passed.grads, passed.loss, healthy), healthy
+        finite = passed.finite & all_finite(passed.grads)
+        return _apply_gradients(self.student, xi, passed, passed.grads, passed.loss, finite), finite
 
     def _judge(self, state, new, passed, unlabeled, judge, known, keys):
         def labeled_loss(params):
             start = params, new.model_state
             outputs, _ = apply(self.student, start, judge, keys["feedback"], "feedback")
-            given = _fit(known[0], len(self.student.logits(outputs)), *known)
+            given = _align(known[0], len(self.student.logits(outputs)), *known)
             return upcast(self.student.loss(outputs, judge, *given))
 
         return self.measure(StudentStep(labeled_loss, new, passed, state, unlabeled, keys, self))
@@ -413,10 +412,10 @@ class FeedbackStep:
         c, flags, new = self.gate.update(measured.feedback, key, state)
         finite = stepped & jnp.isfinite(measured.feedback) & jnp.isfinite(c)
         evidence, usable = jnp.any(known[1]) & jnp.any(labels[1]), jnp.asarray(measured.usable)
-        useful = finite & evidence & usable
-        flags = {name: on & useful for name, on in flags.items()} | {"student_skipped": ~stepped}
+        valid = finite & evidence & usable
+        flags = {name: on & valid for name, on in flags.items()} | {"student_skipped": ~stepped}
         flags |= {"nonfinite": ~finite, "no_labels": ~evidence, "unusable": ~usable}
-        return jnp.where(useful, c, 0), flags, optax.tree.where(useful, new, state)
+        return jnp.where(valid, c, 0), flags, optax.tree.where(valid, new, state)
 
     def _step_teacher(self, state, student, theta_u, xi_u, theta_l, measured, c, flags, gate):
         if measured.teacher_grads is not None:
@@ -428,12 +427,12 @@ class FeedbackStep:
             return (jnp.where(c == 0, 0, term) + upcast(g)).astype(g.dtype)
 
         grads, value = jax.tree.map(total, *((p.grads, p.loss) for p in (theta_u, theta_l)))
-        healthy = theta_l.finite & all_finite(grads) & (theta_u.finite | (c == 0))
-        teacher = _advance(self.teacher, state.teacher, theta_l, grads, value, healthy)
+        finite = theta_l.finite & all_finite(grads) & (theta_u.finite | (c == 0))
+        teacher = _apply_gradients(self.teacher, state.teacher, theta_l, grads, value, finite)
         label = self.label.observe(theta_l.logits, theta_u.label_state)
-        kept = healthy & ~flags["student_skipped"]
+        kept = finite & ~flags["student_skipped"]
         label, gate = optax.tree.where(kept, (label, gate), (state.label, state.gate))
-        flags = flags | {"teacher_skipped": ~healthy}
+        flags = flags | {"teacher_skipped": ~finite}
         events = flags | {"positive": c > 0, "negative": c < 0, "zero": c == 0}
         counts = {name: n + events[name].astype(jnp.int32) for name, n in state.counts.items()}
         named = {"teacher_pseudo": theta_u, "student_pseudo": xi_u, "teacher_labeled": theta_l}

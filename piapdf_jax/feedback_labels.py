@@ -3,7 +3,7 @@
 `feedback_variants` holds the other measures and gates, and hands these on.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from piapdf_jax import feedback
-from piapdf_jax.feedback import LabelRule, upcast
+from piapdf_jax.feedback import Gate, LabelRule, upcast
 
 #: Whose logits move the cuts of `matched`.
 FOLLOWED = ("labeled", "unlabeled")
@@ -43,7 +43,7 @@ def soft(*, confidence: float = 0.5) -> LabelRule:
     return _binary(lambda probs, key: probs, confidence, check=check_soft)
 
 
-def check_soft(measure: Any, gate: Any) -> None:
+def check_soft(measure: object, gate: Gate) -> None:
     """Refuses soft labels where the teacher's own term counts: it would be 0."""
     if gate.constant != 0 and not getattr(measure, "exact", False):
         raise ValueError(

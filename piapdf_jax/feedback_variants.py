@@ -1,4 +1,4 @@
-"""What is not the paper: other labels, measures and gates for `feedback.discrete_feedback`, on the same seams.
+"""Variants that are not in the paper: other labels, measures and gates for `feedback.discrete_feedback`.
 
 | what | label | measure | gate |
 | --- | --- | --- | --- |
@@ -11,14 +11,14 @@
 
 import copy
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from piapdf_jax import feedback
-from piapdf_jax.feedback import Gate, LearnerState, Loss, Measurement, StudentStep, upcast
+from piapdf_jax.feedback import Gate, LearnerState, Loss, Measurement, PyTree, StudentStep, upcast
 from piapdf_jax.feedback_labels import (
     FOLLOWED,
     check_soft,
@@ -33,17 +33,17 @@ __all__ = ["FOLLOWED", "clean_rates", "matched", "sample", "soft"]
 Measure = Callable[[StudentStep], Measurement]
 
 
-def tree_dot(a: Any, b: Any) -> jax.Array:
+def tree_dot(a: PyTree, b: PyTree) -> jax.Array:
     """Returns the inner product of two trees of floats, summed in float32 at least."""
     return jnp.asarray(optax.tree.vdot(jax.tree.map(upcast, a), jax.tree.map(upcast, b)))
 
 
-def tree_norm(tree: Any) -> jax.Array:
+def tree_norm(tree: PyTree) -> jax.Array:
     """Returns the Euclidean norm of a tree of floats."""
     return jnp.sqrt(tree_dot(tree, tree))
 
 
-def negative_log_likelihood(logits: Callable[[Any], jax.Array]) -> Loss:
+def negative_log_likelihood(logits: Callable[[PyTree], jax.Array]) -> Loss:
     """Returns -log P(Y) of binary labels, summed over accepted cells: a `pseudo_loss` for the teacher.
 
     With `sample()`, `scaled_slope` and `continuous_gate`, c times its gradient is to first order in eta an unbiased
@@ -57,25 +57,27 @@ def negative_log_likelihood(logits: Callable[[Any], jax.Array]) -> Loss:
     return loss
 
 
-def jvp_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax.Array, jax.Array]:
+def jvp_slope(labeled_loss: Callable, params: PyTree, direction: PyTree) -> tuple[jax.Array, ...]:
     """Computes what `grad_slope` does in forward mode: keeps no activations, does not pass `custom_vjp`."""
     tangent = jax.tree.map(lambda p, d: d.astype(p.dtype), params, direction)
     loss, slope = jax.jvp(lambda p: upcast(labeled_loss(p)), (params,), (tangent,))
     return slope, loss
 
 
-def vjp_slope(labeled_loss: Callable, params: Any, direction: Any) -> tuple[jax.Array, jax.Array]:
+def vjp_slope(labeled_loss: Callable, params: PyTree, direction: PyTree) -> tuple[jax.Array, ...]:
     """Computes what `grad_slope` does as an inner product with the whole gradient of L_l."""
     loss, grads = jax.value_and_grad(lambda p: upcast(labeled_loss(p)))(params)
     return tree_dot(grads, direction), loss
 
 
-def scaled_slope(learning_rate: Any, slope: Callable = feedback.grad_slope) -> Measure:
+def scaled_slope(
+    learning_rate: optax.ScalarOrSchedule, slope: Callable = feedback.grad_slope
+) -> Measure:
     """Returns a measure of eta fb, in units of the loss; eta is a number or a schedule of the student's steps."""
 
     def measure(step):
-        fb, loss = slope(step.labeled_loss, step.new.params, step.passed.grads)
-        count = step.before.step - step.before.counts["student_skipped"]
+        fb, loss = slope(step.labeled_loss, step.new.params, step.student_pass.grads)
+        count = step.state.step - step.state.counts["student_skipped"]
         eta = learning_rate(count) if callable(learning_rate) else learning_rate
         return Measurement(fb * jnp.asarray(eta, fb.dtype), loss)
 
@@ -83,7 +85,7 @@ def scaled_slope(learning_rate: Any, slope: Callable = feedback.grad_slope) -> M
 
 
 def with_part(measure: Measure, name: str, loss: Loss) -> Measure:
-    """Returns a measure that also tells, as diagnostic `name`, the feedback of one term of the student's loss on x_u.
+    """Returns a measure that also reports, as diagnostic `name`, the feedback of one term of the student's loss on x_u.
 
     <dL_l/dxi (xi'), dloss/dxi (xi)> beside fb = <dL_l/dxi (xi'), g_xi_u>: fb is the sum over the terms, of which those
     without pseudo labels say nothing of them. One backward pass on x_u and one slope more; what is trained stays as
@@ -91,15 +93,17 @@ def with_part(measure: Measure, name: str, loss: Loss) -> Measure:
     """
 
     def measured(step):
-        student, y_p = step.before.student, (step.passed.labels, step.passed.mask)
+        student, y_p = step.state.student, (step.student_pass.labels, step.student_pass.mask)
 
         def term(params):
             args = (params, student.model_state), step.unlabeled, step.keys["student_unlabeled"]
-            outputs, _ = feedback.apply(step.made.learning, *args, "train")
+            outputs, _ = feedback.apply(
+                step.feedback_step.specs["student_unlabeled"], *args, "train"
+            )
             return upcast(loss(outputs, step.unlabeled, *y_p))
 
-        passed = step.passed._replace(grads=jax.grad(term)(student.params))
-        part, whole = measure(step._replace(passed=passed)), measure(step)
+        passed = step.student_pass._replace(grads=jax.grad(term)(student.params))
+        part, whole = measure(step._replace(student_pass=passed)), measure(step)
         return whole._replace(details=whole.details | {name: part.feedback})
 
     return measured
@@ -109,7 +113,7 @@ def difference() -> Measure:
     """Returns a measure of L_l(xi) - L_l(xi'), with momentum and curvature; in low precision its sign is noise."""
 
     def measure(step):
-        old, new = (upcast(step.labeled_loss(x.params)) for x in (step.before.student, step.new))
+        old, new = (upcast(step.labeled_loss(x.params)) for x in (step.state.student, step.new))
         return Measurement(old - new, new)
 
     return measure
@@ -144,7 +148,7 @@ def _check_derivative(optimizer, params):
             state = LearnerState(tree.unflatten(ones), None, optimizer.init(tree.unflatten(ones)))
             hole = lambda i, x: x.at[(0,) * x.ndim].set(0) if x.size > 1 or i == 0 else x  # noqa: E731
             holed = [hole(i, x) for i, x in enumerate(ones)]
-            updates = lambda grads: feedback.optimize(optimizer, grads, state, 0.0)[0]  # noqa: E731
+            updates = lambda grads: feedback.compute_updates(optimizer, grads, state, 0.0)[0]  # noqa: E731
             moved, back = jax.vjp(updates, tree.unflatten(holed))
             finite = bool(feedback.all_finite(back(jax.tree.map(jnp.ones_like, moved))))
     except (jax.errors.UnexpectedTracerError, jax.errors.ConcretizationTypeError):
@@ -158,15 +162,17 @@ def _check_derivative(optimizer, params):
 
 def _updates(step):
     """The student's updates as a function of its gradient."""
-    start, value = step.before.student, step.passed.loss
-    return lambda grads: feedback.optimize(step.made.student.optimizer, grads, start, value)[0]
+    start, value = step.state.student, step.student_pass.loss
+    optimizer = step.feedback_step.student.optimizer
+    return lambda grads: feedback.compute_updates(optimizer, grads, start, value)[0]
 
 
 def _through_optimizer(step):
     """-d updates/ds of s g_xi_u at s = 1, and whether they depend on s at all."""
 
     def updates(s):
-        return _updates(step)(jax.tree.map(lambda g: s.astype(g.dtype) * g, step.passed.grads))
+        grads = step.student_pass.grads
+        return _updates(step)(jax.tree.map(lambda g: s.astype(g.dtype) * g, grads))
 
     moved, slope = jax.jvp(updates, (jnp.ones(()),), (jnp.ones(()),))
     usable = tree_norm(slope) > 1e-6 * tree_norm(moved)  # below, it is rounding
@@ -195,7 +201,7 @@ def cosine(*, through_optimizer: bool = False) -> Measure:
     """Returns a measure of the cosine, in [-1, 1], of dL_l(xi') and g_xi_u, or of what the optimizer makes of it."""
 
     def measure(step):
-        both = _through_optimizer(step) if through_optimizer else (step.passed.grads, True)
+        both = _through_optimizer(step) if through_optimizer else (step.student_pass.grads, True)
         loss, grads = _labeled_grads(step)
         norms = tree_norm(grads) * tree_norm(both[0])
         scale = jnp.where(norms > 0, 1 / jnp.where(norms > 0, norms, 1), 0)
@@ -211,24 +217,25 @@ def exact_teacher_gradient() -> Measure:
     """
 
     def measure(step):
-        made, before, keys = step.made, step.before, step.keys
+        whole, state, passed = step.feedback_step, step.state, step.student_pass
 
-        def outputs(task, params, start, stream):
-            args = (params, start.model_state), step.unlabeled, keys[stream], "train"
-            return feedback.apply(task, *args)[0]
+        def outputs(name, params, learner_state):
+            args = (params, learner_state.model_state), step.unlabeled, step.keys[name], "train"
+            return feedback.apply(whole.specs[name], *args)[0]
 
         def pseudo_loss(xi, labels):
-            told = outputs(made.learning, xi, before.student, "student_unlabeled")
-            return made.learning.loss(told, step.unlabeled, labels, step.passed.mask)
+            predicted = outputs("student_unlabeled", xi, state.student)
+            spec = whole.specs["student_unlabeled"]
+            return spec.loss(predicted, step.unlabeled, labels, passed.mask)
 
         def pseudo_labels(theta):
-            told = outputs(made.labeling, theta, before.teacher, "teacher_unlabeled")
-            return made.label.update(made.teacher.logits(told), keys["label"], before.label)[0]
+            logits = whole.teacher.logits(outputs("teacher_unlabeled", theta, state.teacher))
+            return whole.label.update(logits, step.keys["label"], state.label)[0]
 
         loss, grads = _labeled_grads(step)
-        models = pseudo_loss, pseudo_labels, before.teacher.params, before.student.params
-        meta, usable = meta_gradient(*models, _updates(step), step.passed.grads, grads)
-        return Measurement(tree_dot(grads, step.passed.grads), loss, usable, meta)
+        models = pseudo_loss, pseudo_labels, state.teacher.params, state.student.params
+        meta, usable = meta_gradient(*models, _updates(step), passed.grads, grads)
+        return Measurement(tree_dot(grads, passed.grads), loss, usable, meta)
 
     return _Differentiated(measure, exact=True)
 
@@ -280,7 +287,7 @@ def continuous_gate(*, decay: float | None = None) -> Gate:
     return Gate(update, init=lambda params: jnp.zeros(()))
 
 
-def in_parts(step: feedback.FeedbackStep) -> feedback.FeedbackStep:
+def compile_in_parts(step: feedback.FeedbackStep) -> feedback.FeedbackStep:
     """Returns the same step with its parts compiled one by one, so that its `update` must not be jitted.
 
     They compile faster than one function and hold less at a time: the three passes with gradients share one compiled

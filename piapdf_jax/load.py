@@ -17,7 +17,7 @@ from piapdf_jax.model_json import Model, ModelError, read_model
 from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.encoders import encoder_fields, encoder_names
 from piapdf_jax.stages.base import OptimizerConfig
-from piapdf_jax.stages.pi2_refine import PI2Refine
+from piapdf_jax.stages.pi2_refine import PI2Stage
 from piapdf_jax.stages.piap import PIAPStage
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
@@ -118,11 +118,11 @@ def networks(folder: pathlib.Path, model: Model) -> ModelConfig:
     return config
 
 
-def _stage(folder: pathlib.Path, model: Model) -> PI2Refine | PIAPStage:
+def _stage(folder: pathlib.Path, model: Model) -> PI2Stage | PIAPStage:
     """Whose ``predict`` makes the scores; what a training would need of it beside the sizes is left at anything."""
     config = networks(folder, model)
     sizes: Any = {"image_size": model.image_size, "num_aus": len(model.units), "num_maps": 0}
     optimizer = OptimizerConfig(steps=1, learning_rate=1e-3)
     if "generator" in model.parts:
-        return PI2Refine(config, optimizer, **sizes)
+        return PI2Stage(config, optimizer, **sizes)
     return PIAPStage(config, optimizer, LossWeights(), **sizes)

@@ -15,13 +15,13 @@ from piapdf_jax.feedback import (
     discrete_gate,
     student_slope,
 )
-from piapdf_jax.feedback_variants import in_parts
+from piapdf_jax.feedback_variants import compile_in_parts
 
 ETA = 0.1
 #: A gate that never drops.
 ALWAYS = discrete_gate(drop_rate=0.0)
 whole_and_in_parts = pytest.mark.parametrize(
-    "way", [lambda step: step, in_parts], ids=["whole", "parts"]
+    "way", [lambda step: step, compile_in_parts], ids=["whole", "parts"]
 )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from piapdf_jax.models.encoder import encoder_apply
 from piapdf_jax.models.piap import init_part
+from piapdf_jax.types import Part
 
 #: Squares of one color along a side of a picture, so that pictures of all sizes look alike.
 _SQUARES = 12
@@ -45,7 +46,8 @@ def lively_parts(config, size, units, seed=0):
     _, _, found = run((params, stats), "feedback")
     stats = {name: _moved(rng, inside) for name, inside in found.items()}
     _, vectors, _ = run((params, stats), "eval")
-    return (params, stats), (_head(rng, np.asarray(vectors, np.float64), units), {})
+    head = _head(rng, np.asarray(vectors, np.float64), units)
+    return Part(params, stats), Part(head, {})
 
 
 def _changed(rng, path, leaf):

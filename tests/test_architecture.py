@@ -29,6 +29,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.process_memory": (),
     "piapdf_jax.batch": (),
     "piapdf_jax.keys": (),
+    "piapdf_jax.types": (),
     "piapdf_jax.landmarks": (),
     "piapdf_jax.model_json": ("piapdf_jax.paths",),
     "piapdf_jax.detector": (
@@ -47,6 +48,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "piapdf_jax.export.*": (
         *("piapdf_jax.export.*", "piapdf_jax.models.*", "piapdf_jax.model_json"),
+        "piapdf_jax.types",
         "piapdf_jax.commands",
         *("piapdf_jax.detector_runtimes", "piapdf_jax.load", "piapdf_jax.runtime.exports"),
         # a web page: names of units, and where what runs it is kept
@@ -93,20 +95,23 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.losses": ("piapdf_jax.batch", "piapdf_jax.landmarks"),
     "piapdf_jax.models.*": (
         *("piapdf_jax.models.*", "piapdf_jax.batch", "piapdf_jax.ranges"),
-        "piapdf_jax.landmarks",
+        *("piapdf_jax.landmarks", "piapdf_jax.types"),
     ),
     "piapdf_jax.models.pretrained": (
         *("piapdf_jax.models.*", "piapdf_jax.paths", "piapdf_jax.commands"),
-        "piapdf_jax.drawn_detector",
+        *("piapdf_jax.drawn_detector", "piapdf_jax.types"),
     ),
     # its file, and the command that writes it
     "piapdf_jax.models.shipped": (
         *("piapdf_jax.models.*", "piapdf_jax.commands", "piapdf_jax.drawn_detector"),
+        "piapdf_jax.types",
         "experiments.ship",  # named in a message, never imported
     ),
     # a file that the user names, and what reads it
     "piapdf_jax.models.weight_files": ("piapdf_jax.paths", "piapdf_jax.commands"),
-    "piapdf_jax.stages.base": ("piapdf_jax.batch", "piapdf_jax.keys", "piapdf_jax.ranges"),
+    "piapdf_jax.stages.base": (
+        *("piapdf_jax.batch", "piapdf_jax.keys", "piapdf_jax.ranges", "piapdf_jax.types"),
+    ),
     # no stage imports another: they meet through exports
     "piapdf_jax.stages.*": (
         "piapdf_jax.models.*",
@@ -121,6 +126,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.stages.base",
         "piapdf_jax.stages.feedback_learners",
         "piapdf_jax.stages.feedback_options",
+        "piapdf_jax.stages.targets",
+        "piapdf_jax.types",
     ),
     "piapdf_jax.data.*": (
         "piapdf_jax.data.*",
@@ -141,6 +148,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.stages.base",
         "piapdf_jax.batch",
         "piapdf_jax.keys",
+        "piapdf_jax.types",
     ),
     "experiments.pipeline": (
         "experiments.*",

@@ -11,11 +11,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from piapdf_jax.feedback import discrete_gate, student_slope
 from piapdf_jax.feedback_variants import (
+    compile_in_parts,
     constant_gate,
     continuous_gate,
     cosine,
     exact_teacher_gradient,
-    in_parts,
     jvp_slope,
     sample,
     soft,
@@ -102,7 +102,7 @@ def test_one_device_is_two_is_eight(options):
 @pytest.mark.x64
 def test_parts_on_eight_devices_are_one_device():
     state, told = trajectory(1, "float64", 3)
-    other, same = trajectory(8, "float64", 3, compiled=lambda step: in_parts(step).update)
+    other, same = trajectory(8, "float64", 3, compiled=lambda step: compile_in_parts(step).update)
     np.testing.assert_allclose(same, told, rtol=1e-9, atol=1e-13)
     assert_trees(other, state, rtol=1e-10, atol=1e-13)
 

@@ -37,7 +37,7 @@ from piapdf_jax.feedback import (
     masked_mean,
     threshold,
 )
-from piapdf_jax.feedback_variants import in_parts
+from piapdf_jax.feedback_variants import compile_in_parts
 
 KEY = jax.random.key(0)
 
@@ -106,7 +106,7 @@ def on_the_host(update):
     [
         lambda step: jax.jit(step.update),
         lambda step: jax.jit(step.update, donate_argnums=0),
-        lambda step: in_parts(step).update,
+        lambda step: compile_in_parts(step).update,
         lambda step: on_the_host(jax.jit(step.update)),
     ],
     ids=["jit", "donated", "parts", "host"],
@@ -125,7 +125,9 @@ def test_states_of_rule_and_gate_go_through_every_step(way):
 
 def useless(step):
     """A measure that calls its own feedback meaningless."""
-    return Measurement(*grad_slope(step.labeled_loss, step.new.params, step.passed.grads), False)
+    return Measurement(
+        *grad_slope(step.labeled_loss, step.new.params, step.student_pass.grads), False
+    )
 
 
 NONE = {}

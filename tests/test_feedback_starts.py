@@ -60,7 +60,7 @@ def test_a_gate_gives_a_scalar(c):
 def test_a_rule_gives_labels_to_every_row(way):
     rule = LabelRule(lambda z, key, state: ((z[:1] >= 0).astype(z.dtype), z[:1] < np.inf, state))
     step = way(make(label=rule))
-    with pytest.raises(ValueError, match=r"labels \(1, 3\), mask \(1, 3\) beside \(1, 3\), 6 rows"):
+    with pytest.raises(ValueError, match=r"labels \(1, 3\), mask \(1, 3\) beside \(1, 3\), B=6"):
         step.update(start(step), *batches(), jax.random.key(0))
 
 

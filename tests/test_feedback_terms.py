@@ -13,7 +13,7 @@ from piapdf_jax.feedback import (
     masked_mean,
     student_slope,
 )
-from piapdf_jax.feedback_variants import in_parts, jvp_slope, scaled_slope, with_part
+from piapdf_jax.feedback_variants import compile_in_parts, jvp_slope, scaled_slope, with_part
 
 ETA, XI, X_U, X_L = 0.1, 0.4, 1.0, 2.0
 
@@ -39,7 +39,7 @@ LEARNER = Learner(
 )
 
 
-@pytest.mark.parametrize("way", [lambda step: step, in_parts], ids=["whole", "parts"])
+@pytest.mark.parametrize("way", [lambda step: step, compile_in_parts], ids=["whole", "parts"])
 @pytest.mark.parametrize(
     ("measure", "unit"),
     [(student_slope(), 1), (student_slope(jvp_slope), 1), (scaled_slope(0.25), 0.25)],

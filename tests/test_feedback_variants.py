@@ -34,12 +34,12 @@ from feedback_problem import (
 
 from piapdf_jax.feedback import discrete_gate, grad_slope, threshold
 from piapdf_jax.feedback_variants import (
+    compile_in_parts,
     constant_gate,
     continuous_gate,
     cosine,
     difference,
     exact_teacher_gradient,
-    in_parts,
     jvp_slope,
     meta_gradient,
     sample,
@@ -436,7 +436,7 @@ def test_parts_equal_the_whole_step_under_jit(options):
     step = make(learner(optax.sgd(ETA, momentum=0.9), apply=dropout_apply), **options)
     results = [
         update(start_mlp(step, c=3), *batches(4), jax.random.key(1))
-        for update in (in_parts(step).update, jax.jit(step.update))
+        for update in (compile_in_parts(step).update, jax.jit(step.update))
     ]
     assert abs(float(results[0][1].feedback)) > 1e-4
     assert_trees(*results, rtol=1e-4, atol=1e-6)
@@ -448,7 +448,7 @@ def test_parts_compile_the_network_once_forward_and_backward(same_learner):
     teacher = learner(apply=apply)
     student = teacher if same_learner else teacher._replace(optimizer=optax.adam(ETA))
     whole = make(teacher, student)
-    step = in_parts(whole)
+    step = compile_in_parts(whole)
     state = start_mlp(step, c=3)
     for t in range(3):
         state, _ = step.update(state, *batches(t), jax.random.key(t))
@@ -464,7 +464,7 @@ def test_parts_with_batches_of_different_sizes():
     unlabeled = {"x": jnp.concatenate([unlabeled["x"]] * 2)}
     results = [
         each.update(start_mlp(step, c=3), labeled, unlabeled, KEY)
-        for each in (step, in_parts(step))
+        for each in (step, compile_in_parts(step))
     ]
     assert finite(results) and float(results[0][1].coefficient) != 0
     assert_trees(*results, rtol=1e-4, atol=1e-6)

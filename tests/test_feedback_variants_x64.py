@@ -31,11 +31,11 @@ from feedback_problem import (
 
 from piapdf_jax.feedback import discrete_gate, grad_slope, student_slope, threshold
 from piapdf_jax.feedback_variants import (
+    compile_in_parts,
     constant_gate,
     continuous_gate,
     cosine,
     exact_teacher_gradient,
-    in_parts,
     jvp_slope,
     matched,
     meta_gradient,
@@ -136,7 +136,7 @@ def test_through_adam_the_slope_equals_differences():
 def test_parts_equal_the_whole_step(options, pseudo_loss):
     student = learner(optax.sgd(0.3, momentum=0.9), apply=dropout_apply)
     whole = make(student._replace(pseudo_loss=pseudo_loss), student, **options)
-    updates = jax.jit(whole.update), in_parts(whole).update
+    updates = jax.jit(whole.update), compile_in_parts(whole).update
     states = [start_mlp(whole, model_state=jnp.zeros(5)) for _ in updates]
     for t in range(4):
         batch = data(t, b=5), data(t + 20, b=5)

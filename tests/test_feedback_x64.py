@@ -27,7 +27,7 @@ from feedback_problem import (
 )
 
 from piapdf_jax.feedback import discrete_gate, grad_slope, student_slope, threshold
-from piapdf_jax.feedback_variants import difference, in_parts, jvp_slope, vjp_slope
+from piapdf_jax.feedback_variants import compile_in_parts, difference, jvp_slope, vjp_slope
 
 pytestmark = pytest.mark.x64
 
@@ -104,7 +104,7 @@ def trajectory(momentum, way=lambda step: step, drop_negative=True, **options):
     model = learner(optax.sgd(0.5, momentum=momentum or None))
     gates = (discrete_gate(drop_rate=1.0 - s, drop_negative=drop_negative) for s in (0, 1))
     steps = [way(make(model, model, gate=gate, **options)) for gate in gates]
-    updates = [s.update if way is in_parts else jax.jit(s.update) for s in steps]
+    updates = [s.update if way is compile_in_parts else jax.jit(s.update) for s in steps]
     state = steps[0].init(*(({"w": jnp.asarray(w)}, None) for w in (W_T, W_S)))
     rows = []
     for t, sigma in enumerate(SIGMA):

@@ -152,7 +152,7 @@ def _supervise(
 
     def step(state: LearnerState, drawn: Any) -> Any:
         value, gradient = jax.value_and_grad(loss)(state.params, _labeled(lane, drawn[0]), drawn[1])
-        updates, opt_state = feedback.optimize(optimizer, gradient, state, value)
+        updates, opt_state = feedback.compute_updates(optimizer, gradient, state, value)
         params = optax.apply_updates(state.params, updates)
         return LearnerState(params, None, opt_state), None
 

@@ -81,7 +81,7 @@ def golden_probabilities(light: Light, frames: np.ndarray) -> np.ndarray:
     import jax
     import jax.numpy as jnp
 
-    from piapdf_jax.models.prediction import predict_action_units
+    from piapdf_jax.models.piap import predict_action_units
 
     images = jnp.asarray(frames.astype(np.float32) / np.float32(255))
     with jax.default_matmul_precision("highest"):

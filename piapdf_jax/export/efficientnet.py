@@ -7,8 +7,8 @@ import numpy as np
 from piapdf_jax.export.folding import fold
 from piapdf_jax.export.operations import Conv, Operation, Residual, SqueezeExcite, Swish
 from piapdf_jax.models.efficientnet import EfficientNetConfig, blocks
-from piapdf_jax.models.layers import Convention
-from piapdf_jax.models.parts import Part
+from piapdf_jax.models.layers import PaddingAndBatchNorm
+from piapdf_jax.types import Part
 
 
 def efficientnet_operations(config: EfficientNetConfig, part: Part, side: int) -> list[Operation]:
@@ -26,7 +26,7 @@ def efficientnet_operations(config: EfficientNetConfig, part: Part, side: int) -
 class _Walk:
     """Follows side and channels through the network, on which padding and skips depend."""
 
-    def __init__(self, part: Part, convention: Convention, side: int):
+    def __init__(self, part: Part, convention: PaddingAndBatchNorm, side: int):
         self._params, self._stats = part
         self._convention = convention
         self.side, self.channels = side, 0

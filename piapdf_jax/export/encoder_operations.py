@@ -5,7 +5,7 @@ from typing import Any
 
 from piapdf_jax.export.operations import Operation
 from piapdf_jax.model_json import ModelError
-from piapdf_jax.models.parts import Part
+from piapdf_jax.types import Part
 
 
 @functools.singledispatch

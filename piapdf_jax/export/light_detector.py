@@ -8,9 +8,9 @@ from piapdf_jax.export.operations import Dense, Mean, Normalize, Operation, Resi
 from piapdf_jax.export.resnet import resnet_operations
 from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.efficientnet_encoder import EfficientNetEncoder
-from piapdf_jax.models.parts import Part
 from piapdf_jax.models.resizing import interpolation
 from piapdf_jax.models.resnet_encoder import ResNetEncoder
+from piapdf_jax.types import Part
 
 
 @encoder_operations.register

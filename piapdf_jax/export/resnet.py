@@ -4,7 +4,6 @@ from typing import Any
 
 from piapdf_jax.export.folding import fold
 from piapdf_jax.export.operations import Conv, MaxPool, Operation, Relu, Residual
-from piapdf_jax.models.parts import Part
 from piapdf_jax.models.resnet import (
     POOL,
     POOL_PADDING,
@@ -13,6 +12,7 @@ from piapdf_jax.models.resnet import (
     ResNetConfig,
     bottlenecks,
 )
+from piapdf_jax.types import Part
 
 
 def resnet_operations(config: ResNetConfig, part: Part) -> list[Operation]:

@@ -51,7 +51,7 @@ class ModelConfig:
         unet_stem_stride: the generator works at 1 / this of the resolution.
         decoder_widths: the decoder's channels, coarse to fine.
         decoder_stride: the decoder works at 1 / this of the resolution, at the finest.
-        pi_prior: share of positive pixels that generator and decoder say at their start.
+        pi_prior: prior probability of a positive pixel at initialization, of generator and decoder.
         mean: of the RGB input, for an image in [0, 1]; None is that of the pretrained file,
             without one ImageNet's.
         std: of the RGB input; None as above.

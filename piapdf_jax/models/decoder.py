@@ -1,7 +1,5 @@
 """PI decoder: the encoder's feature map back to PI maps (section 3.1, stage 3)."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 
@@ -12,10 +10,11 @@ from piapdf_jax.models.layers import (
     batch_norm,
     norm_swish,
     prior_logit,
-    wide,
+    upcast,
 )
-from piapdf_jax.models.parts import Part, apply_module, init_module
+from piapdf_jax.models.parts import apply_module, init_module
 from piapdf_jax.models.resizing import resize, upsample
+from piapdf_jax.types import BatchStats, Part
 
 
 class PIDecoder(nn.Module):
@@ -30,7 +29,7 @@ class PIDecoder(nn.Module):
         widths: channels of each enlarged map, coarse to fine.
         stride: the finest map filtered is ``output_size / stride``; its logits are enlarged
             bilinearly.
-        prior: share of positive pixels that the network says at its start.
+        prior: prior probability of a positive pixel at initialization.
         momentum: of the running statistics.
     """
 
@@ -43,7 +42,7 @@ class PIDecoder(nn.Module):
 
     @nn.compact
     def __call__(self, features: jax.Array, *, mode: str) -> jax.Array:
-        """Draw the maps of features.
+        """Draws the maps of features.
 
         Args:
             features: [B, h, w, F] float32.
@@ -59,7 +58,7 @@ class PIDecoder(nn.Module):
             size = -(-finest // 2 ** (len(self.widths) - 1 - i))
             x = upsample(x, size, size)
             x = SeparableBlock(width, momentum=self.momentum, name=f"up{i}")(x, mode=mode)
-        logits = wide(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
+        logits = upcast(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
         return resize(logits + prior_logit(self.prior), self.output_size, self.output_size)
 
 
@@ -89,29 +88,25 @@ def decoder_apply(
     features: jax.Array,
     *,
     image_size: int,
-    num_maps: int | None = None,
     mode: str,
-    key: jax.Array | None = None,
-) -> tuple[jax.Array, Any]:
-    """PI maps that the decoder draws from the encoder's features.
+) -> tuple[jax.Array, BatchStats]:
+    """Draws PI maps from the encoder's features.
 
     Args:
         config: sizes.
         part: a decoder.
         features: [B, h, w, F] float32.
         image_size: S, side of the maps.
-        num_maps: K; None takes it from the part.
         mode: ``train``, ``feedback`` or ``eval``, see ``layers.Mode``.
-        key: unused, for the likeness of all parts: nothing in the decoder is random.
 
     Returns:
         (PI logits [B, S, S, K] float32, batch statistics after the pass).
     """
-    num_maps = num_maps or part[0]["maps"]["kernel"].shape[-1]
-    return apply_module(_module(config, num_maps, image_size), part, features, mode, key)
+    num_maps = part[0]["maps"]["kernel"].shape[-1]
+    return apply_module(_module(config, num_maps, image_size), part, features, mode, None)
 
 
-def _module(config: ModelConfig, num_maps: Any, image_size: Any) -> PIDecoder:
+def _module(config: ModelConfig, num_maps: int, image_size: int) -> PIDecoder:
     return PIDecoder(
         num_maps,
         image_size,

@@ -22,7 +22,7 @@ from jax.interpreters import ad, batching, mlir
 
 
 class Window(NamedTuple):
-    """How a filter meets its input along both axes.
+    """Geometry of a filter over its input, along both axes.
 
     Attributes:
         kernel: sides of the filter, k and l.
@@ -37,7 +37,7 @@ class Window(NamedTuple):
     padding: tuple[tuple[int, int], tuple[int, int]]
 
     def sides(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Height and width of the output for an input [B, H, W, C]."""
+        """Returns height and width of the output for an input [B, H, W, C]."""
         spans = [(n - 1) * self.dilation + 1 for n in shape[1:3]]
         height, width = (
             (span + sum(padding) - kernel) // self.stride + 1
@@ -46,7 +46,7 @@ class Window(NamedTuple):
         return height, width
 
     def transposed(self, shape: tuple[int, ...], sides: tuple[int, int]) -> "Window":
-        """The window that takes an output of these sides back to an input of this shape."""
+        """Returns the window that takes an output of these sides back to an input of this shape."""
         padding = []
         for n, out, kernel, (before, _) in zip(
             shape[1:3], sides, self.kernel, self.padding, strict=True
@@ -59,7 +59,7 @@ class Window(NamedTuple):
 def depthwise(
     x: jax.Array, w: jax.Array, *, stride: int = 1, padding: str | int = "SAME"
 ) -> jax.Array:
-    """Convolve every channel with a filter of its own.
+    """Convolves every channel with a filter of its own.
 
     ``y[b, i, j, c] = sum_{u,v} x[b, s i + u - p, s j + v - q, c] w[u, v, c]``, x being zero
     outside. Differentiable in both modes, to any order. Sums are taken in float32 at least.
@@ -89,7 +89,7 @@ def depthwise(
 
 
 def pointwise(x: jax.Array, w: jax.Array) -> jax.Array:
-    """1x1 convolution: ``y[..., d] = sum_c x[..., c] w[c, d]``.
+    """Computes a 1x1 convolution: ``y[..., d] = sum_c x[..., c] w[c, d]``.
 
     Args:
         x: [..., C] floats.

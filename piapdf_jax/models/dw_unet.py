@@ -14,7 +14,7 @@ from piapdf_jax.models.layers import (
     conv,
     norm_swish,
     prior_logit,
-    wide,
+    upcast,
 )
 from piapdf_jax.models.resizing import resize, upsample
 
@@ -32,7 +32,7 @@ class UNet(nn.Module):
         blocks: of each level, on either way.
         stem_stride: 1, or 2 and more to work at a part of the resolution and enlarge the logits at
             the end.
-        prior: share of positive pixels that the network says at its start. PI maps are mostly 0; a
+        prior: prior probability of a positive pixel at initialization. PI maps are mostly 0; a
             start at one half would spend the first steps on that.
         momentum: of the running statistics.
 
@@ -51,7 +51,7 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, mode: str) -> jax.Array:
-        """Draw the maps of images [B, H, W, 3] float32, normalised or in [0, 1].
+        """Draws the maps of images [B, H, W, 3] float32, normalized or in [0, 1].
 
         Args:
             images: see above.
@@ -81,7 +81,7 @@ class UNet(nn.Module):
             for i in range(self.blocks):
                 width, name = self.widths[level], f"up{level}_{i}"
                 x = self.block(width, momentum=momentum, name=name)(x, mode=mode)
-        logits = wide(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
+        logits = upcast(Pointwise(self.num_maps, use_bias=True, name="maps")(x))
         # A constant beside a bias that starts at 0 is the same as a bias that starts there.
         return resize(logits + prior_logit(self.prior), images.shape[1], images.shape[2])
 

@@ -15,8 +15,8 @@ import jax
 from piapdf_jax.models.layers import (
     CONVENTIONS,
     BatchNorm,
-    Convention,
     Depthwise,
+    PaddingAndBatchNorm,
     Pointwise,
     SqueezeExcite,
     conv,
@@ -26,7 +26,7 @@ from piapdf_jax.models.layers import (
 from piapdf_jax.models.stochastic_depth import stochastic_depth, stochastic_depth_draws
 
 
-class Row(NamedTuple):
+class BlockArgs(NamedTuple):
     """One row of the block table: blocks of one width; the first of them has the stride."""
 
     expand: int
@@ -38,13 +38,13 @@ class Row(NamedTuple):
 
 #: Table 1 of the paper, B0.
 BLOCK_TABLE = (
-    Row(1, 3, 1, 16, 1),
-    Row(6, 3, 2, 24, 2),
-    Row(6, 5, 2, 40, 2),
-    Row(6, 3, 2, 80, 3),
-    Row(6, 5, 1, 112, 3),
-    Row(6, 5, 2, 192, 4),
-    Row(6, 3, 1, 320, 1),
+    BlockArgs(1, 3, 1, 16, 1),
+    BlockArgs(6, 3, 2, 24, 2),
+    BlockArgs(6, 5, 2, 40, 2),
+    BlockArgs(6, 3, 2, 80, 3),
+    BlockArgs(6, 5, 1, 112, 3),
+    BlockArgs(6, 5, 2, 192, 4),
+    BlockArgs(6, 3, 1, 320, 1),
 )
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
@@ -53,7 +53,7 @@ SQUEEZE_RATIO = 0.25
 
 
 class Coefficients(NamedTuple):
-    """What tells one EfficientNet from another; resolution is the side in px it is made for."""
+    """Scaling of one EfficientNet; resolution is the side in px that it is made for."""
 
     width: float
     depth: float
@@ -100,7 +100,7 @@ class EfficientNetConfig:
     bn_momentum: float | None = None
 
     @property
-    def conventions(self) -> Convention:
+    def conventions(self) -> PaddingAndBatchNorm:
         """Padding and BatchNorm as numbers.
 
         Raises:
@@ -118,14 +118,14 @@ class EfficientNetConfig:
 
 
 def round_channels(channels: int, width: float) -> int:
-    """Scaled channel count: the nearest multiple of 8, and at least 90% of what was asked."""
+    """Returns the scaled channel count: the nearest multiple of 8, and at least 90% of what was asked."""
     wanted = channels * width
     rounded = max(8, int(wanted + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * wanted else rounded + 8
 
 
-def blocks(config: EfficientNetConfig) -> list[tuple[str, Row]]:
-    """The blocks of a network in order.
+def blocks(config: EfficientNetConfig) -> list[tuple[str, BlockArgs]]:
+    """Returns the blocks of a network in order.
 
     Args:
         config: width, depth and rows.
@@ -145,7 +145,7 @@ def blocks(config: EfficientNetConfig) -> list[tuple[str, Row]]:
 
 
 def feature_side(config: EfficientNetConfig, size: int) -> int:
-    """Side of the features of an image of some side: halved, rounded up, by each stride of 2."""
+    """Returns the side of the features of an image of some side: halved, rounded up, by each stride of 2."""
     for stride in (2, *(row.stride for _, row in blocks(config))):
         size = -(-size // stride)
     return size
@@ -154,13 +154,13 @@ def feature_side(config: EfficientNetConfig, size: int) -> int:
 class MBConv(nn.Module):
     """Inverted residual block: expand, depthwise, squeeze-excite, project, add if shapes agree."""
 
-    row: Row
-    rate: float
-    convention: Convention
+    row: BlockArgs
+    drop_path_rate: float
+    convention: PaddingAndBatchNorm
 
     @nn.compact
-    def __call__(self, x: jax.Array, uniform: jax.Array | None, *, mode: str) -> jax.Array:
-        """Filter [B, H, W, C]; uniform [B] are the draws of stochastic depth, None for none."""
+    def __call__(self, x: jax.Array, drop_path_noise: jax.Array | None, *, mode: str) -> jax.Array:
+        """Filters [B, H, W, C]; drop_path_noise [B] are the draws of stochastic depth, None for none."""
         row, skip = self.row, x
 
         def norm(name: str) -> BatchNorm:
@@ -172,12 +172,14 @@ class MBConv(nn.Module):
         padding = self.convention.padding
         x = Depthwise(row.kernel_size, row.stride, padding, name="depthwise")(x)
         x = norm_swish(norm("depthwise_norm"), x)
-        squeezed = max(1, int(skip.shape[-1] * SQUEEZE_RATIO))
-        x = SqueezeExcite(squeezed, name="squeeze_excite")(x)
+        reduced_channels = max(1, int(skip.shape[-1] * SQUEEZE_RATIO))
+        x = SqueezeExcite(reduced_channels, name="squeeze_excite")(x)
         x = norm("project_norm")(Pointwise(row.channels, name="project")(x))
         if x.shape != skip.shape:
             return x
-        return skip + (x if uniform is None else stochastic_depth(x, uniform, self.rate))
+        if drop_path_noise is not None:
+            x = stochastic_depth(x, drop_path_noise, self.drop_path_rate)
+        return skip + x
 
 
 class EfficientNet(nn.Module):
@@ -190,7 +192,7 @@ class EfficientNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, mode: str) -> jax.Array:
-        """Encode images.
+        """Encodes images.
 
         Args:
             images: [B, H, W, C] float32, normalised.

@@ -36,7 +36,7 @@ class EfficientNetEncoder(FlaxEncoder):
 
     @property
     def weights(self) -> Weights:
-        """Of what files it starts."""
+        """Files of weights that can start it."""
         return weights(self.config)
 
     def feature_shape(self, size: int) -> tuple[int, int, int]:

@@ -1,10 +1,10 @@
-"""What each library calls the modules of an EfficientNet, and the files that are published of B1."""
+"""Names of EfficientNet's modules in other libraries, and the published weights of B1."""
 
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNetConfig, Row, blocks
+from piapdf_jax.models.efficientnet import COEFFICIENTS, BlockArgs, EfficientNetConfig, blocks
 from piapdf_jax.models.weight_files import Published
 from piapdf_jax.models.weight_names import TORCH, Library, Weights, adapt_stem
 
@@ -38,25 +38,25 @@ _TORCHVISION_LARGE = ("b5", "b6", "b7")
 
 
 class Source(NamedTuple):
-    """How one library names the modules of an EfficientNet.
+    """Names of the modules of an EfficientNet in one library.
 
     Attributes:
-        outside: its names of ``OUTSIDE``; ``{last}`` is the number of the block table's rows, plus 1.
+        top_level: its names of ``TOP_LEVEL``; ``{last}`` is the number of the block table's rows, plus 1.
         prefix: of a block's modules; ``{row}`` counts rows and ``{repeat}`` the blocks of one from
             0, ``{row_from_1}`` rows from 1, ``{number}`` all blocks, ``{letter}`` is the repeat as a letter.
         block: its names of ``BLOCK`` in a block that expands.
-        plain: the same in a block that does not; None for the same names.
+        no_expand_block: the same in a block that does not; None for the same names.
         stored: the other fields of its ``Library``.
     """
 
-    outside: tuple[str, ...]
+    top_level: tuple[str, ...]
     prefix: str
     block: tuple[str, ...]
-    plain: tuple[str, ...] | None
+    no_expand_block: tuple[str, ...] | None
     stored: dict[str, Any]
 
 
-OUTSIDE: tuple[str, ...] = ("stem", "stem_norm", "head", "head_norm", "classifier")
+TOP_LEVEL: tuple[str, ...] = ("stem", "stem_norm", "head", "head_norm", "classifier")
 BLOCK: tuple[str, ...] = (
     "expand", "expand_norm",
     "depthwise", "depthwise_norm",
@@ -112,25 +112,29 @@ SOURCES = {
             },
             "separator": "/",
             "layout": "keras",
-            "beside": ("normalization/mean", "normalization/variance", "normalization/count"),
+            "extra_arrays": ("normalization/mean", "normalization/variance", "normalization/count"),
         },
     ),
 }  # fmt: skip
 
 
 def module_names(source: Source, config: EfficientNetConfig) -> dict[str, str]:
-    """Our module -> the library's: the whole map, such as ``block2_1/expand`` -> ``blocks.1.0.conv_pw``."""
-    outside = (name.format(last=config.rows + 1) for name in source.outside)
-    names: dict[str, str] = dict(zip(OUTSIDE, outside, strict=True))
+    """Returns the library's name of each of our modules, such as ``block2_1/expand`` -> ``blocks.1.0.conv_pw``."""
+    top_level = (name.format(last=config.rows + 1) for name in source.top_level)
+    names: dict[str, str] = dict(zip(TOP_LEVEL, top_level, strict=True))
     for name, row, prefix in _prefixes(source, config):
-        theirs = source.block if row.expand > 1 or source.plain is None else source.plain
+        theirs = (
+            source.block
+            if row.expand > 1 or source.no_expand_block is None
+            else source.no_expand_block
+        )
         for ours, their in zip(BLOCK, theirs, strict=True):
             if row.expand > 1 or not ours.startswith("expand"):
                 names[f"{name}/{ours}"] = prefix + their
     return names
 
 
-def _prefixes(source: Source, config: EfficientNetConfig) -> Iterator[tuple[str, Row, str]]:
+def _prefixes(source: Source, config: EfficientNetConfig) -> Iterator[tuple[str, BlockArgs, str]]:
     for number, (name, row) in enumerate(blocks(config)):
         place, repeat = (int(digits) - 1 for digits in name.removeprefix("block").split("_"))
         yield (
@@ -144,7 +148,7 @@ def _prefixes(source: Source, config: EfficientNetConfig) -> Iterator[tuple[str,
 
 
 def weights(config: EfficientNetConfig) -> Weights:
-    """Returns of what files an EfficientNet starts."""
+    """Returns the files of weights that start an EfficientNet starts."""
     coefficients = (config.width, config.depth)
     sizes = [
         k for k, v in COEFFICIENTS.items() if k[0] == "b" and (v.width, v.depth) == coefficients

@@ -1,14 +1,13 @@
-"""Encoder as a part: images, or gray images times maps, to a feature map and its mean vector."""
-
-from typing import Any
+"""Encoder as a part: images, or gray images times PI maps, to a feature map and a vector."""
 
 import jax
 
 from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.inputs import cast_to_compute_dtype, normalize
-from piapdf_jax.models.parts import Part, check_key
+from piapdf_jax.models.parts import check_key
 from piapdf_jax.models.pretrained import pretrained_encoder
 from piapdf_jax.models.resizing import resize
+from piapdf_jax.types import BatchStats, Part
 
 
 def init_encoder(config: ModelConfig, key: jax.Array, *, in_channels: int = 3) -> Part:
@@ -34,8 +33,8 @@ def feature_shape(config: ModelConfig) -> tuple[int, int, int]:
 
 def encoder_apply(
     config: ModelConfig, part: Part, inputs: jax.Array, *, mode: str, key: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array, Any]:
-    """Feature map and vector of images.
+) -> tuple[jax.Array, jax.Array, BatchStats]:
+    """Computes the feature map and the vector of images.
 
     Args:
         config: sizes; the input is resized to ``encoder_size``, RGB is normalised.

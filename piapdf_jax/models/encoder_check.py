@@ -1,16 +1,16 @@
-"""Whether an encoder does what an encoder does: told before anything trains, where it comes from outside."""
+"""Checks of an encoder from outside, made before anything trains."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from piapdf_jax.models.config import ModelConfig, encoder_of
-from piapdf_jax.models.encoders import told
+from piapdf_jax.models.encoders import describe_error
 from piapdf_jax.models.layers import MODES
-from piapdf_jax.models.parts import Part
+from piapdf_jax.types import BatchStats, Part, PyTree
 
 #: Images of a pass that is traced.
 _BATCH = 2
@@ -37,7 +37,7 @@ def check_encoder(config: ModelConfig, channels: int) -> None:
     dtype = jnp.dtype(config.compute_dtype)
     for mode in MODES:
 
-        def traced(part: Part, images: jax.Array, key: jax.Array, mode: str = mode) -> Any:
+        def traced(part: Part, images: jax.Array, key: jax.Array, mode: str = mode) -> PyTree:
             return encoder.apply(part, images, mode=mode, key=None if mode == "eval" else key)
 
         images = jax.ShapeDtypeStruct((_BATCH, size, size, channels), dtype)
@@ -47,7 +47,7 @@ def check_encoder(config: ModelConfig, channels: int) -> None:
         _check_pass(found, mode, features=(_BATCH, *shape), dtype=dtype, stats=part[1])
 
 
-def _check_start(part: Any) -> None:
+def _check_start(part: PyTree) -> None:
     if not (isinstance(part, tuple) and len(part) == 2):
         raise ValueError(f"init gives a {type(part).__name__}, not the pair (params, batch_stats)")
     for path, leaf in jax.tree_util.tree_leaves_with_path(part):
@@ -60,7 +60,7 @@ def _check_start(part: Any) -> None:
 
 
 def _check_pass(
-    found: Any, mode: str, *, features: tuple[int, ...], dtype: Any, stats: Any
+    found: PyTree, mode: str, *, features: tuple[int, ...], dtype: DTypeLike, stats: BatchStats
 ) -> None:
     if not (isinstance(found, tuple) and len(found) == 3):
         raise ValueError(f"apply in mode {mode!r} gives no (features, vector, batch statistics)")
@@ -80,18 +80,18 @@ def _check_pass(
         )
 
 
-def _shape(value: Any) -> Any:
+def _shape(value: object) -> tuple[object, object]:
     return getattr(value, "shape", None), getattr(value, "dtype", type(value).__name__)
 
 
-def _text(given: Any) -> str:
+def _text(given: tuple[PyTree, object]) -> str:
     shape, dtype = given
     return str(dtype) if shape is None else f"{list(shape)} of {dtype}"
 
 
-def _called(what: str, function: Callable[..., Any], *args: Any) -> Any:
-    """Calls a function of the encoder; what it raises, of whatever kind, is told in one line with its place."""
+def _called(what: str, function: Callable[..., PyTree], *args: PyTree) -> PyTree:
+    """Calls a function of the encoder; whatever it raises becomes a ValueError of one line, with its place."""
     try:
         return function(*args)
     except Exception as error:
-        raise ValueError(f"{what} fails: {told(error)}") from error
+        raise ValueError(f"{what} fails: {describe_error(error)}") from error

@@ -1,4 +1,4 @@
-"""What an encoder is, and those that a configuration can name.
+"""Protocol and registry of encoders.
 
 An encoder is a frozen dataclass. Its fields, and the sources of its module, stand in the digest of whatever it trains;
 its name alone stands in a configuration. One from outside is registered by a plugin.
@@ -17,12 +17,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from piapdf_jax.models.layers import wide
-from piapdf_jax.models.parts import Part, apply_module, init_module
+from piapdf_jax.models.layers import upcast
+from piapdf_jax.models.parts import apply_module, init_module
+from piapdf_jax.types import BatchStats, Part, PyTree
 
 
 class EncoderSettings(NamedTuple):
-    """What a configuration says to whatever encoder it names.
+    """Settings that a configuration passes to the encoder it names.
 
     Attributes:
         stochastic_depth: chance to drop the branch of the last block.
@@ -54,7 +55,7 @@ class Encoder(Protocol):
 
     def apply(
         self, part: Part, images: jax.Array, *, mode: str, key: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array, Any]:
+    ) -> tuple[jax.Array, jax.Array, BatchStats]:
         """Encodes images.
 
         Args:
@@ -92,17 +93,17 @@ class FlaxEncoder:
 
     def apply(
         self, part: Part, images: jax.Array, *, mode: str, key: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array, Any]:
+    ) -> tuple[jax.Array, jax.Array, BatchStats]:
         """Encodes images; see ``Encoder.apply``."""
         features, stats = apply_module(self.module, part, images, mode, key)
-        return features, jnp.mean(wide(features), (1, 2)), stats
+        return features, jnp.mean(upcast(features), (1, 2)), stats
 
 
 @functools.lru_cache(maxsize=64)
 def _traced_shape(encoder: FlaxEncoder, size: int) -> tuple[int, int, int]:
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
     key = jax.random.key(0)
-    found: Any = jax.eval_shape(
+    found: PyTree = jax.eval_shape(
         lambda x: encoder.module.init_with_output(key, x, mode="eval")[0], images
     )
     shape = getattr(found, "shape", None)
@@ -115,7 +116,7 @@ def _traced_shape(encoder: FlaxEncoder, size: int) -> tuple[int, int, int]:
     return shape[1], shape[2], shape[3]
 
 
-Maker = Callable[[EncoderSettings], Encoder]
+EncoderFactory = Callable[[EncoderSettings], Encoder]
 
 #: Where the makers of our own encoders stand. Not imported here: a training rests on the sources of the encoder that
 #: it names, and on no other's.
@@ -126,7 +127,7 @@ _HOMES = {
     ),
     **dict.fromkeys(("resnet50", "resnet14"), "piapdf_jax.models.resnet_encoder"),
 }
-_REGISTERED: dict[str, Maker] = {}
+_REGISTERED: dict[str, EncoderFactory] = {}
 _FUNCTIONS = ("feature_shape", "init", "apply")
 
 
@@ -135,12 +136,12 @@ def encoder_names() -> tuple[str, ...]:
     return (*_HOMES, *_REGISTERED)
 
 
-def is_from_outside(name: str) -> bool:
+def is_plugin_encoder(name: str) -> bool:
     """Returns whether a plugin has registered the encoder of a name."""
     return name in _REGISTERED
 
 
-def register_encoder(name: str, make: Maker) -> None:
+def register_encoder(name: str, make: EncoderFactory) -> None:
     """Adds an encoder from outside, which ``model.encoder`` names from then on.
 
     Args:
@@ -157,7 +158,7 @@ def register_encoder(name: str, make: Maker) -> None:
     _REGISTERED[name] = make
 
 
-def maker(name: str) -> Maker:
+def encoder_factory(name: str) -> EncoderFactory:
     """Returns what makes the encoder of a name.
 
     Raises:
@@ -176,15 +177,15 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
     Raises:
         ValueError: for an unknown name, and for settings that the encoder does not follow.
         TypeError: for one that is no frozen dataclass of fields that a digest holds, as nothing could tell it from
-            another; for one without the functions of ``Encoder``, and where its maker fails.
+            another; for one without the functions of ``Encoder``, and where its factory fails.
     """
-    make = maker(name)
+    make = encoder_factory(name)
     try:
         made = make(settings)
     except ValueError:
         raise
     except Exception as error:
-        raise TypeError(f"what makes it fails: {told(error)}") from error
+        raise TypeError(f"its factory fails: {describe_error(error)}") from error
     fields: Any = getattr(type(made), "__dataclass_params__", None)
     if fields is None or not fields.frozen:
         raise TypeError(f"encoder {name!r} must be a frozen dataclass, not {type(made).__name__}")
@@ -202,13 +203,13 @@ def make_encoder(name: str, settings: EncoderSettings) -> Encoder:
     return made
 
 
-def encoder_fields(encoder: Any) -> dict[str, Any]:
-    """Returns what an encoder is: its class and its fields."""
+def encoder_fields(encoder: Any) -> dict[str, object]:
+    """Returns the class and the fields of an encoder, as they stand in a digest."""
     return {"class": type(encoder).__name__, **dataclasses.asdict(encoder)}
 
 
-def told(error: Exception) -> str:
-    """Returns an error of somebody's code in one line: its kind, its words, and where that code is."""
+def describe_error(error: Exception) -> str:
+    """Returns an error of a plugin's code in one line: its type, its message, and the line of code."""
     ours = pathlib.Path(__file__).parents[1]
     frames = [
         frame

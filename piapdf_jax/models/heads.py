@@ -1,4 +1,4 @@
-"""What stands on the encoder's vector: the AU head, and the classes Encoder P learns from."""
+"""Heads on the encoder's vector: action units, and the identities that Encoder P learns from."""
 
 import math
 
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.initializers import dense_init
 from piapdf_jax.models.layers import check_mode, dense
-from piapdf_jax.models.parts import Part, apply_module, check_key, init_module
+from piapdf_jax.models.parts import apply_module, check_key, init_module
+from piapdf_jax.types import Part
 
 
 class Head(nn.Module):
@@ -20,20 +21,20 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
-        """Logits of [B, F]."""
+        """Computes logits of [B, F]."""
         if mode == "train" and self.dropout > 0:
             vector = nn.Dropout(self.dropout, deterministic=False)(vector)
         return dense(self.outputs, name="dense")(vector)
 
 
-class IdentityClasses(nn.Module):
+class IdentityHead(nn.Module):
     """One direction [F] for each identity, the columns of a kernel: [B, F] -> [B, outputs]."""
 
     outputs: int
 
     @nn.compact
     def __call__(self, vector: jax.Array, *, mode: str) -> jax.Array:
-        """Products of [B, F] with every direction; the same in every mode."""
+        """Computes products of [B, F] with every direction; the same in every mode."""
         del mode
         return vector @ self.param("kernel", dense_init, (vector.shape[-1], self.outputs))
 
@@ -41,7 +42,7 @@ class IdentityClasses(nn.Module):
 def arcface_logits(
     vector: jax.Array, kernel: jax.Array, identity: jax.Array, *, margin: float, scale: float
 ) -> jax.Array:
-    """``scale * cos(angle + margin at the true identity)``, angles between vector and class.
+    """Computes ``scale * cos(angle + margin at the true identity)``, angles between vector and class.
 
     Where the angle passes pi - margin, ``cos(angle) - margin * sin(margin)`` takes over, so that
     logits keep falling with the angle.
@@ -80,7 +81,7 @@ def init_head(config: ModelConfig, key: jax.Array, *, features: int, num_aus: in
 def head_apply(
     config: ModelConfig, part: Part, vector: jax.Array, *, mode: str, key: jax.Array | None = None
 ) -> jax.Array:
-    """AU logits of the encoder's vector.
+    """Computes AU logits of the encoder's vector.
 
     Args:
         config: sizes.
@@ -99,7 +100,7 @@ def head_apply(
 
 def init_identities(key: jax.Array, *, features: int, num_identities: int) -> Part:
     """Returns fresh identity classes for vectors of F = ``features`` numbers."""
-    return init_module(IdentityClasses(num_identities), key, features)
+    return init_module(IdentityHead(num_identities), key, features)
 
 
 def identity_logits(
@@ -113,7 +114,7 @@ def identity_logits(
     scale: float = 64.0,
     mode: str,
 ) -> jax.Array:
-    """Logits of identities, for a softmax cross-entropy.
+    """Computes logits of identities, for a softmax cross-entropy.
 
     Args:
         config: sizes.

@@ -1,8 +1,9 @@
-"""How our modules' kernels start: initializers of Flax that NumPy can draw as well."""
+"""Initializers of kernels: those of Flax, in a form that NumPy can draw as well."""
 
 import dataclasses
 import math
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -11,6 +12,8 @@ import numpy as np
 from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
+from jax.sharding import NamedSharding, PartitionSpec
+from jax.typing import DTypeLike
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,11 @@ class VarianceScaling:
             raise ValueError(f"distribution {self.distribution!r} is neither normal nor uniform.")
 
     def __call__(
-        self, key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None
+        self,
+        key: jax.Array,
+        shape: Sequence[int],
+        dtype: DTypeLike = jnp.float32,
+        out_sharding: NamedSharding | PartitionSpec | None = None,
     ) -> jax.Array:
         """Draws with JAX: the numbers of Flax's initializer.
 
@@ -94,7 +101,9 @@ class VarianceScaling:
         return math.sqrt(self.scale / fan)
 
 
-def _draw(key: jax.Array, *, law: VarianceScaling, shape: tuple[int, ...], dtype: Any) -> Any:
+def _draw(
+    key: jax.Array, *, law: VarianceScaling, shape: tuple[int, ...], dtype: DTypeLike
+) -> jax.Array:
     return law.flax()(key, shape, dtype)
 
 

@@ -1,4 +1,4 @@
-"""What networks get: images of the compute dtype, RGB normalized."""
+"""Inputs of networks: images in the compute dtype, RGB normalized."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What stands on the encoder's vector to find landmarks: a layer of N numbers, then one of 136 (section 3.2)."""
+"""Landmark head on the encoder's vector: a layer of N numbers, then one of 136 (section 3.2)."""
 
 import flax.linen as nn
 import jax
@@ -6,8 +6,9 @@ import jax
 from piapdf_jax.landmarks import COORDINATES
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.layers import dense
-from piapdf_jax.models.parts import Part, apply_module, init_module
+from piapdf_jax.models.parts import apply_module, init_module
 from piapdf_jax.models.pretrained import pretrained_classifier
+from piapdf_jax.types import Part
 
 
 class LandmarkHead(nn.Module):
@@ -36,7 +37,7 @@ def init_landmark_head(config: ModelConfig, key: jax.Array, *, features: int, cl
     found = pretrained_classifier(config) if config.pretrained != "none" else None
     if found is not None and found[1].shape == (classes,):
         params = {**params, "classes": dict(zip(("kernel", "bias"), found, strict=True))}
-    return params, stats
+    return Part(params, stats)
 
 
 def landmark_head_apply(part: Part, vector: jax.Array) -> tuple[jax.Array, jax.Array]:

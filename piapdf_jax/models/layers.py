@@ -6,11 +6,12 @@ from typing import Any, Literal, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
 
 from piapdf_jax.models.depthwise import depthwise, pointwise
 from piapdf_jax.models.initializers import conv_init, dense_init, depthwise_init
 
-#: What a forward pass is for.
+#: Modes of a forward pass.
 #: ``train``: batch statistics, running statistics updated, dropout and stochastic depth on.
 #: ``feedback``: as ``train`` without dropout and stochastic depth; the caller throws the updated
 #: statistics away.
@@ -19,8 +20,8 @@ Mode = Literal["train", "feedback", "eval"]
 MODES = ("train", "feedback", "eval")
 
 
-class Convention(NamedTuple):
-    """How a library pads its convolutions and keeps its running statistics.
+class PaddingAndBatchNorm(NamedTuple):
+    """Padding of convolutions and running statistics of BatchNorm as a library has them.
 
     Attributes:
         padding: ``"SAME"`` pads as TensorFlow (an even side at stride 2 at its end alone),
@@ -42,20 +43,20 @@ class Convention(NamedTuple):
 #: ``tensorflow_ported``: the former as PyTorch libraries run them (efficientnet-pytorch, timm's
 #: ``tf_`` networks, these with a momentum of 0.9), which differs by PyTorch's running variance.
 CONVENTIONS = {
-    "tensorflow": Convention("SAME", 1e-3, 0.99, unbiased=False),
-    "pytorch": Convention("SYMMETRIC", 1e-5, 0.9, unbiased=True),
-    "torchvision_large": Convention("SYMMETRIC", 1e-3, 0.99, unbiased=True),
-    "tensorflow_ported": Convention("SAME", 1e-3, 0.99, unbiased=True),
+    "tensorflow": PaddingAndBatchNorm("SAME", 1e-3, 0.99, unbiased=False),
+    "pytorch": PaddingAndBatchNorm("SYMMETRIC", 1e-5, 0.9, unbiased=True),
+    "torchvision_large": PaddingAndBatchNorm("SYMMETRIC", 1e-3, 0.99, unbiased=True),
+    "tensorflow_ported": PaddingAndBatchNorm("SAME", 1e-3, 0.99, unbiased=True),
 }
 
 
-def wide(x: jax.Array) -> jax.Array:
-    """The same in float32 at least: what half precision is too coarse for."""
+def upcast(x: jax.Array) -> jax.Array:
+    """Returns float32 at least, for what half precision is too coarse for."""
     return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
 
 
 def check_mode(mode: str) -> None:
-    """Raise ValueError for a mode that is none of ``MODES``."""
+    """Raises ValueError for a mode that is none of ``MODES``."""
     if mode not in MODES:
         raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}.")
 
@@ -76,11 +77,11 @@ def conv(
         features: channels of the result.
         kernel_size: side of the filter.
         stride: s.
-        padding: see ``Convention``.
+        padding: see ``PaddingAndBatchNorm``.
         name: the module's name.
 
     Raises:
-        ValueError: for another padding than those of ``Convention``.
+        ValueError: for another padding than those of ``PaddingAndBatchNorm``.
     """
     return nn.Conv(
         features,
@@ -94,7 +95,7 @@ def conv(
     )
 
 
-def _to_input_dtype(*arrays: jax.Array | None, **_: Any) -> list[jax.Array | None]:
+def _to_input_dtype(*arrays: jax.Array | None, **_: object) -> list[jax.Array | None]:
     dtype = next(a.dtype for a in arrays if a is not None)
     return [None if a is None else a.astype(dtype) for a in arrays]
 
@@ -112,7 +113,7 @@ class Pointwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve [..., C]."""
+        """Convolves [..., C]."""
         shape = (1, 1, x.shape[-1], self.features)
         kernel = self.param("kernel", conv_init, shape)
         y = pointwise(x, kernel[0, 0].astype(x.dtype))
@@ -132,7 +133,7 @@ class Depthwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Convolve [B, H, W, C]."""
+        """Convolves [B, H, W, C]."""
         shape = (self.kernel_size, self.kernel_size, x.shape[-1])
         kernel = self.param("kernel", depthwise_init, shape)
         padding = _sides(self.padding, self.kernel_size)
@@ -140,10 +141,10 @@ class Depthwise(nn.Module):
 
 
 def _sides(padding: str, kernel_size: int) -> str | int:
-    """The padding of a ``Convention`` as ``depthwise`` takes it.
+    """Returns the padding of a ``PaddingAndBatchNorm`` as ``depthwise`` takes it.
 
     Raises:
-        ValueError: for another padding than those of ``Convention``.
+        ValueError: for another padding than those of ``PaddingAndBatchNorm``.
     """
     if padding not in ("SAME", "SYMMETRIC"):
         raise ValueError(f"padding {padding!r} is neither SAME nor SYMMETRIC.")
@@ -156,12 +157,12 @@ class BatchNorm(nn.BatchNorm):
     unbiased: bool = False
 
     def __call__(self, x: jax.Array, **kwargs: Any) -> jax.Array:
-        """Normalise [..., C]."""
-        old: Any = self.get_variable("batch_stats", "var")
-        y = super().__call__(wide(x), **kwargs).astype(x.dtype)
+        """Normalizes [..., C]."""
+        old: jax.Array = self.get_variable("batch_stats", "var")
+        y = super().__call__(upcast(x), **kwargs).astype(x.dtype)
         if not self.unbiased or self.use_running_average or self.is_initializing():
             return y
-        new: Any = self.get_variable("batch_stats", "var")
+        new: jax.Array = self.get_variable("batch_stats", "var")
         others = max(x.size // x.shape[-1] - 1, 1)
         # What is missing of n / (n - 1) is the batch's share once more over n - 1.
         self.put_variable("batch_stats", "var", new + (new - self.momentum * old) / others)
@@ -176,7 +177,7 @@ def batch_norm(
     epsilon: float = 1e-3,
     unbiased: bool = False,
 ) -> BatchNorm:
-    """Batch normalisation of each channel: ``(x - mean) / sqrt(var + epsilon) * scale + bias``.
+    """Returns batch normalization of each channel: ``(x - mean) / sqrt(var + epsilon) * scale + bias``.
 
     In the modes ``train`` and ``feedback`` mean and variance are those of the batch, over all its
     images and pixels: under ``jit`` with a sharded batch that is the global batch. Running
@@ -188,7 +189,7 @@ def batch_norm(
         momentum: share of the old running statistics that stays; 0.99 needs a few hundred steps to
             forget the start.
         epsilon: added to the variance.
-        unbiased: see ``Convention``.
+        unbiased: see ``PaddingAndBatchNorm``.
 
     Returns:
         A module over [..., C].
@@ -198,7 +199,7 @@ def batch_norm(
     )
 
 
-def convention_norm(name: str, convention: Convention, mode: str) -> BatchNorm:
+def convention_norm(name: str, convention: PaddingAndBatchNorm, mode: str) -> BatchNorm:
     """Returns the batch normalization of a library's networks; see ``batch_norm``."""
     return batch_norm(
         name,
@@ -210,7 +211,7 @@ def convention_norm(name: str, convention: Convention, mode: str) -> BatchNorm:
 
 
 def norm_swish(norm: BatchNorm, x: jax.Array) -> jax.Array:
-    """Normalise and apply swish: ``swish(norm(x))``, [..., C] -> [..., C].
+    """Normalizes and applies swish: ``swish(norm(x))``, [..., C] -> [..., C].
 
     The backward pass computes both anew from x and the batch statistics: x is there anyway, and to
     keep what lies between would take more memory than it saves time.
@@ -222,26 +223,26 @@ def norm_swish(norm: BatchNorm, x: jax.Array) -> jax.Array:
     return nn.remat(call, policy=_is_statistic)(norm, x)
 
 
-def _is_statistic(primitive: Any, *_: Any, **__: Any) -> bool:
-    """What ``norm_swish`` keeps: sums over the batch, which devices would have to add up again."""
+def _is_statistic(primitive: Primitive, *_: object, **__: object) -> bool:
+    """Returns True for what ``norm_swish`` keeps: sums over the batch, which devices would have to add up again."""
     return primitive is jax.lax.reduce_sum_p
 
 
 class SqueezeExcite(nn.Module):
     """Gate of each channel from the mean over all pixels: [B, H, W, C] -> [B, H, W, C]."""
 
-    squeezed: int
+    reduced_channels: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Gate [B, H, W, C]."""
+        """Gates [B, H, W, C]."""
         gate = jnp.mean(x, (1, 2), keepdims=True)
-        gate = nn.swish(Pointwise(self.squeezed, use_bias=True, name="reduce")(gate))
+        gate = nn.swish(Pointwise(self.reduced_channels, use_bias=True, name="reduce")(gate))
         return x * nn.sigmoid(Pointwise(x.shape[-1], use_bias=True, name="expand")(gate))
 
 
 class _Block(nn.Module):
-    """What a block of one filter is made from."""
+    """Fields of a block of one filter."""
 
     features: int
     kernel_size: int = 3
@@ -254,7 +255,7 @@ class FullBlock(_Block):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
-        """Filter [B, H, W, C]."""
+        """Filters [B, H, W, C]."""
         x = conv(self.features, self.kernel_size, self.stride, name="conv")(x)
         return norm_swish(batch_norm("conv_norm", mode=mode, momentum=self.momentum), x)
 
@@ -264,7 +265,7 @@ class SeparableBlock(_Block):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, mode: str) -> jax.Array:
-        """Filter [B, H, W, C]."""
+        """Filters [B, H, W, C]."""
         x = Depthwise(self.kernel_size, self.stride, name="depthwise")(x)
         x = norm_swish(batch_norm("depthwise_norm", mode=mode, momentum=self.momentum), x)
         x = Pointwise(self.features, name="pointwise")(x)
@@ -272,5 +273,5 @@ class SeparableBlock(_Block):
 
 
 def prior_logit(prior: float) -> float:
-    """Logit of a share of positives, ``log(p / (1 - p))``: where such logits best start."""
+    """Computes ``log(p / (1 - p))``, the bias of logits whose prior probability is p."""
     return math.log(prior / (1.0 - prior))

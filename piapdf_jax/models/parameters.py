@@ -1,17 +1,27 @@
-"""Start values of a module's variables, with as little compiled as its initializers allow."""
+"""Initialization of a module's variables with as little compilation as its initializers allow."""
 
 import hashlib
-from typing import Any
+from typing import Any, TypeGuard
 
 import flax.linen as nn
 import jax
 import numpy as np
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+from jax.tree_util import KeyPath
 
 from piapdf_jax.models.initializers import initializer_p
+from piapdf_jax.types import PyTree
+
+_Atom = Var | Literal
+#: What makes a value: nothing that is known for an input.
+_Source = JaxprEqn | Literal | None
+#: What the arguments of a called jaxpr are where it is called.
+_Arguments = dict[Var, tuple[_Atom, "_Scope"]]
 
 
-def initialize(module: nn.Module, key: jax.Array, *inputs: Any, **kwargs: Any) -> dict[str, Any]:
+def initialize(
+    module: nn.Module, key: jax.Array, *inputs: PyTree, **kwargs: Any
+) -> dict[str, PyTree]:
     """Returns start values of a module's variables, each by the initializer that its module names.
 
     Compiling an initialization costs more time than a training step. So what starts by
@@ -30,7 +40,7 @@ def initialize(module: nn.Module, key: jax.Array, *inputs: Any, **kwargs: Any) -
         The variables, such as ``{"params": ..., "batch_stats": ...}``.
     """
 
-    def init(key: jax.Array, *inputs: Any) -> Any:
+    def init(key: jax.Array, *inputs: PyTree) -> PyTree:
         return module.init(key, *inputs, **kwargs)
 
     traced, shapes = jax.make_jaxpr(init, return_shape=True)(key, *inputs)
@@ -43,7 +53,7 @@ def initialize(module: nn.Module, key: jax.Array, *inputs: Any, **kwargs: Any) -
     missing = [i for i, value in enumerate(values) if value is None]
     if missing:
 
-        def rest(key: jax.Array, *inputs: Any) -> list[Any]:
+        def rest(key: jax.Array, *inputs: PyTree) -> list[PyTree]:
             found = jax.tree.leaves(init(key, *inputs))
             return [found[i] for i in missing]
 
@@ -52,7 +62,7 @@ def initialize(module: nn.Module, key: jax.Array, *inputs: Any, **kwargs: Any) -
     return jax.tree.unflatten(structure, values)
 
 
-def _filled(inputs: Any) -> Any:
+def _filled(inputs: PyTree) -> PyTree:
     """Zeros for what has a shape alone."""
     return jax.tree.map(
         lambda x: np.zeros(x.shape, x.dtype) if isinstance(x, jax.ShapeDtypeStruct) else x, inputs
@@ -64,9 +74,11 @@ class _HostValues:
 
     def __init__(self, key: jax.Array) -> None:
         self.words = [int(word) for word in np.asarray(jax.random.key_data(key)).ravel()]
-        self.drawn: dict[Any, np.ndarray] = {}
+        self.drawn: dict[tuple[_Scope, int], np.ndarray] = {}
 
-    def value(self, path: Any, leaf: Any, source: Any, scope: "_Scope") -> jax.Array | None:
+    def value(
+        self, path: KeyPath, leaf: jax.ShapeDtypeStruct, source: _Source, scope: "_Scope"
+    ) -> jax.Array | None:
         """Returns one leaf from what makes it, None if that is neither a law nor a constant."""
         # ``jnp.asarray`` would compile a copy for each shape.
         if _is(source, initializer_p.name):
@@ -82,7 +94,7 @@ class _HostValues:
             return jax.device_put(np.full(leaf.shape, source.val, leaf.dtype))
         return None
 
-    def _stream(self, path: Any) -> np.random.Generator:
+    def _stream(self, path: KeyPath) -> np.random.Generator:
         digest = hashlib.sha256(jax.tree_util.keystr(path).encode()).digest()
         return np.random.default_rng([*self.words, int.from_bytes(digest[:8], "little")])
 
@@ -92,15 +104,15 @@ class _HostValues:
 _CALLS = ("jit", "pjit", "remat2", "checkpoint")
 
 
-def _is(source: Any, *names: str) -> bool:
+def _is(source: object, *names: str) -> TypeGuard[JaxprEqn]:
     return isinstance(source, JaxprEqn) and source.primitive.name in names
 
 
 class _Scope:
     """A jaxpr where it is called: the equations of its variables, and what its arguments are."""
 
-    def __init__(self, jaxpr: Jaxpr, arguments: dict[Any, tuple[Any, "_Scope"]]) -> None:
-        self.equations: dict[Any, tuple[Any, int]] = {
+    def __init__(self, jaxpr: Jaxpr, arguments: _Arguments) -> None:
+        self.equations: dict[_Atom, tuple[JaxprEqn, int]] = {
             output: (equation, i)
             for equation in jaxpr.eqns
             for i, output in enumerate(equation.outvars)
@@ -109,7 +121,7 @@ class _Scope:
         self.outputs = jaxpr.outvars
         self.called: dict[int, _Scope] = {}
 
-    def source(self, atom: Any) -> tuple[Any, "_Scope"]:
+    def source(self, atom: _Atom) -> tuple[_Source, "_Scope"]:
         """Follows a value through calls back to what makes it.
 
         Returns:
@@ -127,11 +139,11 @@ class _Scope:
             atom = scope.outputs[i]
         return atom, scope
 
-    def _call(self, equation: Any) -> "_Scope":
+    def _call(self, equation: JaxprEqn) -> "_Scope":
         if id(equation) not in self.called:
             jaxpr = equation.params["jaxpr"]
             jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
             given = ((atom, self) for atom in equation.invars)
-            arguments: dict[Any, Any] = dict(zip(jaxpr.invars, given, strict=True))
+            arguments: _Arguments = dict(zip(jaxpr.invars, given, strict=True))
             self.called[id(equation)] = _Scope(jaxpr, arguments)
         return self.called[id(equation)]

@@ -1,6 +1,4 @@
-"""What every network of the method shares: a part is (parameters, running statistics), applied as a pure function."""
-
-from typing import Any
+"""Modules as pure functions of a ``Part``: parameters and running statistics."""
 
 import flax.linen as nn
 import jax
@@ -8,9 +6,7 @@ import jax.numpy as jnp
 
 from piapdf_jax.models.layers import check_mode
 from piapdf_jax.models.parameters import initialize
-
-#: (parameters, running statistics) of one network.
-Part = tuple[Any, Any]
+from piapdf_jax.types import BatchStats, Part, PyTree
 
 
 def init_module(module: nn.Module, key: jax.Array, *shape: int) -> Part:
@@ -26,18 +22,18 @@ def init_module(module: nn.Module, key: jax.Array, *shape: int) -> Part:
     """
     inputs = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     variables = initialize(module, key, inputs, mode="eval")
-    return variables.get("params", {}), variables.get("batch_stats", {})
+    return Part(variables.get("params", {}), variables.get("batch_stats", {}))
 
 
 def apply_module(
     module: nn.Module, part: Part, inputs: jax.Array, mode: str, key: jax.Array | None
-) -> tuple[jax.Array, Any]:
+) -> tuple[jax.Array, BatchStats]:
     """Runs a module; returns its output and the batch statistics after the pass (in ``eval`` those of the part)."""
     check_mode(mode)
     params, stats = part
     variables = {"params": params, "batch_stats": stats}
     rngs = {} if key is None else {"dropout": key}
-    output: Any
+    output: PyTree
     if mode == "eval":
         output = module.apply(variables, inputs, mode=mode)
         return output, stats

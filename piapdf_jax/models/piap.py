@@ -1,13 +1,13 @@
 """The networks of the method as parts: pure functions over (parameters, running statistics).
 
-A *part* is a pair ``(params, batch_stats)`` of nested dicts. After training ``encoder`` and
+A part is a ``types.Part(params, batch_stats)`` of nested dicts. After training ``encoder`` and
 ``head`` stay: they alone say the action units of an image. ``generator`` (PI maps of an image,
 stages 1 and 2 of PI), ``decoder`` (PI maps of the encoder's features) and ``identity`` (the classes
 Encoder P learns from) come off. Encoder P and the 12-channel encoder of PI stage 2 are encoders
 too.
 """
 
-from typing import Any
+import functools
 
 import jax
 
@@ -17,7 +17,7 @@ from piapdf_jax.models.decoder import decoder_apply, init_decoder
 from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.generator import init_generator
 from piapdf_jax.models.heads import head_apply, init_head, init_identities
-from piapdf_jax.models.parts import Part
+from piapdf_jax.types import BatchStats, Part, Parts
 
 PARTS = ("generator", "encoder", "head", "decoder", "identity")
 
@@ -33,7 +33,7 @@ def init_part(
     num_maps: int | None = None,
     num_identities: int | None = None,
 ) -> Part:
-    """Start values of one part, drawn on the host or read from a file; nothing is compiled.
+    """Returns start values of one part, drawn on the host or read from a file; nothing is compiled.
 
     Args:
         config: sizes, and the file that encoders start from.
@@ -67,7 +67,7 @@ def init_part(
             f"the part {part!r} needs a number that is None: see the docstring of init_part."
         )
     shape = feature_shape(config)
-    sized: dict[str, Any] = {"image_size": image_size, "num_maps": num_maps}
+    sized = {"image_size": image_size or 0, "num_maps": num_maps or 0}
     make = {
         "generator": lambda: init_generator(config, key, **sized),
         "encoder": lambda: init_encoder(config, key, in_channels=in_channels),
@@ -82,13 +82,13 @@ def init_part(
 
 def network_apply(
     config: ModelConfig,
-    parts: dict[str, Part],
+    parts: Parts,
     images: jax.Array,
     *,
     mode: str,
     key: jax.Array | None = None,
-) -> tuple[Prediction, dict[str, Any]]:
-    """Encoder, head and, where there is one, decoder: all that the network says of images.
+) -> tuple[Prediction, dict[str, BatchStats]]:
+    """Applies encoder, head and, where there is one, decoder to images.
 
     Args:
         config: sizes.
@@ -111,3 +111,19 @@ def network_apply(
             config, parts["decoder"], features, image_size=images.shape[1], mode=mode
         )
     return Prediction(pi_logits, vector, au_logits), new_stats
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def predict_action_units(model: ModelConfig, parts: Parts, images: jax.Array) -> Prediction:
+    """Applies encoder and AU head to images, in one compiled function for every training that has them.
+
+    Args:
+        model: sizes of the networks.
+        parts: ``encoder`` and ``head``.
+        images: [B, S, S, 3] float32 in [0, 1].
+
+    Returns:
+        The prediction without PI maps.
+    """
+    kept = {name: parts[name] for name in ("encoder", "head")}
+    return network_apply(model, kept, images, mode="eval")[0]

@@ -1,8 +1,8 @@
-"""What encoders start from: published files of weights, a user's, and the detector that this package ships."""
+"""Pretrained weights of encoders: published files of weights, a user's, and the detector that this package ships."""
 
 import dataclasses
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,11 @@ from piapdf_jax.models.weight_converter import ConvertedEncoder, convert_weights
 from piapdf_jax.models.weight_files import WeightsError, file_hash, locate, read_arrays
 from piapdf_jax.models.weight_names import Weights, library_of
 from piapdf_jax.models.weight_origin import Origin, complete, origin
+from piapdf_jax.types import Part
 
 
 def weights_of(encoder: Encoder) -> Weights | None:
-    """Returns of what files an encoder starts; None for one that takes no file."""
+    """Returns the files of weights that can start an encoder; None for one that takes no file."""
     return getattr(encoder, "weights", None)
 
 
@@ -73,22 +74,22 @@ def load_shipped(config: ModelConfig) -> Loaded:
     Raises:
         WeightsError: where none is shipped, or it does not fit.
     """
-    told = shipped.described(config.encoder)
-    encoder = encoder_of(dataclasses.replace(config, convention=told.convention))
-    convention = getattr(encoder, "convention", told.convention)
+    description = shipped.read_description(config.encoder)
+    encoder = encoder_of(dataclasses.replace(config, convention=description.convention))
+    convention = getattr(encoder, "convention", description.convention)
     if config.convention not in (None, convention):
         raise WeightsError(
             f"the shipped detector is of convention {convention}, model.convention is"
             f" {config.convention}"
         )
-    part = shipped.read_parts(told.sha256).get("encoder", ({}, {}))
+    part = shipped.read_parts(description.sha256).get("encoder", Part({}, {}))
     params, stats = part
     shapes = shapes_of(encoder) if isinstance(encoder, FlaxEncoder) else {}
     found = {"params": params, "batch_stats": stats}
     if jax.tree.map(np.shape, found) != jax.tree.map(lambda leaf: leaf.shape, shapes):
         raise WeightsError(f"the shipped parts are of another {config.encoder!r} than this version")
-    origin = Origin(convention, told.mean, told.std)
-    return Loaded(ConvertedEncoder(part, None), drawn_detector.NAME, origin, told.sha256)
+    origin = Origin(convention, description.mean, description.std)
+    return Loaded(ConvertedEncoder(part, None), drawn_detector.NAME, origin, description.sha256)
 
 
 def _looked_up(config: ModelConfig) -> tuple[str, Loaded]:
@@ -155,7 +156,7 @@ def _of_file(config: ModelConfig) -> tuple[Encoder, ConvertedEncoder]:
     return encoder, loaded.converted
 
 
-def pretrained_encoder(config: ModelConfig, in_channels: int) -> tuple[Any, Any]:
+def pretrained_encoder(config: ModelConfig, in_channels: int) -> Part:
     """Returns the encoder of a resolved configuration's file.
 
     Args:

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def resize(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Bilinear resize with half-pixel centers, antialiased where it shrinks.
+    """Resizes bilinearly with half-pixel centers, antialiased where it shrinks.
 
     Two products with constant matrices: the gradient is two products with their transposes, which
     every platform computes deterministically, where a gather would scatter in its gradient.
@@ -29,7 +29,7 @@ def resize(x: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def upsample(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Enlarge: nearest neighbour where both factors are whole, else bilinear.
+    """Enlarges: nearest neighbor where both factors are whole, else bilinear.
 
     Args:
         x: [B, H, W, C].
@@ -49,7 +49,7 @@ def upsample(x: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def interpolation(size: int, out: int) -> np.ndarray:
-    """Matrix [out, size] of bilinear interpolation along one axis; every row sums to 1."""
+    """Returns the matrix [out, size] of bilinear interpolation along one axis; every row sums to 1."""
     scale = size / out
     support = max(scale, 1.0)
     centers = (np.arange(out) + 0.5) * scale - 0.5

@@ -16,7 +16,7 @@ import jax
 from piapdf_jax.models.layers import (
     CONVENTIONS,
     BatchNorm,
-    Convention,
+    PaddingAndBatchNorm,
     Pointwise,
     conv,
     convention_norm,
@@ -47,7 +47,7 @@ class ResNetConfig:
     bn_momentum: float | None = None
 
     @property
-    def conventions(self) -> Convention:
+    def conventions(self) -> PaddingAndBatchNorm:
         """Padding and BatchNorm as numbers."""
         found = CONVENTIONS["pytorch"]
         return found if self.bn_momentum is None else found._replace(momentum=self.bn_momentum)
@@ -92,12 +92,12 @@ class ResNetBlock(nn.Module):
     """Bottleneck block: 1x1, 3x3 and 1x1 convolution, then the shortcut is added."""
 
     block: Bottleneck
-    rate: float
-    convention: Convention
+    drop_path_rate: float
+    convention: PaddingAndBatchNorm
 
     @nn.compact
-    def __call__(self, x: jax.Array, uniform: jax.Array | None, *, mode: str) -> jax.Array:
-        """Filter [B, H, W, C]; uniform [B] are the draws of stochastic depth, None for none."""
+    def __call__(self, x: jax.Array, drop_path_noise: jax.Array | None, *, mode: str) -> jax.Array:
+        """Filters [B, H, W, C]; drop_path_noise [B] are the draws of stochastic depth, None for none."""
         block, shortcut = self.block, x
 
         def norm(name: str) -> BatchNorm:
@@ -111,8 +111,8 @@ class ResNetBlock(nn.Module):
             seen = shortcut[:, :: block.stride, :: block.stride]
             shortcut = Pointwise(EXPANSION * block.width, name="shortcut")(seen)
             shortcut = norm("shortcut_norm")(shortcut)
-        if uniform is not None:
-            x = stochastic_depth(x, uniform, self.rate)
+        if drop_path_noise is not None:
+            x = stochastic_depth(x, drop_path_noise, self.drop_path_rate)
         return nn.relu(shortcut + x)
 
 
@@ -126,7 +126,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, mode: str) -> jax.Array:
-        """Encode images.
+        """Encodes images.
 
         Args:
             images: [B, H, W, C] of the compute dtype, normalized.

@@ -1,4 +1,4 @@
-"""What torchvision and timm call the modules of a ResNet, and the files that are published of ResNet-50."""
+"""Names of ResNet's modules in torchvision and timm, and the published weights of ResNet-50."""
 
 from piapdf_jax.models.resnet import ResNetConfig, bottlenecks
 from piapdf_jax.models.weight_files import Published
@@ -29,7 +29,7 @@ PUBLISHED = {
     ),
 }
 #: Our module -> theirs.
-OUTSIDE = {"stem": "conv1", "stem_norm": "bn1", "classifier": "fc"}
+TOP_LEVEL = {"stem": "conv1", "stem_norm": "bn1", "classifier": "fc"}
 #: The same inside a block.
 BLOCK = {
     "reduce": "conv1", "reduce_norm": "bn1",
@@ -40,8 +40,8 @@ SHORTCUT = {"shortcut": "downsample.0", "shortcut_norm": "downsample.1"}
 
 
 def module_names(config: ResNetConfig) -> dict[str, str]:
-    """Our module -> the libraries': the whole map, such as ``block2_1/reduce`` -> ``layer2.0.conv1``."""
-    names = dict(OUTSIDE)
+    """Returns the libraries' name of each of our modules, such as ``block2_1/reduce`` -> ``layer2.0.conv1``."""
+    names = dict(TOP_LEVEL)
     for block in bottlenecks(config):
         stage, number = (int(digits) for digits in block.name.removeprefix("block").split("_"))
         for ours, theirs in (BLOCK | (SHORTCUT if block.projected else {})).items():
@@ -50,7 +50,7 @@ def module_names(config: ResNetConfig) -> dict[str, str]:
 
 
 def weights(config: ResNetConfig) -> Weights:
-    """Returns of what files a ResNet starts.
+    """Returns the files of weights that start a ResNet starts.
 
     torchvision and timm name the arrays of their ResNets alike. Networks of the family that have other layers
     (``resnet50d``, ``seresnet50``, ``resnext50_32x4d``) have other names or shapes. Not so timm's ``resnetaa50`` and

@@ -8,20 +8,20 @@ import io
 import json
 import pathlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from piapdf_jax import commands, drawn_detector
 from piapdf_jax.drawn_detector import MODEL_FILE, PARTS_FILE
-from piapdf_jax.models.parts import Part
 from piapdf_jax.models.weight_files import WeightsError
+from piapdf_jax.types import Part, PyTree
 
 _COLLECTIONS = ("params", "batch_stats")
 
 
-class Described(NamedTuple):
-    """What the ``model.json`` of a shipped detector says of its encoder.
+class Description(NamedTuple):
+    """Fields of a shipped detector's ``model.json`` that describe its encoder.
 
     Attributes:
         encoder: its name.
@@ -38,8 +38,8 @@ class Described(NamedTuple):
     sha256: str
 
 
-def described(encoder: str, folder: pathlib.Path | None = None) -> Described:
-    """Reads what a shipped detector says of itself.
+def read_description(encoder: str, folder: pathlib.Path | None = None) -> Description:
+    """Reads the description of a shipped detector.
 
     Args:
         encoder: name of the one that is to start from it.
@@ -54,10 +54,10 @@ def described(encoder: str, folder: pathlib.Path | None = None) -> Described:
         command = commands.python("experiments.ship", "EXPORT", f"--out={folder}")
         raise WeightsError(f"this installation ships no detector ({path} is missing): {command}")
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        model, file = told["model"], told["files"][PARTS_FILE]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        model, file = content["model"], content["files"][PARTS_FILE]
         mean, std = (tuple(map(float, model[key])) for key in ("mean", "std"))
-        found = Described(
+        found = Description(
             str(model["encoder"]), model.get("convention"), mean, std, str(file["sha256"])
         )
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
@@ -75,7 +75,7 @@ def read_parts(sha256: str, folder: pathlib.Path | None = None) -> dict[str, Par
     """Reads the parts of a shipped detector.
 
     Args:
-        sha256: of their file, as ``described`` tells.
+        sha256: of their file, from ``read_description``.
         folder: of the detector; None for the package's own.
 
     Returns:
@@ -108,7 +108,7 @@ def write_parts(path: pathlib.Path, parts: Mapping[str, Part]) -> None:
     Raises:
         ValueError: for numbers that half precision does not hold.
     """
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, part in parts.items():
         for collection, tree in zip(_COLLECTIONS, part, strict=True):
             for place, leaf in _flat(tree):
@@ -123,7 +123,7 @@ def write_parts(path: pathlib.Path, parts: Mapping[str, Part]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _flat(tree: Any, place: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+def _flat(tree: PyTree, place: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], PyTree]]:
     """Leaves of nested dictionaries with their keys, in their order."""
     if not isinstance(tree, Mapping):
         return [(place, tree)]
@@ -132,7 +132,7 @@ def _flat(tree: Any, place: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...],
 
 def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Part]:
     """The inverse of ``_flat`` for all parts, in float32."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, PyTree]] = {}
     for key, array in arrays.items():
         if array.dtype != np.float16 or not np.isfinite(array).all():
             raise ValueError(f"{key} holds {array.dtype}, or what is no number")
@@ -141,4 +141,4 @@ def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Part]:
         for module in inner:
             tree = tree.setdefault(module, {})
         tree[leaf] = array.astype(np.float32)
-    return {name: (part["params"], part["batch_stats"]) for name, part in found.items()}
+    return {name: Part(part["params"], part["batch_stats"]) for name, part in found.items()}

@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 
 
-def stochastic_depth(x: jax.Array, uniform: jax.Array, rate: float) -> jax.Array:
-    """Drop whole residual branches: ``x / (1 - rate)`` for images that keep it, 0 for the others.
+def stochastic_depth(x: jax.Array, noise: jax.Array, rate: float) -> jax.Array:
+    """Drops whole residual branches (drop path): ``x / (1 - rate)`` for images that keep it, 0 for the others.
 
     Args:
         x: [B, H, W, C], the branch.
-        uniform: [B], one draw an image from [0, 1).
+        noise: [B], one draw an image from [0, 1).
         rate: chance to drop, in [0, 1).
 
     Returns:
@@ -18,7 +18,7 @@ def stochastic_depth(x: jax.Array, uniform: jax.Array, rate: float) -> jax.Array
 
     Reference: Huang et al., Deep Networks with Stochastic Depth, 2016.
     """
-    keep = (uniform >= rate).astype(x.dtype) / (1.0 - rate)
+    keep = (noise >= rate).astype(x.dtype) / (1.0 - rate)
     return x * keep[:, None, None, None]
 
 

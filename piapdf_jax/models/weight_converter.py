@@ -1,15 +1,17 @@
-"""Arrays of a library into an encoder of ours: every name and shape checked against the library's."""
+"""Conversion of a library's arrays to an encoder of ours, every name and shape checked."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from numpy.typing import DTypeLike
 
 from piapdf_jax.models.encoders import FlaxEncoder
 from piapdf_jax.models.weight_files import WeightsError
 from piapdf_jax.models.weight_names import Library
+from piapdf_jax.types import Part, PyTree
 
 
 class ConvertedEncoder(NamedTuple):
@@ -20,7 +22,7 @@ class ConvertedEncoder(NamedTuple):
         classifier: (kernel [F, N], bias [N]) over ImageNet's classes; None where the file has none.
     """
 
-    part: tuple[Any, Any]
+    part: Part
     classifier: tuple[np.ndarray, np.ndarray] | None
 
 
@@ -28,7 +30,7 @@ def convert_weights(
     arrays: Mapping[str, np.ndarray],
     library: Library,
     encoder: FlaxEncoder,
-    dtype: Any = np.float32,
+    dtype: DTypeLike = np.float32,
 ) -> ConvertedEncoder:
     """Converts arrays of a library into ours.
 
@@ -53,29 +55,31 @@ def convert_weights(
         bias = converter.leaf("classifier", "bias", kernel.shape[1:] or (None,))
         classifier = (kernel, bias)
     converter.check()
-    return ConvertedEncoder((variables["params"], variables["batch_stats"]), classifier)
+    return ConvertedEncoder(Part(variables["params"], variables["batch_stats"]), classifier)
 
 
 class _WeightConverter:
     """Takes arrays one by one, and remembers what is wrong with them and what is left."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], library: Library, dtype: Any) -> None:
+    def __init__(
+        self, arrays: Mapping[str, np.ndarray], library: Library, dtype: DTypeLike
+    ) -> None:
         self.left, self.library, self.dtype = dict(arrays), library, dtype
         self.missing: list[str] = []
         self.wrong: list[str] = []
 
     def has(self, module: str) -> bool:
-        """Whether any leaf of a module is left."""
+        """Returns True if any leaf of a module is left."""
         start = self.library.modules[module] + self.library.separator
         return any(name.startswith(start) for name in self.left)
 
-    def leaf_at(self, path: Any, leaf: Any) -> np.ndarray:
-        """The leaf at a path of our variables, whose first key is the collection."""
+    def leaf_at(self, path: jax.tree_util.KeyPath, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        """Takes the leaf at a path of our variables, whose first key is the collection."""
         _, *module, name = (entry.key for entry in path)
         return self.leaf("/".join(module), name, leaf.shape)
 
     def leaf(self, module: str, leaf: str, shape: tuple[int | None, ...]) -> np.ndarray:
-        """A leaf of a module, in our layout; None in its shape fits any size."""
+        """Takes a leaf of a module, in our layout; None in its shape fits any size."""
         library = self.library
         theirs = library.norm_leaves if module.endswith("norm") else library.leaves
         name = library.modules[module] + library.separator + theirs[leaf]
@@ -96,13 +100,14 @@ class _WeightConverter:
         return np.zeros(())
 
     def check(self) -> None:
-        """Raise WeightsError unless everything was there and sound, and nothing is left."""
+        """Raises WeightsError unless everything was there and sound, and nothing is left."""
         library = self.library
         norms = [name for module, name in library.modules.items() if module.endswith("norm")]
-        known = {f"{norm}{library.separator}{leaf}" for norm in norms for leaf in library.unused}
-        known.update(library.beside)
+        leaves, separator = library.ignored_leaves, library.separator
+        known = {f"{norm}{separator}{leaf}" for norm in norms for leaf in leaves}
+        known.update(library.extra_arrays)
         unexpected = [name for name in self.left if name not in known]
-        told = [
+        problems = [
             f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
             for what, names in (
                 ("missing", self.missing),
@@ -111,15 +116,15 @@ class _WeightConverter:
             )
             if names
         ]
-        if told:
-            raise WeightsError("its arrays do not fit the network: " + ", ".join(told))
+        if problems:
+            raise WeightsError("its arrays do not fit the network: " + ", ".join(problems))
 
 
 #: Of an image that shapes are asked for; no shape of a parameter depends on it.
 _SIDE = 64
 
 
-def shapes_of(encoder: FlaxEncoder) -> Any:
+def shapes_of(encoder: FlaxEncoder) -> PyTree:
     """Returns shapes and types of an encoder's variables for 3 input channels, from tracing it."""
     images = jax.ShapeDtypeStruct((1, _SIDE, _SIDE, 3), jnp.float32)
     key = jax.random.key(0)

@@ -53,7 +53,7 @@ _SUFFIXES = {
 
 
 def cache_folder() -> pathlib.Path:
-    """Where downloads are kept: ``PIAPDF_WEIGHTS_DIR``, else below ``~/.cache/piapdf_jax``.
+    """Returns the folder of downloads: ``PIAPDF_WEIGHTS_DIR``, else below ``~/.cache/piapdf_jax``.
 
     Raises:
         WeightsError: for what is no folder on this machine, or where no home directory is known.
@@ -70,7 +70,7 @@ def cache_folder() -> pathlib.Path:
 
 
 def locate(name: str, known: Mapping[str, Published]) -> pathlib.Path:
-    """The file that a name stands for, downloaded where it is a published one that is not there yet.
+    """Returns the file that a name stands for, downloaded where it is a published one that is not there yet.
 
     Args:
         name: a key of ``known``, or a path.
@@ -107,13 +107,13 @@ def locate(name: str, known: Mapping[str, Published]) -> pathlib.Path:
 
 
 def file_hash(path: pathlib.Path, algorithm: str = "sha256") -> str:
-    """Hash of a file's content as hexadecimal digits."""
+    """Computes the hash of a file's content as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def _download(url: str, path: pathlib.Path) -> None:
-    """Download to a path, going on where an earlier try stopped; its hash is the caller's to check."""
+    """Downloads to a path, going on where an earlier try stopped; its hash is the caller's to check."""
     pooch = _module("pooch")
     pooch.get_logger().setLevel("WARNING")
     part = path.with_name(path.name + ".part")
@@ -139,8 +139,8 @@ class _Resuming:
     def __init__(self, part: pathlib.Path) -> None:
         self.part = part
 
-    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        """Download to ``output_file``, whose name pooch chose."""
+    def __call__(self, url: str, output_file: str, pooch: object) -> None:
+        """Downloads to ``output_file``, whose name pooch chose."""
         requests = _module("requests")
         have = self.part.stat().st_size
         headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {}
@@ -156,7 +156,7 @@ class _Resuming:
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """All arrays of a file by name.
+    """Reads all arrays of a file by name.
 
     Args:
         path: safetensors, a PyTorch state dict, or Keras's HDF5. The content says which; a suffix
@@ -176,8 +176,10 @@ def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     except WeightsError:
         raise
     except Exception as error:  # each library raises what it likes
-        told = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path} cannot be read as {kind}, it may be damaged: {told}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(
+            f"{path} cannot be read as {kind}, it may be damaged: {reason}"
+        ) from error
 
 
 def _kind(path: pathlib.Path) -> str:

@@ -1,16 +1,16 @@
-"""What is known of an encoder's files of weights: libraries, their names of its modules, what is published."""
+"""Files of weights that an encoder can start from: libraries, their names of its modules, published files."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from piapdf_jax.models.parts import Part
 from piapdf_jax.models.weight_files import Published, WeightsError
+from piapdf_jax.types import Part
 
 
 class Library(NamedTuple):
-    """How one library stores the arrays of one encoder.
+    """Names and layout of the arrays of one encoder in one library.
 
     Attributes:
         modules: our module -> theirs, such as ``block2_1/expand`` -> ``blocks.1.0.conv_pw``; the whole map, with
@@ -21,8 +21,8 @@ class Library(NamedTuple):
         norm_leaves: its names of the leaves of a normalization.
         separator: between module and leaf.
         layout: of kernels: ``torch`` has output channels first, ``keras`` last.
-        unused: leaves of a normalization that decide no number of the network.
-        beside: other arrays that are none of its parameters.
+        ignored_leaves: leaves of a normalization that decide no number of the network.
+        extra_arrays: other arrays that are none of its parameters.
         open_convention: what to do where ``convention`` is None and nothing says it.
         several_normalizations: whether it has networks that were trained on images in [-1, 1] under the same names.
     """
@@ -33,17 +33,17 @@ class Library(NamedTuple):
     norm_leaves: Mapping[str, str]
     separator: str = "."
     layout: str = "torch"
-    unused: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    ignored_leaves: tuple[str, ...] = ()
+    extra_arrays: tuple[str, ...] = ()
     open_convention: str = ""
     several_normalizations: bool = False
 
 
 class Weights(NamedTuple):
-    """Of what files an encoder starts.
+    """Files of weights that can start an encoder.
 
     Attributes:
-        title: what a person calls the network.
+        title: the network's usual name.
         published: files that their publishers offer, by the names that ``model.pretrained`` has for them.
         libraries: by name.
         convention_of: the ``architecture`` of a ``config.json`` as timm writes it -> a key of
@@ -65,7 +65,7 @@ TORCH: dict[str, Any] = {
     "norm_leaves": {
         "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
     },
-    "unused": ("num_batches_tracked",),
+    "ignored_leaves": ("num_batches_tracked",),
 }  # fmt: skip
 
 
@@ -108,4 +108,4 @@ def adapt_stem(part: Part, channels: int, mean: tuple[float, ...], std: tuple[fl
     )
     wide = np.repeat(gray[:, :, None] / channels, channels, axis=2)
     norm = {**stats["stem_norm"], "mean": stats["stem_norm"]["mean"] + shift}
-    return {**params, "stem": {"kernel": wide}}, {**stats, "stem_norm": norm}
+    return Part({**params, "stem": {"kernel": wide}}, {**stats, "stem_norm": norm})

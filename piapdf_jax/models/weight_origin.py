@@ -1,4 +1,4 @@
-"""Of what network a file of weights is: padding, BatchNorm and input normalisation, where its names leave them open."""
+"""Origin of a file of weights: padding, BatchNorm and input normalization, where its names leave them open."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ _LARGEST = 1 << 20
 
 
 class Origin(NamedTuple):
-    """What is known of the network that a file's weights are of; None where nothing is.
+    """Facts on the network that a file's weights come from; None where unknown.
 
     Attributes:
         convention: a key of ``layers.CONVENTIONS``.
@@ -76,16 +76,16 @@ def _described(path: pathlib.Path, weights: Weights) -> Origin:
         return Origin()
     try:
         with path.open("rb") as file:
-            told = json.loads(file.read(_LARGEST))
-        if not isinstance(told, dict):
+            fields = json.loads(file.read(_LARGEST))
+        if not isinstance(fields, dict):
             raise ValueError("it holds no object")
-        inner = told.get("pretrained_cfg")
-        told = {**told, **(inner if isinstance(inner, dict) else {})}
-        mean, std = (_three(told, name) for name in ("mean", "std"))
+        inner = fields.get("pretrained_cfg")
+        fields = {**fields, **(inner if isinstance(inner, dict) else {})}
+        mean, std = (_three(fields, name) for name in ("mean", "std"))
     except (ValueError, OSError) as error:
         raise WeightsError(f"{path}, which lies beside it, cannot be used: {error}") from error
     # A tag, such as .ns_jft_in1k, says on what it was trained.
-    name = str(told.get("architecture")).partition(".")[0]
+    name = str(fields.get("architecture")).partition(".")[0]
     convention = weights.convention_of(name)
     if convention is None:
         log.warning("%s is not used: its architecture %.80r is no %s", path, name, weights.title)
@@ -93,11 +93,11 @@ def _described(path: pathlib.Path, weights: Weights) -> Origin:
     return Origin(convention, mean, std)
 
 
-def _three(told: dict[str, Any], name: str) -> tuple[float, ...] | None:
+def _three(fields: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
     """A mean or a standard deviation of three channels."""
-    if told.get(name) is None:
+    if fields.get(name) is None:
         return None
-    values, least = told[name], 0.0 if name == "mean" else 1e-6
+    values, least = fields[name], 0.0 if name == "mean" else 1e-6
     numbers = isinstance(values, list) and all(type(x) in (int, float) for x in values)
     if not numbers or len(values) != 3 or not all(
         math.isfinite(x) and least <= x <= 1 for x in values

@@ -18,7 +18,7 @@ from piapdf_jax.runtime.digests import differences, tree_digest
 from piapdf_jax.runtime.filesystem import explain_disk_errors
 from piapdf_jax.runtime.hosts import primary, run_on_primary
 from piapdf_jax.runtime.orbax_files import WrittenCheckpoint, describe_arrays, find_damage
-from piapdf_jax.stages.base import Exported
+from piapdf_jax.types import Parts
 
 log = logging.getLogger("piapdf.checkpoints")
 
@@ -242,7 +242,7 @@ class Validation(NamedTuple):
     """
 
     every: int
-    score: Callable[[Exported], float]
+    score: Callable[[Parts], float]
 
 
 class BestCheckpoint:
@@ -283,7 +283,7 @@ class BestCheckpoint:
         """Returns whether the state after this step is scored."""
         return self.validation is not None and (step % self.validation.every == 0 or step == steps)
 
-    def consider(self, step: int, state: PyTree, exported: Exported) -> float:
+    def consider(self, step: int, state: PyTree, exported: Parts) -> float:
         """Scores a state, saves it where it is the best so far, and returns the score."""
         assert self.validation is not None and self._kept is not None
         local = jax.tree.map(lambda leaf: jax.numpy.asarray(np.asarray(leaf)), exported)

@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 
 from piapdf_jax.batch import Batch, unit_images, unpack_maps
 from piapdf_jax.runtime.mesh import replicate, shard_batch
-from piapdf_jax.stages.base import Exported, Scores
+from piapdf_jax.stages.base import Scores
+from piapdf_jax.types import Parts
 
 _Arrays = Mapping[str, np.ndarray | jax.Array]
 
@@ -36,8 +37,8 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    predict: Callable[[Exported, jax.Array], Scores],
-    exported: Exported,
+    predict: Callable[[Parts, jax.Array], Scores],
+    exported: Parts,
     batches: Iterable[Batch],
     *,
     mesh: Mesh | None = None,

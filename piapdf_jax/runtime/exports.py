@@ -16,7 +16,7 @@ from piapdf_jax.runtime import JsonObject, orbax_files
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.filesystem import explain_disk_errors, sync_tree
 from piapdf_jax.runtime.hosts import barrier, holds_everywhere, primary
-from piapdf_jax.stages.base import Exported
+from piapdf_jax.types import Parts
 
 #: Folder beside the parts, of what the score alone reads; and its digest's key in ``export.json``.
 _BESIDE, _BESIDE_CONTENT = "beside", "beside_content"
@@ -77,10 +77,10 @@ def write_export(
     runs_dir: str | os.PathLike[str],
     training: str,
     digest: str,
-    exported: Exported,
+    exported: Parts,
     info: JsonObject,
     *,
-    beside: Exported | None = None,
+    beside: Parts | None = None,
     files: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> pathlib.Path:
@@ -214,7 +214,7 @@ def read_info(path: str | os.PathLike[str]) -> JsonObject:
         ) from error
 
 
-def read_export(path: str | os.PathLike[str]) -> tuple[Exported, JsonObject]:
+def read_export(path: str | os.PathLike[str]) -> tuple[Parts, JsonObject]:
     """Reads an export on whatever devices there are.
 
     Args:
@@ -232,7 +232,7 @@ def read_export(path: str | os.PathLike[str]) -> tuple[Exported, JsonObject]:
     return _read(folder, "parts", info, "content"), info
 
 
-def read_beside(path: str | os.PathLike[str]) -> Exported:
+def read_beside(path: str | os.PathLike[str]) -> Parts:
     """Reads the parts that lie beside an export under names of their own; {} where there are none.
 
     Args:
@@ -247,7 +247,7 @@ def read_beside(path: str | os.PathLike[str]) -> Exported:
     return _read(folder, _BESIDE, info, _BESIDE_CONTENT) if _BESIDE_CONTENT in info else {}
 
 
-def _read(folder: pathlib.Path, below: str, info: JsonObject, key: str) -> Exported:
+def _read(folder: pathlib.Path, below: str, info: JsonObject, key: str) -> Parts:
     try:
         return orbax_files.read(folder / below, info[key])
     except orbax_files.DigestMismatchError as error:

@@ -24,7 +24,8 @@ from piapdf_jax.runtime.steps import (
 )
 from piapdf_jax.runtime.train_stats import Audit, TrainResult, TrainStats, count_skipped
 from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
-from piapdf_jax.stages.base import Exported, Stage
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.types import Parts
 
 log = logging.getLogger("piapdf.loop")
 
@@ -57,7 +58,7 @@ def fit(
     name: str,
     steps: int,
     key: jax.Array,
-    inputs: dict[str, Exported],
+    inputs: dict[str, Parts],
     folder: str | os.PathLike[str],
     batch_size: int,
     config: JsonObject,

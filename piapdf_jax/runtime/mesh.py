@@ -14,7 +14,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from piapdf_jax.batch import unit_images
 from piapdf_jax.keys import named_key
 from piapdf_jax.runtime import PyTree
-from piapdf_jax.stages.base import Exported, Stage
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.types import Parts
 
 DATA_AXIS = "data"
 
@@ -109,8 +110,8 @@ def keep_replicated(mesh: Mesh, tree: PyTree) -> PyTree:
 
 
 def init_state(
-    stage: Stage, mesh: Mesh, key: jax.Array, inputs: dict[str, Exported]
-) -> tuple[PyTree, Exported]:
+    stage: Stage, mesh: Mesh, key: jax.Array, inputs: dict[str, Parts]
+) -> tuple[PyTree, Parts]:
     """Returns the state before the first update and the frozen parts, whole on every device.
 
     Args:
@@ -136,7 +137,7 @@ def load_step(mesh: Mesh, key: jax.Array, batch: PyTree, step: int) -> tuple[PyT
 
 
 def update(
-    stage: Stage, mesh: Mesh, state: PyTree, frozen: Exported, batch: PyTree, key: jax.Array
+    stage: Stage, mesh: Mesh, state: PyTree, frozen: Parts, batch: PyTree, key: jax.Array
 ) -> tuple[PyTree, dict[str, jax.Array]]:
     """Returns the state after one update, whole on every device, and its metrics."""
     state, metrics = stage.train_step(state, frozen, batch, key)

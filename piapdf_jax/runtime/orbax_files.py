@@ -12,7 +12,7 @@ import tensorstore
 
 from piapdf_jax.runtime import PyTree
 from piapdf_jax.runtime.digests import tree_digest
-from piapdf_jax.stages.base import Exported
+from piapdf_jax.types import Part, Parts
 
 _FIELDS = ("params", "batch_stats")
 _KEY = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -22,7 +22,7 @@ class DigestMismatchError(ValueError):
     """What lies on disk is readable, and not what was written."""
 
 
-def to_host(exported: Exported) -> dict[str, PyTree]:
+def to_host(exported: Parts) -> dict[str, PyTree]:
     """Returns parts as they are written: NumPy arrays under ``params`` and ``batch_stats`` of each name."""
     return {
         name: dict(zip(_FIELDS, jax.tree.map(np.array, part), strict=True))
@@ -36,7 +36,7 @@ def save(folder: pathlib.Path, parts: dict[str, PyTree]) -> None:
         checkpointer.save(folder, parts)
 
 
-def read(folder: pathlib.Path, content: str) -> Exported:
+def read(folder: pathlib.Path, content: str) -> Parts:
     """Reads parts, each array on one local device.
 
     Args:
@@ -51,7 +51,7 @@ def read(folder: pathlib.Path, content: str) -> Exported:
     parts = restore(folder)
     if tree_digest(parts) != content:
         raise DigestMismatchError(f"{folder} is not what was written")
-    return {name: (part["params"], part["batch_stats"]) for name, part in parts.items()}
+    return {name: Part(part["params"], part["batch_stats"]) for name, part in parts.items()}
 
 
 def _check_names(folder: pathlib.Path) -> None:

@@ -18,7 +18,8 @@ from piapdf_jax import process_memory
 from piapdf_jax.runtime import PyTree
 from piapdf_jax.runtime.mesh import init_state, load_step, update
 from piapdf_jax.runtime.train_stats import TrainStats, count_skipped
-from piapdf_jax.stages.base import Exported, Stage
+from piapdf_jax.stages.base import Stage
+from piapdf_jax.types import Parts
 
 #: Step -> names of its frames (subject/task/frame), by part of the batch.
 Frames = Callable[[int], dict[str, list[str]]]
@@ -242,12 +243,12 @@ class StepRunner:
         self.key, self.stats = key, stats
         self.step = 0
         self.state: PyTree = None
-        self.frozen: Exported = {}
+        self.frozen: Parts = {}
         self.guard: NonFiniteGuard
         self.profile: Profile
         self._in_flight: collections.deque[tuple[int, dict[str, jax.Array]]] = collections.deque()
 
-    def start(self, inputs: dict[str, Exported]) -> None:
+    def start(self, inputs: dict[str, Parts]) -> None:
         """Creates the state before the first step, from exported parts by training name."""
         self.state, self.frozen = init_state(self.stage, self.mesh, self.key, inputs)
         self.stats.clock.init_seconds = self.stats.clock.lap()

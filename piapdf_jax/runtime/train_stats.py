@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from piapdf_jax.runtime import JsonObject, PyTree
 from piapdf_jax.runtime.digests import tree_digest
-from piapdf_jax.stages.base import Exported
+from piapdf_jax.types import Parts
 
 #: Fields of ``metrics.jsonl`` that say when, not what: two equal runs differ in these alone.
 WALL_CLOCK = (
@@ -201,14 +201,14 @@ class Audit:
         frozen: the parts that every step only reads.
     """
 
-    def __init__(self, state: PyTree, frozen: Exported) -> None:
+    def __init__(self, state: PyTree, frozen: Parts) -> None:
         self._initial = {
             part: [np.array(leaf) for leaf in jax.tree.leaves(tree)]
             for part, tree in _trained_parts(state).items()
         }
         self._frozen = tree_digest(frozen)
 
-    def report(self, state: PyTree, frozen: Exported) -> JsonObject:
+    def report(self, state: PyTree, frozen: Parts) -> JsonObject:
         """Returns how many leaves moved in each part, a digest of the state, and whether frozen parts stayed."""
         return {
             "trained": _moved_leaves(self._initial, _trained_parts(state)),
@@ -267,5 +267,5 @@ class TrainResult:
     """
 
     state: PyTree
-    frozen: Exported
+    frozen: Parts
     report: JsonObject

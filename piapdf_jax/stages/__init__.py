@@ -1,1 +1,1 @@
-"""One file a kind of training; stages meet through exports alone."""
+"""Stages: one kind of training a file. They share exports, and no code but ``base`` and helpers."""

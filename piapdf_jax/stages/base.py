@@ -1,17 +1,17 @@
-"""The contract of a stage: the few functions that the training loop, the evaluation and the exports call."""
+"""Protocol of a stage: the functions that training loop, evaluation and exports call."""
 
 import dataclasses
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from piapdf_jax.ranges import Chance, Choice, Count, Range, Share
+from piapdf_jax.types import BatchStats, OptState, Params, Part, Parts, PyTree
 
-#: Parts by name (``generator``, ``encoder``, ``head``, ``decoder``), each (parameters, batch statistics).
-Exported = dict[str, tuple[Any, Any]]
-#: Metadata of a field that says how a training runs and changes none of its numbers: no digest holds it.
+#: Metadata of a field that does not affect results: no digest holds it.
 RUNTIME_ONLY = {"runtime_only": True}
 OPTIMIZERS = ("adamw", "sgd")
 #: A smaller one moves no weight of float32, which then is not trained; float32 holds no larger one.
@@ -32,14 +32,14 @@ class StageState(NamedTuple):
     """
 
     step: jax.Array
-    params: dict[str, Any]
-    batch_stats: dict[str, Any]
-    opt_state: Any
+    params: dict[str, Params]
+    batch_stats: dict[str, BatchStats]
+    opt_state: OptState
     skipped: jax.Array
 
 
 class Scores(NamedTuple):
-    """What a trained export says of some images; None where the export has no such part.
+    """Outputs of a trained export for some images; None where the export has no such part.
 
     Attributes:
         au_probs: [B, C] in [0, 1].
@@ -55,8 +55,8 @@ class Scores(NamedTuple):
 class Stage(Protocol):
     """One kind of training, made from its own small dataclass and the facts of its data."""
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[Any, Exported]:
-        """Start state, and the frozen parts that every step only reads ({} if none).
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[PyTree, Parts]:
+        """Returns the start state, and the frozen parts that every step only reads ({} if none).
 
         Args:
             key: typed key.
@@ -65,9 +65,9 @@ class Stage(Protocol):
         ...
 
     def train_step(
-        self, state: Any, frozen: Exported, batch: Any, key: jax.Array
-    ) -> tuple[Any, dict[str, jax.Array]]:
-        """One update, jitted by the stage with ``state`` donated.
+        self, state: PyTree, frozen: Parts, batch: PyTree, key: jax.Array
+    ) -> tuple[PyTree, dict[str, jax.Array]]:
+        """Makes one update, jitted by the stage with ``state`` donated.
 
         A loss or gradient that is not finite changes nothing and is counted.
 
@@ -82,15 +82,15 @@ class Stage(Protocol):
         """
         ...
 
-    def export(self, state: Any) -> Exported:
-        """The parts that go on to later trainings and to evaluation.
+    def export(self, state: PyTree) -> Parts:
+        """Returns the parts that go on to later trainings and to evaluation.
 
-        A stage may have a second method like it, ``beside``, of parts that scores alone read: a teacher's.
+        A stage may have a second method like it, ``export_for_scoring``, of parts that scores alone read: a teacher's.
         """
         ...
 
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
-        """Scores of images [B, S, S, 3] float32 in [0, 1]; jitted, sees an export and nothing else."""
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
+        """Scores images [B, S, S, 3] float32 in [0, 1]; jitted, sees an export and nothing else."""
         ...
 
 
@@ -123,7 +123,7 @@ class OptimizerConfig:
     accumulate: Count = 1
 
     def schedule(self) -> optax.Schedule:
-        """Update -> learning rate; never 0, so that no step is wasted."""
+        """Returns the learning rate by update; never 0, so that no step is wasted."""
         updates = max(1, self.steps // self.accumulate)
         warmup = max(1, round(self.warmup * updates))
         rate = optax.warmup_cosine_decay_schedule(
@@ -133,14 +133,14 @@ class OptimizerConfig:
             max(warmup + 1, updates),
         )
 
-        def schedule(count: Any) -> Any:
+        def schedule(count: ArrayLike) -> ArrayLike:
             with jax.numpy_dtype_promotion("standard"):
                 return rate(count)
 
         return schedule
 
     def build(self) -> optax.GradientTransformation:
-        """The optimizer.
+        """Builds the optimizer.
 
         Raises:
             ValueError: for an unknown kind, or steps that do not fill the last update.
@@ -165,21 +165,23 @@ class OptimizerConfig:
 
 
 def _with_promotion(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """Optax mixes float and int counters, which strict dtype promotion would refuse."""
+    """Lets optax mix float and int counters, which strict dtype promotion would refuse."""
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(
+        updates: Params, state: OptState, params: Params | None = None
+    ) -> tuple[Params, OptState]:
         with jax.numpy_dtype_promotion("standard"):
             return optimizer.update(updates, state, params)
 
     return optax.GradientTransformation(optimizer.init, update)
 
 
-def _kernels(params: Any) -> Any:
+def _kernels(params: Params) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
-def start(parts: Exported, optimizer: optax.GradientTransformation) -> StageState:
-    """The state of a training before its first step, from parts by name."""
+def create_state(parts: Parts, optimizer: optax.GradientTransformation) -> StageState:
+    """Creates the state of a training before its first step, from parts by name."""
     params = {name: part[0] for name, part in parts.items()}
     stats = {name: part[1] for name, part in parts.items()}
     return StageState(
@@ -191,33 +193,33 @@ def start(parts: Exported, optimizer: optax.GradientTransformation) -> StageStat
     )
 
 
-def export_parts(state: StageState, names: tuple[str, ...]) -> Exported:
-    """Some parts of a state, as trainings hand them on."""
-    return {name: (state.params[name], state.batch_stats[name]) for name in names}
+def export_parts(state: StageState, names: tuple[str, ...]) -> Parts:
+    """Returns some parts of a state, as trainings hand them on."""
+    return {name: Part(state.params[name], state.batch_stats[name]) for name in names}
 
 
-def guarded_update(
+def update_if_finite(
     optimizer: optax.GradientTransformation,
     state: StageState,
     loss: jax.Array,
-    gradients: Any,
-    batch_stats: Any,
+    grads: Params,
+    batch_stats: BatchStats,
 ) -> tuple[StageState, dict[str, jax.Array]]:
-    """One optimizer step, or none where loss or gradient is not finite.
+    """Takes one optimizer step, or none where loss or gradient is not finite.
 
     Args:
         optimizer: the training's optimizer.
         state: before the step.
         loss: [] float32.
-        gradients: like ``state.params``.
+        grads: like ``state.params``.
         batch_stats: running statistics after the forward pass.
 
     Returns:
         The state after the step, and ``loss``, ``gradient_norm`` and ``count_skipped``.
     """
-    norm = optax.tree.norm(gradients)
+    norm = optax.tree.norm(grads)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     new = (optax.apply_updates(state.params, updates), batch_stats, opt_state)
     old = (state.params, state.batch_stats, state.opt_state)
     params, stats, opt_state = jax.tree.map(lambda a, b: jnp.where(finite, a, b), new, old)

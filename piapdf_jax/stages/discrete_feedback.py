@@ -8,7 +8,6 @@ afterwards, as in Meta Pseudo Labels (Pham et al., CVPR 2021).
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,29 +26,29 @@ from piapdf_jax.feedback import (
 )
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.piap import init_part
-from piapdf_jax.models.prediction import frozen_targets, predict_action_units
+from piapdf_jax.models.piap import init_part, predict_action_units
 from piapdf_jax.stages.base import (
     RUNTIME_ONLY,
-    Exported,
     OptimizerConfig,
     Scores,
     StageState,
-    guarded_update,
+    update_if_finite,
 )
 from piapdf_jax.stages.feedback_learners import (
-    Supervised,
-    au_term,
+    ImagesWithTargets,
     labels_from_clean_view,
     piap_learner,
-    unlabeled_loss,
+    teacher_pseudo_loss,
+    weighted_au_loss,
 )
 from piapdf_jax.stages.feedback_options import COMPILE, MATCHED, FeedbackOptions
+from piapdf_jax.stages.targets import frozen_targets
+from piapdf_jax.types import Params, Part, Parts, PyTree
 
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.
 _EPS_ROOT = 1e-8
-#: Flags of a step whose feedback told the teacher nothing, and what a training calls them.
+#: Flags of a step whose coefficient is 0 for a reason, and their names in the metrics.
 _USELESS = {
     "nonfinite": "feedback_not_finite",
     "no_labels": "no_label_known_or_accepted",
@@ -74,7 +73,7 @@ class FeedbackStage:
         binarise: cut the generator's soft maps at 0.5 before L_PI.
         positive_weight: of the maps' inside in the cross-entropy of L_PI.
         dice: weight of the Dice term of L_PI.
-        begin: training that both copies start from; None for fresh networks.
+        init_from: training that both copies start from; None for fresh networks.
         options: how feedback is measured and handed back.
         labeled_rates: returns rates and cuts of the labeled frames, [C] each, where ``options.labels`` is
             ``matched``: share of positives, and probabilities at which the start meets it. Called by ``init``
@@ -94,7 +93,7 @@ class FeedbackStage:
     binarise: bool = False
     positive_weight: float = 1.0
     dice: float = 0.0
-    begin: str | None = None
+    init_from: str | None = None
     options: FeedbackOptions = FeedbackOptions()
     labeled_rates: Callable[[], tuple[ArrayLike, ArrayLike]] | None = dataclasses.field(
         default=None, compare=False, metadata=RUNTIME_ONLY
@@ -112,12 +111,12 @@ class FeedbackStage:
             raise ValueError(f"df.compile={self.compile!r} is not one of {', '.join(COMPILE)}")
         _make_step(self)
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[FeedbackState, Exported]:
-        """Teacher and student as copies of the trained network, or fresh; PI Generator 1 and Encoder P frozen."""
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[FeedbackState, Parts]:
+        """Copies the trained network, or a fresh one, to teacher and student; freezes PI Generator 1 and Encoder P."""
         keys = jax.random.split(key, 3)
-        parts = dict(inputs[self.begin]) if self.begin else {}
+        parts = dict(inputs[self.init_from]) if self.init_from else {}
         size = self.image_size
-        if not self.begin:
+        if not self.init_from:
             parts["encoder"] = init_part(self.model, "encoder", keys[0])
             parts["head"] = init_part(self.model, "head", keys[1], num_aus=self.num_aus)
             if self.weights.pi:
@@ -126,7 +125,7 @@ class FeedbackStage:
                 )
         if not self.weights.pi:
             parts.pop("decoder", None)
-        frozen: Exported = {}
+        frozen: Parts = {}
         if self.weights.pi:
             frozen["generator"] = inputs["pi2"]["generator"]
         if self.weights.ap:
@@ -136,7 +135,7 @@ class FeedbackStage:
         return self._first_step().init((params, stats), (params, stats)), frozen
 
     def _first_step(self) -> FeedbackStep:
-        """The step whose label rule starts from the labeled frames, where it does."""
+        """Returns the step whose label rule starts from the labeled frames, where it does."""
         step = _make_step(self)
         if self.options.labels != MATCHED:
             return step
@@ -145,9 +144,9 @@ class FeedbackStage:
         return dataclasses.replace(step, label=self.options.label_rule(*self.labeled_rates()))
 
     def train_step(
-        self, state: FeedbackState, frozen: Exported, batch: FeedbackBatch | Batch, key: jax.Array
+        self, state: FeedbackState, frozen: Parts, batch: FeedbackBatch | Batch, key: jax.Array
     ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-        """One step of teacher and student on x_l and x_u, or of fine-tuning on a ``Batch`` of x_l alone.
+        """Steps teacher and student on x_l and x_u, or fine-tunes on a ``Batch`` of x_l alone.
 
         Where ``batch.judge`` is given, it judges the student's step in the place of x_l.
         """
@@ -158,25 +157,26 @@ class FeedbackStage:
             raise ValueError(f"df.label_view={self.options.label_view}, but the batch has {has}")
         cpu = jax.default_backend() == "cpu"
         if self.compile == "whole" or (self.compile == "auto" and not cpu):
-            return _whole(self, state, frozen, batch, key)
+            return _jitted_update(self, state, frozen, batch, key)
         labeled, unlabeled, judge = _with_targets(self, frozen, batch)
         state, info = _step_in_parts(self).update(state, labeled, unlabeled, key, judge)
         return state, _metrics(state, info)
 
-    def export(self, state: FeedbackState) -> Exported:
-        """{encoder, head} of the student."""
+    def export(self, state: FeedbackState) -> Parts:
+        """Returns {encoder, head} of the student."""
         student = state.student
-        return {k: (student.params[k], student.model_state[k]) for k in ("encoder", "head")}
+        return {k: Part(student.params[k], student.model_state[k]) for k in ("encoder", "head")}
 
-    def beside(self, state: FeedbackState) -> Exported:
-        """{teacher_encoder, teacher_head}: what the score alone reads, to stand beside the student."""
+    def export_for_scoring(self, state: FeedbackState) -> Parts:
+        """Returns {teacher_encoder, teacher_head}, which scores alone read."""
         teacher = state.teacher
         return {
-            f"teacher_{k}": (teacher.params[k], teacher.model_state[k]) for k in ("encoder", "head")
+            f"teacher_{k}": Part(teacher.params[k], teacher.model_state[k])
+            for k in ("encoder", "head")
         }
 
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
-        """AU probabilities and the encoder's vector, from the student's encoder and AU head alone."""
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
+        """Computes AU probabilities and the encoder's vector, from the student's encoder and AU head alone."""
         kept = {name: exported[name] for name in ("encoder", "head")}
         prediction = predict_action_units(self.model, kept, images)
         return Scores(jax.nn.sigmoid(prediction.au_logits), prediction.vector, None)
@@ -184,20 +184,20 @@ class FeedbackStage:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _targets(
-    stage: FeedbackStage, frozen: Exported, batch: Batch, clean: jax.Array | None = None
-) -> Supervised:
+    stage: FeedbackStage, frozen: Parts, batch: Batch, clean: jax.Array | None = None
+) -> ImagesWithTargets:
     targets = frozen_targets(
         stage.model, frozen, batch.image, batch.labels, binarise=stage.binarise
     )
-    return Supervised(batch.image, targets, clean)
+    return ImagesWithTargets(batch.image, targets, clean)
 
 
-def _with_targets(stage: FeedbackStage, frozen: Exported, batch: FeedbackBatch) -> Any:
-    """Labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
-    labeled, judge = (
-        None if part is None else _targets(stage, frozen, part)
-        for part in (batch.labeled, batch.judge)
-    )
+def _with_targets(
+    stage: FeedbackStage, frozen: Parts, batch: FeedbackBatch
+) -> tuple[ImagesWithTargets, ImagesWithTargets, ImagesWithTargets | None]:
+    """Returns labeled frames, unlabeled ones, and those that judge or None, each with its targets."""
+    labeled = _targets(stage, frozen, batch.labeled)
+    judge = None if batch.judge is None else _targets(stage, frozen, batch.judge)
     return labeled, _targets(stage, frozen, batch.unlabeled, batch.clean), judge
 
 
@@ -215,10 +215,10 @@ def _make_step(stage: FeedbackStage) -> FeedbackStep:
         student = dataclasses.replace(student, eps_root=max(student.eps_root, _EPS_ROOT))
     learner, measure = _learner(stage), options.measure(stage.student_optimizer.schedule())
     if options.log_parts:
-        measure = variants.with_part(measure, _PART, au_term(stage.weights))
+        measure = variants.with_part(measure, _PART, weighted_au_loss(stage.weights))
     teacher = learner._replace(
         optimizer=stage.teacher_optimizer.build(),
-        pseudo_loss=unlabeled_loss(options, stage.weights, learner),
+        pseudo_loss=teacher_pseudo_loss(options, stage.weights, learner),
     )
     return discrete_feedback(
         labels_from_clean_view(teacher) if options.label_view == "clean" else teacher,
@@ -233,12 +233,12 @@ def _make_step(stage: FeedbackStage) -> FeedbackStep:
 
 @functools.lru_cache(maxsize=16)
 def _step_in_parts(stage: FeedbackStage) -> FeedbackStep:
-    return variants.in_parts(_make_step(stage))
+    return variants.compile_in_parts(_make_step(stage))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _whole(
-    stage: FeedbackStage, state: FeedbackState, frozen: Exported, batch: FeedbackBatch, key: Any
+def _jitted_update(
+    stage: FeedbackStage, state: FeedbackState, frozen: Parts, batch: FeedbackBatch, key: jax.Array
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
     labeled, unlabeled, judge = _with_targets(stage, frozen, batch)
     state, info = _make_step(stage).update(state, labeled, unlabeled, key, judge)
@@ -247,32 +247,32 @@ def _whole(
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _fine_tune(
-    stage: FeedbackStage, state: FeedbackState, frozen: Exported, batch: Batch, key: Any
+    stage: FeedbackStage, state: FeedbackState, frozen: Parts, batch: Batch, key: jax.Array
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-    """One step of the student under L_PIAP on (x_l, Y_l), its optimizer begun anew; the teacher stays."""
+    """Steps the student under L_PIAP on (x_l, Y_l), its optimizer begun anew; the teacher stays."""
     assert stage.finetune_optimizer is not None
     optimizer, student = stage.finetune_optimizer.build(), state.student
     targets = _targets(stage, frozen, batch)
     known = targets.targets.labels >= 0
 
-    def loss_of(params: Any) -> tuple[jax.Array, Any]:
+    def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
         learner, start = _learner(stage), (params, student.model_state)
         prediction, stats = learner.apply(*start, targets, key, "train")
         return learner.loss(prediction, targets, targets.targets.labels, known), stats
 
-    (loss, stats), grads = jax.value_and_grad(loss_of, has_aux=True)(student.params)
+    (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(student.params)
     # Kept in the place of the student's former one, which has the same form.
     first = state.step == stage.teacher_optimizer.steps
     opt_state = optax.tree.where(first, optimizer.init(student.params), student.opt_state)
     before = StageState(state.step, *student[:2], opt_state, jnp.zeros((), jnp.int32))
-    after, metrics = guarded_update(optimizer, before, loss, grads, stats)
+    after, metrics = update_if_finite(optimizer, before, loss, grads, stats)
     student = LearnerState(after.params, after.batch_stats, after.opt_state)
     return state._replace(step=after.step, student=student), metrics
 
 
 def _metrics(state: FeedbackState, info: FeedbackInfo) -> dict[str, jax.Array]:
-    """Scalars, and by action unit what tells of confirmation bias: pseudo labels and confidence."""
-    c, flags, told = info.coefficient, info.flags, info.diagnostics
+    """Returns scalars and, by action unit, rates and confidence of pseudo labels: they show confirmation bias."""
+    c, flags, diagnostics = info.coefficient, info.flags, info.diagnostics
     skipped = flags["student_skipped"] | flags["teacher_skipped"]
     counts = {"positive": c > 0, "negative": c < 0, "zero": c == 0, "skipped": skipped}
     counts |= {"dropped": flags["dropped"]} if "dropped" in flags else {}
@@ -282,11 +282,11 @@ def _metrics(state: FeedbackState, info: FeedbackInfo) -> dict[str, jax.Array]:
         **({} if cut is None else {"pseudo_cut": jax.nn.sigmoid(cut)}),
         "loss": info.losses["student_labeled"],
         "feedback": info.feedback,
-        **{name: told[name] for name in (_PART,) if name in told},
+        **{name: diagnostics[name] for name in (_PART,) if name in diagnostics},
         "coefficient": c,
-        "pseudo_positive_rate": told["positive_rate"],
-        "pseudo_confidence": told["confidence"],
-        "agreement": told["agreement"],
+        "pseudo_positive_rate": diagnostics["positive_rate"],
+        "pseudo_confidence": diagnostics["confidence"],
+        "agreement": diagnostics["agreement"],
         **{f"{name}_loss": value for name, value in info.losses.items()},
         **{f"{name}_gradient_norm": value for name, value in info.gradient_norms.items()},
         **{f"count_{name}": flag.astype(jnp.int32) for name, flag in counts.items()},

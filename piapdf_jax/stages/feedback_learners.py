@@ -1,6 +1,6 @@
 """Teacher and student of discrete feedback as ``Learner``s: the networks under L_PIAP, by one view of x_u or two."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,10 @@ from piapdf_jax.losses import LossWeights, au_loss, piap_loss
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import network_apply
 from piapdf_jax.stages.feedback_options import FeedbackOptions
+from piapdf_jax.types import BatchStats, Params, Part, PyTree
 
 
-class Supervised(NamedTuple):
+class ImagesWithTargets(NamedTuple):
     """Images with the targets that the frozen parts and, for x_l, the labels give.
 
     Attributes:
@@ -30,7 +31,7 @@ class Supervised(NamedTuple):
 
 
 class TwoViews(NamedTuple):
-    """What a teacher says of x_u: of the augmented view, and as logits [B, C] of the clean one."""
+    """Outputs of a teacher on x_u: of the augmented view, and logits [B, C] of the clean one."""
 
     prediction: Prediction
     clean_logits: jax.Array
@@ -45,15 +46,17 @@ def piap_learner(model: ModelConfig, weights: LossWeights, **maps: float) -> Lea
         **maps: how maps are compared, as ``losses.piap_loss`` takes it.
     """
 
-    def apply(params: Any, stats: Any, batch: Supervised, key: jax.Array, mode: str) -> Any:
-        parts = {name: (params[name], stats[name]) for name in params}
+    def apply(
+        params: Params, stats: BatchStats, batch: ImagesWithTargets, key: jax.Array, mode: str
+    ) -> tuple[PyTree, BatchStats]:
+        parts = {name: Part(params[name], stats[name]) for name in params}
         return network_apply(model, parts, batch.image, mode=mode, key=key)
 
     def logits(prediction: Prediction) -> jax.Array:
         return prediction.au_logits
 
     def loss(
-        prediction: Prediction, batch: Supervised, labels: jax.Array, mask: jax.Array
+        prediction: Prediction, batch: ImagesWithTargets, labels: jax.Array, mask: jax.Array
     ) -> jax.Array:
         targets = batch.targets._replace(labels=jnp.where(mask, labels, UNKNOWN))
         return piap_loss(prediction, targets, weights, **maps)[0]
@@ -61,19 +64,23 @@ def piap_learner(model: ModelConfig, weights: LossWeights, **maps: float) -> Lea
     return Learner(apply=apply, logits=logits, loss=loss, optimizer=None)
 
 
-def unlabeled_loss(options: FeedbackOptions, weights: LossWeights, learner: Learner) -> Loss | None:
+def teacher_pseudo_loss(
+    options: FeedbackOptions, weights: LossWeights, learner: Learner
+) -> Loss | None:
     """Returns the part of the teacher's loss on x_u that the labels enter, where ``teacher_term`` is ``score``."""
     if options.teacher_term == "full":
         return None
     if options.variant == "continuous" and options.labels == "sample":
         return variants.negative_log_likelihood(learner.logits)
-    return au_term(weights)
+    return weighted_au_loss(weights)
 
 
-def au_term(weights: LossWeights) -> Loss:
+def weighted_au_loss(weights: LossWeights) -> Loss:
     """Returns the term of L_PIAP that the labels enter, its weight times L_AU."""
 
-    def term(prediction: Prediction, _: Supervised, labels: jax.Array, mask: jax.Array) -> Any:
+    def term(
+        prediction: Prediction, _: ImagesWithTargets, labels: jax.Array, mask: jax.Array
+    ) -> jax.Array:
         return weights.au * au_loss(prediction.au_logits, jnp.where(mask, labels, UNKNOWN))
 
     return term
@@ -87,7 +94,9 @@ def labels_from_clean_view(learner: Learner) -> Learner:
     augmented frame what it says of the clean one. What has no clean view, x_l, is as ever.
     """
 
-    def apply(params: Any, stats: Any, batch: Supervised, key: jax.Array, mode: str) -> Any:
+    def apply(
+        params: Params, stats: BatchStats, batch: ImagesWithTargets, key: jax.Array, mode: str
+    ) -> tuple[PyTree, BatchStats]:
         prediction, after = learner.apply(params, stats, batch, key, mode)
         if batch.clean is None:
             return prediction, after
@@ -95,7 +104,7 @@ def labels_from_clean_view(learner: Learner) -> Learner:
         labeling, _ = learner.apply(params, stats, clean, key, "feedback")
         return TwoViews(prediction, learner.logits(labeling)), after
 
-    def logits(outputs: Any) -> jax.Array:
+    def logits(outputs: Prediction | TwoViews) -> jax.Array:
         return outputs.clean_logits if isinstance(outputs, TwoViews) else learner.logits(outputs)
 
     def of_augmented(loss: Loss) -> Loss:

@@ -1,9 +1,9 @@
-"""What of discrete feedback can be set: the values of ``df.*``, and the functions that they choose."""
+"""Settings of discrete feedback: the values of ``df.*``, and the functions that they choose."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
+import optax
 from numpy.typing import ArrayLike
 
 from piapdf_jax import feedback_variants as variants
@@ -87,8 +87,8 @@ class FeedbackOptions:
         try:
             self.label_rule().check(self.measure(lambda step: 1.0), self.gate())
         except ValueError as error:
-            told = f"df.labels={self.labels} with df.variant={self.variant}"
-            raise ValueError(f"{told}: {error}") from error
+            both = f"df.labels={self.labels} with df.variant={self.variant}"
+            raise ValueError(f"{both}: {error}") from error
 
     def label_rule(self, rates: ArrayLike = 0.5, cuts: ArrayLike = 0.5) -> LabelRule:
         """Returns the rule of ``labels``; the exact gradient differentiates soft ones, and no others.
@@ -106,7 +106,7 @@ class FeedbackOptions:
         rule = _LABELS["soft" if self.variant == "exact" else self.labels]
         return rule(confidence=self.confidence)
 
-    def measure(self, schedule: Callable[[Any], Any]) -> variants.Measure:
+    def measure(self, schedule: optax.Schedule) -> variants.Measure:
         """Returns the measure of ``variant``, ``estimator`` and ``direction``.
 
         Args:

@@ -1,8 +1,7 @@
-"""Encoder P (section 3.2): face recognition teaches an encoder who is in the picture; later it is only read."""
+"""Encoder P (section 3.2): an encoder trained by face recognition; later trainings read it frozen."""
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +12,14 @@ from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.heads import identity_logits, init_identities
 from piapdf_jax.stages.base import (
-    Exported,
     OptimizerConfig,
     Scores,
     StageState,
+    create_state,
     export_parts,
-    guarded_update,
-    start,
+    update_if_finite,
 )
+from piapdf_jax.types import Params, Part, Parts, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,27 +49,27 @@ class IdentityStage:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("encoder",)
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
-        """A fresh encoder and identity head; nothing is frozen."""
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[StageState, Parts]:
+        """Initializes encoder and identity head; nothing is frozen."""
         keys = jax.random.split(key, 2)
         encoder = init_encoder(self.model, keys[0])
         features = feature_shape(self.model)[-1]
         people = init_identities(keys[1], features=features, num_identities=self.num_identities)
-        return start({"encoder": encoder, "people": people}, self.optimizer.build()), {}
+        return create_state({"encoder": encoder, "people": people}, self.optimizer.build()), {}
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: Exported, batch: IdentityBatch, key: jax.Array
+        self, state: StageState, frozen: Parts, batch: IdentityBatch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
-        """One step; also reports the share of faces given to the right person."""
+        """Takes one step; also reports the share of faces given to the right person."""
         old = state.batch_stats
 
-        def loss_of(params: Any) -> tuple[jax.Array, Any]:
-            part = (params["encoder"], old["encoder"])
+        def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
+            part = Part(params["encoder"], old["encoder"])
             _, vector, stats = encoder_apply(self.model, part, batch.image, mode="train", key=key)
             logits = identity_logits(
                 self.model,
-                (params["people"], old["people"]),
+                Part(params["people"], old["people"]),
                 vector,
                 batch.identity,
                 arcface=self.arcface,
@@ -82,17 +81,17 @@ class IdentityStage:
             right = (logits.argmax(-1) == batch.identity).astype(jnp.float32).mean()
             return losses.mean(), ({"encoder": stats, "people": old["people"]}, right)
 
-        (loss, (stats, right)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
+        (loss, (stats, right)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        state, metrics = update_if_finite(self.optimizer.build(), state, loss, grads, stats)
         return state, {**metrics, "accuracy": right}
 
-    def export(self, state: StageState) -> Exported:
-        """{encoder}: Encoder P."""
+    def export(self, state: StageState) -> Parts:
+        """Returns {encoder}: Encoder P."""
         return export_parts(state, ("encoder",))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
-        """Identity vectors."""
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
+        """Computes identity vectors."""
         part = exported["encoder"]
         _, vector, _ = encoder_apply(self.model, part, images, mode="eval", key=None)
         return Scores(None, vector, None)

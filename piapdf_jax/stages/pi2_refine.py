@@ -6,7 +6,6 @@ units show; its export is PI Generator 1.
 
 import dataclasses
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +18,18 @@ from piapdf_jax.models.encoder import encoder_apply, feature_shape, init_encoder
 from piapdf_jax.models.generator import generator_apply, gray_times_maps
 from piapdf_jax.models.heads import head_apply, init_head
 from piapdf_jax.stages.base import (
-    Exported,
     OptimizerConfig,
     Scores,
     StageState,
+    create_state,
     export_parts,
-    guarded_update,
-    start,
+    update_if_finite,
 )
+from piapdf_jax.types import BatchStats, Params, Part, Parts, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class PI2Refine:
+class PI2Stage:
     """L_AU (2) through encoder and generator.
 
     Attributes:
@@ -52,22 +51,21 @@ class PI2Refine:
         """Parts whose sizes decide it, keys of ``models.config.PART_FIELDS``."""
         return ("generator", "encoder", "head")
 
-    def init(self, key: jax.Array, inputs: dict[str, Exported]) -> tuple[StageState, Exported]:
-        """PI Generator 0 of ``pi1``, with a fresh encoder and head."""
+    def init(self, key: jax.Array, inputs: dict[str, Parts]) -> tuple[StageState, Parts]:
+        """Takes PI Generator 0 of ``pi1``, and initializes encoder and head."""
         keys = jax.random.split(key, 2)
         encoder = init_encoder(self.model, keys[0], in_channels=self.num_maps)
         features = feature_shape(self.model)[-1]
         head = init_head(self.model, keys[1], features=features, num_aus=self.num_aus)
         parts = {"generator": inputs["pi1"]["generator"], "encoder": encoder, "head": head}
-        return start(parts, self.optimizer.build()), {}
+        return create_state(parts, self.optimizer.build()), {}
 
     def _forward(
-        self, parts: Exported, images: jax.Array, mode: str, key: jax.Array | None
-    ) -> tuple[jax.Array, jax.Array, jax.Array, dict[str, Any]]:
+        self, parts: Parts, images: jax.Array, mode: str, key: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array, jax.Array, dict[str, BatchStats]]:
+        # Of three keys the generator needs none; fewer would change the numbers of a training.
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
-        pi_logits, generator = generator_apply(
-            self.model, parts["generator"], images, mode=mode, key=keys[0]
-        )
+        pi_logits, generator = generator_apply(self.model, parts["generator"], images, mode=mode)
         pi_probs = jax.nn.sigmoid(pi_logits)
         _, vector, encoder = encoder_apply(
             self.model,
@@ -82,26 +80,26 @@ class PI2Refine:
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(
-        self, state: StageState, frozen: Exported, batch: Batch, key: jax.Array
+        self, state: StageState, frozen: Parts, batch: Batch, key: jax.Array
     ) -> tuple[StageState, dict[str, jax.Array]]:
-        """One step on labeled frames; reports the norm of the gradient that reaches the generator."""
+        """Takes one step on labeled frames; reports the norm of the gradient that reaches the generator."""
 
-        def loss_of(params: Any) -> tuple[jax.Array, Any]:
-            parts = {name: (params[name], state.batch_stats[name]) for name in params}
+        def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
+            parts = {name: Part(params[name], state.batch_stats[name]) for name in params}
             au_logits, _, _, stats = self._forward(parts, batch.image, "train", key)
             return au_loss(au_logits, batch.labels), stats
 
-        (loss, stats), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        reached = optax.tree.norm(gradients["generator"])
-        state, metrics = guarded_update(self.optimizer.build(), state, loss, gradients, stats)
+        (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+        reached = optax.tree.norm(grads["generator"])
+        state, metrics = update_if_finite(self.optimizer.build(), state, loss, grads, stats)
         return state, {**metrics, "generator_gradient_norm": jnp.asarray(reached)}
 
-    def export(self, state: StageState) -> Exported:
-        """{generator, encoder, head}: PI Generator 1, and the row PI-2 of table 3."""
+    def export(self, state: StageState) -> Parts:
+        """Returns {generator, encoder, head}: PI Generator 1, and the row PI-2 of table 3."""
         return export_parts(state, ("generator", "encoder", "head"))
 
     @functools.partial(jax.jit, static_argnums=0)
-    def predict(self, exported: Exported, images: jax.Array) -> Scores:
-        """AU probabilities, the encoder's vector and the refined soft maps."""
+    def predict(self, exported: Parts, images: jax.Array) -> Scores:
+        """Computes AU probabilities, the encoder's vector and the refined soft maps."""
         au_logits, vector, pi_probs, _ = self._forward(exported, images, "eval", None)
         return Scores(jax.nn.sigmoid(au_logits), vector, pi_probs)

@@ -96,12 +96,14 @@ def test_xla_agrees_with_the_prediction(tmp_path):
     told = check_in_a_process_of_eight(tmp_path / "check.json")
     assert told["devices"] == DEVICES
     assert tuple(row["name"] for row in told["phases"]) == CALLS
-    assert [row["name"] for row in told["whole"]] == ["_whole"]
+    assert [row["name"] for row in told["whole"]] == ["_jitted_update"]
     assert differences(told) == []
     # Targets, logits, labels and masks are split by image; gradients and states whole everywhere.
     assert {row["name"]: sum(row["split"]) for row in told["phases"] + told["whole"]} == {
         **{"_targets": 4, "_prepare": 4, "_gradients": 3},
-        **dict.fromkeys(("_step_student", "_judge", "_open_gate", "_step_teacher", "_whole"), 0),
+        **dict.fromkeys(
+            ("_step_student", "_judge", "_open_gate", "_step_teacher", "_jitted_update"), 0
+        ),
     }
 
 
@@ -115,7 +117,11 @@ def ideal():
     sums = {
         key: sum(row[key] for row in calls) for key in ("bytes", "collectives", "lowered", "flops")
     }
-    return {**told, "phases": calls, "whole": [{"name": "_whole", "kinds": ["all-reduce"], **sums}]}
+    return {
+        **told,
+        "phases": calls,
+        "whole": [{"name": "_jitted_update", "kinds": ["all-reduce"], **sums}],
+    }
 
 
 def test_bytes_are_the_closed_form(ideal):
@@ -137,13 +143,13 @@ def forget_a_pass(told):
 
 def reduce_the_gradient_twice(told):
     for row in told["phases"] + told["whole"]:
-        if row["name"] in ("_gradients", "_whole"):
+        if row["name"] in ("_gradients", "_jitted_update"):
             row["bytes"] += 4 * told["parameters"]
 
 
 def reduce_one_statistic_more(told):
     for row in told["phases"] + told["whole"]:
-        if row["name"] in ("_gradients", "_whole"):
+        if row["name"] in ("_gradients", "_jitted_update"):
             row["bytes"] += 4 * told["channels"]
 
 

@@ -13,7 +13,13 @@ from experiments.config import TrainSection
 from experiments.feeds import LABELED
 from experiments.pipeline import Pipeline
 from experiments.trainings import METHODS, TRAININGS, Training
-from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
+from piapdf_jax.stages.base import (
+    OptimizerConfig,
+    Scores,
+    create_state,
+    export_parts,
+    update_if_finite,
+)
 
 SETTINGS = [
     "df=paper",
@@ -88,12 +94,12 @@ class Recorder:
     def init(self, key, inputs):
         KEYS[self.told, "init"] = words(key)
         parts = {name: ({"x": jnp.zeros(1)}, {}) for name in ("encoder", "head")}
-        return start(parts, OPTIMIZER.build()), {}
+        return create_state(parts, OPTIMIZER.build()), {}
 
     def train_step(self, state, frozen, batch, key):
         KEYS[self.told, int(state.step)] = words(key)
         ones = jax.tree.map(jnp.ones_like, state.params)
-        return guarded_update(OPTIMIZER.build(), state, jnp.float32(1), ones, state.batch_stats)
+        return update_if_finite(OPTIMIZER.build(), state, jnp.float32(1), ones, state.batch_stats)
 
     def export(self, state):
         return export_parts(state, ("encoder", "head"))

@@ -203,11 +203,11 @@ def test_losses_have_the_weights_of_their_row_and_those_of_feedback_the_ones_it_
         "piapdf": (0.625, 0.25, 0.125, "piap", ("pi2", "identity", "piap")),
         "disfa": (0.5, 0.125, 0.375, "piap", ("pi2", "identity", "piap")),
     }
-    for name, (au, pi, ap, begin, needed) in expected.items():
+    for name, (au, pi, ap, start, needed) in expected.items():
         made = job(name, *settings)
         weights = made.stage.weights
         assert (weights.au, weights.pi, weights.ap) == (au, pi, ap), name
-        assert (made.stage.begin, made.depends_on) == (begin, needed), name
+        assert (made.stage.init_from, made.depends_on) == (start, needed), name
 
 
 def test_a_loss_of_no_weight_needs_no_export(job):
@@ -231,9 +231,9 @@ def test_the_vector_of_lp_is_that_of_landmarks_or_of_a_network_that_finds_them(j
 def test_feedback_may_start_fresh(job):
     for name, needed in {"df": (), "piapdf": ("pi2", "identity")}.items():
         made = job(name, "df.start=fresh")
-        assert (made.stage.begin, made.depends_on) == (None, needed)
+        assert (made.stage.init_from, made.depends_on) == (None, needed)
     # PIAP on DISFA is fine-tuning, whatever feedback starts from.
-    assert job("disfa", "df.start=fresh").stage.begin == "piap"
+    assert job("disfa", "df.start=fresh").stage.init_from == "piap"
     with pytest.raises(configs.ConfigError, match="df.start=anew is not one of trained, fresh"):
         job("df", "df.start=anew")
 

@@ -152,7 +152,7 @@ DEEP = {
 def test_networks_of_full_depth(tmp_path, name):
     import jax.numpy as jnp
 
-    from piapdf_jax.models.prediction import predict_action_units
+    from piapdf_jax.models.piap import predict_action_units
 
     config, size = DEEP[name]
     encoder, head = lively_parts(config, size, UNITS)

@@ -18,8 +18,7 @@ from piapdf_jax.export.operations import count_parameters
 from piapdf_jax.model_json import ModelError
 from piapdf_jax.models import encoders
 from piapdf_jax.models.config import ModelConfig
-from piapdf_jax.models.piap import init_part
-from piapdf_jax.models.prediction import predict_action_units
+from piapdf_jax.models.piap import init_part, predict_action_units
 from piapdf_jax.models.presets import MODELS
 
 NANO = MODELS["nano"]

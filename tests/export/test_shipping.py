@@ -51,7 +51,7 @@ def test_both_say_of_other_pictures_what_the_export_says(written, export):
     wanted = load_export(export)[1](crops)
     assert np.ptp(wanted, axis=0).min() > 0.05
     assert Detector.load(written)(crops) == pytest.approx(wanted, abs=2e-3)
-    told = shipped.described("nano", written)
+    told = shipped.read_description("nano", written)
     found, (parts, _) = shipped.read_parts(told.sha256, written), read_export(export)
     assert set(found) == {"encoder", "head"}
     for name in found:

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from piapdf_jax.models.costs import parameter_count
 from piapdf_jax.models.efficientnet import (
     COEFFICIENTS,
     EfficientNet,
@@ -13,6 +12,7 @@ from piapdf_jax.models.efficientnet import (
     blocks,
     round_channels,
 )
+from piapdf_jax.models.flops import count_params
 from piapdf_jax.models.parameters import initialize
 
 
@@ -47,7 +47,7 @@ def shapes(config, size, channels=3):
 def test_published_parameter_counts(name, count):
     variables, features = shapes(named(name), (64, 64))
     classifier = (features.shape[-1] + 1) * 1000
-    assert parameter_count(variables["params"]) + classifier == count
+    assert count_params(variables["params"]) + classifier == count
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_round_channels(channels, width, expected):
 def test_small_presets_are_small(name, most):
     rows = 3 if name == "nano" else 7
     variables, _ = shapes(named(name, rows=rows), (32, 32))
-    assert parameter_count(variables["params"]) < most
+    assert count_params(variables["params"]) < most
 
 
 # --- the same network in NumPy, float64, one pixel window at a time

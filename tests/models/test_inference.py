@@ -8,9 +8,9 @@ from piapdf_jax.models import efficientnet
 from piapdf_jax.models.decoder import PIDecoder
 from piapdf_jax.models.efficientnet import EfficientNet, EfficientNetConfig, blocks
 from piapdf_jax.models.layers import CONVENTIONS
-from piapdf_jax.models.piap import init_part
-from piapdf_jax.models.prediction import frozen_targets, predict_action_units
+from piapdf_jax.models.piap import init_part, predict_action_units
 from piapdf_jax.models.presets import MODELS
+from piapdf_jax.stages.targets import frozen_targets
 
 NANO, SIZE = MODELS["nano"], 32
 

@@ -14,7 +14,7 @@ from piapdf_jax.models import layers
 from piapdf_jax.models.decoder import PIDecoder
 from piapdf_jax.models.dw_unet import DWUNet, UNet
 from piapdf_jax.models.efficientnet import COEFFICIENTS, EfficientNet, EfficientNetConfig
-from piapdf_jax.models.heads import Head, IdentityClasses
+from piapdf_jax.models.heads import Head, IdentityHead
 from piapdf_jax.models.initializers import VarianceScaling, conv_init, dense_init, depthwise_init
 from piapdf_jax.models.parameters import initialize
 from piapdf_jax.models.piap import init_part
@@ -33,7 +33,7 @@ NETWORKS = {
     "unet": (UNet(12, widths=(16, 24), blocks=1), (8, 8, 3)),
     "decoder": (PIDecoder(12, 16, widths=(48, 24)), (2, 2, 320)),
     "head": (Head(12, 0.1), (320,)),
-    "identities": (IdentityClasses(40), (320,)),
+    "identities": (IdentityHead(40), (320,)),
 }
 
 

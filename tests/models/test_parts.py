@@ -48,7 +48,7 @@ def shape(*sizes):
 PARTS = {
     "generator": (
         lambda c: init_generator(c, KEY, image_size=SIZE, num_maps=3),
-        lambda c, part, x: generator_apply(c, part, x, mode="train", key=KEY),
+        lambda c, part, x: generator_apply(c, part, x, mode="train"),
         shape(2, SIZE, SIZE, 3),
     ),
     "encoder": (

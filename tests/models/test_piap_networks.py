@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from encoder_variants import variant
 
-from piapdf_jax.models.costs import parameter_count
 from piapdf_jax.models.decoder import decoder_apply
 from piapdf_jax.models.encoder import encoder_apply
+from piapdf_jax.models.flops import count_params
 from piapdf_jax.models.generator import generator_apply, gray_times_maps
 from piapdf_jax.models.heads import head_apply, identity_logits
 from piapdf_jax.models.piap import PARTS, init_part, network_apply
@@ -180,8 +180,8 @@ def test_full_size_by_shapes():
         name: init_part(config, name, jax.random.key(0), **numbers)
         for name in ("encoder", "head", "decoder", "generator")
     }
-    assert parameter_count(parts["encoder"][0]) + 1281 * 1000 == 7_794_184
-    assert parameter_count(parts["head"][0]) == 1281 * 12
+    assert count_params(parts["encoder"][0]) + 1281 * 1000 == 7_794_184
+    assert count_params(parts["head"][0]) == 1281 * 12
 
     def run(parts, images, key):
         features, vector, _ = encoder_apply(config, parts["encoder"], images, mode="train", key=key)
@@ -252,7 +252,7 @@ def test_a_start_depends_on_the_key_and_the_part_alone(parts):
 
 def test_presets_are_named_and_grow():
     sizes = [
-        parameter_count(init_part(MODELS[name], "encoder", jax.random.key(0))[0])
+        count_params(init_part(MODELS[name], "encoder", jax.random.key(0))[0])
         for name in ("nano", "tiny", "b1")
     ]
     assert sizes == sorted(sizes) and sizes[1] < sizes[2] / 10

@@ -21,6 +21,7 @@ from piapdf_jax.models.parameters import initialize
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.models.weight_files import WeightsError
+from piapdf_jax.types import Part
 
 #: Seven rows, as the published networks have, one block each.
 SMALL = dataclasses.replace(MODELS["tiny"], mean=None, std=None, bn_momentum=None)
@@ -92,9 +93,8 @@ def test_every_leaf_comes_back(variables, tmp_path, library):
     config = resolved(path, **asked)
     assert config.convention == (LIBRARIES[library].convention or "pytorch")
     part = init_part(config, "encoder", jax.random.key(0))
-    jax.tree.map(
-        np.testing.assert_array_equal, part, (variables["params"], variables["batch_stats"])
-    )
+    wanted = Part(variables["params"], variables["batch_stats"])
+    jax.tree.map(np.testing.assert_array_equal, part, wanted)
 
 
 @pytest.mark.parametrize(

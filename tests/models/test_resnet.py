@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from piapdf_jax.models import resnet
-from piapdf_jax.models.costs import parameter_count
+from piapdf_jax.models.flops import count_params
 from piapdf_jax.models.layers import convention_norm
 from piapdf_jax.models.resnet import ResNet, ResNetConfig, bottlenecks, feature_side
 
@@ -49,7 +49,7 @@ def test_parameters_are_as_many_as_torchvision_publishes():
     """25,557,032 with a classifier of 1000 classes."""
     variables, features = shapes(RESNET50, (224, 224))
     assert features.shape == (2, 7, 7, 2048)
-    assert parameter_count(variables["params"]) + (2048 + 1) * 1000 == 25_557_032
+    assert count_params(variables["params"]) + (2048 + 1) * 1000 == 25_557_032
 
 
 @pytest.mark.parametrize(

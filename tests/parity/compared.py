@@ -100,12 +100,12 @@ def training_errors(
 
     @jax.jit
     def step(params: Any, stats: Any, images: jax.Array) -> Any:
-        def loss_of(params: Any) -> Any:
+        def loss_fn(params: Any) -> Any:
             features, _, logits, new = pair.forward(params, stats, images, mode="train")
             losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
             return losses.mean() + 0.1 * jnp.mean(features**2), (features, logits, new)
 
-        (loss, outputs), slopes = jax.value_and_grad(loss_of, has_aux=True)(params)
+        (loss, outputs), slopes = jax.value_and_grad(loss_fn, has_aux=True)(params)
         return loss, outputs, slopes, jax.tree.map(lambda p, g: p - RATE * g, params, slopes)
 
     for x in images:

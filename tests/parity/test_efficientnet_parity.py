@@ -11,10 +11,10 @@ import peers
 import pytest
 
 from piapdf_jax.models.config import ModelConfig, encoder_of
-from piapdf_jax.models.costs import parameter_count
 from piapdf_jax.models.efficientnet import EfficientNet
 from piapdf_jax.models.efficientnet_encoder import ENCODERS, EfficientNetEncoder
 from piapdf_jax.models.encoders import EncoderSettings
+from piapdf_jax.models.flops import count_params
 from piapdf_jax.models.layers import CONVENTIONS
 from piapdf_jax.models.pretrained import pretrained_encoder, resolve
 from piapdf_jax.models.weight_converter import convert_weights
@@ -100,7 +100,7 @@ def test_parameter_counts_are_torchvisions(torch: Any, name: str) -> None:
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     made = jax.eval_shape(lambda x: module.init(jax.random.key(0), x, mode="eval"), images)
     features = made["params"]["head"]["kernel"].shape[-1]
-    ours = parameter_count(made["params"]) + (features + 1) * 1000
+    ours = count_params(made["params"]) + (features + 1) * 1000
     assert ours == theirs
     assert ours == models.get_model_weights(f"efficientnet_{name}").DEFAULT.meta["num_params"]
 

@@ -11,15 +11,16 @@ import pytest
 
 from piapdf_jax.runtime import exports
 from piapdf_jax.runtime.digests import digest_of, source_digest, tree_digest
+from piapdf_jax.types import Part
 
 
 def parts(scale=1.0):
     return {
-        "encoder": (
+        "encoder": Part(
             {"conv": {"kernel": scale * jnp.arange(6.0).reshape(2, 3)}, "gate": {}},
             {"mean": jnp.ones(3, jnp.bfloat16), "count": jnp.int32(4)},
         ),
-        "head": ({"bias": jnp.float32(-0.0)}, {}),
+        "head": Part({"bias": jnp.float32(-0.0)}, {}),
     }
 
 
@@ -56,7 +57,7 @@ def test_files_beside_it_are_those_of_the_first_writer(tmp_path):
 
 
 def test_what_lies_beside_an_export_is_read_by_its_own_name_alone(tmp_path):
-    beside = {"teacher_head": ({"bias": jnp.float32([3.0])}, {})}
+    beside = {"teacher_head": Part({"bias": jnp.float32([3.0])}, {})}
     path = exports.write_export(tmp_path, "df", "a", parts(), {}, beside=beside)
     read, info = exports.read_export(path)
     assert set(read) == set(info["parts"]) == {"encoder", "head"}

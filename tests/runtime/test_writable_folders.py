@@ -12,6 +12,7 @@ from piapdf_jax.runtime import exports, orbax_files
 from piapdf_jax.runtime.checkpoints import Checkpoints
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.filesystem import FolderError, check_encoding, check_folder
+from piapdf_jax.types import Part
 
 REFUSED = {
     "a[1]": "'['",
@@ -66,7 +67,7 @@ def test_a_folder_below_a_file_is_refused(tmp_path):
 @pytest.mark.parametrize("name", TAKEN)
 def test_in_every_other_folder_what_is_written_comes_back(tmp_path, name):
     check_folder(tmp_path / name)
-    parts = {"head": ({"kernel": jnp.arange(6.0)}, {})}
+    parts = {"head": Part({"kernel": jnp.arange(6.0)}, {})}
     path = exports.write_export(tmp_path / name, "t", "a", parts, {})
     assert tree_digest(exports.read_export(path)[0]) == tree_digest(parts)
     state = {"a": jnp.arange(3.0)}
@@ -82,7 +83,7 @@ def test_in_every_other_folder_what_is_written_comes_back(tmp_path, name):
 
 def test_an_export_that_the_disk_keeps_otherwise_is_not_named(tmp_path, monkeypatch):
     """Where the library finds no pattern in a name but itself: the export is read back."""
-    parts = {"head": ({"kernel": jnp.arange(6.0)}, {})}
+    parts = {"head": Part({"kernel": jnp.arange(6.0)}, {})}
     with pytest.raises(exports.ExportError, match="not on disk as it was written") as error:
         exports.write_export(tmp_path / "a[1]", "t", "a", parts, {})
     assert "last checkpoint is kept" in str(error.value) and "\n" not in str(error.value)

@@ -23,7 +23,13 @@ from piapdf_jax import compile_cache
 from piapdf_jax.batch import Batch
 from piapdf_jax.runtime import exports, hosts, lock, loop, mesh, steps, train_stats
 from piapdf_jax.runtime.digests import digest_of
-from piapdf_jax.stages.base import OptimizerConfig, Scores, export_parts, guarded_update, start
+from piapdf_jax.stages.base import (
+    OptimizerConfig,
+    Scores,
+    create_state,
+    export_parts,
+    update_if_finite,
+)
 
 SIDE, AUS, HIDDEN, BATCH = 4, 3, 8, 8
 CONFIG = {"training": "toy", "settings": {"learning_rate": 0.02, "aus": [1, 2, 4]}}
@@ -45,11 +51,11 @@ class ToyStage:
         head = {"kernel": jax.random.normal(keys[1], (HIDDEN, AUS)), "bias": jnp.zeros(AUS)}
         parts = {"encoder": inputs.get("before", {}).get("encoder", fresh), "head": (head, {})}
         frozen = {"identity": ({"kernel": jax.random.normal(keys[2], (size, HIDDEN))}, {})}
-        return start(parts, self.optimizer.build()), frozen
+        return create_state(parts, self.optimizer.build()), frozen
 
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(self, state, frozen, batch, key):
-        def loss_of(params):
+        def loss_fn(params):
             x, stats = _standardise(batch.image, state.batch_stats["encoder"])
             x = x + self.noise * jax.random.normal(key, x.shape)
             vector = jnp.tanh(x @ params["encoder"]["kernel"])
@@ -58,11 +64,11 @@ class ToyStage:
             loss = jnp.mean(jax.nn.softplus(logits) - batch.labels * logits)
             return loss + 0.01 * jnp.mean(vector * other), (stats, logits)
 
-        (loss, (stats, logits)), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (stats, logits)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
         bad = (state.step == self.bad_step) | (state.step >= self.bad_from)
         loss = jnp.where(bad, jnp.nan, loss)
         stats = {"encoder": stats, "head": {}}
-        new, metrics = guarded_update(self.optimizer.build(), state, loss, grads, stats)
+        new, metrics = update_if_finite(self.optimizer.build(), state, loss, grads, stats)
         counts = {"count_frames": jnp.int32(logits.shape[0]), "per_au": logits.mean(0)}
         return new, {**metrics, **counts, "count_yes": (logits > 0).sum(0)}
 

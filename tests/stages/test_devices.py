@@ -47,19 +47,19 @@ def inputs():
 
 
 STAGES = {
-    "piap": lambda: PIAPStage(NANO, STEPS, WEIGHTS, num_aus=AUS, begin="piap", **SIZES),
+    "piap": lambda: PIAPStage(NANO, STEPS, WEIGHTS, num_aus=AUS, init_from="piap", **SIZES),
     "lp": lambda: PIAPStage(
         NANO,
         STEPS,
         LossWeights(au=0.5, ap=0.5),
         num_aus=AUS,
-        begin="piap",
+        init_from="piap",
         person="landmarks",
         landmarks=lambda: batch(9, np.float32).landmarks,
         **SIZES,
     ),
     "piapdf": lambda: FeedbackStage(
-        NANO, STEPS, STEPS, WEIGHTS, num_aus=AUS, begin="piap", **SIZES
+        NANO, STEPS, STEPS, WEIGHTS, num_aus=AUS, init_from="piap", **SIZES
     ),
     # Fine-tuning from the start: a step of feedback is the row above.
     "tuned": lambda: FeedbackStage(
@@ -67,7 +67,7 @@ STAGES = {
         *[STEPS, STEPS],
         LossWeights(au=1.0),
         num_aus=AUS,
-        begin="piap",
+        init_from="piap",
         finetune_optimizer=STEPS,
         **SIZES,
     ),

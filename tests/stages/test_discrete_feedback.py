@@ -11,7 +11,7 @@ import pytest
 from feedback_problem import assert_trees
 
 from piapdf_jax.batch import Batch, FeedbackBatch
-from piapdf_jax.feedback import FeedbackState, LearnerState, Pass, StudentStep
+from piapdf_jax.feedback import FeedbackState, LearnerState, PassOutput, StudentStep
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.encoder import encoder_apply
 from piapdf_jax.models.piap import init_part, network_apply
@@ -47,9 +47,16 @@ def inputs():
     }
 
 
-def stage(weights=WEIGHTS, begin="piap", **options):
+def stage(weights=WEIGHTS, init_from="piap", **options):
     made = FeedbackStage(
-        NANO, STEPS, STEPS, weights, image_size=SIZE, num_aus=AUS, num_maps=MAPS, begin=begin
+        NANO,
+        STEPS,
+        STEPS,
+        weights,
+        image_size=SIZE,
+        num_aus=AUS,
+        num_maps=MAPS,
+        init_from=init_from,
     )
     return dataclasses.replace(made, options=FeedbackOptions(**{"drop_rate": 0.0} | options))
 
@@ -128,7 +135,7 @@ def test_on_the_baseline_nothing_frozen_is_needed(inputs):
 
 def test_starts_are_the_trained_network_or_a_fresh_one_and_both_copies_are_equal(inputs):
     trained, _ = stage().init(jax.random.key(5), inputs)
-    fresh, _ = stage(begin=None).init(jax.random.key(5), inputs)
+    fresh, _ = stage(init_from=None).init(jax.random.key(5), inputs)
     for state in (trained, fresh):
         assert not any(moved(state.teacher.params, state.student.params))
     assert not any(moved(inputs["piap"]["encoder"][0], trained.student.params["encoder"]))
@@ -151,7 +158,7 @@ def test_the_teacher_is_kept_under_names_of_its_own(inputs):
     state, _ = made.init(jax.random.key(0), inputs)
     teacher = jax.tree.map(lambda x: x + 1, state.teacher.params)
     state = state._replace(teacher=state.teacher._replace(params=teacher))
-    beside, student = made.beside(state), made.export(state)
+    beside, student = made.export_for_scoring(state), made.export(state)
     assert set(beside) == {"teacher_encoder", "teacher_head"} and set(student) == {
         "encoder",
         "head",
@@ -236,7 +243,7 @@ def fake_step(labeled_loss):
     """A student's step as a measure sees it: w = 3, g = 5, and nothing else."""
     grads = {"w": jnp.asarray([5.0])}
     new = LearnerState({"w": jnp.asarray([3.0])}, None, None)
-    passed = Pass(*[None] * 8)._replace(grads=grads)
+    passed = PassOutput(*[None] * 8)._replace(grads=grads)
     counts = {"student_skipped": jnp.zeros((), jnp.int32)}
     before = FeedbackState(jnp.zeros((), jnp.int32), new, new, None, None, counts)
     return StudentStep(labeled_loss, new, passed, before, None, {}, None)
@@ -278,7 +285,7 @@ def test_whole_and_parts_give_equal_numbers_and_the_whole_donates_its_state(inpu
 def test_auto_takes_parts_on_a_cpu_alone(inputs, monkeypatch, way, platform, whole):
     called = []
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    monkeypatch.setattr(discrete_feedback, "_whole", lambda *args: called.append("whole"))
+    monkeypatch.setattr(discrete_feedback, "_jitted_update", lambda *args: called.append("whole"))
     parts = types.SimpleNamespace(update=lambda *args: called.append("parts") or (None, None))
     monkeypatch.setattr(discrete_feedback, "_step_in_parts", lambda stage: parts)
     monkeypatch.setattr(discrete_feedback, "_metrics", lambda *args: None)

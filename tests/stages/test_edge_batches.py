@@ -16,8 +16,8 @@ from piapdf_jax.losses import COSINE_MARGIN
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.stages.base import OptimizerConfig
-from piapdf_jax.stages.pi1_generator import PI1Generator
-from piapdf_jax.stages.pi2_refine import PI2Refine
+from piapdf_jax.stages.pi1_generator import PI1Stage
+from piapdf_jax.stages.pi2_refine import PI2Stage
 
 SIZE = 32
 #: Without weight decay, what gets no gradient does not move.
@@ -44,12 +44,12 @@ def stage(kind, dtype):
     """One stage of a kind, so that its step is compiled once."""
     model = dataclasses.replace(MODELS["nano"], compute_dtype=dtype)
     if kind == "pi1":
-        return PI1Generator(model, STEPS, SIZE, Sizes().maps, positive_weight=4.0, dice=0.5)
+        return PI1Stage(model, STEPS, SIZE, Sizes().maps, positive_weight=4.0, dice=0.5)
     if kind == "pi2":
-        return PI2Refine(model, STEPS, SIZE, Sizes().aus, Sizes().maps)
+        return PI2Stage(model, STEPS, SIZE, Sizes().aus, Sizes().maps)
     if kind == "piap":
         made = test_mixed_precision.stages("piap")[DTYPES.index(dtype)]
-        return dataclasses.replace(made, begin="piap")
+        return dataclasses.replace(made, init_from="piap")
     made = test_discrete_feedback.stage(**({"variant": "exact"} if kind == "exact" else {}))
     return dataclasses.replace(made, model=model)
 

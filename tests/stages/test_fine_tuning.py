@@ -21,7 +21,7 @@ from piapdf_jax.runtime.checkpoints import Validation
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.train_stats import WALL_CLOCK
 from piapdf_jax.runtime.writers import read_jsonl
-from piapdf_jax.stages.base import OptimizerConfig, start
+from piapdf_jax.stages.base import OptimizerConfig, create_state
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.piap import PIAPStage
 
@@ -65,7 +65,7 @@ def supervised(state, frozen, batches):
     student = state.student
     made = PIAPStage(NANO, FINE, WEIGHTS, image_size=SIZE, num_aus=AUS, num_maps=MAPS)
     parts = {name: (student.params[name], student.model_state[name]) for name in student.params}
-    now, losses = start(copied(parts), FINE.build()), []
+    now, losses = create_state(copied(parts), FINE.build()), []
     for one, key in zip(batches, KEYS, strict=False):
         now, metrics = made.train_step(now, frozen, one, key)
         losses.append(float(metrics["loss"]))
@@ -96,7 +96,7 @@ def test_fine_tuning_is_the_supervised_training_of_the_whole_student(after_feedb
     # The teacher, and what its labels and gate remember, stay as feedback left them.
     assert not any(moved(ended._replace(step=0, student=0), state._replace(step=0, student=0)))
     assert int(state.step) == STEPS.steps + 2
-    exported, beside = made.export(state), made.beside(state)
+    exported, beside = made.export(state), made.export_for_scoring(state)
     check_equal(exported["head"][0], expected.params["head"])
     assert not any(moved(beside["teacher_head"][0], ended.teacher.params["head"]))
 
@@ -133,7 +133,7 @@ def fit(folder, inputs, *, end=TOTAL, **more):
     own = OptimizerConfig(steps=FEEDBACK_STEPS, learning_rate=1e-2)
     made = FeedbackStage(
         *(NANO, own, own, LossWeights(au=1.0)),
-        **{"image_size": SIZE, "num_aus": AUS, "num_maps": 0, "begin": "baseline"},
+        **{"image_size": SIZE, "num_aus": AUS, "num_maps": 0, "init_from": "baseline"},
         finetune_optimizer=dataclasses.replace(own, steps=TOTAL - FEEDBACK_STEPS),
     )
     pools = ((MemoryRecords(30, seed=1), 1.0),)

@@ -12,7 +12,7 @@ from piapdf_jax.batch import FeedbackBatch
 from piapdf_jax.feedback import Learner, discrete_feedback, discrete_gate, masked_mean, threshold
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.piap import init_part, network_apply
-from piapdf_jax.stages.feedback_learners import Supervised, labels_from_clean_view
+from piapdf_jax.stages.feedback_learners import ImagesWithTargets, labels_from_clean_view
 
 ETA, THETA, XI = 0.1, 0.5, 0.2
 KEY = jax.random.key(0)
@@ -48,8 +48,8 @@ def taken(step, theta=THETA):
     """One step with x_u = 1 augmented and -1 clean, x_l = 2, Y_l = 1."""
     state = step.init((jnp.asarray(theta), jnp.zeros(())), (jnp.asarray(XI), jnp.zeros(())))
     one = jnp.asarray([[1.0]])
-    unlabeled = Supervised(one, -one, clean=-one)  # pyright: ignore[reportArgumentType]
-    return step.update(state, Supervised(2 * one, one), unlabeled, KEY)  # pyright: ignore
+    unlabeled = ImagesWithTargets(one, -one, clean=-one)  # pyright: ignore[reportArgumentType]
+    return step.update(state, ImagesWithTargets(2 * one, one), unlabeled, KEY)  # pyright: ignore
 
 
 def test_a_step_by_hand():

@@ -12,8 +12,8 @@ from piapdf_jax.models.piap import init_part
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.identity import IdentityStage
-from piapdf_jax.stages.pi1_generator import PI1Generator
-from piapdf_jax.stages.pi2_refine import PI2Refine
+from piapdf_jax.stages.pi1_generator import PI1Stage
+from piapdf_jax.stages.pi2_refine import PI2Stage
 from piapdf_jax.stages.piap import PIAPStage
 
 MODEL = configs.load("bp4d_fold1", ["model.pretrained=none"]).model
@@ -45,12 +45,12 @@ def given() -> dict:
 def stages() -> dict:
     sizes = {"image_size": SIZE, "num_maps": AUS}
     feedback = FeedbackStage(
-        MODEL, STEPS, STEPS, WEIGHTS, num_aus=AUS, begin="piap", compile="whole", **sizes
+        MODEL, STEPS, STEPS, WEIGHTS, num_aus=AUS, init_from="piap", compile="whole", **sizes
     )
     identities = IdentityBatch(batch().image, jnp.zeros(BATCH, jnp.int32))
     return {
-        "pi1": (PI1Generator(MODEL, STEPS, **sizes), batch()),
-        "pi2": (PI2Refine(MODEL, STEPS, num_aus=AUS, **sizes), batch()),
+        "pi1": (PI1Stage(MODEL, STEPS, **sizes), batch()),
+        "pi2": (PI2Stage(MODEL, STEPS, num_aus=AUS, **sizes), batch()),
         "identity": (
             IdentityStage(MODEL, STEPS, image_size=SIZE, num_identities=10_575),
             identities,

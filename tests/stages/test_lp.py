@@ -12,10 +12,10 @@ from piapdf_jax.landmarks import orthonormal_map
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.models.encoder import encoder_apply
 from piapdf_jax.models.piap import init_part, network_apply
-from piapdf_jax.models.prediction import frozen_targets, person_vector
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.piap import PIAPStage
+from piapdf_jax.stages.targets import frozen_targets, person_vector
 
 NANO, SIZE, AUS, COUNT = MODELS["nano"], 32, 3, 4
 KEY = jax.random.key(0)

@@ -23,7 +23,7 @@ def stage(rates=(RATES, CUTS), compiled="whole", **options):
     steps = OptimizerConfig(steps=10, learning_rate=1e-2)
     made = FeedbackStage(
         *(NANO, steps, steps, LossWeights(au=1.0, pi=0.0, ap=0.0)),
-        **{"image_size": SIZE, "num_aus": AUS, "num_maps": 0, "begin": "baseline"},
+        **{"image_size": SIZE, "num_aus": AUS, "num_maps": 0, "init_from": "baseline"},
         labeled_rates=(lambda: rates) if rates else None,
         compile=compiled,
     )

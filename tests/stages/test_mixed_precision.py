@@ -13,7 +13,7 @@ from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.records import pack_planes
 from piapdf_jax.stages.base import OptimizerConfig
-from piapdf_jax.stages.pi1_generator import PI1Generator
+from piapdf_jax.stages.pi1_generator import PI1Stage
 from piapdf_jax.stages.piap import PIAPStage
 
 SIZE, BATCH, AUS, STEPS = 32, 8, 12, 20
@@ -46,7 +46,7 @@ def part(name: str, **more):
 
 def stages(kind: str) -> list:
     if kind == "pi1":
-        return [PI1Generator(m, OPTIMIZER, image_size=SIZE, num_maps=AUS) for m in models()]
+        return [PI1Stage(m, OPTIMIZER, image_size=SIZE, num_maps=AUS) for m in models()]
     sizes = {"image_size": SIZE, "num_aus": AUS, "num_maps": AUS}
     weights = LossWeights(au=0.5, pi=0.4, ap=0.1)
     return [PIAPStage(m, OPTIMIZER, weights, **sizes) for m in models()]

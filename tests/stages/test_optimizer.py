@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from piapdf_jax.stages.base import OptimizerConfig, guarded_update, start
+from piapdf_jax.stages.base import OptimizerConfig, create_state, update_if_finite
 
 
 def test_an_optimizer_decays_kernels_alone_clips_and_warms_up():
@@ -49,10 +49,10 @@ def test_a_first_step_of_adamw_is_as_long_as_the_network_is_large_and_of_sgd_as_
 def test_a_step_without_a_finite_loss_and_gradient_changes_nothing(loss, gradient, moves):
     optimizer = optax.sgd(0.5)
     parts = {"head": ({"kernel": jnp.asarray([3.0, 4.0])}, {"mean": jnp.asarray(7.0)})}
-    state = start(parts, optimizer)
+    state = create_state(parts, optimizer)
     grads = {"head": {"kernel": jnp.asarray([1.0, gradient])}}
     stats = {"head": {"mean": jnp.asarray(8.0)}}
-    new, metrics = guarded_update(optimizer, state, jnp.asarray(loss), grads, stats)
+    new, metrics = update_if_finite(optimizer, state, jnp.asarray(loss), grads, stats)
     # 3 - 0.5 x 1 and 4 - 0.5 x 2.
     kernel = [2.5, 3.0] if moves else [3.0, 4.0]
     np.testing.assert_array_equal(new.params["head"]["kernel"], kernel)

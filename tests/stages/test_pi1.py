@@ -9,7 +9,7 @@ from piapdf_jax.batch import Batch
 from piapdf_jax.models.generator import generator_apply
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.stages.base import OptimizerConfig
-from piapdf_jax.stages.pi1_generator import PI1Generator
+from piapdf_jax.stages.pi1_generator import PI1Stage
 
 NANO, SIZE, MAPS = MODELS["nano"], 32, 5
 STEPS = OptimizerConfig(steps=10, learning_rate=1e-2)
@@ -23,12 +23,10 @@ def test_the_loss_is_that_of_the_settings(weight, dice):
     planes = rng.integers(0, 2, (3, SIZE, SIZE, MAPS))
     packed = (planes << np.arange(MAPS)).sum(-1).astype(np.uint16)
     batch = Batch(image, jnp.zeros((3, 0)), jnp.asarray(packed), jnp.ones(3), jnp.arange(3))
-    stage = PI1Generator(
-        NANO, STEPS, image_size=SIZE, num_maps=MAPS, positive_weight=weight, dice=dice
-    )
+    stage = PI1Stage(NANO, STEPS, image_size=SIZE, num_maps=MAPS, positive_weight=weight, dice=dice)
     state, frozen = stage.init(KEY, {})
     part = (state.params["generator"], state.batch_stats["generator"])
-    logits, _ = generator_apply(NANO, part, image, mode="train", key=KEY)
+    logits, _ = generator_apply(NANO, part, image, mode="train")
     m, maps = 1 / (1 + np.exp(-np.asarray(logits, np.float64))), planes.astype(np.float64)
     expected = -np.mean(weight * maps * np.log(m) + (1 - maps) * np.log(1 - m))
     both, total = (m * maps).sum((1, 2)), (m + maps).sum((1, 2))

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from piapdf_jax.models.costs import multiply_adds, parameter_count
 from piapdf_jax.models.depthwise import depthwise
 from piapdf_jax.models.encoders import EncoderSettings, FlaxEncoder, make_encoder
+from piapdf_jax.models.flops import count_macs, count_params
 from piapdf_jax.models.parameters import initialize
 
 
@@ -36,7 +36,7 @@ def conv(x, w, groups=1, stride=2):
     ],
 )
 def test_closed_forms(function, args, count):
-    assert multiply_adds(function, *args) == count
+    assert count_macs(function, *args) == count
 
 
 def test_loops_and_branches():
@@ -48,18 +48,18 @@ def test_loops_and_branches():
     def branching(x):
         return jax.lax.cond(x[0, 0] > 0, lambda x: x @ w @ w, lambda x: x @ w, x)
 
-    assert multiply_adds(scanned, zeros(2, 3)) == 7 * 18
-    assert multiply_adds(branching, zeros(2, 3)) == 2 * 18
+    assert count_macs(scanned, zeros(2, 3)) == 7 * 18
+    assert count_macs(branching, zeros(2, 3)) == 2 * 18
     with pytest.raises(ValueError, match="while loop"):
-        multiply_adds(lambda x: jax.lax.while_loop(jnp.any, lambda x: x @ w, x), zeros(3, 3))
+        count_macs(lambda x: jax.lax.while_loop(jnp.any, lambda x: x @ w, x), zeros(3, 3))
 
 
 def test_both_gradients_of_a_depthwise_convolution_cost_what_it_costs():
     x, w = zeros(2, 8, 6, 5), zeros(3, 3, 5)
-    one = multiply_adds(depthwise, x, w)
+    one = count_macs(depthwise, x, w)
     for argument in (0, 1):
         gradient = jax.grad(lambda x, w: jnp.sum(jnp.sin(depthwise(x, w))), argument)
-        assert multiply_adds(gradient, x, w) == 2 * one
+        assert count_macs(gradient, x, w) == 2 * one
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,10 @@ def test_networks_have_the_multiply_adds_that_torchvision_publishes(name, side, 
     module, features = encoder.module, encoder.feature_shape(side)[-1]
     image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     variables = initialize(module, jax.random.key(0), image, mode="eval")
-    count = multiply_adds(lambda v, x: module.apply(v, x, mode="eval"), variables, image)
+    count = count_macs(lambda v, x: module.apply(v, x, mode="eval"), variables, image)
     assert count + features * 1000 == pytest.approx(billions * 1e9, abs=0.0005e9)
 
 
 def test_parameters_of_shapes_and_arrays():
     tree = {"a": zeros(2, 3), "b": [jax.ShapeDtypeStruct((4,), jnp.float32), zeros()]}
-    assert parameter_count(tree) == 11
+    assert count_params(tree) == 11

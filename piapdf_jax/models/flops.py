@@ -1,22 +1,22 @@
-"""What a network costs: parameters, and multiply-adds as they are counted in the field."""
+"""Counts of parameters, and of multiply-adds as papers count them."""
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
-from jax.extend.core import jaxprs_in_params
+from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 
 from piapdf_jax.models import depthwise
+from piapdf_jax.types import Params, PyTree
 
 
-def parameter_count(params: Any) -> int:
-    """Number of parameters of a pytree of arrays or shapes."""
+def count_params(params: Params) -> int:
+    """Counts the parameters of a pytree of arrays or shapes."""
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def multiply_adds(function: Callable[..., Any], *args: Any) -> int:
-    """Multiply-adds of the convolutions and matrix products of a function, traced and not run.
+def count_macs(function: Callable[..., PyTree], *args: PyTree) -> int:
+    """Counts multiply-adds (MACs) of the convolutions and matrix products of a function, traced and not run.
 
     A product of [m, k] and [k, n] has m k n; a convolution as many as its output has values, times
     its taps and the input channels of a group. What works on single values (norms, activations,
@@ -35,13 +35,13 @@ def multiply_adds(function: Callable[..., Any], *args: Any) -> int:
     return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
-def _count(jaxpr: Any) -> int:
+def _count(jaxpr: Jaxpr) -> int:
     return sum(_count_equation(equation) for equation in jaxpr.eqns)
 
 
-def _count_equation(equation: Any) -> int:
+def _count_equation(equation: JaxprEqn) -> int:
     name, params = equation.primitive.name, equation.params
-    shapes: list[Any] = [
+    shapes: list[tuple[int, ...]] = [
         getattr(v.aval, "shape", ()) for v in (*equation.invars, *equation.outvars)
     ]
     if name == "dot_general":

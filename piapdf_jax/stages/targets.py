@@ -1,29 +1,25 @@
-"""What several stages ask of the parts alike: targets from frozen parts, and action units from trained ones."""
-
-import functools
-from typing import Any
+"""Targets of a step from frozen parts: PI maps M and the person-specific vector P (sections 3.1, 3.2)."""
 
 import jax
 
-from piapdf_jax.batch import Prediction, Targets
+from piapdf_jax.batch import Targets
 from piapdf_jax.landmarks import landmark_vector
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.encoder import encoder_apply
 from piapdf_jax.models.generator import generator_apply
-from piapdf_jax.models.parts import Part
-from piapdf_jax.models.piap import network_apply
+from piapdf_jax.types import Parts
 
 
 def frozen_targets(
     model: ModelConfig,
-    frozen: dict[str, Part],
+    frozen: Parts,
     images: jax.Array,
     labels: jax.Array,
     *,
     landmarks: jax.Array | None = None,
     binarise: bool = False,
 ) -> Targets:
-    """M from PI Generator 1 and P (sections 3.1, 3.2), with the labels of the images.
+    """Computes M from PI Generator 1 and P (sections 3.1, 3.2), with the labels of the images.
 
     The frozen parts run once an image, on the augmented view, with their running statistics; what they say serves
     every network of a step.
@@ -50,7 +46,7 @@ def frozen_targets(
 
 
 def person_vector(
-    model: ModelConfig, frozen: dict[str, Part], images: jax.Array, landmarks: jax.Array | None
+    model: ModelConfig, frozen: Parts, images: jax.Array, landmarks: jax.Array | None
 ) -> jax.Array | None:
     """Computes P, the person-specific vector that AU vectors are made orthogonal to.
 
@@ -77,21 +73,3 @@ def person_vector(
     fixed, statistics = frozen["landmarks"]
     shape = landmark_vector(landmarks.astype(statistics["mean"].dtype))
     return (shape - statistics["mean"]) @ fixed["map"]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def predict_action_units(
-    model: ModelConfig, parts: dict[str, Part], images: jax.Array
-) -> Prediction:
-    """What encoder and AU head alone say of images; one compiled function for every training that has them.
-
-    Args:
-        model: sizes of the networks.
-        parts: ``encoder`` and ``head``.
-        images: [B, S, S, 3] float32 in [0, 1].
-
-    Returns:
-        The prediction without PI maps.
-    """
-    kept: dict[str, Any] = {name: parts[name] for name in ("encoder", "head")}
-    return network_apply(model, kept, images, mode="eval")[0]
