@@ -15,7 +15,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "ten
 log = logging.getLogger("piapdf")
 
 
-def setup(config: ExperimentConfig) -> None:
+def setup() -> None:
     """Logging, memory and the persistent compilation cache; before JAX starts its devices."""
     if allocator.cpu_alone():
         allocator.keep_freed_memory()

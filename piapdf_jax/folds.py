@@ -118,12 +118,6 @@ def test_part(fold: int) -> int:
 test_part.__test__ = False  # pytest takes functions of this name for tests
 
 
-def train_splits(fold: int, *, coded: bool = True) -> str:
-    """The TFDS split expression of a fold's training parts, coded or uncoded frames."""
-    held_out = test_part(fold)
-    return "+".join(part_split(part, coded=coded) for part in (1, 2, 3) if part != held_out)
-
-
 def part_split(part: int, *, coded: bool = True) -> str:
     """The split name of one part: ``part1``, or ``part1_uncoded`` for frames without labels."""
     return f"part{part}" if coded else f"part{part}_uncoded"

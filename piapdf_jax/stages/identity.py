@@ -69,7 +69,6 @@ class IdentityStage:
             part = (params["encoder"], old["encoder"])
             _, vector, stats = encoder_apply(self.model, part, batch.image, mode="train", key=key)
             logits = identity_logits(
-                self.model,
                 (params["people"], old["people"]),
                 vector,
                 batch.identity,
