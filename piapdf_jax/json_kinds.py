@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-
 #: (value, place) -> value; raises ``KindError``.
 Kind = Callable[[Any, str], Any]
 
