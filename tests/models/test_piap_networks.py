@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -245,7 +246,7 @@ def test_arcface_has_a_finite_gradient_where_vector_and_class_agree():
 
 def test_a_start_depends_on_the_key_and_the_part_alone(parts):
     again = init_part(NANO, "generator", jax.random.split(jax.random.key(0), 5)[0], **NUMBERS)
-    jax.tree.map(np.testing.assert_array_equal, parts["generator"], again)
+    chex.assert_trees_all_equal(parts["generator"], again)
     other = init_part(NANO, "generator", jax.random.key(9), **NUMBERS)
     assert not np.array_equal(other[0]["stem"]["kernel"], again[0]["stem"]["kernel"])
 
