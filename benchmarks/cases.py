@@ -8,7 +8,6 @@ import numpy as np
 
 #: Action units, and as many maps.
 AUS = 12
-NETWORKS = ("b1", "unet", "decoder", "piap")
 
 
 @dataclasses.dataclass(frozen=True)

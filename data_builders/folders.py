@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterable, Iterator
 
 from data_builders.report import Report
+from piapdf_jax.paths import local_path
 
 #: Why an archive is counted that lies among files which are read.
 ARCHIVE = "archive, of which nothing is read"
@@ -79,6 +80,32 @@ def report_archives(root: pathlib.Path, report: Report, *, depth: int = 0) -> No
     for path in files(root, depth):
         if is_archive(path):
             report.add(ARCHIVE, str(path.relative_to(root)))
+
+
+def manual(
+    name: str, instructions: str | None, manual_dir: str | os.PathLike[str] | None
+) -> pathlib.Path | None:
+    """Returns the folder of the original files of a data set; None where it needs none.
+
+    Args:
+        name: of the data set.
+        instructions: what its builder says of the folder; empty where it needs none.
+        manual_dir: what the user gave.
+
+    Raises:
+        FileNotFoundError: where it is not given, not there or empty; says what should lie in it.
+    """
+    if not instructions:
+        return None
+    where = " ".join(instructions.split())
+    if manual_dir is None:
+        raise FileNotFoundError(
+            f"{name} needs --manual_dir, the folder of the original files. {where}"
+        )
+    folder = local_path(manual_dir, "--manual_dir")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        raise FileNotFoundError(f"--manual_dir {folder} {state(folder)}. {where}")
+    return folder
 
 
 def people_folder(manual: pathlib.Path, names: tuple[str, ...]) -> pathlib.Path:

@@ -80,19 +80,12 @@ def prepare(
         disk.remove(records)
         _check_current(builder, manual_dir, folder)
         return folder
-    manual = _manual_folder(builder, name, manual_dir)
+    manual = folders.manual(name, builder.MANUAL_DOWNLOAD_INSTRUCTIONS, manual_dir)
     if manual is not None and not follow_links:
         disk.check_links(manual)
     kept = records / (units.recipe() + units.recipe_outside(type(builder).__module__))
-    builder.workers = workers or _cores()
-    builder.progress = track
-    builder.beam_options, builder.kept_in = beam_options, str(kept)
+    _equip(builder, workers, beam_options, kept)
     _count_examples(builder)
-    if beam_options is not None and importlib.util.find_spec("apache_beam") is None:
-        raise UsageError(
-            f"Apache Beam is not installed: {commands.install('beam')} (in an environment of its"
-            " own: it needs older releases of what others use)"
-        )
     paths.target_folder(root, "--data_dir")
     lock = root / ".cache" / "locks" / f"{full_name.replace('/', '-')}.lock"
     waiting = f"{name}: another process builds it in {root}; waiting for that"
@@ -105,6 +98,19 @@ def prepare(
         disk.remove(records)
     _report(builder)
     return folder
+
+
+def _equip(
+    builder: Any, workers: int | None, beam_options: Sequence[str] | None, kept: pathlib.Path
+) -> None:
+    """Tells a builder how it works."""
+    if beam_options is not None and importlib.util.find_spec("apache_beam") is None:
+        raise UsageError(
+            f"Apache Beam is not installed: {commands.install('beam')} (in an environment of its"
+            " own: it needs older releases of what others use)"
+        )
+    builder.workers, builder.progress = workers or _cores(), track
+    builder.beam_options, builder.kept_in = beam_options, str(kept)
 
 
 def _build(builder: Any, manual: pathlib.Path | None) -> None:
@@ -186,23 +192,6 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown {what}: {name!r}; known: {', '.join(known) or 'none'}{hint}"
-
-
-def _manual_folder(
-    builder: Any, name: str, manual_dir: str | os.PathLike[str] | None
-) -> pathlib.Path | None:
-    instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
-    if not instructions:
-        return None
-    where = " ".join(instructions.split())
-    if manual_dir is None:
-        raise FileNotFoundError(
-            f"{name} needs --manual_dir, the folder of the original files. {where}"
-        )
-    folder = paths.local_path(manual_dir, "--manual_dir")
-    if not folder.is_dir() or not any(folder.iterdir()):
-        raise FileNotFoundError(f"--manual_dir {folder} {folders.state(folder)}. {where}")
-    return folder
 
 
 def _check_current(builder: Any, manual_dir: Any, folder: pathlib.Path) -> None:

@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 from absl import flags, logging
 
+from data_builders import published_counts
 from data_builders.built import Line, coded_table, columns, uncoded_lines
 from data_builders.own import check as own_check
 from data_builders.prepare import BUILDERS, UsageError
-from piapdf_jax import command_line, commands, folds, paths
+from piapdf_jax import command_line, commands, paths
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.tfds_files import checked_folder
 
 #: Data sets with coded frames, whose every record is compared.
-COUNTS = {"bp4d": folds.BP4D_COUNTS, "disfa": folds.DISFA_COUNTS}
+COUNTS = {"bp4d": published_counts.BP4D_COUNTS, "disfa": published_counts.DISFA_COUNTS}
 #: Counts of one's own recordings nobody has published: of them what must hold of any is checked.
-NAMES = (*COUNTS, *folds.SIZES, "own")
+NAMES = (*COUNTS, *published_counts.SIZES, "own")
 
 
 def validate(name: str, data_dir: str | os.PathLike[str]) -> list[Line]:
@@ -73,7 +74,7 @@ def _folder(name: str, data_dir: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def coded_lines(table: dict[str, np.ndarray], counts: folds.Counts) -> list[Line]:
+def coded_lines(table: dict[str, np.ndarray], counts: published_counts.Counts) -> list[Line]:
     """Frames by part, task and participant, and action units, beside the published numbers.
 
     Args:
@@ -117,7 +118,7 @@ def _tally(what: str, values: np.ndarray, published: dict[str, int]) -> list[Lin
 
 
 def _unit_lines(
-    au: int, place: int, cells: np.ndarray, parts: np.ndarray, counts: folds.Counts
+    au: int, place: int, cells: np.ndarray, parts: np.ndarray, counts: published_counts.Counts
 ) -> Iterator[Line]:
     """How often a unit is present, in all and by part, and how often nobody knows."""
     chosen = {"": cells} | {f", part {k}": cells[parts == k] for k in counts.parts}
@@ -134,11 +135,11 @@ def _unit_lines(
 
 def _size_lines(name: str, builder: Any, metadata: dict[str, Any]) -> list[Line]:
     """People, pictures and pairs, or clips and frames."""
-    published, key = folds.SIZES[name], "task" if name == "afew_va" else "name"
+    published, key = published_counts.SIZES[name], "task" if name == "afew_va" else "name"
     found = [columns(builder, split, (key,))[key].tolist() for split in builder.info.splits]
     total, names = sum(map(len, found)), len(set().union(*found))
     if name == "afew_va":
-        about = f"published: about {folds.AFEW_VA_FRAMES_ABOUT}"
+        about = f"published: about {published_counts.AFEW_VA_FRAMES_ABOUT}"
         return [Line("clips", names, published["clips"]), Line("frames", total, note=about)]
     lines = [
         Line("people", names, published["people"]),

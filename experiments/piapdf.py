@@ -97,7 +97,7 @@ def _run(config: Any) -> None:
         paths.local_file(config.eval.truth, "eval.truth")
     by_hand = {"coordinator": _COORDINATOR.value, "hosts": _HOSTS.value, "host": _HOST.value}
     several = hosts.is_requested(**by_hand, automatic=_DISTRIBUTED.value)
-    process.setup(config)
+    process.setup()
     if several:
         hosts.initialize(**by_hand)
     process.silence_other_hosts()

@@ -16,7 +16,7 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "ten
 log = logging.getLogger("piapdf")
 
 
-def setup(config: ExperimentConfig) -> None:
+def setup() -> None:
     """Logging, memory and the persistent compilation cache; before JAX starts its devices."""
     if process_memory.cpu_alone():
         process_memory.keep_freed_memory()

@@ -65,18 +65,17 @@ def with_earlier(
     if not path.is_file():
         return results
     try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        theirs = {name: (told["digest"], told) for name, told in earlier["trainings"].items()}
-        rows = list(earlier["rows"])
-        pictures = {key: earlier[key] for key in PICTURES if earlier.get(key)}
-        same_truth = earlier.get("truth", "") == results["truth"]
+        theirs, rows, pictures, truth = _read(path)
     except (ValueError, KeyError, TypeError, AttributeError):
         _put_aside(path, "it cannot be read as results")
         return results
     kept = {
         name: told
         for name, (made, told) in theirs.items()
-        if name in TRAININGS and name not in ours and same_truth and made == digest(name)
+        if name in TRAININGS
+        and name not in ours
+        and truth == results["truth"]
+        and made == digest(name)
     }
     lost = [
         name
@@ -96,6 +95,14 @@ def with_earlier(
     # One of this command, or the reason why there is none, stands before an older one.
     older = pictures if drawn and "gaps" not in results else {}
     return older | results | {"trainings": made, "rows": scored}
+
+
+def _read(path: pathlib.Path) -> tuple[dict[str, Any], list[str], dict[str, Any], str]:
+    """Trainings with their digests, rows, pictures, and where true labels came from, of earlier results."""
+    earlier = json.loads(path.read_text(encoding="utf-8"))
+    trainings = {name: (told["digest"], told) for name, told in earlier["trainings"].items()}
+    pictures = {key: earlier[key] for key in PICTURES if earlier.get(key)}
+    return trainings, list(earlier["rows"]), pictures, earlier.get("truth", "")
 
 
 def _put_aside(path: pathlib.Path, why: str) -> None:

@@ -36,7 +36,6 @@ ACTION_UNITS = (
 RECORD_AUS = tuple(unit.number for unit in ACTION_UNITS)
 BP4D_AUS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 DISFA_AUS = (1, 2, 4, 6, 9, 12, 25, 26)
-SHARED_AUS = tuple(au for au in BP4D_AUS if au in DISFA_AUS)
 
 #: DISFA codes intensities 0..5; an AU counts as present from this intensity on.
 DISFA_POSITIVE_INTENSITY = 2

@@ -1,4 +1,4 @@
-"""Who is in a picture, as numbers: pair verification, the identity probe, and what labels tell of people.
+"""Who is in a picture, as numbers: pair verification and the identity probe.
 
 N is the number of frames, P of pairs, F the length of a vector.
 """
@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize, special
-
-from piapdf_jax.action_units import UNKNOWN
 
 #: BP4D's tasks on whose frames the identity probe is fitted; it is scored on those of the other four.
 PROBE_TASKS = ("T1", "T2", "T3", "T4")
@@ -157,31 +155,3 @@ def _logistic_regression(
     found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     weights, bias = np.split(found.x.reshape(shape), [-1])
     return weights, bias[0]
-
-
-def mutual_information(subject: np.ndarray, label: np.ndarray) -> float:
-    """Mutual information of person and label of one AU over its known frames, in bits.
-
-    H(person) + H(label) - H(person, label), each with the correction of Miller and Madow (1955),
-    which takes out most of the bias that few frames a person bring.
-
-    Args:
-        subject: [N] participant ids.
-        label: [N], 0, 1 or -1.
-
-    Returns:
-        Bits, not below 0; nan without a known frame.
-    """
-    known = np.asarray(label) != UNKNOWN
-    if not known.any():
-        return np.nan
-    _, who = np.unique(np.asarray(subject)[known], return_inverse=True)
-    table = np.zeros((who.max() + 1, 2))
-    np.add.at(table, (who, (np.asarray(label)[known] > 0).astype(int)), 1)
-
-    def entropy(counts: np.ndarray) -> float:
-        bias = (np.count_nonzero(counts) - 1) / (2 * counts.sum())
-        return float(special.entr(counts / counts.sum()).sum() + bias)
-
-    nats = entropy(table.sum(axis=1)) + entropy(table.sum(axis=0)) - entropy(table)
-    return max(0.0, nats / np.log(2))

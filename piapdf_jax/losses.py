@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +49,12 @@ class LossWeights:
             raise ValueError(f"loss weights must be at least 0 and sum to 1, not {named}")
 
 
+def _check_shapes(loss: str, *arrays: jax.Array) -> None:
+    """Refuses what would broadcast to a loss of something else; costs nothing once a function is compiled."""
+    message = f"{loss} takes arrays of one shape, not {[x.shape for x in arrays]}"
+    chex.assert_equal_shape(arrays, custom_message=message, exception_type=ValueError)
+
+
 def pi_loss(
     pi_logits: jax.Array, pi_maps: jax.Array, *, positive_weight: float = 1.0, dice: float = 0.0
 ) -> jax.Array:
@@ -65,7 +72,11 @@ def pi_loss(
 
     Returns:
         [] loss in the logits' dtype.
+
+    Raises:
+        ValueError: for maps of another shape than the logits.
     """
+    _check_shapes("pi_loss", pi_logits, pi_maps)
     maps = pi_maps.astype(pi_logits.dtype)
     cells = optax.sigmoid_binary_cross_entropy(pi_logits, maps)
     if positive_weight != 1:
@@ -91,7 +102,11 @@ def au_loss(au_logits: jax.Array, labels: jax.Array, *, mask: jax.Array | None =
 
     Returns:
         [] loss in the logits' dtype; 0 with zero gradient where no cell is known.
+
+    Raises:
+        ValueError: for labels or a mask of another shape than the logits.
     """
+    _check_shapes("au_loss", au_logits, labels, *([] if mask is None else [mask]))
     known = labels >= 0
     if mask is not None:
         known &= mask.astype(bool)
@@ -115,7 +130,11 @@ def ap_loss(vector: jax.Array, identity: jax.Array) -> jax.Array:
 
     Returns:
         [] loss; cosine and loss are computed in the widest of float32 and the dtypes of the inputs.
+
+    Raises:
+        ValueError: for vectors of different shapes.
     """
+    _check_shapes("ap_loss", vector, identity)
     # NumPy's rule: that of jnp refuses to promote at all under strict promotion.
     dtype = np.result_type(np.float32, vector.dtype, identity.dtype)
     p, q = vector.astype(dtype), identity.astype(dtype)
@@ -174,7 +193,7 @@ def piap_loss(
         weight 0 left out.
 
     Raises:
-        ValueError: where a part with a weight has no target or no prediction.
+        ValueError: where a part with a weight has no target or no prediction, or one of another shape.
     """
     parts: dict[str, jax.Array] = {}
     if weights.au:

@@ -220,18 +220,6 @@ def matching_cut(scores: np.ndarray, rate: float | None) -> tuple[float | None, 
     return (middle if middle > low else high), ""
 
 
-def by_subject(
-    score: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    probs: np.ndarray,
-    labels: np.ndarray,
-    subject: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """A score per AU, such as ``f1``, for each participant alone: {id: [C]}."""
-    probs, labels, subject = np.asarray(probs), np.asarray(labels), np.asarray(subject)
-    people = np.unique(subject)
-    return {str(who): score(probs[subject == who], labels[subject == who]) for who in people}
-
-
 def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
     """Intersection over union per PI map, pixels pooled over images.
 

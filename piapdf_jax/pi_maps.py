@@ -55,21 +55,6 @@ _VERTEX = re.compile(r"^(\d+)(?:~(\d+)(?:@(\.\d+))?)?(?:\((-?[\d.]+),(-?[\d.]+)\
 _SHIFT = 4  # fractional bits of the vertices that OpenCV fills
 
 
-def mirror_landmarks(landmarks: np.ndarray, *, size: int = 256) -> np.ndarray:
-    """Landmarks of the picture mirrored left to right.
-
-    Args:
-        landmarks: [..., 68, 2] float, (x, y) in pixels, pixel centres at whole numbers.
-        size: width of the picture in pixels.
-
-    Returns:
-        [..., 68, 2] of the same dtype, in the 68-point order of the mirrored picture.
-    """
-    mirrored = landmarks[..., MIRROR, :].copy()
-    mirrored[..., 0] = size - 1 - mirrored[..., 0]
-    return mirrored
-
-
 def polygon_vertices(landmarks: np.ndarray, au: int) -> np.ndarray:
     """The two polygons of one action unit.
 

@@ -17,7 +17,7 @@ import numpy as np
 MAX_PIXELS = 2**27
 MAX_SIDE = 2**15 - 2
 
-STARTS = _JPEG, _PNG, _BMP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM"
+_JPEG, _PNG, _BMP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"BM"
 _FRAME_HEADERS = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # JPEG's markers SOF0 ... SOF15
 _BARE = {0x01, *range(0xD0, 0xD8)}  # JPEG's markers without a length
 _SEQUENTIAL, _TABLES, _SCAN, _END = (0xC0, 0xC1), 0xC4, 0xDA, 0xD9

@@ -19,7 +19,6 @@ from piapdf_jax.action_units import RECORD_AUS, record_columns
 
 IMAGE_SIZE = 256
 LANDMARKS = 68
-PLANES = len(RECORD_AUS)
 _BITS = 16
 
 #: An AU record. ``image``: JPEG, RGB [256, 256, 3] uint8. ``pi_maps``: PNG, [256, 256, 1] uint16, bit k is the plane of
@@ -37,8 +36,8 @@ IDENTITY_FEATURES = ("image", "landmarks", "name", "identity", "number")
 _SHAPES = {
     "image": ((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8),
     "landmarks": ((LANDMARKS, 2), np.float32),
-    "labels": ((PLANES,), np.int8),
-    "intensities": ((PLANES,), np.int8),
+    "labels": ((len(RECORD_AUS),), np.int8),
+    "intensities": ((len(RECORD_AUS),), np.int8),
 }
 
 
@@ -84,7 +83,9 @@ def unpack_planes(packed: np.ndarray, columns: Sequence[int] | None = None) -> n
     Raises:
         ValueError: for an array of another shape or dtype, or a column that is no bit.
     """
-    bits = np.array(_checked_columns(range(PLANES) if columns is None else columns), np.uint16)
+    bits = np.array(
+        _checked_columns(range(len(RECORD_AUS)) if columns is None else columns), np.uint16
+    )
     return (np.right_shift(_one_image(packed)[..., None], bits) & np.uint16(1)).astype(np.uint8)
 
 
@@ -128,7 +129,7 @@ def _reason(packed: np.ndarray) -> str:
     """What probably went wrong, for the message."""
     if packed.ndim == 4:
         return ": take the images of a batch one by one"
-    if packed.ndim == 3 and packed.shape[-1] in (3, PLANES, _BITS):
+    if packed.ndim == 3 and packed.shape[-1] in (3, len(RECORD_AUS), _BITS):
         return ": these are a picture or planes already"
     if packed.dtype.kind in "SO":
         return ": decode the PNG first, all of its 16 bits"

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -188,12 +189,10 @@ def weights(state):
 
 def assert_trees(a, b, **tolerance):
     """Fails where two trees differ, by a single bit if no tolerance is given."""
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        if tolerance:
-            np.testing.assert_allclose(np.asarray(x), np.asarray(y), **tolerance)
-        else:
-            np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+    if tolerance:
+        chex.assert_trees_all_close(a, b, **tolerance)
+    else:
+        chex.assert_trees_all_equal(a, b)
 
 
 def close(a, b, rtol=1e-10, atol=0.0):

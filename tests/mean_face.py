@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from piapdf_jax.pi_maps import MIRROR
+
 _LEFT_HALF_AND_MIDLINE = {
     **dict(enumerate([(-87, -33), (-85, -11), (-82, 11), (-77.5, 33), (-70.5, 54), (-58.5, 73)])),
     **dict(enumerate([(-42.5, 89), (-23, 101), (0, 104.5)], 6)),
@@ -44,3 +46,18 @@ def random_face(rng: np.random.Generator) -> np.ndarray:
     points[4:13, 1] += opening / 2
     points[:, 0] = points[:, 0] * rng.uniform(0.85, 1.05) + rng.uniform(-0.1, 0.1) * points[:, 1]
     return points + 127.5 + rng.normal(0, 0.5, points.shape)
+
+
+def mirror_landmarks(landmarks: np.ndarray, *, size: int = 256) -> np.ndarray:
+    """Landmarks of the picture mirrored left to right.
+
+    Args:
+        landmarks: [..., 68, 2] float, (x, y) in pixels, pixel centres at whole numbers.
+        size: width of the picture in pixels.
+
+    Returns:
+        [..., 68, 2] of the same dtype, in the 68-point order of the mirrored picture.
+    """
+    mirrored = landmarks[..., MIRROR, :].copy()
+    mirrored[..., 0] = size - 1 - mirrored[..., 0]
+    return mirrored

@@ -31,6 +31,14 @@ ABLATIONS = {
 }
 
 
+ABOUT = {
+    "versions": {"python": "3", "jax": "0"},
+    "machine": "a machine",
+    "seconds": 1.0,
+    "settings": {},
+}
+
+
 def random_results(
     seed: int = 0, *, worlds=None, people: int = 6, units: int = 12
 ) -> faces_results.Results:
@@ -67,27 +75,23 @@ def random_results(
             for w, s in ablated.items()
         },
         ablation_titles=dict(ABLATIONS),
-        counts={
-            w: {
-                a: {
-                    c: {n: rng.integers(0, 9, (keys[w], people, units)) for n in COUNTS}
-                    for c in CUTS
-                }
-                for a in COUNTED
-            }
-            for w in cells
-        },
-        mechanism=[
-            {"judges": j, "start": s, "labels": x, "opens": rng.random(), "batches": 640}
-            | {"prefers": None if x == "teacher" else rng.random()}
-            for j in ("training", "others")
-            for s in (60, 300, 1500)
-            for x in ("teacher", "half", "truth")
-        ],
-        about={
-            "versions": {"python": "3", "jax": "0"},
-            "machine": "a machine",
-            "seconds": 1.0,
-            "settings": {},
-        },
+        counts={w: counted(rng, (keys[w], people, units)) for w in cells},
+        mechanism=mechanism(rng),
+        about=dict(ABOUT),
     )
+
+
+def counted(rng: np.random.Generator, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Draws counts by arm, cut and name."""
+    return {a: {c: {n: rng.integers(0, 9, shape) for n in COUNTS} for c in CUTS} for a in COUNTED}
+
+
+def mechanism(rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Draws how often the gate opens, and what it prefers."""
+    return [
+        {"judges": j, "start": s, "labels": x, "opens": rng.random(), "batches": 640}
+        | {"prefers": None if x == "teacher" else rng.random()}
+        for j in ("training", "others")
+        for s in (60, 300, 1500)
+        for x in ("teacher", "half", "truth")
+    ]

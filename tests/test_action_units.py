@@ -14,7 +14,6 @@ def test_the_benchmarks_have_the_published_units() -> None:
 
 def test_records_hold_the_union_of_both_benchmarks_in_order_of_number() -> None:
     assert tuple(sorted({*BP4D_AUS, *DISFA_AUS})) == RECORD_AUS
-    assert set(action_units.SHARED_AUS) == set(BP4D_AUS) & set(DISFA_AUS)
 
 
 def test_every_unit_has_a_name_of_its_own_and_a_muscle() -> None:

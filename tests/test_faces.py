@@ -7,11 +7,11 @@ import tarfile
 import cv2
 import numpy as np
 import pytest
-from mean_face import mean_face, random_face
+from mean_face import mean_face, mirror_landmarks, random_face
 
 from piapdf_jax import faces
 from piapdf_jax.faces import dlib_finder, model_files
-from piapdf_jax.pi_maps import mirror_landmarks, polygon_vertices
+from piapdf_jax.pi_maps import polygon_vertices
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data" / "bp4d-small.tar.gz"
 

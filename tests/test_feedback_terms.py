@@ -1,5 +1,6 @@
 """The feedback of one term of the student's loss, by hand on one weight: z = xi x."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,9 +62,6 @@ def test_a_term_has_its_share_of_the_feedback_and_changes_no_other_number(measur
     np.testing.assert_allclose(told.feedback, unit * g_l * (by_labels + free), rtol=1e-5)
     np.testing.assert_allclose(told.diagnostics["labels_alone"], unit * g_l * by_labels, rtol=1e-5)
     assert float(told.feedback) > 0 > float(told.diagnostics["labels_alone"])
-    for a, b in zip(
-        *map(jax.tree.leaves, ((state, info), (same, told._replace(diagnostics=info.diagnostics)))),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(a, b)
+    told = told._replace(diagnostics=info.diagnostics)
+    chex.assert_trees_all_equal((state, info), (same, told))
     assert "labels_alone" not in info.diagnostics

@@ -244,6 +244,17 @@ def test_single_samples_approach_it_to_first_order():
         assert 8 < larger / smaller < 12.5, errors
 
 
+def stepped_often(step, problem, rule, z):
+    """States after a step with each of 600 keys, and the labels that each drew."""
+    first = step.init((problem.theta, None), (problem.xi, None))
+    keys = jax.random.split(jax.random.key(0), 600)
+    after, _ = jax.jit(jax.vmap(step.update, in_axes=(None, None, None, 0)))(
+        first, problem.x_l, problem.x_u, keys
+    )
+    draw = jax.vmap(lambda key: rule.update(z, stream(key, "label"), ())[0])
+    return after, np.asarray(draw(keys))
+
+
 def test_continuous_score_step_is_the_meta_gradient_in_the_mean():
     """The step at every label matrix it can draw, weighted by its probability; one cell masked."""
     errors = []
@@ -264,13 +275,7 @@ def test_continuous_score_step_is_the_meta_gradient_in_the_mean():
             measure=scaled_slope(eta),
             gate=continuous_gate(),
         )
-        first = step.init((problem.theta, None), (problem.xi, None))
-        keys = jax.random.split(jax.random.key(0), 600)
-        after, _ = jax.jit(jax.vmap(step.update, in_axes=(None, None, None, 0)))(
-            first, problem.x_l, problem.x_u, keys
-        )
-        draw = jax.vmap(lambda key: rule.update(z, stream(key, "label"), ())[0])  # noqa: B023
-        drawn = np.asarray(draw(keys))
+        after, drawn = stepped_often(step, problem, rule, z)
         supervised = jax.grad(problem.labeled_loss)(problem.theta)
         terms = []
         for labels in problem.matrices(mask):
@@ -313,79 +318,82 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_exact_equals_autodiff_through_the_optimizer(name):
-    """With an optimizer state that is not fresh, and a parameter whose gradient is exactly 0."""
-    optimizer = OPTIMIZERS[name]
-    x_l, x_u = data(10, b=3), data(11, b=3)
+def used_apply(params, model_state, batch, key, mode):
+    return tanh_apply(params["used"], model_state, batch, key, mode)
 
-    def apply(params, model_state, batch, key, mode):
-        return tanh_apply(params["used"], model_state, batch, key, mode)
 
-    teacher = learner(optax.sgd(1.0), apply=tanh_apply)
-    student = learner(optimizer, apply=apply)
-    step = make(teacher, student, feedback_weight=2.0, **EXACT)
-    update = jax.jit(step.update)
-    state = step.init((mlp_params(0), None), ({"used": mlp_params(1), "idle": jnp.ones(2)}, None))
-    for t in range(2):
-        before = state
-        state, info = update(state, x_l, x_u, jax.random.key(t))
-    theta, xi = before.teacher.params, before.student.params
+class ThroughOptimizer:
+    """An exact step with an optimizer state that is not fresh, and a parameter whose gradient is exactly 0."""
 
-    def pseudo_loss(params, targets):
-        z = tanh_logits(params["used"], x_u)
+    def __init__(self, optimizer):
+        self.optimizer, self.x_l, self.x_u = optimizer, data(10, b=3), data(11, b=3)
+        teacher = learner(optax.sgd(1.0), apply=tanh_apply)
+        student = learner(optimizer, apply=used_apply)
+        step = make(teacher, student, feedback_weight=2.0, **EXACT)
+        start = {"used": mlp_params(1), "idle": jnp.ones(2)}
+        update, self.after = jax.jit(step.update), step.init((mlp_params(0), None), (start, None))
+        for t in range(2):
+            self.before = self.after
+            self.after, self.info = update(self.before, self.x_l, self.x_u, jax.random.key(t))
+        self.theta, self.xi = self.before.teacher.params, self.before.student.params
+
+    def pseudo_loss(self, params, targets):
+        z = tanh_logits(params["used"], self.x_u)
         return masked_bce(z, None, targets, jnp.ones_like(targets, bool))
 
-    def probabilities(theta):
-        return jax.nn.sigmoid(tanh_logits(theta, x_u))
+    def probabilities(self, theta):
+        return jax.nn.sigmoid(tanh_logits(theta, self.x_u))
 
-    def labeled(params):
-        return tanh_loss(x_l)(params["used"])
+    def labeled(self, params):
+        return tanh_loss(self.x_l)(params["used"])
 
-    def stepped(theta):
-        gradient = jax.grad(pseudo_loss)(xi, probabilities(theta))
-        return optimized(optimizer, gradient, before.student)
+    def stepped(self, theta):
+        gradient = jax.grad(self.pseudo_loss)(self.xi, self.probabilities(theta))
+        return optimized(self.optimizer, gradient, self.before.student)
 
-    expected = jax.jit(jax.grad(lambda theta: labeled(stepped(theta))))(theta)
-    gradient = jax.jit(jax.grad(pseudo_loss))(xi, probabilities(theta))
-    judged = jax.jit(lambda theta: jax.grad(labeled)(stepped(theta)))(theta)
+    def updates(self, grads):
+        moved = optimized(self.optimizer, grads, self.before.student)
+        return jax.tree.map(jnp.subtract, moved, self.xi)
+
+    def objective(self, theta):
+        return self.labeled(self.stepped(theta))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_exact_equals_autodiff_through_the_optimizer(name):
+    problem = ThroughOptimizer(OPTIMIZERS[name])
+    theta, xi, info = problem.theta, problem.xi, problem.info
+    expected = jax.jit(jax.grad(problem.objective))(theta)
+    gradient = jax.jit(jax.grad(problem.pseudo_loss))(xi, problem.probabilities(theta))
+    judged = jax.jit(lambda theta: jax.grad(problem.labeled)(problem.stepped(theta)))(theta)
     assert not np.asarray(gradient["idle"]).any()
-
-    def updates(grads):
-        moved = optimized(optimizer, grads, before.student)
-        return jax.tree.map(jnp.subtract, moved, xi)
-
-    alone = jax.jit(
-        lambda *grads: meta_gradient(pseudo_loss, probabilities, theta, xi, updates, *grads)
-    )
+    functions = problem.pseudo_loss, problem.probabilities
+    alone = jax.jit(lambda *grads: meta_gradient(*functions, theta, xi, problem.updates, *grads))
     found, usable = alone(gradient, judged)
     assert bool(usable) and not bool(info.flags["unusable"]) and not bool(info.flags["nonfinite"])
     assert relative(found, expected) < 1e-10
-    moved = jax.tree.map(
-        lambda old, new, g: old - new - g,
-        theta,
-        state.teacher.params,
-        jax.grad(tanh_loss(x_l))(theta),
-    )
+    supervised = jax.grad(tanh_loss(problem.x_l))(theta)
+    after = problem.after.teacher.params
+    moved = jax.tree.map(lambda old, new, g: old - new - g, theta, after, supervised)
     assert relative(moved, jax.tree.map(lambda g: 2 * g, expected)) < 1e-9
     close(info.feedback, flat(judged) @ flat(gradient), rtol=1e-10)
-    h = 1e-5
-    along = jax.tree.map(lambda g: g / np.linalg.norm(flat(expected)), expected)
-    objective = jax.jit(lambda theta: labeled(stepped(theta)))
+    h, norm = 1e-5, np.linalg.norm(flat(expected))
+    objective = jax.jit(problem.objective)
     ahead, behind = (
-        objective(jax.tree.map(lambda p, d: p + w * d, theta, along))  # noqa: B023
+        objective(jax.tree.map(lambda p, g: p + w * g / norm, theta, expected))  # noqa: B023
         for w in (h, -h)
     )
-    close((ahead - behind) / (2 * h), np.linalg.norm(flat(expected)), rtol=1e-5)
+    close((ahead - behind) / (2 * h), norm, rtol=1e-5)
+
+
+def lagging_apply(params, model_state, batch, key, mode):
+    z, moved = dropout_apply(params, model_state, batch, key, mode)
+    return z - model_state @ params["c"], moved
 
 
 def test_exact_goes_through_the_draws_and_states_of_the_step():
     """Dropout and a running mean that the logits lack: the gradient is that of these very passes."""
-
-    def apply(params, model_state, batch, key, mode):
-        z, moved = dropout_apply(params, model_state, batch, key, mode)
-        return z - model_state @ params["c"], moved
-
+    apply = lagging_apply
     teacher = learner(optax.sgd(1.0), apply=apply)
     student = learner(optax.sgd(0.3), apply=apply)
     step = make(teacher, student, **{**EXACT, "label": soft(confidence=0.6)})

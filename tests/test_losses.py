@@ -1,5 +1,7 @@
 """Losses against their formulas, written out again in float64 NumPy."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -231,6 +233,25 @@ def test_au_loss_with_an_empty_mask_is_zero_with_zero_gradient() -> None:
     nothing = jnp.zeros((BATCH, UNITS), bool)
     loss, slope = jax.value_and_grad(au_loss)(logits, labels, mask=nothing)
     assert loss == 0 and not np.asarray(slope).any()
+
+
+@pytest.mark.parametrize(
+    "loss, shapes",
+    [
+        (au_loss, ((4, 12), (4, 1))),
+        (au_loss, ((12, 12), (12,))),
+        (pi_loss, ((2, 8, 8, 3), (2, 8, 8, 1))),
+        (ap_loss, ((4, 6), (1, 6))),
+    ],
+)
+def test_what_would_broadcast_is_refused(loss: Any, shapes: Any) -> None:
+    with pytest.raises(ValueError, match=f"{loss.__name__} takes arrays of one shape"):
+        jax.jit(loss)(*map(jnp.ones, shapes))
+
+
+def test_a_mask_that_would_broadcast_is_refused() -> None:
+    with pytest.raises(ValueError, match="au_loss takes arrays of one shape"):
+        au_loss(jnp.ones((4, 3)), jnp.ones((4, 3)), mask=jnp.ones((3,), bool))
 
 
 @pytest.mark.parametrize(

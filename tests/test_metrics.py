@@ -80,12 +80,6 @@ def test_calibration_error_of_honest_and_of_overconfident_scores():
     assert metrics.calibration_error(sure, half)[0] == pytest.approx(0.5)
 
 
-def test_by_subject_takes_each_person_alone():
-    subject = np.array(["a", "b"] * 100)
-    found = metrics.by_subject(metrics.f1, PROBS, LABELS, subject)
-    np.testing.assert_array_equal(found["b"], metrics.f1(PROBS[1::2], LABELS[1::2]))
-
-
 def test_iou_pools_pixels():
     inter, union = np.array([[1, 0], [3, 0]]), np.array([[2, 0], [6, 0]])
     np.testing.assert_allclose(metrics.iou(inter, union), [0.5, np.nan])
@@ -145,17 +139,6 @@ def test_identity_probe_needs_two_tasks():
         identity_metrics.identity_probe(
             np.zeros((4, 2)), np.array(list("aabb")), np.array(["T1"] * 4)
         )
-
-
-def test_mutual_information_of_what_a_person_decides_and_of_what_none_does():
-    subject = np.repeat(["a", "b"], 5000)
-    assert identity_metrics.mutual_information(subject, np.repeat([0, 1], 5000)) == pytest.approx(
-        1, abs=1e-3
-    )
-    label = np.random.default_rng(1).integers(0, 2, 10_000)
-    assert identity_metrics.mutual_information(subject, label) < 1e-3
-    unknown = np.where(np.arange(10_000) % 2, label, -1)
-    assert identity_metrics.mutual_information(subject, unknown) < 1e-3
 
 
 def test_shapes_must_agree():

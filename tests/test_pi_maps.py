@@ -6,12 +6,12 @@ import tarfile
 import cv2
 import numpy as np
 import pytest
-from mean_face import mean_face, random_face
+from mean_face import mean_face, mirror_landmarks, random_face
 
 from data_builders.synthetic_faces import actions, anatomy, geometry, pi_map_sheet, population
 from piapdf_jax import faces
 from piapdf_jax.action_units import RECORD_AUS
-from piapdf_jax.pi_maps import MIRROR, mirror_landmarks, polygon_vertices, predefined_pi_maps
+from piapdf_jax.pi_maps import MIRROR, polygon_vertices, predefined_pi_maps
 
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data" / "afew_va-small.tar.gz"
 # Percent of a 256-pixel crop that each region should take, give or take the shape of the face.

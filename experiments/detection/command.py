@@ -79,11 +79,7 @@ def _one(
     workers: int,
     overwrite: bool,
 ) -> Told:
-    if source.kind == "picture":
-        # A picture alone shares its batch with nothing.
-        settings, workers = dataclasses.replace(settings, batch=1), 0
-    if source.kind == "camera":
-        workers = 0
+    settings, workers = _suited(source, settings, workers)
     checksum = source.checksum()
     # What a camera sees comes once.
     content = checksum[0] if source.kind != "camera" else f"{time.time_ns()}"
@@ -112,6 +108,13 @@ def _one(
         journal.abandon()
         raise
     return _told(source, finished, place)
+
+
+def _suited(source: Input, settings: Settings, workers: int) -> tuple[Settings, int]:
+    """A picture alone shares its batch with nothing, and neither it nor a camera needs processes."""
+    if source.kind == "picture":
+        return dataclasses.replace(settings, batch=1), 0
+    return settings, 0 if source.kind == "camera" else workers
 
 
 def _check_nothing_waits(journal: Journal) -> None:

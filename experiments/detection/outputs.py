@@ -17,7 +17,6 @@ from experiments.detection.settings import PastEnd, Selection, Settings, digest
 from experiments.detection.tables import write_table
 from piapdf_jax.model_json import Model
 
-OVERLAYS = ("none", "pictures", "video")
 _FILM = ".webm"
 
 
@@ -29,7 +28,7 @@ class Outputs:
         out: their folder.
         form: columns of the table, of ``tables.FORMS``.
         kind: of the table, of ``tables.KINDS``.
-        overlay: of ``OVERLAYS``.
+        overlay: ``none``, ``pictures`` or ``video``.
         mapped: units whose PI maps are drawn as well.
         maps: computes those, as ``maps.load_maps`` made it.
     """

@@ -23,8 +23,6 @@ from piapdf_jax.export.operations import (
 
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "images", "probabilities"
-DTYPES = ("float32", "float16")
-INPUTS = ("uint8", "float32")
 
 
 def write_onnx(

@@ -104,7 +104,6 @@ def init_identities(key: jax.Array, *, features: int, num_identities: int) -> Pa
 
 
 def identity_logits(
-    config: ModelConfig,
     part: Part,
     vector: jax.Array,
     identity: jax.Array,
@@ -117,7 +116,6 @@ def identity_logits(
     """Computes logits of identities, for a softmax cross-entropy.
 
     Args:
-        config: sizes.
         part: an identity head.
         vector: [B, F] float32.
         identity: [B] int32, the true classes.

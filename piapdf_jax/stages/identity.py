@@ -68,7 +68,6 @@ class IdentityStage:
             part = Part(params["encoder"], old["encoder"])
             _, vector, stats = encoder_apply(self.model, part, batch.image, mode="train", key=key)
             logits = identity_logits(
-                self.model,
                 Part(params["people"], old["people"]),
                 vector,
                 batch.identity,

@@ -8,16 +8,10 @@ import pathlib
 import subprocess
 import sys
 
-import jax
-import jax.numpy as jnp
 import pytest
+from compiled_step import Collective, array_bytes, collectives, predicted
 
-from benchmarks.arithmetic import operations
-from benchmarks.collectives import Collective, array_bytes, collectives
-from benchmarks.machine import Machine, predict
-from benchmarks.scaling_tables import AUS, predicted, report
-from benchmarks.step_cost import Sizes, Total, Work
-from piapdf_jax.models.depthwise import depthwise
+from benchmarks.scaling import AUS, Machine, Prediction, predict, report
 from piapdf_jax.models.presets import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -26,22 +20,19 @@ CALLS = (
     *("_targets", "_targets", "_prepare", "_gradients", "_gradients", "_step_student"),
     *("_judge", "_open_gate", "_gradients", "_step_teacher"),
 )
-#: Before optimization XLA counts up to 2% less than the formula: of a full convolution only the taps that
-#: lie inside the image, and of equal operations one.
-LOWERED = (0.97, 1.01)
+#: Before optimization a pass is the same pass, but for keys, masks and what is asked of its logits.
+LOWERED = (0.99, 1.01)
 #: A fusion computes again what is cheap and used twice, up to 10% here; a pass that is missing in the
 #: formula would be 20 to 25%.
 COMPILED = (0.97, 1.12)
-#: What every device does to every parameter: XLA merges equal operations of the optimizer.
-REPLICATED = (0.75, 1.3)
 
 
 def check_in_a_process_of_eight(path):
     """Prediction and compiled step, in 32-bit floats."""
-    env = {**os.environ, "JAX_NUM_CPU_DEVICES": str(DEVICES)}
+    env = {**os.environ, "JAX_NUM_CPU_DEVICES": str(DEVICES), "PYTHONPATH": str(ROOT)}
     env.pop("JAX_ENABLE_X64", None)
-    command = [sys.executable, "-W", "error", "-m", "benchmarks.scaling"]
-    options = ["--check=nano", "--side=32", f"--json={path}"]
+    command = [sys.executable, "-W", "error", "tests/benchmarks/compiled_step.py"]
+    options = ["nano", "32", "grad", str(path)]
     done = subprocess.run(
         command + options, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -60,7 +51,8 @@ def differences(told):
     free = {"bytes": 0, "collectives": 0, "lowered": 0, "flops": 0}  # keys and masks
     for row in told["phases"]:
         name = row["name"]
-        lines += compared(name, [rows.get(name, free)], [row], name in rows)
+        counted = rows.get(name, free)["lowered"] > 0
+        lines += compared(name, [rows.get(name, free)], [row], counted)
     every = [row for row in told["predicted"] for _ in range(row["times"])]
     lines += compared("whole", every, told["whole"], True)
     return lines
@@ -83,11 +75,9 @@ def compared(name, wanted, found, counted):
     passes = sum(row["collectives"] > 1 for row in wanted)
     if not expected <= got <= expected + passes:
         lines.append(f"{name}: {got} reductions, predicted {expected}")
-    replicated = name in ("_step_student", "_step_teacher")
-    for key, window in (("lowered", LOWERED), ("flops", COMPILED)):
-        low, high = REPLICATED if replicated else window
+    for key, (low, high) in (("lowered", LOWERED), ("flops", COMPILED)):
         expected, got = both(key)
-        if counted and name != "_open_gate" and not low * expected <= got <= high * expected:
+        if counted and not low * expected <= got <= high * expected:
             lines.append(f"{name}: {key} {got:,.0f}, predicted {expected:,.0f}")
     return lines
 
@@ -99,7 +89,7 @@ def test_xla_agrees_with_the_prediction(tmp_path):
     assert [row["name"] for row in told["whole"]] == ["_jitted_update"]
     assert differences(told) == []
     # Targets, logits, labels and masks are split by image; gradients and states whole everywhere.
-    assert {row["name"]: sum(row["split"]) for row in told["phases"] + told["whole"]} == {
+    assert {row["name"]: row["split"] for row in told["phases"] + told["whole"]} == {
         **{"_targets": 4, "_prepare": 4, "_gradients": 3},
         **dict.fromkeys(
             ("_step_student", "_judge", "_open_gate", "_step_teacher", "_jitted_update"), 0
@@ -110,7 +100,7 @@ def test_xla_agrees_with_the_prediction(tmp_path):
 @pytest.fixture(scope="module")
 def ideal():
     """As if XLA had found just what is predicted."""
-    told = predicted(Sizes(MODELS["nano"], 32, AUS, AUS), 2, DEVICES)
+    told = predicted(Prediction(MODELS["nano"], 32), DEVICES)
     rows = {row["name"]: {**row, "kinds": ["all-reduce"]} for row in told["predicted"]}
     free = {"name": "_prepare", "kinds": [], "bytes": 0, "collectives": 0, "lowered": 0, "flops": 0}
     calls = [copy.deepcopy(rows.get(name, free)) for name in CALLS]
@@ -190,9 +180,7 @@ ENTRY %main (p: f32[8]) -> f32[8] {
   %get-tuple-element.2 = pred[] get-tuple-element(%all-reduce.1), index=1
   %all-reduce-start.3 = (bf16[4]{0}, f32[4]{0:T(256)}) all-reduce-start(%d, %e), to_apply=%region_0
   %all-reduce-done.3 = (bf16[4]{0}, f32[4]{0}) all-reduce-done(%all-reduce-start.3)
-  %all-gather-start.4 = (f32[2]{0}, f32[16]{0}) all-gather-start(%f), dimensions={0}
-  %all-gather-done.4 = f32[16]{0} all-gather-done(%all-gather-start.4)
-  %all-gather-start.5 = ((f32[2]{0}, s8[1,4]{1,0}), (f32[16]{0}, s8[8,4]{1,0})) all-gather-start(%f, %g)
+  %all-gather.4 = f32[16]{0} all-gather(%f), dimensions={0}
   %fusion.6 = f32[9]{0} fusion(%all-reduce.1), metadata={op_name="jit(f)/all-reduce(x)"}
   ROOT %reduce-scatter.7 = f32[2]{0} reduce-scatter(%h), to_apply=%region_0
 }
@@ -204,76 +192,28 @@ def test_collectives_of_every_form():
         Collective("all-reduce", 4 * 18 + 1 + 8 * 5),
         Collective("all-reduce", 2 * 4 + 4 * 4),
         Collective("all-gather", 4 * 16),
-        Collective("all-gather", 4 * 16 + 32),
         Collective("reduce-scatter", 8),
     ]
     assert array_bytes("(f32[]{:T(128)}, s4[6]{0}, (u32[2,0], token[]))") == 4 + 3 + 1
-
-
-def test_a_collective_in_a_loop_is_refused():
-    text = """
-%body (t: (s32[], f32[2])) -> (s32[], f32[2]) {
-  %all-reduce.1 = f32[2]{0} all-reduce(%x), to_apply=%add
-}
-
-ENTRY %main (p: f32[2]) -> f32[2] {
-  %while.2 = (s32[], f32[2]{0}) while(%t), condition=%c, body=%body
-}
-"""
-    with pytest.raises(ValueError, match="loop body"):
-        collectives(text)
-
-
-X, W = jnp.zeros((2, 8, 6, 5)), jnp.zeros((3, 3, 5))
-
-
-@pytest.mark.parametrize(
-    "function, args",
-    [
-        (lambda a, b: jnp.sum(jax.nn.sigmoid(a @ b)), (jnp.zeros((3, 4)), jnp.zeros((4, 5)))),
-        (lambda x: jnp.where(x > 0, jnp.exp(x), -x) / 3, (jnp.zeros(7),)),
-        (depthwise, (X, W)),
-        (lambda x, w: jax.jit(lambda a: (a + 1, a - 1))(depthwise(x, w))[0], (X, W)),
-        (jax.value_and_grad(lambda w, x: jnp.sum(depthwise(x, w) * 2)), (W, X)),
-    ],
-)
-def test_operations_are_those_of_xla(function, args):
-    """Within one addition a value: the first of a sum of taps, or a loop's counter."""
-    counted = operations(function, *args).counted
-    flops = jax.jit(function).lower(*args).cost_analysis()["flops"]
-    assert counted == pytest.approx(flops, rel=0.08, abs=3)
-
-
-def test_the_loop_of_a_filter_gradient_is_counted_once():
-    found = operations(jax.grad(lambda w, x: jnp.sum(depthwise(x, w))), W, X)
-    filter_gradient = X.size * 9
-    assert found.looped == filter_gradient * (1 - 2 / 8)  # two rows of eight a turn
-
-
-def test_zeros_of_a_dilated_window_do_not_count():
-    gradient = jax.grad(lambda x, w: jnp.sum(jnp.sin(depthwise(x, w, stride=2))))
-    assert operations(gradient, X, W).zeros == X.size * 9 * 3 / 4
 
 
 def test_seconds_of_a_step_by_hand():
     machine = Machine(
         tflops=1.0, utilization=0.5, link_gbs=10.0, network_gbs=1.0, launch_us=1.0, hop_us=2.0
     )
-    nothing = operations(lambda: 0)
-    an_image = nothing._replace(multiply_adds=1e9)
-    step = Total(Work(nothing, an_image), 10**8, 100)
-    alone = predict(machine, step, 1, 4)
-    assert (alone.seconds, alone.efficiency) == (4 * 2e9 / 0.5e12, 1.0)
-    host = predict(machine, step, 8, 4)
+    step = (1e9, 10**8, 100)
+    alone = predict(machine, *step, 1, 4)
+    assert alone.seconds == alone.compute == 4 * 2e9 / 0.5e12
+    host = predict(machine, *step, 8, 4)
     assert host.send == pytest.approx(2 * 7 / 8 * 1e8 / 10e9)
     assert host.wait == pytest.approx(100 * 1e-6 * (1 + 2 * 3 * 2))
-    assert host.efficiency == pytest.approx(0.016 / (0.016 + host.send + host.wait))
-    hosts = predict(machine, step, 64, 4)
+    assert host.seconds == pytest.approx(0.016 + host.send + host.wait)
+    hosts = predict(machine, *step, 64, 4)
     assert hosts.send == pytest.approx(2 * 63 / 64 * 1e8 / 1e9)
     assert hosts.wait == pytest.approx(100 * 1e-6 * (1 + 2 * (3 * 2 + math.log2(8) * 5)))
 
 
 def test_the_page_shows_what_the_command_prints():
     page = (ROOT / "docs" / "scaling.md").read_text()
-    for table in report(Machine(), Sizes(MODELS["b1"], 256, AUS, AUS), 32):
+    for table in report(Machine(), MODELS["b1"], 256, 32):
         assert table in page

@@ -5,12 +5,12 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
-from mean_face import mean_face
+from mean_face import mean_face, mirror_landmarks
 
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS, record_columns
 from piapdf_jax.data import augment, streams
 from piapdf_jax.data.frames import Reading
-from piapdf_jax.pi_maps import mirror_landmarks, predefined_pi_maps
+from piapdf_jax.pi_maps import predefined_pi_maps
 from piapdf_jax.records import pack_planes, unpack_planes
 
 STILL = augment.AugmentConfig(

@@ -60,6 +60,23 @@ def marked(monkeypatch):
     monkeypatch.setattr(Builder, "detector", bp4d_tree.FrameDetector)
 
 
+def cells_by_hand():
+    """(number of the frame that is shown, labels) by key of the record, for the rows of the test below."""
+    ada, ben, cleo = (f"day 1/{name}.avi" for name in ("ada", "ben", "cleo"))
+    uncoded = set(range(10)) - {5}
+    return {
+        ("part2", "Ada", ada, 7): (7, labels(AU1=1, AU25=0)),
+        ("part2", "Ada", ada, 2): (2, labels(AU1=0)),
+        ("part2", "Ada", "second", 2): (2, labels(AU25=1)),
+        ("part1_uncoded", "Ben", ben, 0): (0, labels()),
+        ("part1", "Ben", ben, 9): (9, labels(AU1=0, AU25=0)),
+        ("part1", "Ben", "", 0): (20, labels(AU1=1, AU25=1)),
+        ("part1_uncoded", "Ben", "", 1): (21, labels()),
+        ("part3", "Cleo", cleo, 5): (5, labels(AU1=1, AU25=0)),
+        **{("part3_uncoded", "Cleo", cleo, k): (k, labels()) for k in uncoded},
+    }
+
+
 def test_records_hold_the_cells_of_their_row_and_the_frame_of_its_number(any_face, tmp_path):
     """Excel's semicolons, decimal commas and ends of lines; two films of one person, pictures beside them."""
     manual = tmp_path / "manual"
@@ -80,24 +97,11 @@ def test_records_hold_the_cells_of_their_row_and_the_frame_of_its_number(any_fac
     ]
     write_csv(manual, HEAD.replace(",", ";"), *rows, end="\r\n", encoding="utf-8-sig")
     built = build(manual, tmp_path / "data")
-    ada, ben, cleo = (f"day 1/{name}.avi" for name in ("ada", "ben", "cleo"))
-    expected = {
-        ("part2", "Ada", ada, 7): (7, labels(AU1=1, AU25=0)),
-        ("part2", "Ada", ada, 2): (2, labels(AU1=0)),
-        ("part2", "Ada", "second", 2): (2, labels(AU25=1)),
-        ("part1_uncoded", "Ben", ben, 0): (0, labels()),
-        ("part1", "Ben", ben, 9): (9, labels(AU1=0, AU25=0)),
-        ("part1", "Ben", "", 0): (20, labels(AU1=1, AU25=1)),
-        ("part1_uncoded", "Ben", "", 1): (21, labels()),
-        ("part3", "Cleo", cleo, 5): (5, labels(AU1=1, AU25=0)),
-    }
-    for k in set(range(10)) - {5}:
-        expected["part3_uncoded", "Cleo", cleo, k] = (k, labels())
     found = read(built)
     assert {
         key: (films.shown(record["image"]), record["labels"].tolist())
         for key, record in found.items()
-    } == expected
+    } == cells_by_hand()
     for (split, *_), record in found.items():
         assert bool(record["coded"]) != split.endswith("_uncoded")
         assert (record["intensities"] == -1).all() and record["pi_maps"].any()

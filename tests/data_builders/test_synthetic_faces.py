@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from mean_face import mirror_landmarks
 
 from data_builders.synthetic_faces import (
     actions,
@@ -23,7 +24,7 @@ from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
 from piapdf_jax import faces, folds, records
 from piapdf_jax.action_units import BP4D_AUS, DISFA_AUS, RECORD_AUS, record_columns
-from piapdf_jax.pi_maps import MIRROR, mirror_landmarks
+from piapdf_jax.pi_maps import MIRROR
 
 KINDS = population.AU_KINDS + population.IDENTITY_KINDS
 UP, DOWN, OUT, IN = (1, -1), (1, 1), (0, 1), (0, -1)

@@ -11,9 +11,8 @@ import bp4d_tree
 import numpy as np
 import pytest
 
-from data_builders import prepare, validate
+from data_builders import prepare, published_counts, validate
 from data_builders.bp4d.bp4d_dataset_builder import Builder
-from piapdf_jax import folds
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS
 
 PEOPLE, TASKS, CODED = ("F001", "F003", "F004"), ("T1", "T2"), (12, 13, 14)
@@ -22,7 +21,7 @@ PEOPLE, TASKS, CODED = ("F001", "F003", "F004"), ("T1", "T2"), (12, 13, 14)
 def published():
     """Counts of the tree that ``bp4d_tree`` writes, from its rule and not from its records."""
     shown = tuple(2 * sum(bp4d_tree.label_row(f)[au] == 1 for f in CODED) for au in BP4D_AUS)
-    return folds.Counts(
+    return published_counts.Counts(
         aus=BP4D_AUS,
         parts={1: ["F001"], 2: ["F003"], 3: ["F004"]},
         frames={1: 6, 2: 6, 3: 6},
@@ -224,7 +223,7 @@ def test_jax_stays_out():
     assert started(code=code).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", sorted(folds.SIZES))
+@pytest.mark.parametrize("name", sorted(published_counts.SIZES))
 def test_sizes_of_sets_without_coded_frames(name, tmp_path, monkeypatch, capsys):
     """Dummy data beside their own numbers agree; beside the published ones they differ."""
     dummy = pathlib.Path(prepare.__file__).parent / name / "dummy_data"
@@ -234,13 +233,13 @@ def test_sizes_of_sets_without_coded_frames(name, tmp_path, monkeypatch, capsys)
         "casia_webface": {"people": 2, "pictures": 6},
         "lfw_pairs": {"people": 2, "pictures": 12, "pairs": 60, "blocks": 1},
     }
-    assert own.keys() == folds.SIZES.keys()
-    assert all(own[name].keys() == folds.SIZES[name].keys() for name in own)
+    assert own.keys() == published_counts.SIZES.keys()
+    assert all(own[name].keys() == published_counts.SIZES[name].keys() for name in own)
     capsys.readouterr()
     code, lines, _ = run(monkeypatch, capsys, tmp_path, published(), name)
-    first = next(iter(folds.SIZES[name].values()))
+    first = next(iter(published_counts.SIZES[name].values()))
     assert code == 1 and f": 2, published {first}, DIFFERS by {2 - first}" in lines[0]
-    monkeypatch.setattr(folds, "SIZES", own)
+    monkeypatch.setattr(published_counts, "SIZES", own)
     code, lines, _ = run(monkeypatch, capsys, tmp_path, published(), name)
     assert code == 0 and not [line for line in lines if "DIFFERS" in line]
     told = json.loads((folder / "metadata.json").read_text())["read"]

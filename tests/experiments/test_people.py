@@ -121,13 +121,7 @@ def test_no_training_reads_a_frame_of_somebody_tested_or_kept_apart(data, kind, 
     slices = {
         name: pipeline.job(name).slices for name in ("pi1", "identity", "disfa", *ON_THE_AU_DATA)
     }
-    held = {"bp4d": set(), "disfa": set()}
-    for name, found in slices.items():
-        if not kept or name in ("pi1", "identity"):
-            assert found.validation is None
-            continue
-        (person,) = people(found.validation)
-        held[kind_of(found.validation)].add(person)
+    held = kept_apart(slices, kept)
     assert [len(names) for names in held.values()] == [kept * (kind == "bp4d"), kept]
     for names, parts in zip(held.values(), SMALL, strict=True):
         assert names <= to_train(parts, fold)
@@ -140,6 +134,23 @@ def test_no_training_reads_a_frame_of_somebody_tested_or_kept_apart(data, kind, 
             assert read and not read & barred, (name, part)
 
     left = {parts: to_train(parts, fold) - names for parts, names in held.items()}
+    check_slices(slices, kind, maps, fold, left)
+
+
+def kept_apart(slices, kept):
+    """Validation subjects by kind of data; the trainings without scores of units keep nobody apart."""
+    held = {"bp4d": set(), "disfa": set()}
+    for name, found in slices.items():
+        if not kept or name in ("pi1", "identity"):
+            assert found.validation is None
+            continue
+        (person,) = people(found.validation)
+        held[kind_of(found.validation)].add(person)
+    return held
+
+
+def check_slices(slices, kind, maps, fold, left):
+    """Who is read by each training, and who tests it."""
     for name in ON_THE_AU_DATA:
         assert people(slices[name].train) == left[kind], name
         assert people(slices[name].test) == SMALL[kind][4 - fold], name

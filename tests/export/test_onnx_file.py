@@ -18,7 +18,7 @@ from lively_parts import lively_parts, pictures
 from piapdf_jax.detector import Detector
 from piapdf_jax.export import check
 from piapdf_jax.export.light_detector import light_detector
-from piapdf_jax.export.onnx_file import DTYPES, INPUTS, write_onnx
+from piapdf_jax.export.onnx_file import write_onnx
 from piapdf_jax.export.operations import count_parameters
 from piapdf_jax.model_json import ModelError, read_model
 from piapdf_jax.models.config import ModelConfig
@@ -26,6 +26,7 @@ from piapdf_jax.models.presets import MODELS
 
 pytestmark = pytest.mark.export
 UNITS = 5
+DTYPES, INPUTS = ("float32", "float16"), ("uint8", "float32")
 #: What runs what: each runtime takes every type of weights and of input, batches of any size.
 RUNS = {
     (runtime, dtype, kind) for runtime in ("onnx", "opencv") for dtype in DTYPES for kind in INPUTS

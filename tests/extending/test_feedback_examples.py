@@ -8,9 +8,11 @@ import pathlib
 import re
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from experiments.sections import FeedbackSection, TrainSection
@@ -141,8 +143,6 @@ class Softmax:
 
 @pytest.mark.x64
 def test_classes_give_the_numbers_of_a_program_of_their_own(load):
-    import optax
-
     module = load("softmax")
     pupil = module.classifier._replace(optimizer=optax.sgd(0.2, momentum=0.9))
     step = discrete_feedback(
@@ -175,10 +175,8 @@ def test_classes_give_the_numbers_of_a_program_of_their_own(load):
         assert info.coefficient == c
         assert info.accepted == pytest.approx(sure.mean(), rel=1e-12)
         for ours, theirs in ((state.teacher, teacher), (state.student, student)):
-            for name in "wb":
-                np.testing.assert_allclose(
-                    ours.params[name], getattr(theirs, name), rtol=0, atol=1e-12
-                )
+            expected = {"w": theirs.w, "b": theirs.b}
+            chex.assert_trees_all_close(ours.params, expected, rtol=0, atol=1e-12)
         coefficients.append(c)
         accepted.append(sure.mean())
     assert set(coefficients) == {1.0, -0.1} and 0 < min(accepted) < 1

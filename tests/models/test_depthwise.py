@@ -1,5 +1,6 @@
 """Depthwise and 1x1 convolution against lax.conv_general_dilated."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,9 +70,8 @@ def test_all_passes_agree_with_the_grouped_convolution(case):
     arrays = draw(case)
     ours = all_passes(lambda x, w: depthwise(x, w, stride=stride, padding=padding))(*arrays)
     theirs = all_passes(lambda x, w: grouped(x, w, stride, padding))(*arrays)
-    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    chex.assert_trees_all_equal_shapes_and_dtypes(ours, theirs)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        assert a.shape == b.shape and a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * float(jnp.max(jnp.abs(b))))
 
 

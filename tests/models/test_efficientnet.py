@@ -1,5 +1,6 @@
 """EfficientNet: published parameter counts, shapes, and the whole forward pass against NumPy."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -211,7 +212,7 @@ def test_modes(nano):
     assert not np.allclose(train, other)
     np.testing.assert_array_equal(feedback, same)
     assert not np.allclose(train, feedback) and not np.allclose(feedback, evaluated)
-    jax.tree.map(np.testing.assert_array_equal, kept["batch_stats"], variables["batch_stats"])
+    chex.assert_trees_all_equal(kept["batch_stats"], variables["batch_stats"])
     for updated in (stats, feedback_stats):
         moved = jax.tree.map(
             lambda a, b: bool(jnp.any(a != b)), updated["batch_stats"], variables["batch_stats"]

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -149,7 +150,7 @@ def test_initialize_is_a_function_of_key_and_path():
     first, again, other = (
         initialize(_Ours(), jax.random.key(seed), x, mode="eval")["params"] for seed in (0, 0, 1)
     )
-    jax.tree.map(np.testing.assert_array_equal, first, again)
+    chex.assert_trees_all_equal(first, again)
     assert not np.array_equal(first["conv"]["kernel"], other["conv"]["kernel"])
     kernels = [np.asarray(leaf).ravel()[:8] for leaf in jax.tree.leaves(first) if leaf.ndim > 1]
     for i, one in enumerate(kernels):
@@ -180,7 +181,7 @@ def test_a_foreign_module_keeps_its_own_laws():
     assert len(names) == 1
     own = jax.jit(_Foreign().init)(key, np.zeros(x.shape, np.float32))["params"]
     ours = own.pop("ours")["kernel"], made.pop("ours")["kernel"]
-    jax.tree.map(np.testing.assert_array_equal, made, own)
+    chex.assert_trees_all_equal(made, own)
     assert not np.array_equal(*ours)
     for kernel in ours:
         assert abs(np.std(kernel) / np.sqrt(2 / 29) - 1) < 5 / np.sqrt(2 * kernel.size)
@@ -209,7 +210,7 @@ def test_stacked_layers_keep_their_fan(lift):
     module, key = lifted(), jax.random.key(2)
     x = np.zeros((4, 3, 25), np.float32)[0 if lift == "scan" else slice(None)]
     made = initialize(module, key, x)
-    jax.tree.map(np.testing.assert_array_equal, made, jax.jit(module.init)(key, x))
+    chex.assert_trees_all_equal(made, jax.jit(module.init)(key, x))
     kernel = next(leaf for leaf in jax.tree.leaves(made) if leaf.ndim == 3)
     assert kernel.shape == (4, 25, 25) and 0.19 < np.abs(kernel).max() <= 0.2
     assert np.unique(kernel).size > 0.9 * kernel.size, "layers of a stack share their numbers"

@@ -1,5 +1,6 @@
 """ResNet: published parameter count, shapes, modes, and the whole forward pass against NumPy."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -180,7 +181,7 @@ def test_modes():
     assert not np.allclose(found["train0"][0], found["train1"][0])
     assert not np.allclose(found["feedback0"][0], found["eval0"][0])
     kept = found["eval0"][1]["batch_stats"]
-    jax.tree.map(np.testing.assert_array_equal, kept, variables["batch_stats"])
+    chex.assert_trees_all_equal(kept, variables["batch_stats"])
     # 0.9 of the old mean, and the batch's: the stem's sees the images themselves.
     stem = np.einsum(
         "bijcuv,uvcd->bijd",

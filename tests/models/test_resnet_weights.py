@@ -5,6 +5,7 @@ import json
 import logging
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -150,7 +151,7 @@ def test_twelve_open_maps_look_like_the_gray_picture(file):
         atol=1e-4,
     )
     del rgb["stem"], maps["stem"]
-    jax.tree.map(np.testing.assert_array_equal, rgb, maps)
+    chex.assert_trees_all_equal(rgb, maps)
 
 
 def test_another_network_is_refused_in_one_line(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -29,23 +30,19 @@ def halves(tree):
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float16).astype(np.float32), tree)
 
 
-def same(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
-    jax.tree.map(np.testing.assert_array_equal, found, expected)
-
-
 def test_an_encoder_starts_from_its_parameters_and_statistics(monkeypatch, folder):
     parts = shipped_detector.installed(monkeypatch, folder)
     config = pretrained.resolve(NANO)
     digest = hashlib.sha256((folder / "parts.npz").read_bytes()).hexdigest()
     assert (config.pretrained, config.pretrained_sha256) == ("drawn", digest)
     started = init_encoder(config, jax.random.key(0))
-    same(started, halves(parts["encoder"]))
+    chex.assert_trees_all_equal(started, halves(parts["encoder"]))
     assert {leaf.dtype for leaf in jax.tree.leaves(started)} == {np.dtype("float32")}
-    same(init_part(config, "encoder", jax.random.key(5)), halves(parts["encoder"]))
+    chex.assert_trees_all_equal(
+        init_part(config, "encoder", jax.random.key(5)), halves(parts["encoder"])
+    )
     # Half precision is coarser than what was trained, by at most 2^-11 of a number that it holds.
-    for half, full in zip(jax.tree.leaves(started), jax.tree.leaves(parts["encoder"]), strict=True):
-        np.testing.assert_allclose(half, full, rtol=2**-11, atol=2**-25)
+    chex.assert_trees_all_close(started, parts["encoder"], rtol=2**-11, atol=2**-25)
 
 
 def test_its_hash_decides_what_the_encoder_is(monkeypatch, folder):
@@ -148,7 +145,7 @@ def test_what_is_written_is_read_back(folder):
     # 1/3 and 1/1000 in half precision, by hand: 1365/4096 and 1049/2^20.
     np.testing.assert_array_equal(found["encoder"][0]["a"]["b"], np.float32([1365 / 4096, -2]))
     np.testing.assert_array_equal(found["encoder"][1]["c"]["var"], np.float32([1049 / 2**20]))
-    same(found["head"], parts["head"])
+    chex.assert_trees_all_equal(found["head"], parts["head"])
 
 
 def test_numbers_that_half_precision_does_not_hold(folder):

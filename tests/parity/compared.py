@@ -88,15 +88,8 @@ def eval_errors(pair: Pair, images: np.ndarray) -> list[float]:
     return [error(a, b.numpy()) for a, b in zip(ours, theirs, strict=True)]
 
 
-def training_errors(
-    pair: Pair, images: Sequence[np.ndarray], labels: np.ndarray
-) -> list[dict[str, float]]:
-    """Errors of outputs, running statistics and gradients of each of two SGD steps, and of where they lead."""
-    import torch
-
-    network, errors = pair.network.train(), []
-    params, stats = pair.variables(arrays(network))
-    optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
+def sgd_step(pair: Pair, labels: np.ndarray) -> Callable[[Any, Any, jax.Array], Any]:
+    """A step of our network: (parameters, statistics, images) -> (loss, outputs, gradients, new parameters)."""
 
     @jax.jit
     def step(params: Any, stats: Any, images: jax.Array) -> Any:
@@ -108,6 +101,19 @@ def training_errors(
         (loss, outputs), slopes = jax.value_and_grad(loss_fn, has_aux=True)(params)
         return loss, outputs, slopes, jax.tree.map(lambda p, g: p - RATE * g, params, slopes)
 
+    return step
+
+
+def training_errors(
+    pair: Pair, images: Sequence[np.ndarray], labels: np.ndarray
+) -> list[dict[str, float]]:
+    """Errors of outputs, running statistics and gradients of each of two SGD steps, and of where they lead."""
+    import torch
+
+    network, errors = pair.network.train(), []
+    params, stats = pair.variables(arrays(network))
+    optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
+    step = sgd_step(pair, labels)
     for x in images:
         loss, (features, logits, stats), slopes, params = step(params, stats, x)
         maps, _, scores = pair.torch_forward(x)

@@ -1,3 +1,4 @@
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,8 +26,7 @@ def test_batch_is_split_in_order_and_none_passes(pair):
     host = FeedbackBatch(toy_batch(0), toy_batch(1))
     placed = mesh.shard_batch(pair, host)
     assert placed.labeled.pi_maps is None
-    assert jax.tree.structure(placed) == jax.tree.structure(host)
-    jax.tree.map(np.testing.assert_array_equal, placed, host)
+    chex.assert_trees_all_equal(placed, host)
     halves = {s.device: np.asarray(s.data) for s in placed.unlabeled.image.addressable_shards}
     for number, device in enumerate(pair.devices.flat):
         part = slice(4 * number, 4 * number + 4)

@@ -1,5 +1,6 @@
 """Several steps make one update: of their mean gradient, at the rate of that update."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,12 +27,12 @@ def test_an_update_is_that_of_the_mean_gradient(kind):
         updates, a_state = several.update(gradient, a_state, a)
         moved = optax.apply_updates(a, updates)
         if step % 3:
-            jax.tree.map(np.testing.assert_array_equal, moved, a)
+            chex.assert_trees_all_equal(moved, a)
         else:
             mean = jax.tree.map(lambda *x: sum(x) / 3, *gradients[step - 3 : step])
             updates, b_state = one.update(mean, b_state, b)
             b = optax.apply_updates(b, updates)
-            jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5), moved, b)
+            chex.assert_trees_all_close(moved, b, rtol=1e-5)
         a = moved
 
 

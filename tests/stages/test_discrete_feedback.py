@@ -3,6 +3,7 @@
 import dataclasses
 import types
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -268,11 +269,9 @@ def test_whole_and_parts_give_equal_numbers_and_the_whole_donates_its_state(inpu
             assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((frozen, inputs)))
         ends.append((state, metrics))
     (whole, told), (parts, same) = ends
-    assert set(told) == set(same) and abs(float(told["feedback"])) > 1e-5
-    for name in told:
-        np.testing.assert_allclose(told[name], same[name], rtol=2e-4, atol=2e-6, err_msg=name)
-    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(parts), strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=1e-4, atol=1e-5)
+    assert abs(float(told["feedback"])) > 1e-5
+    chex.assert_trees_all_close(told, same, rtol=2e-4, atol=2e-6)
+    chex.assert_trees_all_close(whole, parts, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

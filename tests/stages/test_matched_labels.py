@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,8 +84,7 @@ def test_the_cut_moves_with_every_variant_and_is_logged(inputs, variant):
 
 def test_parts_are_the_whole(inputs):
     whole, parts = (steps(stage(compiled=way), inputs)[0] for way in ("whole", "parts"))
-    for a, b in zip(jax.tree.leaves(whole.label), jax.tree.leaves(parts.label), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-6)
+    chex.assert_trees_all_close(whole.label, parts.label, rtol=1e-6)
 
 
 def test_other_labels_have_no_cut(inputs):
