@@ -13,7 +13,7 @@ from experiments import lacks, pictures
 from experiments.gaps import Gap, attempt
 from experiments.job import Job
 from piapdf_jax.batch import unit_images, unpack_maps
-from piapdf_jax.data.frames import Reading, load_frame
+from piapdf_jax.data.frames import ReaderConfig, load_frame
 from piapdf_jax.data.source import Records
 from piapdf_jax.runtime.disk import replacing
 from piapdf_jax.stages.base import Exported, Stage
@@ -62,7 +62,7 @@ def drawn(
 def figure1(
     path: pathlib.Path,
     records: Records,
-    reading: Reading,
+    reading: ReaderConfig,
     generators: dict[str, tuple[Stage, Exported]],
 ) -> None:
     """Draws figure 1 for a face whose maps are not empty.
@@ -90,7 +90,7 @@ def figure1(
             raise OSError(f"cannot write {path}")
 
 
-def _face(records: Records, reading: Reading, units: tuple[int, ...]):
+def _face(records: Records, reading: ReaderConfig, units: tuple[int, ...]):
     """The first image [S, S, 3] in [0, 1] whose maps [S, S, K] of some units are not empty."""
     columns = [reading.maps.index(au) for au in units]
     for row in range(min(len(records), 500)):

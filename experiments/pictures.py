@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from piapdf_jax.batch import unit_images, unpack_maps
-from piapdf_jax.data.frames import Reading, load_frame
+from piapdf_jax.data.frames import ReaderConfig, load_frame
 from piapdf_jax.data.source import Records
 from piapdf_jax.runtime.disk import replacing
 from piapdf_jax.stages.base import Exported, Stage
@@ -18,7 +18,7 @@ _MARGIN = 118
 def pi_maps(
     path: pathlib.Path,
     records: Records,
-    reading: Reading,
+    reading: ReaderConfig,
     generators: dict[str, tuple[Stage, Exported]],
     *,
     faces: int = 3,

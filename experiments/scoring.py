@@ -21,7 +21,7 @@ from piapdf_jax import identity_metrics, metrics
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_columns
 from piapdf_jax.batch import Batch
 from piapdf_jax.data.evaluation import evaluation_batches
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.model_json import Model
 from piapdf_jax.runtime.evaluate import Evaluation, evaluate
 from piapdf_jax.runtime.exports import ExportError
@@ -43,7 +43,7 @@ class Tools:
         keep: takes what was said of each test frame, by the names of ``FrameTable``.
     """
 
-    reading: Reading
+    reading: ReaderConfig
     mesh: Mesh | None = None
     truth: pathlib.Path | None = None
     finished: Callable[[str], tuple[Stage, Exported]] | None = None
@@ -66,7 +66,7 @@ def evaluated(job: Job, exported: Exported, tools: Tools) -> Evaluation:
 
 @contextlib.contextmanager
 def batches_of(
-    job: Job, reading: Reading, part: DataSlice | None = None
+    job: Job, reading: ReaderConfig, part: DataSlice | None = None
 ) -> Iterator[Iterator[Batch]]:
     """Yields a split once, with a bar of how far it is.
 
@@ -87,7 +87,7 @@ def map_overlap(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
     return _overlap(evaluated(job, exported, tools), tools.reading)
 
 
-def _overlap(result: Evaluation, reading: Reading) -> dict[str, Any]:
+def _overlap(result: Evaluation, reading: ReaderConfig) -> dict[str, Any]:
     assert result.pi_intersection is not None and result.pi_union is not None
     iou, lost = metrics.iou(result.pi_intersection, result.pi_union), {}
     per_map = dict(zip(map(str, reading.maps), rounded(iou), strict=True))

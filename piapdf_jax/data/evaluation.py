@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from piapdf_jax.batch import Batch
-from piapdf_jax.data.frames import Reading, host_slots, read_batch
+from piapdf_jax.data.frames import ReaderConfig, host_slots, read_batch
 from piapdf_jax.data.prefetch import prefetch
 from piapdf_jax.data.source import Records
 
@@ -16,7 +16,7 @@ class EvaluationStream:
     """Step to ``Batch``: one pass in the order of the rows, not augmented, the end padded with the last row."""
 
     records: Records
-    reading: Reading
+    reading: ReaderConfig
 
     def __len__(self) -> int:
         return -(-len(self.records) // self.reading.batch_size)
@@ -34,7 +34,7 @@ class EvaluationStream:
         return read_batch(places, reading, step=step)._replace(valid=valid)  # pyright: ignore
 
 
-def evaluation_batches(records: Records, reading: Reading) -> Iterator[Batch]:
+def evaluation_batches(records: Records, reading: ReaderConfig) -> Iterator[Batch]:
     """One pass over a split, read ahead; face recognition sets come with every label -1."""
     stream = EvaluationStream(records, reading)
     steps = prefetch(stream, 0, workers=0, stop=len(stream))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from piapdf_jax.batch import Batch, FeedbackBatch
-from piapdf_jax.data.frames import Reading, frame_name, read_batch
+from piapdf_jax.data.frames import ReaderConfig, frame_name, read_batch
 from piapdf_jax.data.source import Records
 from piapdf_jax.data.streams import epoch_rows
 
@@ -30,7 +30,7 @@ class FeedbackStream:
     coded: Records
     pools: tuple[tuple[Records, float], ...]
     relabel_fraction: float
-    reading: Reading
+    reading: ReaderConfig
     judges: Records | None = None
     steps: int | None = None
     clean: bool = False

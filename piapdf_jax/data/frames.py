@@ -13,7 +13,7 @@ from piapdf_jax.records import LANDMARKS, select_planes
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class ReaderConfig:
     """How records become arrays.
 
     Attributes:
@@ -44,7 +44,7 @@ class Frame(NamedTuple):
     Attributes:
         record: as it came from its shard.
         image: [S, S, 3] uint8 RGB.
-        pi_maps: [S, S] uint16, bit k is the map of ``Reading.maps[k]``; None where none are read.
+        pi_maps: [S, S] uint16, bit k is the map of ``ReaderConfig.maps[k]``; None where none are read.
         landmarks: [68, 2] float32, (x, y) in pixels of ``image``; None where none are read.
     """
 
@@ -63,7 +63,7 @@ def frame_name(record: dict[str, Any]) -> str:
 
 
 def load_frame(
-    records: Records, row: int, reading: Reading, rng: np.random.Generator | None = None
+    records: Records, row: int, reading: ReaderConfig, rng: np.random.Generator | None = None
 ) -> Frame:
     """Decodes, shrinks and augments one record.
 
@@ -117,7 +117,7 @@ def _shrink(image: np.ndarray, packed: Any, landmarks: Any, size: int) -> tuple[
     return image, packed, landmarks
 
 
-def host_slots(reading: Reading, count: int) -> range:
+def host_slots(reading: ReaderConfig, count: int) -> range:
     """The slots of a global batch that this process reads.
 
     Raises:
@@ -129,14 +129,16 @@ def host_slots(reading: Reading, count: int) -> range:
     return range(reading.host * share, (reading.host + 1) * share)
 
 
-def _generator(reading: Reading, name: int, step: int, slot: int) -> np.random.Generator | None:
+def _generator(
+    reading: ReaderConfig, name: int, step: int, slot: int
+) -> np.random.Generator | None:
     if reading.augment is None:
         return None
     return np.random.default_rng([reading.seed, name, step, slot])
 
 
 def read_batch(
-    places: list[tuple[Records, int, bool]], reading: Reading, *, step: int, name: int = 0
+    places: list[tuple[Records, int, bool]], reading: ReaderConfig, *, step: int, name: int = 0
 ) -> Batch:
     """Reads this host's share of one batch.
 
@@ -173,7 +175,7 @@ def read_batch(
 
 
 def read_identities(
-    records: Records, rows: np.ndarray, reading: Reading, *, step: int
+    records: Records, rows: np.ndarray, reading: ReaderConfig, *, step: int
 ) -> IdentityBatch:
     """Reads this host's share of one batch of known people.
 

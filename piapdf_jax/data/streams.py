@@ -12,7 +12,7 @@ import numpy as np
 
 from piapdf_jax.batch import Batch, IdentityBatch
 from piapdf_jax.data.frames import (
-    Reading,
+    ReaderConfig,
     frame_name,
     read_batch,
     read_identities,
@@ -63,7 +63,7 @@ class LabeledStream:
     """Step to ``Batch``: coded frames with labels, or any frames for their predefined maps."""
 
     records: Records
-    reading: Reading
+    reading: ReaderConfig
 
     def __call__(self, step: int) -> Batch:
         """The batch of one step."""
@@ -83,7 +83,7 @@ class IdentityStream:
     """Step to ``IdentityBatch``: faces of known people."""
 
     records: Records
-    reading: Reading
+    reading: ReaderConfig
 
     def __call__(self, step: int) -> IdentityBatch:
         """The batch of one step."""

@@ -9,7 +9,7 @@ from mean_face import mean_face
 
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS, record_columns
 from piapdf_jax.data import augment, streams
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.pi_maps import mirror_landmarks, predefined_pi_maps
 from piapdf_jax.records import pack_planes, unpack_planes
 
@@ -38,7 +38,7 @@ class Faces:
 
 
 def stream(size: int, config) -> streams.LabeledStream:
-    reading = Reading(size, 16, augment=config, aus=BP4D_AUS, maps=BP4D_AUS, landmarks=True)
+    reading = ReaderConfig(size, 16, augment=config, aus=BP4D_AUS, maps=BP4D_AUS, landmarks=True)
     return streams.LabeledStream(Faces(), reading)  # type: ignore[arg-type]
 
 
