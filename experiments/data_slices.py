@@ -52,7 +52,7 @@ class DataSlice:
             return source.SomeRows(records, rows)
         if not self.only and not self.without:
             return records
-        return source.SomePeople(records, only=self.only, without=self.without)
+        return source.SubjectSubset(records, only=self.only, without=self.without)
 
     def _rows(self, labeled: LabeledFrames) -> Any:
         return labeled.rows(self.split, self.only, self.without, withheld=self.withheld)

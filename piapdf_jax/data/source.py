@@ -186,7 +186,7 @@ class SomeRows:
         return {key: column[self._rows] for key, column in self._records.table().items()}
 
 
-class SomePeople(SomeRows):
+class SubjectSubset(SomeRows):
     """Records of some people alone, in their old order: no filter stands in a stream.
 
     Args:
