@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from piapdf_jax.batch import Batch
-from piapdf_jax.data.frames import ReaderConfig, host_slots, read_batch
+from piapdf_jax.data.frames import ReaderConfig, host_slice, read_batch
 from piapdf_jax.data.prefetch import prefetch
 from piapdf_jax.data.source import Records
 
@@ -29,7 +29,7 @@ class EvaluationStream:
         places = [
             (self.records, int(row), False) for row in np.minimum(rows, len(self.records) - 1)
         ]
-        slots = host_slots(reading, len(rows))
+        slots = host_slice(reading, len(rows))
         valid = inside[slots.start : slots.stop].astype(np.float32)
         return read_batch(places, reading, step=step)._replace(valid=valid)  # pyright: ignore
 

@@ -117,7 +117,7 @@ def _shrink(image: np.ndarray, packed: Any, landmarks: Any, size: int) -> tuple[
     return image, packed, landmarks
 
 
-def host_slots(reading: ReaderConfig, count: int) -> range:
+def host_slice(reading: ReaderConfig, count: int) -> range:
     """The slots of a global batch that this process reads.
 
     Raises:
@@ -152,7 +152,7 @@ def read_batch(
         A ``Batch`` of numpy arrays.
     """
     columns, size = record_columns(reading.aus), reading.image_size
-    slots = host_slots(reading, len(places))
+    slots = host_slice(reading, len(places))
     count = len(slots)
     # Batches are numpy arrays on this side of the devices.
     arrays: dict[str, Any] = {
@@ -190,7 +190,7 @@ def read_identities(
     """
     frames = [
         load_frame(records, rows[slot], reading, _generator(reading, 0, step, slot))
-        for slot in host_slots(reading, len(rows))
+        for slot in host_slice(reading, len(rows))
     ]
     arrays: Any = np.stack([frame.image for frame in frames])
     identities: Any = np.array([frame.record["identity"] for frame in frames], np.int32)
