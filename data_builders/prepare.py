@@ -31,7 +31,7 @@ from data_builders.registry import (
     words_of,
 )
 from piapdf_jax import command_line, commands, paths
-from piapdf_jax.tfds_files import checked_folder
+from piapdf_jax.tfds_files import validate_tfds_dir
 
 __all__ = ["BUILDERS", "UsageError", "can_make", "prepare", "register_dataset"]
 
@@ -260,7 +260,7 @@ def _main(arguments: list[str]) -> int:
     import tensorflow_datasets as tfds
 
     with _quiet():
-        splits = tfds.builder_from_directory(checked_folder(folder)).info.splits
+        splits = tfds.builder_from_directory(validate_tfds_dir(folder)).info.splits
     sizes = ", ".join(f"{key} {split.num_examples}" for key, split in splits.items())
     print(f"{arguments[1]} is in {folder}: {sizes} ({time.monotonic() - start:.0f} s)")
     return 0

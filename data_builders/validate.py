@@ -22,7 +22,7 @@ from data_builders.own import check as own_check
 from data_builders.prepare import BUILDERS, UsageError
 from piapdf_jax import command_line, commands, folds, paths
 from piapdf_jax.action_units import UNKNOWN, record_columns
-from piapdf_jax.tfds_files import checked_folder
+from piapdf_jax.tfds_files import validate_tfds_dir
 
 #: Data sets with coded frames, whose every record is compared.
 COUNTS = {"bp4d": folds.BP4D_COUNTS, "disfa": folds.DISFA_COUNTS}
@@ -51,7 +51,7 @@ def validate(name: str, data_dir: str | os.PathLike[str]) -> list[Line]:
     import tensorflow_datasets as tfds
 
     folder = _folder(name, paths.local_folder(data_dir, "--data_dir"))
-    builder: Any = tfds.builder_from_directory(checked_folder(folder))
+    builder: Any = tfds.builder_from_directory(validate_tfds_dir(folder))
     metadata = builder.info.metadata or {}
     if name in COUNTS:
         counts = COUNTS[name]

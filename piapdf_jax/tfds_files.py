@@ -47,7 +47,7 @@ _INFO |= {"disableShuffling", "nondeterministicOrder"}
 _SPLIT = {"name", "numBytes", "shardLengths", "numShards", "filepathTemplate"}
 
 
-def checked_folder(folder: str | os.PathLike[str]) -> pathlib.Path:
+def validate_tfds_dir(folder: str | os.PathLike[str]) -> pathlib.Path:
     """A data set's folder, where opening it imports no foreign module and reads no file outside it.
 
     Args:

@@ -19,7 +19,7 @@ from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
 from piapdf_jax import command_line, commands, faces, folds, paths
 from piapdf_jax.action_units import BP4D_AUS, record_columns
-from piapdf_jax.tfds_files import checked_folder
+from piapdf_jax.tfds_files import validate_tfds_dir
 
 _SAMPLE = 200  # frames that dlib looks at
 _INNER = slice(17, 68)
@@ -102,7 +102,7 @@ def drawing_time() -> tuple[float, float]:
 
 def records(folder: pathlib.Path, split: str) -> Iterator[dict]:
     """Decoded records of a split."""
-    builder: Any = tfds.builder_from_directory(checked_folder(folder))
+    builder: Any = tfds.builder_from_directory(validate_tfds_dir(folder))
     yield from builder.as_data_source(split)
 
 

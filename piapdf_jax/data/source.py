@@ -14,7 +14,7 @@ import numpy as np
 
 from piapdf_jax import commands, paths
 from piapdf_jax.records import AU_FEATURES, IDENTITY_FEATURES
-from piapdf_jax.tfds_files import checked_folder
+from piapdf_jax.tfds_files import validate_tfds_dir
 
 
 class MissingDataset(FileNotFoundError):
@@ -71,7 +71,7 @@ def _builder(folder: pathlib.Path) -> Any:
     import tensorflow_datasets as tfds
 
     try:
-        return tfds.builder_from_directory(checked_folder(folder))
+        return tfds.builder_from_directory(validate_tfds_dir(folder))
     except ValueError as error:
         raise CorruptShard(str(error)) from error
 
