@@ -97,7 +97,7 @@ def warp_landmarks(landmarks: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(landmarks.dtype)
 
 
-def recolor(rng: np.random.Generator, config: AugmentConfig, image: np.ndarray) -> np.ndarray:
+def color_jitter(rng: np.random.Generator, config: AugmentConfig, image: np.ndarray) -> np.ndarray:
     """Changes saturation, contrast and brightness, all at once.
 
     With gray g(x) the mean of a pixel's channels and m the mean of g, the new colour is

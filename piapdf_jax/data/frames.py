@@ -7,7 +7,7 @@ import numpy as np
 
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.batch import Batch, IdentityBatch
-from piapdf_jax.data.augment import AugmentConfig, recolor, similarity, warp, warp_landmarks
+from piapdf_jax.data.augment import AugmentConfig, color_jitter, similarity, warp, warp_landmarks
 from piapdf_jax.data.source import CorruptShard, Records
 from piapdf_jax.records import LANDMARKS, select_planes
 
@@ -95,7 +95,7 @@ def load_frame(
         matrix = similarity(rng, reading.augment, reading.image_size)
         image, packed = warp(image, packed, matrix)
         landmarks = landmarks if landmarks is None else warp_landmarks(landmarks, matrix)
-        image = recolor(rng, reading.augment, image)
+        image = color_jitter(rng, reading.augment, image)
     if packed is not None:
         packed = select_planes(packed, record_columns(reading.maps))
     return Frame(record, image, packed, landmarks)

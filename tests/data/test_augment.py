@@ -89,7 +89,7 @@ def test_colour_is_saturation_then_contrast_then_brightness():
         gray = unit.mean(-1, keepdims=True)
         mixed = gray + saturation * (unit - gray)
         expected = np.clip((mixed - gray.mean()) * contrast + gray.mean() + brightness, 0, 1)
-        changed = augment.recolor(np.random.default_rng(seed), config, image)
+        changed = augment.color_jitter(np.random.default_rng(seed), config, image)
         assert changed.dtype == np.uint8
         # Rounded to whole levels, by coefficients of ten fractional bits.
         np.testing.assert_allclose(changed, 255 * expected, rtol=0, atol=1)
