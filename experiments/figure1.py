@@ -12,7 +12,7 @@ import numpy as np
 from experiments import lacks, pictures
 from experiments.gaps import Gap, attempt
 from experiments.job import Job
-from piapdf_jax.batch import unit_images, unpack_maps
+from piapdf_jax.batch import images_to_float, unpack_maps
 from piapdf_jax.data.frames import ReaderConfig, load_frame
 from piapdf_jax.data.source import Records
 from piapdf_jax.runtime.disk import replacing
@@ -98,7 +98,7 @@ def _face(records: Records, reading: ReaderConfig, units: tuple[int, ...]):
         packed = jnp.asarray(np.asarray(frame.pi_maps)[None])
         maps = np.asarray(unpack_maps(packed, len(reading.maps)))[0]
         if maps[..., columns].any(axis=(0, 1)).all():
-            return np.asarray(unit_images(jnp.asarray(frame.image))), maps
+            return np.asarray(images_to_float(jnp.asarray(frame.image))), maps
     names = " and ".join(f"AU{au}" for au in units)
     raise Gap(f"no test frame has predefined maps of {names}")
 

@@ -14,7 +14,7 @@ class Batch(NamedTuple):
     """Frames with action unit labels.
 
     Attributes:
-        image: [B, S, S, 3] RGB: uint8 as a stream reads it, float32 in [0, 1] for a stage (``unit_images``).
+        image: [B, S, S, 3] RGB: uint8 as a stream reads it, float32 in [0, 1] for a stage (``images_to_float``).
         labels: [B, C] float32: 0 absent, 1 present, -1 unknown.
         pi_maps: [B, S, S] uint16, the predefined maps, bit k being map k; ``unpack_maps`` makes numbers
             of them. None where the stream reads none.
@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
 
 @jax.jit
-def unit_images(batch: Any) -> Any:
+def images_to_float(batch: Any) -> Any:
     """A batch, or images alone, as stages take it: bytes go to the device, and become numbers there.
 
     Args:

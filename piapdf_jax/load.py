@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from piapdf_jax import faces, paths, ranges
-from piapdf_jax.batch import unit_images
+from piapdf_jax.batch import images_to_float
 from piapdf_jax.losses import LossWeights
 from piapdf_jax.model_json import Model, ModelError, read_model
 from piapdf_jax.models.config import ModelConfig, encoder_of
@@ -60,7 +60,7 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
         ) from error
 
     def probabilities(crops: np.ndarray) -> np.ndarray:
-        images = unit_images(jnp.asarray(faces.shrink_crops(crops, model.image_size)))
+        images = images_to_float(jnp.asarray(faces.shrink_crops(crops, model.image_size)))
         return np.asarray(stage.predict(parts, images).au_probs)
 
     return model, probabilities

@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from piapdf_jax.batch import Batch, unit_images, unpack_maps
+from piapdf_jax.batch import Batch, images_to_float, unpack_maps
 from piapdf_jax.runtime.mesh import replicate, shard_batch
 from piapdf_jax.stages.base import Exported, Scores
 
@@ -62,7 +62,7 @@ def evaluate(
         images, maps = batch.image, batch.pi_maps
         if mesh is not None:
             images, maps = shard_batch(mesh, (images, maps))
-        scores = predict(exported, unit_images(jnp.asarray(images)))
+        scores = predict(exported, images_to_float(jnp.asarray(images)))
         waiting.append(({"valid": batch.valid, "row": batch.row}, _arrays(scores, maps)))
         if len(waiting) > 1:  # the device works on one batch while the host fetches the one before
             collected.append(_fetch(*waiting.popleft(), mesh))

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from piapdf_jax.batch import unit_images
+from piapdf_jax.batch import images_to_float
 from piapdf_jax.keys import named_key
 from piapdf_jax.runtime.mesh import keep_replicated, replicate, shard_batch
 from piapdf_jax.stages.base import Exported, Stage
@@ -35,7 +35,7 @@ def load_step(mesh: Mesh, key: jax.Array, batch: Any, step: int) -> tuple[Any, j
         batch: this host's share of the batch, NumPy arrays.
         step: updates done before.
     """
-    return unit_images(shard_batch(mesh, batch)), named_key(key, "train_step", step)
+    return images_to_float(shard_batch(mesh, batch)), named_key(key, "train_step", step)
 
 
 def update(

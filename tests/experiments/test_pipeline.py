@@ -16,7 +16,7 @@ from nano_runs import NANO, contents, run
 from experiments import config as configs
 from experiments import frame_table, status
 from experiments.pipeline import Pipeline
-from piapdf_jax.batch import unit_images
+from piapdf_jax.batch import images_to_float
 from piapdf_jax.data.by_unit import FramesByUnit
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.source import CorruptShard, MissingDataset
@@ -181,7 +181,7 @@ def test_an_export_is_used_by_itself(demo, small_data, name):
     job = pipeline.job(name)
     reading = job.reading(training=False)
     batch = next(evaluation_batches(job.slices.test.records(), reading))
-    own = job.stage.predict(pipeline.exported(name), unit_images(jnp.asarray(batch.image)))
+    own = job.stage.predict(pipeline.exported(name), images_to_float(jnp.asarray(batch.image)))
     shown = FramesByUnit(small_data / "synthetic_faces" / "small_bp4d" / "1.0.0", "part3[:48]")
     theirs = probabilities(np.stack([frame.image for frame in shown]))
     np.testing.assert_allclose(theirs, own.au_probs, rtol=0, atol=2e-6)
