@@ -37,7 +37,7 @@ class AugmentConfig:
     saturation: Share = 0.25
 
 
-def similarity(rng: np.random.Generator, config: AugmentConfig, size: int) -> np.ndarray:
+def sample_affine(rng: np.random.Generator, config: AugmentConfig, size: int) -> np.ndarray:
     """Draws the transform from source pixels to augmented pixels.
 
     Args:
@@ -65,7 +65,7 @@ def warp(image: np.ndarray, packed: np.ndarray | None, matrix: np.ndarray):
     Args:
         image: [S, S, 3] uint8.
         packed: [S, S] uint16 bit planes, or None.
-        matrix: [2, 3] from ``similarity``.
+        matrix: [2, 3] from ``sample_affine``.
 
     Returns:
         The moved image and planes.
@@ -87,7 +87,7 @@ def warp_landmarks(landmarks: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
     Args:
         landmarks: [68, 2] float, (x, y) in pixels, pixel centres at whole numbers.
-        matrix: [2, 3] from ``similarity``.
+        matrix: [2, 3] from ``sample_affine``.
 
     Returns:
         [68, 2] of the same dtype.

@@ -7,7 +7,7 @@ import numpy as np
 
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.batch import Batch, IdentityBatch
-from piapdf_jax.data.augment import AugmentConfig, color_jitter, similarity, warp, warp_landmarks
+from piapdf_jax.data.augment import AugmentConfig, color_jitter, sample_affine, warp, warp_landmarks
 from piapdf_jax.data.source import CorruptShard, Records
 from piapdf_jax.records import LANDMARKS, select_planes
 
@@ -92,7 +92,7 @@ def load_frame(
         landmarks = np.asarray(record["landmarks"], np.float32)
     image, packed, landmarks = _shrink(image, packed, landmarks, reading.image_size)
     if rng is not None and reading.augment is not None:
-        matrix = similarity(rng, reading.augment, reading.image_size)
+        matrix = sample_affine(rng, reading.augment, reading.image_size)
         image, packed = warp(image, packed, matrix)
         landmarks = landmarks if landmarks is None else warp_landmarks(landmarks, matrix)
         image = color_jitter(rng, reading.augment, image)

@@ -66,7 +66,7 @@ def test_landmarks_go_where_their_pixels_go():
     rng = np.random.default_rng(3)
     landmarks = rng.uniform(60, 190, (68, 2)).round()
     for _ in range(20):
-        matrix = augment.similarity(rng, augment.AugmentConfig(), 256)
+        matrix = augment.sample_affine(rng, augment.AugmentConfig(), 256)
         moved = augment.warp_landmarks(landmarks, matrix)
         one = 30  # the tip of the nose stays itself in the mirror
         image = np.zeros((256, 256, 3), np.uint8)
