@@ -121,11 +121,11 @@ def _shape(shape: tuple[int, ...], dtype: Any) -> Any:
 def _batch(sizes: Sizes, images: int) -> FeedbackBatch:
     """Shapes of one global batch."""
     side, float32 = sizes.image_size, jnp.float32
-    image, labels, valid = (
+    image, labels, mask = (
         _shape((images, *shape), float32) for shape in ((side, side, 3), (sizes.num_aus,), ())
     )
     row = _shape((images,), jnp.int32)
-    batch = Batch(image, labels, None, valid, row)
+    batch = Batch(image, labels, None, mask, row)
     return FeedbackBatch(batch, batch)
 
 

@@ -171,7 +171,7 @@ def _said(
     """What an export says of every record, [N, units of the export]."""
     found = []
     for batch in evaluation_batches(records, reading):
-        kept = np.asarray(batch.valid) > 0
+        kept = np.asarray(batch.mask) > 0
         found.append(probabilities(np.asarray(batch.image))[kept])
     return np.concatenate(found)
 

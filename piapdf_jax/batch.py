@@ -18,7 +18,7 @@ class Batch(NamedTuple):
         labels: [B, C] float32: 0 absent, 1 present, -1 unknown.
         pi_maps: [B, S, S] uint16, the predefined maps, bit k being map k; ``unpack_maps`` makes numbers
             of them. None where the stream reads none.
-        valid: [B] float32, 0 for padding of the last batch of an evaluation.
+        mask: [B] float32, 0 for padding of the last batch of an evaluation.
         row: [B] int32, position of the record in its split.
         landmarks: [B, 68, 2] float32, (x, y) in pixels of the image; None where the stream reads none.
     """
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
     image: jax.Array
     labels: jax.Array
     pi_maps: jax.Array | None
-    valid: jax.Array
+    mask: jax.Array
     row: jax.Array
     landmarks: jax.Array | None = None
 

@@ -22,7 +22,7 @@ class EvaluationStream:
         return -(-len(self.records) // self.reading.batch_size)
 
     def __call__(self, step: int) -> Batch:
-        """The batch of one step; ``valid`` is 0 for padding."""
+        """The batch of one step; ``mask`` is 0 for padding."""
         reading = dataclasses.replace(self.reading, augment=None)
         rows = np.arange(step * reading.batch_size, (step + 1) * reading.batch_size)
         inside = rows < len(self.records)
@@ -30,8 +30,8 @@ class EvaluationStream:
             (self.records, int(row), False) for row in np.minimum(rows, len(self.records) - 1)
         ]
         slots = host_slice(reading, len(rows))
-        valid = inside[slots.start : slots.stop].astype(np.float32)
-        return read_batch(places, reading, step=step)._replace(valid=valid)  # pyright: ignore
+        mask = inside[slots.start : slots.stop].astype(np.float32)
+        return read_batch(places, reading, step=step)._replace(mask=mask)  # pyright: ignore
 
 
 def evaluation_batches(records: Records, reading: ReaderConfig) -> Iterator[Batch]:

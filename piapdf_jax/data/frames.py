@@ -159,7 +159,7 @@ def read_batch(
         "image": np.empty((count, size, size, 3), np.uint8),
         "labels": np.full((count, len(columns)), UNKNOWN, np.float32),
         "pi_maps": np.empty((count, size, size), np.uint16) if reading.maps else None,
-        "valid": np.ones(count, np.float32),
+        "mask": np.ones(count, np.float32),
         "row": np.array([places[slot][1] for slot in slots], np.int32),
         "landmarks": np.empty((count, LANDMARKS, 2), np.float32) if reading.landmarks else None,
     }

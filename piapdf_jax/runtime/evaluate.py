@@ -45,7 +45,7 @@ def evaluate(
     Args:
         predict: of a stage; sees the export and images [B, S, S, 3] and nothing else.
         exported: parts by name.
-        batches: this host's share of the split; rows whose ``valid`` is 0 are padding, dropped.
+        batches: this host's share of the split; rows whose ``mask`` is 0 are padding, dropped.
         mesh: devices to split each batch over; None for one device a host.
 
     Returns:
@@ -63,7 +63,7 @@ def evaluate(
         if mesh is not None:
             images, maps = shard_batch(mesh, (images, maps))
         scores = predict(exported, images_to_float(jnp.asarray(images)))
-        waiting.append(({"valid": batch.valid, "row": batch.row}, _arrays(scores, maps)))
+        waiting.append(({"mask": batch.mask, "row": batch.row}, _arrays(scores, maps)))
         if len(waiting) > 1:  # the device works on one batch while the host fetches the one before
             collected.append(_fetch(*waiting.popleft(), mesh))
     collected += [_fetch(*entry, mesh) for entry in waiting]
@@ -94,7 +94,7 @@ def _fetch(own: dict[str, Any], scored: dict[str, Any], mesh: Mesh | None) -> di
         scored = scored if mesh is not None else jax.device_get(scored)
         scored = multihost_utils.process_allgather(scored, tiled=True)
     host = {name: np.asarray(value) for name, value in {**own, **scored}.items()}
-    kept = host.pop("valid") > 0
+    kept = host.pop("mask") > 0
     return {name: value[kept] for name, value in host.items()}
 
 

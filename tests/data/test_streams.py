@@ -305,8 +305,8 @@ def test_hosts_share_the_global_batch():
 
 def test_evaluation_pads_and_marks_the_last_batch():
     batches = list(evaluation.evaluation_batches(MemoryRecords(10), reading()))
-    assert [int(batch.valid.sum()) for batch in batches] == [4, 4, 2]
-    rows = np.concatenate([b.row[np.asarray(b.valid) > 0] for b in batches])
+    assert [int(batch.mask.sum()) for batch in batches] == [4, 4, 2]
+    rows = np.concatenate([b.row[np.asarray(b.mask) > 0] for b in batches])
     np.testing.assert_array_equal(rows, np.arange(10))
 
 

@@ -26,13 +26,13 @@ def split(order, maps=True):
     rng = np.random.default_rng(0)
     planes = (rng.random((RECORDS, 4, 4, 2)) < 0.4).astype(np.float32)
     padded = np.concatenate([order, np.zeros(-RECORDS % BATCH, int)])
-    valid = (np.arange(len(padded)) < RECORDS).astype(np.float32)
+    mask = (np.arange(len(padded)) < RECORDS).astype(np.float32)
     batches = [
         data._replace(
             image=data.image[rows],
             labels=data.labels[rows],
             pi_maps=np.stack([pack_planes(p) for p in planes[rows]]) if maps else None,
-            valid=valid[k * BATCH : (k + 1) * BATCH],
+            mask=mask[k * BATCH : (k + 1) * BATCH],
             row=rows.astype(np.int32),
         )
         for k, rows in enumerate(np.split(padded, len(padded) // BATCH))
