@@ -202,7 +202,7 @@ def action_units(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
         )
     frames |= _training_rates(tools, aus)
     frames["teacher_probs"] = _of_teacher(job, tools, lost)
-    scores: dict[str, Any] = {"aus": list(aus), "frames": len(result.row)}
+    scores: dict[str, Any] = {"aus": list(aus), "frames": len(result.record_index)}
     scores |= _against(frames, "probs", lost)
     if frames["teacher_probs"] is not None:
         scores["teacher"] = _against(frames, "teacher_probs", lost, "teacher.")

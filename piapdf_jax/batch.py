@@ -19,7 +19,7 @@ class Batch(NamedTuple):
         pi_maps: [B, S, S] uint16, the predefined maps, bit k being map k; ``unpack_maps`` makes numbers
             of them. None where the stream reads none.
         mask: [B] float32, 0 for padding of the last batch of an evaluation.
-        row: [B] int32, position of the record in its split.
+        record_index: [B] int32, position of the record in its split.
         landmarks: [B, 68, 2] float32, (x, y) in pixels of the image; None where the stream reads none.
     """
 
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     labels: jax.Array
     pi_maps: jax.Array | None
     mask: jax.Array
-    row: jax.Array
+    record_index: jax.Array
     landmarks: jax.Array | None = None
 
 

@@ -40,7 +40,7 @@ def test_only_bytes_become_numbers():
         np.testing.assert_allclose(half.image, image / 255.0, rtol=2e-7, atol=0)
         assert half.image.dtype == jnp.float32 and float(half.image.max()) == 1.0
         np.testing.assert_array_equal(half.labels, labels)
-        assert half.row.dtype == jnp.int32 and half.landmarks is None
+        assert half.record_index.dtype == jnp.int32 and half.landmarks is None
     assert images_to_float(batch).pi_maps.dtype == jnp.uint16
     floats = jnp.full((1, 2, 2, 3), 0.25)
     np.testing.assert_array_equal(images_to_float(floats), floats)

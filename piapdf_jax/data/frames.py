@@ -160,7 +160,7 @@ def read_batch(
         "labels": np.full((count, len(columns)), UNKNOWN, np.float32),
         "pi_maps": np.empty((count, size, size), np.uint16) if reading.maps else None,
         "mask": np.ones(count, np.float32),
-        "row": np.array([places[slot][1] for slot in slots], np.int32),
+        "record_index": np.array([places[slot][1] for slot in slots], np.int32),
         "landmarks": np.empty((count, LANDMARKS, 2), np.float32) if reading.landmarks else None,
     }
     for k, slot in enumerate(slots):

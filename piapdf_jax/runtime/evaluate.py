@@ -19,14 +19,14 @@ class Evaluation(NamedTuple):
     """What an export says of a split, sorted by row; None where it has no such part.
 
     Attributes:
-        row: [N] int64, position of the record in its split.
+        record_index: [N] int64, position of the record in its split.
         au_probs: [N, C] float32 in [0, 1].
         vector: [N, F] float32, the encoder's pooled vector.
         pi_intersection: [N, K] int64, pixels where map and predefined map are both 1.
         pi_union: [N, K] int64, pixels where either is.
     """
 
-    row: np.ndarray
+    record_index: np.ndarray
     au_probs: np.ndarray | None
     vector: np.ndarray | None
     pi_intersection: np.ndarray | None
@@ -63,7 +63,9 @@ def evaluate(
         if mesh is not None:
             images, maps = shard_batch(mesh, (images, maps))
         scores = predict(exported, images_to_float(jnp.asarray(images)))
-        waiting.append(({"mask": batch.mask, "row": batch.row}, _arrays(scores, maps)))
+        waiting.append(
+            ({"mask": batch.mask, "record_index": batch.record_index}, _arrays(scores, maps))
+        )
         if len(waiting) > 1:  # the device works on one batch while the host fetches the one before
             collected.append(_fetch(*waiting.popleft(), mesh))
     collected += [_fetch(*entry, mesh) for entry in waiting]
@@ -99,10 +101,10 @@ def _fetch(own: dict[str, Any], scored: dict[str, Any], mesh: Mesh | None) -> di
 
 
 def _by_row(found: dict[str, np.ndarray]) -> Evaluation:
-    rows, first = np.unique(found["row"].astype(np.int64), return_index=True)
-    if len(rows) != len(found["row"]):
-        twice = np.setdiff1d(np.arange(len(found["row"])), first)[0]
-        raise ValueError(f"record row {found['row'][twice]} was evaluated twice")
+    rows, first = np.unique(found["record_index"].astype(np.int64), return_index=True)
+    if len(rows) != len(found["record_index"]):
+        twice = np.setdiff1d(np.arange(len(found["record_index"])), first)[0]
+        raise ValueError(f"record row {found['record_index'][twice]} was evaluated twice")
     counts = {
         name: found[name][first].astype(np.int64)
         for name in ("pi_intersection", "pi_union")
@@ -114,4 +116,4 @@ def _by_row(found: dict[str, np.ndarray]) -> Evaluation:
         if name in found
     }
     blank = dict.fromkeys(Evaluation._fields)
-    return Evaluation(**{**blank, "row": rows, **floats, **counts})
+    return Evaluation(**{**blank, "record_index": rows, **floats, **counts})

@@ -50,7 +50,7 @@ def test_rows_ahead_are_disjoint(size):
 
 def test_labels_belong_to_their_image():
     batch = streams.LabeledStream(MemoryRecords(20), reading())(3)
-    for row, label in zip(batch.row, batch.labels, strict=True):
+    for row, label in zip(batch.record_index, batch.labels, strict=True):
         np.testing.assert_array_equal(label, labels_of(row))
 
 
@@ -172,9 +172,9 @@ def test_frames_that_judge_come_in_an_order_of_their_own_with_labels():
     for step in range(5):
         batch, plain = stream(step), without(step)
         assert plain.judge is None and equal(batch[:2], plain[:2])
-        for row, labels in zip(batch.judge.row, batch.judge.labels, strict=True):
+        for row, labels in zip(batch.judge.record_index, batch.judge.labels, strict=True):
             np.testing.assert_array_equal(labels, labels_of(row))
-        seen.append(batch.judge.row.tolist())
+        seen.append(batch.judge.record_index.tolist())
         names = stream.frames(step)
         assert names.pop("judge") == [f"F003/T1/{row}" for row in seen[-1]]
         assert names == without.frames(step)
@@ -182,9 +182,11 @@ def test_frames_that_judge_come_in_an_order_of_their_own_with_labels():
     assert all(len({*seen[k], *seen[k + 1]}) == 16 for k in (0, 2))
     assert seen[:2] != seen[2:4]
     same = dataclasses.replace(stream, judges=MemoryRecords(40, seed=3))
-    assert all(set(same(k).judge.row) != set(same(k).labeled.row) for k in range(3))
+    assert all(
+        set(same(k).judge.record_index) != set(same(k).labeled.record_index) for k in range(3)
+    )
     few = dataclasses.replace(stream, judges=MemoryRecords(3, seed=3))(0)
-    assert np.bincount(few.judge.row).tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
+    assert np.bincount(few.judge.record_index).tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
 
 
 def test_each_part_of_a_batch_is_augmented_by_draws_of_its_own():
@@ -287,9 +289,9 @@ def test_frames_name_what_the_batch_holds():
     stream = feedback_stream(augment=AugmentConfig())
     batch, names = stream(5), stream.frames(5)
     for part, read in (("labeled", batch.labeled), ("unlabeled", batch.unlabeled)):
-        assert len(names[part]) == len(read.row)
+        assert len(names[part]) == len(read.record_index)
         assert [name.split("/")[1:] for name in names[part]] == [
-            ["T1", str(row)] for row in read.row.tolist()
+            ["T1", str(row)] for row in read.record_index.tolist()
         ]
     share = feedback_stream(augment=AugmentConfig(), host=1, hosts=2)
     assert share.frames(5) == names
@@ -306,7 +308,7 @@ def test_hosts_share_the_global_batch():
 def test_evaluation_pads_and_marks_the_last_batch():
     batches = list(evaluation.evaluation_batches(MemoryRecords(10), reading()))
     assert [int(batch.mask.sum()) for batch in batches] == [4, 4, 2]
-    rows = np.concatenate([b.row[np.asarray(b.mask) > 0] for b in batches])
+    rows = np.concatenate([b.record_index[np.asarray(b.mask) > 0] for b in batches])
     np.testing.assert_array_equal(rows, np.arange(10))
 
 

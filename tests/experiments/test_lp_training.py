@@ -78,7 +78,7 @@ def test_a_resumed_training_is_the_straight_one(small_data, trained, tmp_path, m
 def test_landmarks_are_mirrored_with_the_picture(small_data, tmp_path):
     plain = pipeline(small_data, tmp_path, *STILL, "data.augment.flip=0").job("lp").stream()(1)
     view = pipeline(small_data, tmp_path, *STILL, "data.augment.flip=1").job("lp").stream()(1)
-    np.testing.assert_array_equal(view.row, plain.row)
+    np.testing.assert_array_equal(view.record_index, plain.record_index)
     np.testing.assert_array_equal(view.image, plain.image[:, :, ::-1])
     for ours, others in MIRRORED.items():
         x, y = plain.landmarks[:, others].T

@@ -195,7 +195,7 @@ def f1_of_people(data, runs):
     said = np.zeros((len(records), 12), bool)
     for batch in evaluation_batches(records, job.reading(training=False)):
         images = np.asarray(batch.image, np.float32) / np.float32(255)
-        rows = np.asarray(batch.row)[np.asarray(batch.mask) > 0]
+        rows = np.asarray(batch.record_index)[np.asarray(batch.mask) > 0]
         said[rows] = np.asarray(job.stage.predict(exported, images).au_probs)[: len(rows)] >= 0.5
     table, found = records.table(), {}
     for person in set(table["subject"]):
