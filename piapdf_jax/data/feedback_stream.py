@@ -84,8 +84,11 @@ class FeedbackStream:
         """So many coded rows of other batches of the epoch, from the opposite one on."""
         r, size = self.reading, len(self.coded)
         others = size // r.batch_size - 1
-        aheads = [max(0, (others + 1) // 2 - 1) + k for k in range(-(-count // r.batch_size))]
-        rows = [epoch_rows(size, r.batch_size, r.seed, step, ahead=a % others + 1) for a in aheads]
+        offsets = [max(0, (others + 1) // 2 - 1) + k for k in range(-(-count // r.batch_size))]
+        rows = [
+            epoch_rows(size, r.batch_size, r.seed, step, epoch_offset=a % others + 1)
+            for a in offsets
+        ]
         return np.concatenate(rows)[:count] if rows else np.zeros(0, np.int64)
 
     def _places(self, step: int) -> tuple[list[tuple[Records, int, bool]], ...]:

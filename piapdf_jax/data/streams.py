@@ -25,7 +25,9 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch, size]).permutation(size)
 
 
-def epoch_rows(size: int, batch_size: int, seed: int, step: int, *, ahead: int = 0) -> np.ndarray:
+def epoch_rows(
+    size: int, batch_size: int, seed: int, step: int, *, epoch_offset: int = 0
+) -> np.ndarray:
     """Rows of one step: whole batches of an epoch's permutation, the remainder dropped.
 
     Args:
@@ -33,8 +35,8 @@ def epoch_rows(size: int, batch_size: int, seed: int, step: int, *, ahead: int =
         batch_size: rows a step; a set smaller than one batch is repeated to fill it.
         seed: of the permutations.
         step: global step.
-        ahead: take the batch that comes this many steps later in the same epoch, wrapping inside it. With
-            0 < ahead < batches an epoch the rows are disjoint from those of ``ahead=0``.
+        epoch_offset: take the batch that comes this many steps later in the same epoch, wrapping inside it. With
+            0 < epoch_offset < batches an epoch the rows are disjoint from those of ``epoch_offset=0``.
 
     Returns:
         [batch_size] int64.
@@ -42,7 +44,7 @@ def epoch_rows(size: int, batch_size: int, seed: int, step: int, *, ahead: int =
     batches = max(1, size // batch_size)
     epoch, position = divmod(step, batches)
     rows = _permutation(seed, epoch, size)
-    start = (position + ahead) % batches * batch_size
+    start = (position + epoch_offset) % batches * batch_size
     return np.resize(rows[start : start + batch_size], batch_size)
 
 

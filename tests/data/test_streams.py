@@ -43,9 +43,9 @@ def test_epoch_visits_every_record_once():
 
 @pytest.mark.parametrize("size", [8, 9, 21, 100])
 def test_rows_ahead_are_disjoint(size):
-    for step, ahead in itertools.product(range(30), range(1, size // 4)):
+    for step, offset in itertools.product(range(30), range(1, size // 4)):
         now = streams.epoch_rows(size, 4, 1, step)
-        assert not set(now) & set(streams.epoch_rows(size, 4, 1, step, ahead=ahead))
+        assert not set(now) & set(streams.epoch_rows(size, 4, 1, step, epoch_offset=offset))
 
 
 def test_labels_belong_to_their_image():
