@@ -43,18 +43,18 @@ class FeedbackStream:
             ValueError: naming how many there are, and what would do.
         """
         size, batch_size = len(self.coded), self.reading.batch_size
-        batches = 1 + -(-self._recycled // batch_size)
-        if self._recycled and size < batches * batch_size:
+        batches = 1 + -(-self._num_relabeled // batch_size)
+        if self._num_relabeled and size < batches * batch_size:
             other = "or set df.relabel_fraction=0"
             alone = "(df.relabel_fraction is 1 without other unlabeled frames)"
             raise ValueError(
-                f"{size} labeled frames are too few to withhold the labels of {self._recycled} beside"
+                f"{size} labeled frames are too few to withhold the labels of {self._num_relabeled} beside"
                 f" a batch of {batch_size}: lower the batch size to {max(1, size // batches)}"
                 f" {other if self.pools else alone}"
             )
 
     @property
-    def _recycled(self) -> int:
+    def _num_relabeled(self) -> int:
         """How many frames of x_u are coded ones; all where there are no others."""
         size = self._unlabeled
         return round(self.relabel_fraction * size) if self.pools else size
@@ -69,9 +69,9 @@ class FeedbackStream:
         r = self.reading
         size = len(self.coded)
         labeled = epoch_rows(size, r.batch_size, r.seed, step)
-        recycled = self._recycled
-        places = [(self.coded, int(row), True) for row in self._other_rows(step, recycled)]
-        left = self._unlabeled - recycled
+        num_relabeled = self._num_relabeled
+        places = [(self.coded, int(row), True) for row in self._other_rows(step, num_relabeled)]
+        left = self._unlabeled - num_relabeled
         for number, (records, share) in enumerate(self.pools):
             last = number == len(self.pools) - 1
             count = left if last else min(left, round(share * self._unlabeled))
