@@ -27,7 +27,7 @@ class DataSlice:
         only: subjects whose records they are; () for everybody's.
         without: subjects whose records they are not.
         labeled: the frames that keep their labels, where only so many do: the slice has no other; None for all.
-        withheld: it has the others instead, whose labels nobody may read.
+        hide_labels: it has the others instead, whose labels nobody may read.
     """
 
     dataset: str
@@ -36,7 +36,7 @@ class DataSlice:
     only: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     labeled: LabeledFrames | None = None
-    withheld: bool = False
+    hide_labels: bool = False
 
     def records(self) -> Any:
         """Opens them.
@@ -55,7 +55,7 @@ class DataSlice:
         return source.SubjectSubset(records, only=self.only, without=self.without)
 
     def _rows(self, labeled: LabeledFrames) -> Any:
-        return labeled.rows(self.split, self.only, self.without, withheld=self.withheld)
+        return labeled.rows(self.split, self.only, self.without, hide_labels=self.hide_labels)
 
     def is_empty(self) -> bool:
         """Returns whether people are left of whom no record is: those who have no frame that keeps its labels."""
@@ -75,7 +75,7 @@ class DataSlice:
         """Returns what of the splits is not read, as a fingerprint holds it; [] for nothing."""
         found: list[dict[str, Any]] = [{"without": list(self.without)}] if self.without else []
         if self.labeled is not None:
-            key = "withheld" if self.withheld else "labeled"
+            key = "withheld" if self.hide_labels else "labeled"
             found.append({key: [self.labeled.count, self.labeled.digest]})
         return found
 
@@ -84,7 +84,7 @@ class DataSlice:
         left_out = f" without {len(self.without)} people" if self.without else ""
         frames = ""
         if self.labeled is not None:
-            which = "but for the" if self.withheld else "of the"
+            which = "but for the" if self.hide_labels else "of the"
             frames = f", {which} {self.labeled.count} labeled frames"
         return f"{self.dataset}[{self.split}]{alone}{left_out}{frames}"
 

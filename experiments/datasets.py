@@ -57,7 +57,7 @@ class DataSets(DataFolders):
             return None
         part = self.to_train(dataset, "+".join(splits), labels=False)
         if labeled is not None:
-            part = dataclasses.replace(part, labeled=labeled, withheld=True)
+            part = dataclasses.replace(part, labeled=labeled, hide_labels=True)
         return None if part.is_empty() else part
 
     def to_choose(self, dataset: str) -> DataSlice | None:

@@ -44,7 +44,7 @@ class LabeledFrames(NamedTuple):
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
 
     def rows(
-        self, split: str, only: tuple[str, ...], without: tuple[str, ...], *, withheld: bool
+        self, split: str, only: tuple[str, ...], without: tuple[str, ...], *, hide_labels: bool
     ) -> np.ndarray:
         """Returns the rows of some people in a split of the same data set, in their old order: [N] integers.
 
@@ -52,12 +52,12 @@ class LabeledFrames(NamedTuple):
             split: split expression, of coded frames or of uncoded ones as well.
             only: subjects that stay; () for all.
             without: subjects that go.
-            withheld: the rows of all other frames, instead of those that keep their labels.
+            hide_labels: the rows of all other frames, instead of those that keep their labels.
         """
         frames = _frames(self.folder, split)
         stays = np.isin(frames.subjects, only) if only else np.ones(len(frames.names), bool)
         stays &= ~np.isin(frames.subjects, without)
-        return np.flatnonzero(stays & (np.isin(frames.names, self.names) != withheld))
+        return np.flatnonzero(stays & (np.isin(frames.names, self.names) != hide_labels))
 
     def subjects(self, split: str, rows: np.ndarray) -> set[str]:
         """Returns whose frames some rows of a split are."""
