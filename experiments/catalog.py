@@ -151,4 +151,4 @@ class Catalog:
         cache = self.runs / ".checksums.json"
         files = description.fingerprint(part.folder, cache=cache)
         labels = hashlib.sha256(truth.read_bytes()).hexdigest() if truth is not None else ""
-        return exports.digest_of([files, part.split, part.only, part.without, labels])
+        return exports.digest_of([files, part.split, part.include, part.exclude, labels])

@@ -151,7 +151,7 @@ class DataSets(DataFolders):
             for name in self._there({dataset}) if getattr(settings, "judge_subjects", 0) else ():
                 if self.part(name, test=False).expression:
                     told, part = self.describe(name), self.to_judge(name, section)
-                    chosen = part.only if part else ()
+                    chosen = part.include if part else ()
                     found |= {Person(told.builder, told.kind, subject) for subject in chosen}
         return frozenset(found)
 
@@ -168,8 +168,8 @@ class DataSets(DataFolders):
         if not count or not self._shows_au_people(dataset):
             return None
         split, barred = self.split_to_train(dataset), self.tested | self.kept_apart
-        without = tuple(p.subject for p in self._people(dataset, split) if p in barred)
-        found = LabeledFrames(self.folder(dataset), split, without, count)
+        exclude = tuple(p.subject for p in self._people(dataset, split) if p in barred)
+        found = LabeledFrames(self.folder(dataset), split, exclude, count)
         try:
             _ = found.names
         except ValueError as error:
@@ -255,8 +255,8 @@ class DataSets(DataFolders):
 
     def _only(self, dataset: str, people: list[Person]) -> DataSlice:
         """Coded frames of some training people."""
-        split, only = self.split_to_train(dataset), tuple(person.subject for person in people)
-        return DataSlice(dataset, self.folder(dataset), split, only=only)
+        split, include = self.split_to_train(dataset), tuple(person.subject for person in people)
+        return DataSlice(dataset, self.folder(dataset), split, include=include)
 
     def _without(self, dataset: str, split: str, barred: frozenset[Person], why: str) -> DataSlice:
         self.check_splits(dataset, split)
@@ -267,4 +267,4 @@ class DataSets(DataFolders):
                 f"{dataset}[{split}] has nobody left to train on: all of its {len(people)} people"
                 f" are {why}"
             )
-        return DataSlice(dataset, self.folder(dataset), split, without=left_out)
+        return DataSlice(dataset, self.folder(dataset), split, exclude=left_out)

@@ -95,11 +95,11 @@ def settings(job: Job) -> dict[str, Any]:
         told["labeled_frames"] = job.slices.train.labeled.count
     if job.slices.validation is not None:
         told["validation"] = {
-            "people": list(job.slices.validation.only),
+            "people": list(job.slices.validation.include),
             "every": config.eval.validate_every,
         }
     if job.slices.judges is not None:
-        told["judges"] = {"people": list(job.slices.judges.only)}
+        told["judges"] = {"people": list(job.slices.judges.include)}
     return told
 
 

@@ -191,19 +191,19 @@ class SubjectSubset(SomeRows):
 
     Args:
         records: of one split.
-        only: subjects (of a face recognition set: names) that stay; () for all.
-        without: subjects that go.
+        include: subjects (of a face recognition set: names) that stay; () for all.
+        exclude: subjects that go.
 
     Raises:
         NoRecords: where nobody is left.
     """
 
-    def __init__(self, records: Records, *, only: tuple[str, ...], without: tuple[str, ...]):
+    def __init__(self, records: Records, *, include: tuple[str, ...], exclude: tuple[str, ...]):
         subjects = _subjects(records.folder, records.split)
-        stays = np.isin(subjects, only) if only else np.ones(len(subjects), bool)
-        super().__init__(records, np.flatnonzero(stays & ~np.isin(subjects, without)))
+        stays = np.isin(subjects, include) if include else np.ones(len(subjects), bool)
+        super().__init__(records, np.flatnonzero(stays & ~np.isin(subjects, exclude)))
         if not len(self):
-            whom = f"of {', '.join(only)}" if only else f"but of {', '.join(without)}"
+            whom = f"of {', '.join(include)}" if include else f"but of {', '.join(exclude)}"
             raise NoRecords(f"split {records.split!r} of {records.folder} holds no record {whom}")
 
 

@@ -97,7 +97,7 @@ def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data,
     results = pipeline.run()
     for name in ("baseline", "df"):
         job = pipeline.job(name)
-        (held,) = job.slices.validation.only
+        (held,) = job.slices.validation.include
         read = set()
         for step in range(60):
             names = sum(job.stream().frames(step).values(), [])
