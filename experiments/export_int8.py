@@ -8,7 +8,7 @@ import numpy as np
 from piapdf_jax import metrics
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.data import description, source
-from piapdf_jax.data.frames import ReaderConfig, read_batch
+from piapdf_jax.data.frames import ReaderConfig, SampleRef, read_batch
 from piapdf_jax.detector_runtimes import Probabilities
 from piapdf_jax.model_json import Model
 
@@ -125,8 +125,8 @@ def _trained(model: Model, told: description.Description, data_dir: pathlib.Path
 def _frames(records: source.Records, rows: np.ndarray, reading: ReaderConfig) -> np.ndarray:
     found = []
     for start in range(0, len(rows), _BATCH):
-        places = [(records, int(row), False) for row in rows[start : start + _BATCH]]
-        found.append(np.asarray(read_batch(places, reading, step=0).image))
+        samples = [SampleRef(records, int(row)) for row in rows[start : start + _BATCH]]
+        found.append(np.asarray(read_batch(samples, reading, step=0).image))
     return np.concatenate(found)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from piapdf_jax.batch import Batch
-from piapdf_jax.data.frames import ReaderConfig, host_slice, read_batch
+from piapdf_jax.data.frames import ReaderConfig, SampleRef, host_slice, read_batch
 from piapdf_jax.data.prefetch import prefetch
 from piapdf_jax.data.source import Records
 
@@ -26,12 +26,12 @@ class EvaluationStream:
         reading = dataclasses.replace(self.reading, augment=None)
         rows = np.arange(step * reading.batch_size, (step + 1) * reading.batch_size)
         inside = rows < len(self.records)
-        places = [
-            (self.records, int(row), False) for row in np.minimum(rows, len(self.records) - 1)
+        samples = [
+            SampleRef(self.records, int(row)) for row in np.minimum(rows, len(self.records) - 1)
         ]
         slots = host_slice(reading, len(rows))
         mask = inside[slots.start : slots.stop].astype(np.float32)
-        return read_batch(places, reading, step=step)._replace(mask=mask)  # pyright: ignore
+        return read_batch(samples, reading, step=step)._replace(mask=mask)  # pyright: ignore
 
 
 def evaluation_batches(records: Records, reading: ReaderConfig) -> Iterator[Batch]:

@@ -38,6 +38,20 @@ class ReaderConfig:
     hosts: int = 1
 
 
+class SampleRef(NamedTuple):
+    """Where one frame of a batch comes from.
+
+    Attributes:
+        records: its source.
+        index: its row there.
+        hide_labels: whether the batch has its labels as unknown.
+    """
+
+    records: Records
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    hide_labels: bool = False
+
+
 class Frame(NamedTuple):
     """One record, read.
 
@@ -138,12 +152,12 @@ def _generator(
 
 
 def read_batch(
-    places: list[tuple[Records, int, bool]], reading: ReaderConfig, *, step: int, name: int = 0
+    samples: list[SampleRef], reading: ReaderConfig, *, step: int, name: int = 0
 ) -> Batch:
     """Reads this host's share of one batch.
 
     Args:
-        places: for each slot of the global batch: records, row, and whether its labels are withheld.
+        samples: one for each slot of the global batch.
         reading: how.
         step: global step, for the augmentation's draw.
         name: number of the stream, so that two streams of a step draw apart.
@@ -152,7 +166,7 @@ def read_batch(
         A ``Batch`` of numpy arrays.
     """
     columns, size = record_columns(reading.aus), reading.image_size
-    slots = host_slice(reading, len(places))
+    slots = host_slice(reading, len(samples))
     count = len(slots)
     # Batches are numpy arrays on this side of the devices.
     arrays: dict[str, Any] = {
@@ -160,16 +174,18 @@ def read_batch(
         "labels": np.full((count, len(columns)), UNKNOWN, np.float32),
         "pi_maps": np.empty((count, size, size), np.uint16) if reading.maps else None,
         "mask": np.ones(count, np.float32),
-        "record_index": np.array([places[slot][1] for slot in slots], np.int32),
+        "record_index": np.array([samples[slot].index for slot in slots], np.int32),
         "landmarks": np.empty((count, LANDMARKS, 2), np.float32) if reading.landmarks else None,
     }
     for k, slot in enumerate(slots):
-        records, row, withheld = places[slot]
-        frame = load_frame(records, row, reading, _generator(reading, name, step, slot))
+        sample = samples[slot]
+        frame = load_frame(
+            sample.records, sample.index, reading, _generator(reading, name, step, slot)
+        )
         for field in ("image", "pi_maps", "landmarks"):
             if arrays[field] is not None:
                 arrays[field][k] = getattr(frame, field)
-        if "labels" in frame.record and not withheld:
+        if "labels" in frame.record and not sample.hide_labels:
             arrays["labels"][k] = np.asarray(frame.record["labels"])[columns]
     return Batch(**arrays)
 

@@ -13,6 +13,7 @@ import numpy as np
 from piapdf_jax.batch import Batch, IdentityBatch
 from piapdf_jax.data.frames import (
     ReaderConfig,
+    SampleRef,
     frame_name,
     read_batch,
     read_identities,
@@ -69,8 +70,8 @@ class LabeledStream:
 
     def __call__(self, step: int) -> Batch:
         """The batch of one step."""
-        r = self.reading
-        return read_batch([(self.records, row, False) for row in self._rows(step)], r, step=step)
+        samples = [SampleRef(self.records, int(row)) for row in self._rows(step)]
+        return read_batch(samples, self.reading, step=step)
 
     def _rows(self, step: int) -> np.ndarray:
         return epoch_rows(len(self.records), self.reading.batch_size, self.reading.seed, step)

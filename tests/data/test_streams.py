@@ -100,11 +100,11 @@ def feedback_stream(**more) -> FeedbackStream:
 def test_feedback_frames_are_disjoint_and_withheld():
     stream = feedback_stream()
     for step in range(25):
-        labeled, places = stream.rows(step)
-        withheld = [row for records, row, _ in places if records is stream.coded]
+        labeled, samples = stream.rows(step)
+        withheld = [row for records, row, _ in samples if records is stream.coded]
         assert len(withheld) == 2
         assert not set(labeled) & set(withheld)
-        counts = [sum(place[0] is pool for place in places) for pool, _ in stream.pools]
+        counts = [sum(sample.records is pool for sample in samples) for pool, _ in stream.pools]
         assert counts == [2, 4]
     batch = stream(0)
     assert set(np.unique(batch.labeled.labels)) <= {0.0, 1.0}
@@ -137,13 +137,13 @@ def test_several_unlabeled_frames_a_labeled_one(ratio, relabel):
     plain = dataclasses.replace(feedback_stream(), relabel_fraction=relabel)
     stream = dataclasses.replace(plain, unlabeled_ratio=ratio)
     for step in range(12):
-        labeled, places = stream.rows(step)
-        assert len(labeled) == 8 and len(places) == 8 * ratio
-        withheld = [row for records, row, _ in places if records is stream.coded]
+        labeled, samples = stream.rows(step)
+        assert len(labeled) == 8 and len(samples) == 8 * ratio
+        withheld = [row for records, row, _ in samples if records is stream.coded]
         assert len(set(withheld)) == len(withheld) == round(relabel * 8 * ratio)
         assert not set(labeled) & set(withheld)
         # DISFA's quarter of all, and the rest.
-        counts = [sum(place[0] is pool for place in places) for pool, _ in stream.pools]
+        counts = [sum(sample.records is pool for sample in samples) for pool, _ in stream.pools]
         left = 8 * ratio - len(withheld)
         assert counts == [min(left, 2 * ratio), left - min(left, 2 * ratio)]
         # The labeled frames, and the first of those withheld, are those of one a labeled frame.
