@@ -75,7 +75,7 @@ class DataSets(DataFolders):
                 f"eval.validation_subjects={wanted} leaves nobody of the {len(people)} people of"
                 f" {dataset}[{split}] to train on"
             )
-        return self._only(dataset, self._chosen(people, wanted))
+        return self._only(dataset, self._sample_subjects(people, wanted))
 
     def to_judge(self, dataset: str, section: str) -> DataSlice | None:
         """Returns the records of people kept apart to judge a student's steps; None where nobody is to.
@@ -99,7 +99,7 @@ class DataSets(DataFolders):
                 f"{section}.judge_subjects={wanted} leaves nobody of the {len(everybody)} people of"
                 f" {dataset}[{self.split_to_train(dataset)}] to train on{also}"
             )
-        part = self._only(dataset, self._chosen(people, wanted))
+        part = self._only(dataset, self._sample_subjects(people, wanted))
         return self._of_labeled_frames(part, "judge by")
 
     def to_test_fold(self, dataset: str) -> DataSlice | None:
@@ -132,7 +132,7 @@ class DataSets(DataFolders):
         for name in self._there(self._sets_to_choose_by()):
             people = self._candidates(name) if self.part(name, test=False).expression else []
             if (wanted := self.config.eval.validation_subjects) < len(people):
-                found.update(self._chosen(people, wanted))
+                found.update(self._sample_subjects(people, wanted))
         return frozenset(found)
 
     @functools.cached_property
@@ -249,7 +249,7 @@ class DataSets(DataFolders):
         people = self._people(dataset, self.split_to_train(dataset))
         return [person for person in people if person not in self.tested]
 
-    def _chosen(self, people: list[Person], wanted: int) -> list[Person]:
+    def _sample_subjects(self, people: list[Person], wanted: int) -> list[Person]:
         order = np.random.default_rng([self.config.seed, wanted]).permutation(len(people))
         return sorted(people[k] for k in order[:wanted])
 
