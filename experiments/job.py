@@ -99,13 +99,13 @@ class Job:
             training: augmented and in batches of the section, or plain and in those of ``eval``.
             devices: scores are made in batches that divide over so many.
         """
-        c, feed = self.config, self.training.feed
-        batch_size = self.section.batch_size if training else c.eval.batch_size
+        config, feed = self.config, self.training.feed
+        batch_size = self.section.batch_size if training else config.eval.batch_size
         return ReaderConfig(
-            image_size=c.data.image_size,
+            image_size=config.data.image_size,
             batch_size=batch_size if training else -(-batch_size // devices) * devices,
             seed=self.seed,
-            augment=c.data.augment if training else None,
+            augment=config.data.augment if training else None,
             aus=self.units if feed.labels else (),
             maps=self.maps if (feed.maps if training else self.training.scores_maps) else (),
             landmarks=training and feed.reads_landmarks(self),
