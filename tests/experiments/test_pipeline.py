@@ -392,13 +392,13 @@ def test_corrupt_shard_is_named(small_data, tmp_path):
 
 def test_status_of_a_run(demo, tmp_path):
     _, runs = demo
-    standings = {one.name: one for one in status.standing(runs / "demo" / "fold1_seed0")}
-    assert list(standings) == ["pi1", "pi2", "identity", "baseline", "piap", "piapdf"]
-    for one in standings.values():
+    statuses = {one.name: one for one in status.training_statuses(runs / "demo" / "fold1_seed0")}
+    assert list(statuses) == ["pi1", "pi2", "identity", "baseline", "piap", "piapdf"]
+    for one in statuses.values():
         assert (one.state, one.step, one.steps) == ("done", 4, 4)
         assert one.row["peak_memory_gib"] > 0.1 and 0 <= one.row["input_wait"] <= 1
         assert one.row["first_step_seconds"] > 0 and one.row["images_per_second"] > 0
-    counts = [standings["piapdf"].row[f"count_{sign}"] for sign in ("positive", "negative", "zero")]
+    counts = [statuses["piapdf"].row[f"count_{sign}"] for sign in ("positive", "negative", "zero")]
     assert sum(counts) == 4
     command = [sys.executable, "-m", "experiments.status", str(runs / "demo" / "fold1_seed0")]
     told = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)

@@ -79,7 +79,7 @@ def test_a_training_under_way_and_checkpoints_of_another_configuration(
     settings = ["methods=baseline", "run.checkpoint_every=1", "run.max_skipped=0"]
     with pytest.raises(NotFinite):
         run(small_data, tmp_path, *settings, "baseline.learning_rate=1e30")
-    (one,) = status.standing(tmp_path / "demo" / "fold1_seed0")
+    (one,) = status.training_statuses(tmp_path / "demo" / "fold1_seed0")
     assert one.state == "under way" and one.steps == 4 and one.step >= 1
     assert one.checkpoint is not None and one.age is not None
     with caplog.at_level("WARNING", logger="piapdf"):

@@ -127,8 +127,8 @@ def test_training(small_data, tmp_path):
     assert section["gamma"] == 0.5 and section["steps"] == 2000
     walk_of_stops(folder, launch)
     assert len(list(folder.glob("seen.*[0-9]"))) == 2
-    (standing,) = status.standing(folder / "stopped" / "demo" / "fold1_seed0")
-    assert (standing.name, standing.state, standing.step) == ("focal", "done", LONG)
+    (trained,) = status.training_statuses(folder / "stopped" / "demo" / "fold1_seed0")
+    assert (trained.name, trained.state, trained.step) == ("focal", "done", LONG)
     results = json.loads(
         (folder / "straight" / "demo" / "fold1_seed0" / "results.json").read_text()
     )
@@ -282,7 +282,7 @@ def test_a_section_of_a_plugin_hides_no_other():
 
 def test_status_names_a_plugins_training_that_has_not_begun(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"methods": ["baseline", "focal"]}))
-    found = [(one.name, one.state) for one in status.standing(tmp_path)]
+    found = [(one.name, one.state) for one in status.training_statuses(tmp_path)]
     assert found == [("baseline", "not begun"), ("focal", "not begun")]
 
 
