@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_builders import schema, units
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from piapdf_jax import faces
 
 
@@ -36,7 +36,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.expected_examples: dict[str, int] = {}
         self.reused = 0
         self.planned = 0
-        self._elsewhere: list[tuple[units.Kept, Sequence[Any], Report]] = []
+        self._elsewhere: list[tuple[units.Kept, Sequence[Any], FaultReport]] = []
 
     def changed(self, manual: pathlib.Path) -> str:
         """Returns what of the original files is not as it was when the data set was built; "" for nothing known.
@@ -98,7 +98,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self,
         make: Callable[[Any], units.Made],
         work: Sequence[Any],
-        report: Report | None = None,
+        report: FaultReport | None = None,
     ) -> Any:
         """The records of units of work.
 
@@ -125,7 +125,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return sum(1 for _ in pathlib.Path(self.kept_in or "").glob("*.npz")), self.planned
 
     def _in_order(
-        self, kept: units.Kept, work: Sequence[Any], report: Report | None
+        self, kept: units.Kept, work: Sequence[Any], report: FaultReport | None
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         for made in schema.parallel(kept, work, workers=self.workers):
             self.reused += made.reused
@@ -142,7 +142,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for unit in work:
                 self._left_out(kept(unit).faults, report)
 
-    def _left_out(self, faults: Iterable[tuple[str, str]], report: Report) -> None:
+    def _left_out(self, faults: Iterable[tuple[str, str]], report: FaultReport) -> None:
         for reason, case in faults:
             report.add(reason, case)
         assert self.info.metadata is not None

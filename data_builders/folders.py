@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 
 #: Why an archive is counted that lies among files which are read.
 ARCHIVE = "archive, of which nothing is read"
@@ -74,7 +74,7 @@ def is_archive(path: pathlib.Path) -> bool:
     return bool(suffixes) and suffixes[-1] in _ARCHIVES
 
 
-def report_archives(root: pathlib.Path, report: Report, *, depth: int = 0) -> None:
+def report_archives(root: pathlib.Path, report: FaultReport, *, depth: int = 0) -> None:
     """Counts the archives in a folder, so many folders down, for what is in them may be missing beside them."""
     for path in files(root, depth):
         if is_archive(path):

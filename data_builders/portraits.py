@@ -9,7 +9,7 @@ import numpy as np
 
 from data_builders import base, crops, folders, schema, units
 from data_builders import landmarks as finder
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 
 _PICTURE = re.compile(r"[^.].*\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
@@ -32,7 +32,7 @@ class Person(NamedTuple):
     landmarks: np.ndarray | None = None
 
 
-def read_people(root: pathlib.Path, report: Report) -> list[Person]:
+def read_people(root: pathlib.Path, report: FaultReport) -> list[Person]:
     """The folders of a set by name, pictures by file name and numbered from 1.
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 
 from data_builders import base, crops, schema, units
 from data_builders import landmarks as finder
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from piapdf_jax import folds
 from piapdf_jax.action_units import UNKNOWN
 
@@ -104,7 +104,7 @@ def place(
     videos: Sequence[Video],
     parts: dict[int, list[str]],
     builder: base.RecordBuilder,
-    report: Report,
+    report: FaultReport,
 ) -> Placed:
     """Finds the landmarks of all videos and deals their frames to the splits of the parts.
 

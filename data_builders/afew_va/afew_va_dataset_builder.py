@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from data_builders import base, crops, schema, units
 from data_builders.afew_va import raw
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 
 #: Every so many actors, in the order of their names, one belongs to the split ``test``.
 _TEST_EVERY = 5
@@ -34,7 +34,7 @@ class Builder(base.RecordBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        report = Report()
+        report = FaultReport()
         clips = raw.read_clips(pathlib.Path(dl_manager.manual_dir), report)
         splits = split_by_actor(clips)
         self.expected_examples = {
@@ -53,7 +53,7 @@ class Builder(base.RecordBuilder):
         self.describe(action_units=(), people=actors)
         return {split: self._generate_examples(found, report) for split, found in splits.items()}
 
-    def _generate_examples(self, clips: list[raw.Clip], report: Report) -> Any:
+    def _generate_examples(self, clips: list[raw.Clip], report: FaultReport) -> Any:
         return self.records(make, clips, report)
 
 

@@ -13,7 +13,7 @@ from data_builders import base, film_frames, numbering, schema
 from data_builders import landmarks as finder
 from data_builders import videos as shared
 from data_builders.disfa import raw
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from piapdf_jax import folds
 
 
@@ -37,7 +37,7 @@ class Builder(base.RecordBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        report = Report()
+        report = FaultReport()
         tree = raw.find_files(pathlib.Path(dl_manager.manual_dir), report)
         pictures = tree.pictures | self._extracted(tree.films, report)
         videos = raw.read_videos(tree, pictures, report)
@@ -67,10 +67,12 @@ class Builder(base.RecordBuilder):
             for split, blocks in placed.splits.items()
         }
 
-    def _generate_examples(self, blocks: list[shared.Block], report: Report) -> Any:
+    def _generate_examples(self, blocks: list[shared.Block], report: FaultReport) -> Any:
         return self.records(shared.make, blocks, report)
 
-    def _extracted(self, films: dict[str, pathlib.Path], report: Report) -> dict[str, pathlib.Path]:
+    def _extracted(
+        self, films: dict[str, pathlib.Path], report: FaultReport
+    ) -> dict[str, pathlib.Path]:
         """Folders of the films' frames, kept beside the cached landmarks until they are deleted."""
         cache = self.cache("frames")
         jobs = [

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Set
 
 from data_builders import folders
+from data_builders.fault_report import FaultReport
 from data_builders.numbering import (
     PICTURE,
     UNDECIDED,
@@ -18,7 +19,6 @@ from data_builders.numbering import (
     find_countings,
     list_pictures,
 )
-from data_builders.report import Report
 from data_builders.videos import Frame
 from piapdf_jax import video
 from piapdf_jax.action_units import DISFA_AUS, DISFA_POSITIVE_INTENSITY, RECORD_AUS, UNKNOWN
@@ -60,7 +60,7 @@ class Tree:
     pictures: dict[str, pathlib.Path]
 
 
-def find_files(root: pathlib.Path, report: Report) -> Tree:
+def find_files(root: pathlib.Path, report: FaultReport) -> Tree:
     """Finds the files of a tree, at most five folders down.
 
     Args:
@@ -113,7 +113,7 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
     )
 
 
-def _complete(labels: Set[str], seen: Set[str], report: Report) -> list[str]:
+def _complete(labels: Set[str], seen: Set[str], report: FaultReport) -> list[str]:
     """Participants with both labels and something to see; the others are reported."""
     for subject in sorted(labels | seen):
         if subject not in DISFA_SUBJECTS:
@@ -166,7 +166,7 @@ def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]
     return rows
 
 
-def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: Report) -> list[Video]:
+def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: FaultReport) -> list[Video]:
     """The frames of every participant from folders of numbered pictures.
 
     Args:

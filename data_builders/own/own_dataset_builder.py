@@ -13,8 +13,8 @@ import tensorflow_datasets as tfds
 from data_builders import base, film_frames, schema
 from data_builders import landmarks as finder
 from data_builders import videos as shared
+from data_builders.fault_report import FaultReport
 from data_builders.own import raw, sheet
-from data_builders.report import Report
 
 
 class Builder(base.RecordBuilder):
@@ -33,7 +33,7 @@ class Builder(base.RecordBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        report, root = Report(), sheet.home(pathlib.Path(dl_manager.manual_dir))
+        report, root = FaultReport(), sheet.home(pathlib.Path(dl_manager.manual_dir))
         told = sheet.read(root, report)
         takes, parts = raw.takes(told), raw.parts(told)
         raw.report_unnamed(root, told, report)
@@ -62,11 +62,11 @@ class Builder(base.RecordBuilder):
             for split, blocks in placed.splits.items()
         }
 
-    def _generate_examples(self, blocks: list[shared.Block], report: Report) -> Any:
+    def _generate_examples(self, blocks: list[shared.Block], report: FaultReport) -> Any:
         return self.records(shared.make, blocks, report)
 
     def _videos(
-        self, root: pathlib.Path, takes: Sequence[raw.Take], report: Report
+        self, root: pathlib.Path, takes: Sequence[raw.Take], report: FaultReport
     ) -> list[raw.Video]:
         """Pictures, and frames of films, which are kept beside the cached landmarks until they are deleted."""
         videos = [raw.picture_video(root, take, report) for take in takes if take.film is None]

@@ -7,8 +7,8 @@ import re
 from typing import NamedTuple
 
 from data_builders import film_frames, folders
+from data_builders.fault_report import FaultReport
 from data_builders.own.sheet import Row, Sheet
-from data_builders.report import Report
 from data_builders.videos import Frame
 from piapdf_jax import folds
 
@@ -121,7 +121,7 @@ def _take(subject: str, task: str, rows: list[Row]) -> Take:
     return Take(subject, task, film, named, rest=len(named) < len(rows))
 
 
-def report_unnamed(root: pathlib.Path, sheet: Sheet, report: Report) -> None:
+def report_unnamed(root: pathlib.Path, sheet: Sheet, report: FaultReport) -> None:
     """Counts pictures, films and archives below the folder that are not read, because no row names them."""
     named = {row.file for row in sheet.rows}
     for path in folders.files(root):
@@ -144,7 +144,7 @@ def job(root: pathlib.Path, take: Take, cache: pathlib.Path) -> film_frames.Job:
     return film_frames.Job(film, cache / f"{name}-{digest}", take.wanted)
 
 
-def film_video(take: Take, folder: pathlib.Path, report: Report) -> Video:
+def film_video(take: Take, folder: pathlib.Path, report: FaultReport) -> Video:
     """Returns the frames of a film.
 
     Args:
@@ -164,7 +164,7 @@ def film_video(take: Take, folder: pathlib.Path, report: Report) -> Video:
     return Video(take.subject, take.task, tuple(frames), moving=True)
 
 
-def picture_video(root: pathlib.Path, take: Take, report: Report) -> Video:
+def picture_video(root: pathlib.Path, take: Take, report: FaultReport) -> Video:
     """Returns pictures by their number, else by their place among the rows.
 
     Args:

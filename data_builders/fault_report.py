@@ -5,7 +5,7 @@ import collections
 _LISTED = 20  # how many cases of one fault are named
 
 
-class Report:
+class FaultReport:
     """Counts what was left out and why, and names the first cases of each reason."""
 
     def __init__(self) -> None:
