@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import crops, disk
+from data_builders import crops, target_files
 from piapdf_jax import pictures
 from piapdf_jax.faces import LandmarkDetector
 
@@ -71,7 +71,7 @@ def find_landmarks(video: VideoFiles) -> VideoLandmarks:
             known[key], new = _search(path, detector), True
         landmarks[row], origin[row] = known[key]
     if new:
-        disk.write_arrays(cache, keys=np.array(keys), landmarks=landmarks, origin=origin)
+        target_files.write_arrays(cache, keys=np.array(keys), landmarks=landmarks, origin=origin)
     found = VideoLandmarks(landmarks, origin)
     return fill_gaps(found, np.asarray(video.numbers)) if video.numbers else found
 
@@ -128,7 +128,7 @@ def _key(path: str) -> str:
 
 
 def _read_cache(path: pathlib.Path) -> dict[str, tuple[np.ndarray, int]]:
-    stored = disk.read_arrays(path)
+    stored = target_files.read_arrays(path)
     if stored is None or stored.keys() != {"keys", "landmarks", "origin"}:
         return {}  # no cache, or a torn one, which only costs the search
     keys, landmarks, origin = stored["keys"], stored["landmarks"], stored["origin"]

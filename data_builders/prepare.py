@@ -20,7 +20,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from data_builders import disk, folders, units
+from data_builders import folders, target_files, units
 from data_builders.progress import track, watch
 from data_builders.registry import (
     BUILDERS,
@@ -70,19 +70,19 @@ def prepare(
         TargetError: where ``data_dir`` is full or cannot be written to.
     """
     root = paths.local_folder(data_dir, "--data_dir")
-    with disk.explained(root), _quiet():
+    with target_files.explained(root), _quiet():
         builder = _builder(name, root)
     folder = pathlib.Path(builder.data_dir)
     full_name = str(folder.relative_to(builder.data_dir_root))
     records = root / ".cache" / "records" / full_name
     if folder.exists():
         # A process that was killed between the two may have left them.
-        disk.remove(records)
+        target_files.remove(records)
         _check_current(builder, manual_dir, folder)
         return folder
     manual = _manual_folder(builder, name, manual_dir)
     if manual is not None and not follow_links:
-        disk.check_links(manual)
+        target_files.check_links(manual)
     kept = records / (units.recipe() + units.recipe_outside(type(builder).__module__))
     builder.workers = workers or _cores()
     builder.progress = track
@@ -96,13 +96,13 @@ def prepare(
     paths.target_folder(root, "--data_dir")
     lock = root / ".cache" / "locks" / f"{full_name.replace('/', '-')}.lock"
     waiting = f"{name}: another process builds it in {root}; waiting for that"
-    with disk.explained(root), disk.alone(lock, waiting=waiting) as alone:
+    with target_files.explained(root), target_files.alone(lock, waiting=waiting) as alone:
         if folder.exists():
             return folder
         if alone:
-            disk.remove_leftovers(root, builder.name, folder, kept)
+            target_files.remove_leftovers(root, builder.name, folder, kept)
         _build(builder, manual)
-        disk.remove(records)
+        target_files.remove(records)
     _report(builder)
     return folder
 

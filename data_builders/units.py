@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_builders import disk
+from data_builders import target_files
 
 #: Modules of the core that records depend on, beside everything in this package.
 _CORE = (
@@ -56,11 +56,11 @@ class Kept:
         if self.folder is None:
             return self.make(unit)
         path = pathlib.Path(self.folder, f"{digest(self.make, unit)}.npz")
-        found = _unpack(disk.read_arrays(path))
+        found = _unpack(target_files.read_arrays(path))
         if found is not None:
             return found
         made = self.make(unit)
-        disk.write_arrays(path, **_pack(made))
+        target_files.write_arrays(path, **_pack(made))
         return made
 
 

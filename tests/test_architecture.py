@@ -146,7 +146,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.*",
         "data_builders.prepare",
         "data_builders.registry",
-        "data_builders.disk",  # its error is the launcher's as well
+        "data_builders.target_files",  # its error is the launcher's as well
         "data_builders.synthetic_faces",  # where the true labels lie
     ),
     "experiments.pointing": (

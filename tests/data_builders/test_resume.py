@@ -14,7 +14,7 @@ import psutil
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import base, disk, prepare, units, videos
+from data_builders import base, prepare, target_files, units, videos
 from data_builders.bp4d import bp4d_dataset_builder as bp4d
 from data_builders.casia_webface import casia_webface_dataset_builder as webface
 from data_builders.synthetic_faces import synthetic_faces_dataset_builder as synthetic_faces
@@ -126,9 +126,9 @@ def finish(manual, tmp_path):
 def test_what_is_on_disk_is_what_is_taken(tmp_path, monkeypatch):
     manual, data = stopped(tmp_path, monkeypatch)
     for path in interrupted.unit_files(data):
-        arrays = disk.read_arrays(path)
+        arrays = target_files.read_arrays(path)
         arrays["plain/task"] = np.full_like(arrays["plain/task"], "T9")
-        disk.write_arrays(path, **arrays)
+        target_files.write_arrays(path, **arrays)
     folder = prepare.prepare("bp4d", data_dir=data, manual_dir=manual, workers=1)
     read = tfds.builder_from_directory(folder)
     tasks = [r["task"] for split in read.info.splits for r in read.as_data_source(split)]
@@ -185,7 +185,7 @@ def test_a_finished_data_set_sweeps_what_a_kill_after_it_left(tmp_path):
     manual, data = bp4d_tree.write_tree(tmp_path / "manual"), tmp_path / "data"
     folder = prepare.prepare("bp4d", data_dir=data, manual_dir=manual, workers=1)
     records = data / ".cache" / "records" / "bp4d" / "1.0.0"
-    disk.write_arrays(records / units.recipe() / "x.npz", keys=np.zeros(1))
+    target_files.write_arrays(records / units.recipe() / "x.npz", keys=np.zeros(1))
     assert prepare.prepare("bp4d", data_dir=data) == folder
     assert not interrupted.leftovers(data)
 
