@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import base, crops, folders, schema, units
+from data_builders import crops, folders, record_builder, schema, units
 from data_builders import landmarks as finder
 from data_builders.fault_report import FaultReport
 
@@ -55,7 +55,7 @@ def read_people(root: pathlib.Path, report: FaultReport) -> list[Person]:
 
 
 def find_faces(
-    people: list[Person], builder: base.RecordBuilder
+    people: list[Person], builder: record_builder.RecordBuilder
 ) -> Iterator[tuple[Person, finder.VideoLandmarks]]:
     """Landmarks of everybody's pictures, found once and kept on disk.
 

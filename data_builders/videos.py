@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from data_builders import base, crops, schema, units
+from data_builders import crops, record_builder, schema, units
 from data_builders import landmarks as finder
 from data_builders.fault_report import FaultReport
 from piapdf_jax import folds
@@ -103,7 +103,7 @@ def coded_units(videos: Sequence[Video]) -> set[int]:
 def place(
     videos: Sequence[Video],
     parts: dict[int, list[str]],
-    builder: base.RecordBuilder,
+    builder: record_builder.RecordBuilder,
     report: FaultReport,
 ) -> Placed:
     """Finds the landmarks of all videos and deals their frames to the splits of the parts.
@@ -138,7 +138,7 @@ def place(
 
 
 def _landmarks(
-    videos: Sequence[Video], builder: base.RecordBuilder
+    videos: Sequence[Video], builder: record_builder.RecordBuilder
 ) -> Iterator[finder.VideoLandmarks]:
     cache = str(builder.cache("landmarks"))
     files = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, crops, schema, units
+from data_builders import crops, record_builder, schema, units
 from data_builders.afew_va import raw
 from data_builders.fault_report import FaultReport
 
@@ -16,7 +16,7 @@ from data_builders.fault_report import FaultReport
 _TEST_EVERY = 5
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds AFEW-VA, its actors apart in the splits ``train`` and ``test``."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -10,15 +10,15 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, numbering, schema
 from data_builders import landmarks as finder
+from data_builders import numbering, record_builder, schema
 from data_builders import videos as shared
 from data_builders.bp4d import raw
 from data_builders.fault_report import FaultReport
 from piapdf_jax import folds
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds BP4D from its distributed files, by participant part, coded and uncoded frames apart.
 
     Attributes:

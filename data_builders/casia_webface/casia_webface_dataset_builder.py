@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import base, folders, portraits, schema
+from data_builders import folders, portraits, record_builder, schema
 from data_builders import landmarks as finder
 from data_builders.fault_report import FaultReport
 
@@ -22,7 +22,7 @@ _REASONS = {
 }
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds CASIA-WebFace from a folder a person, whole as the split ``train``."""
 
     VERSION = tfds.core.Version(schema.IDENTITY_VERSION)

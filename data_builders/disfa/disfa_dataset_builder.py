@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, film_frames, numbering, schema
+from data_builders import film_frames, numbering, record_builder, schema
 from data_builders import landmarks as finder
 from data_builders import videos as shared
 from data_builders.disfa import raw
@@ -17,7 +17,7 @@ from data_builders.fault_report import FaultReport
 from piapdf_jax import folds
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds DISFA by participant part; a unit is present from intensity 2 on."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import base, crops, folders, portraits, schema, units
+from data_builders import crops, folders, portraits, record_builder, schema, units
 from data_builders import landmarks as finder
 from data_builders.fault_report import FaultReport
 from data_builders.lfw_pairs import raw
@@ -19,7 +19,7 @@ _FOLDERS = ("lfw", "lfw-deepfunneled", "lfw_funneled")
 _NUMBER = re.compile(r"_(\d+)\.[A-Za-z]+$")
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds LFW as the split ``test``; the pairs and their blocks are in its metadata.
 
     No picture that a pair names is left out, or the score would be of other pairs than everybody's.

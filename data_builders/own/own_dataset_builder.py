@@ -10,14 +10,14 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, film_frames, schema
+from data_builders import film_frames, record_builder, schema
 from data_builders import landmarks as finder
 from data_builders import videos as shared
 from data_builders.fault_report import FaultReport
 from data_builders.own import raw, sheet
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds what ``labels.csv`` names, by part; units are those with a label."""
 
     VERSION = tfds.core.Version("1.0.0")

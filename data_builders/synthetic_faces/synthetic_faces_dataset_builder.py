@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, schema, units
+from data_builders import record_builder, schema, units
 from data_builders.synthetic_faces import population, truth
 from data_builders.synthetic_faces.render import Picture, render
 from data_builders.synthetic_faces.scene import draw_scene
@@ -70,7 +70,7 @@ class Job(NamedTuple):
     number: int
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Draws the data sets."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import shard_utils
 
-from data_builders import base, prepare, units
+from data_builders import prepare, record_builder, units
 
 pytestmark = [
     pytest.mark.beam,
@@ -37,7 +37,7 @@ def _surroundings(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{here.parent.parent}")
     monkeypatch.setenv("SEARCHED_BY", str(tmp_path / "searched"))
     (tmp_path / "searched").mkdir()
-    monkeypatch.setattr(base.RecordBuilder, "detector", ProcessDetector)
+    monkeypatch.setattr(record_builder.RecordBuilder, "detector", ProcessDetector)
 
 
 def build(name, manual, data, beam_options=None):

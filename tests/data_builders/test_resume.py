@@ -14,7 +14,7 @@ import psutil
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import base, prepare, target_files, units, videos
+from data_builders import prepare, record_builder, target_files, units, videos
 from data_builders.bp4d import bp4d_dataset_builder as bp4d
 from data_builders.casia_webface import casia_webface_dataset_builder as webface
 from data_builders.synthetic_faces import synthetic_faces_dataset_builder as synthetic_faces
@@ -25,7 +25,7 @@ CLIPS = 24
 
 @pytest.fixture(autouse=True)
 def _detector(monkeypatch):
-    monkeypatch.setattr(base.RecordBuilder, "detector", bp4d_tree.FrameDetector)
+    monkeypatch.setattr(record_builder.RecordBuilder, "detector", bp4d_tree.FrameDetector)
 
 
 @pytest.fixture(scope="module")
