@@ -20,7 +20,7 @@ from data_builders import target_files
 #: Modules of the core that records depend on, beside everything in this package.
 _CORE = (
     *("action_units", "folds", "records", "pi_maps", "pictures"),
-    *(f"faces/{name}" for name in ("base", "reading", "dlib_finder", "cropping")),
+    *(f"faces/{name}" for name in ("face", "reading", "dlib_finder", "cropping")),
 )
 
 

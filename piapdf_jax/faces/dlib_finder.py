@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from piapdf_jax import commands
-from piapdf_jax.faces.base import NO_FACE, Face, Found, roll_of
+from piapdf_jax.faces.face import NO_FACE, Face, Found, roll_of
 from piapdf_jax.faces.model_files import ModelFile, find
 
 #: Names a file with dlib's 68-point predictor.

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from piapdf_jax import commands, paths
-from piapdf_jax.faces.base import NO_FACE, TILTED, TOO_SMALL, Face, Found, roll_of
 from piapdf_jax.faces.blazeface import SIDE, BlazeFace, Detection
 from piapdf_jax.faces.cropping import cut_out, transform
+from piapdf_jax.faces.face import NO_FACE, TILTED, TOO_SMALL, Face, Found, roll_of
 from piapdf_jax.faces.model_files import ModelFile, find
 
 #: Names a folder with both files.
