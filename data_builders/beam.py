@@ -8,7 +8,7 @@ import apache_beam
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data_builders import units
+from data_builders import work_units
 
 _NAMESPACE, _REUSED = "data_builders", "reused_units"
 
@@ -34,7 +34,7 @@ def run(function: Callable[[Any], Any], items: Sequence[Any], flags: Sequence[st
         )
 
 
-def records(kept: units.Kept, work: Sequence[Any]) -> apache_beam.PTransform:
+def records(kept: work_units.Kept, work: Sequence[Any]) -> apache_beam.PTransform:
     """A transform that makes the records of units; how TFDS takes the work of a split."""
     return apache_beam.Create(list(work)) | apache_beam.FlatMap(functools.partial(_examples, kept))
 
@@ -49,7 +49,7 @@ def _call(function: Callable[[Any], Any], item: Any) -> None:
     function(item)
 
 
-def _examples(kept: units.Kept, unit: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _examples(kept: work_units.Kept, unit: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     made = kept(unit)
     Metrics.counter(_NAMESPACE, _REUSED).inc(int(made.reused))
     yield from made.examples

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import crops, folders, record_builder, schema, units
+from data_builders import crops, folders, record_builder, schema, work_units
 from data_builders import landmarks as finder
 from data_builders.fault_report import FaultReport
 
@@ -89,7 +89,7 @@ def short(path: str) -> str:
     return "/".join(pathlib.Path(path).parts[-2:])
 
 
-def make(person: Person) -> units.Made:
+def make(person: Person) -> work_units.Made:
     """Records and faults of a person; runs in a worker process."""
     assert person.landmarks is not None
     examples, faults = [], []
@@ -105,4 +105,4 @@ def make(person: Person) -> units.Made:
             number=number,
         )
         examples.append((f"{person.name}_{number:05d}", example))
-    return units.Made(examples, faults)
+    return work_units.Made(examples, faults)

@@ -20,7 +20,7 @@ from typing import Any
 
 from absl import flags, logging
 
-from data_builders import folders, target_files, units
+from data_builders import folders, target_files, work_units
 from data_builders.progress import track, watch
 from data_builders.registry import (
     BUILDERS,
@@ -83,7 +83,7 @@ def prepare(
     manual = _manual_folder(builder, name, manual_dir)
     if manual is not None and not follow_links:
         target_files.check_links(manual)
-    kept = records / (units.recipe() + units.recipe_outside(type(builder).__module__))
+    kept = records / (work_units.recipe() + work_units.recipe_outside(type(builder).__module__))
     builder.workers = workers or _cores()
     builder.progress = track
     builder.beam_options, builder.kept_in = beam_options, str(kept)

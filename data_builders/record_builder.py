@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import schema, units
+from data_builders import schema, work_units
 from data_builders.fault_report import FaultReport
 from piapdf_jax import faces
 
@@ -36,7 +36,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.expected_examples: dict[str, int] = {}
         self.reused = 0
         self.planned = 0
-        self._elsewhere: list[tuple[units.Kept, Sequence[Any], FaultReport]] = []
+        self._elsewhere: list[tuple[work_units.Kept, Sequence[Any], FaultReport]] = []
 
     def changed(self, manual: pathlib.Path) -> str:
         """Returns what of the original files is not as it was when the data set was built; "" for nothing known.
@@ -96,7 +96,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def records(
         self,
-        make: Callable[[Any], units.Made],
+        make: Callable[[Any], work_units.Made],
         work: Sequence[Any],
         report: FaultReport | None = None,
     ) -> Any:
@@ -110,7 +110,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         Returns:
             What ``_generate_examples`` may return: an iterator over (key, example), or a transform of Beam.
         """
-        kept = units.Kept(make, self.kept_in)
+        kept = work_units.Kept(make, self.kept_in)
         self.planned += len(work)
         if self.beam_options is None:
             return self._in_order(kept, work, report)
@@ -125,7 +125,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return sum(1 for _ in pathlib.Path(self.kept_in or "").glob("*.npz")), self.planned
 
     def _in_order(
-        self, kept: units.Kept, work: Sequence[Any], report: FaultReport | None
+        self, kept: work_units.Kept, work: Sequence[Any], report: FaultReport | None
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         for made in schema.parallel(kept, work, workers=self.workers):
             self.reused += made.reused

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from data_builders import crops, record_builder, schema, units
+from data_builders import crops, record_builder, schema, work_units
 from data_builders import landmarks as finder
 from data_builders.fault_report import FaultReport
 from piapdf_jax import folds
@@ -166,7 +166,7 @@ def _blocks(video: Video, found: finder.VideoLandmarks, *, coded: bool) -> Itera
         yield Block(video.subject, video.task, frames, found.landmarks[chosen])
 
 
-def make(block: Block) -> units.Made:
+def make(block: Block) -> work_units.Made:
     """Records and faults of a block; runs in a worker process."""
     examples, faults = [], []
     who = name_of(block.subject, block.task)
@@ -186,7 +186,7 @@ def make(block: Block) -> units.Made:
             coded=frame.labels is not None,
         )
         examples.append((f"{who}_{frame.number:05d}", example))
-    return units.Made(examples, faults)
+    return work_units.Made(examples, faults)
 
 
 def name_of(subject: str, task: str) -> str:

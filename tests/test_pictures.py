@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from data_builders import units
+from data_builders import work_units
 from piapdf_jax import faces, pictures
 
 RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -326,8 +326,8 @@ def test_whatever_is_damaged_no_other_error_leaves_the_reader(suffix, tmp_path):
 def test_another_decoder_is_another_recipe(monkeypatch):
     def told():
         pictures.digest.cache_clear()
-        units.recipe.cache_clear()
-        return pictures.digest(), units.recipe()
+        work_units.recipe.cache_clear()
+        return pictures.digest(), work_units.recipe()
 
     before = told()
     assert told() == before

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import crops, record_builder, schema, units
+from data_builders import crops, record_builder, schema, work_units
 from data_builders.afew_va import raw
 from data_builders.fault_report import FaultReport
 
@@ -73,7 +73,7 @@ def split_by_actor(clips: list[raw.Clip]) -> dict[str, list[raw.Clip]]:
     }
 
 
-def make(clip: raw.Clip) -> units.Made:
+def make(clip: raw.Clip) -> work_units.Made:
     """Records and faults of a clip; runs in a worker process."""
     examples, faults = [], []
     for number, path, points in zip(clip.numbers, clip.paths, clip.landmarks, strict=True):
@@ -87,4 +87,4 @@ def make(clip: raw.Clip) -> units.Made:
             subject=clip.actor, task=clip.name, frame=number, coded=False,
         )  # fmt: skip
         examples.append((f"{clip.name}_{number:05d}", example))
-    return units.Made(examples, faults)
+    return work_units.Made(examples, faults)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import crops, folders, portraits, record_builder, schema, units
+from data_builders import crops, folders, portraits, record_builder, schema, work_units
 from data_builders import landmarks as finder
 from data_builders.fault_report import FaultReport
 from data_builders.lfw_pairs import raw
@@ -112,7 +112,7 @@ def _fits(path: str, origin: int, points: np.ndarray, report: FaultReport) -> bo
     return not faults
 
 
-def make(person: portraits.Person) -> units.Made:
+def make(person: portraits.Person) -> work_units.Made:
     """The records of a person; runs in a worker process.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from data_builders import record_builder, schema, units
+from data_builders import record_builder, schema, work_units
 from data_builders.synthetic_faces import population, truth
 from data_builders.synthetic_faces.render import Picture, render
 from data_builders.synthetic_faces.scene import draw_scene
@@ -173,9 +173,9 @@ def _count(job: Job) -> int:
     return int((_sequence(job).coded == job.coded).sum())
 
 
-def make(job: Job) -> units.Made:
+def make(job: Job) -> work_units.Made:
     """A job as a unit of work; runs in a worker process."""
-    return units.Made(draw(job))
+    return work_units.Made(draw(job))
 
 
 def draw(job: Job) -> list[tuple[str, dict[str, Any]]]:

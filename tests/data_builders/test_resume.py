@@ -14,7 +14,7 @@ import psutil
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import prepare, record_builder, target_files, units, videos
+from data_builders import prepare, record_builder, target_files, videos, work_units
 from data_builders.bp4d import bp4d_dataset_builder as bp4d
 from data_builders.casia_webface import casia_webface_dataset_builder as webface
 from data_builders.synthetic_faces import synthetic_faces_dataset_builder as synthetic_faces
@@ -53,7 +53,7 @@ class Stop(Exception):
 def counted(monkeypatch, *, stop_after=None):
     """Makes of units, in this process; the build ends at the make after so many."""
     made = []
-    make = units.Kept.__call__
+    make = work_units.Kept.__call__
 
     def call(self, unit):
         def count(unit):
@@ -63,9 +63,9 @@ def counted(monkeypatch, *, stop_after=None):
             return self.make(unit)
 
         count.__module__, count.__qualname__ = self.make.__module__, self.make.__qualname__
-        return make(units.Kept(count, self.folder), unit)
+        return make(work_units.Kept(count, self.folder), unit)
 
-    monkeypatch.setattr(units.Kept, "__call__", call)
+    monkeypatch.setattr(work_units.Kept, "__call__", call)
     return made
 
 
@@ -185,7 +185,7 @@ def test_a_finished_data_set_sweeps_what_a_kill_after_it_left(tmp_path):
     manual, data = bp4d_tree.write_tree(tmp_path / "manual"), tmp_path / "data"
     folder = prepare.prepare("bp4d", data_dir=data, manual_dir=manual, workers=1)
     records = data / ".cache" / "records" / "bp4d" / "1.0.0"
-    target_files.write_arrays(records / units.recipe() / "x.npz", keys=np.zeros(1))
+    target_files.write_arrays(records / work_units.recipe() / "x.npz", keys=np.zeros(1))
     assert prepare.prepare("bp4d", data_dir=data) == folder
     assert not interrupted.leftovers(data)
 
@@ -208,7 +208,7 @@ def same(one, other):
 
 
 def test_no_damage_goes_unnoticed(tmp_path):
-    kept = units.Kept(videos.make, str(tmp_path / "kept"))
+    kept = work_units.Kept(videos.make, str(tmp_path / "kept"))
     block = unit(tmp_path)
     first, second = kept(block), kept(block)
     assert (first.reused, second.reused) == (False, True)
@@ -237,7 +237,7 @@ class Bomb:
 
 def test_nothing_read_from_disk_is_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    kept = units.Kept(videos.make, str(tmp_path / "kept"))
+    kept = work_units.Kept(videos.make, str(tmp_path / "kept"))
     block = unit(tmp_path)
     expected = kept(block)
     (path,) = (tmp_path / "kept").iterdir()
@@ -264,13 +264,15 @@ def test_units_differ_by_what_they_hold(tmp_path):
         block._replace(landmarks=block.landmarks + 1),
         block._replace(landmarks=block.landmarks.astype(np.float64)),
     ]
-    digests = [units.digest(videos.make, other) for other in others]
-    digests.append(units.digest(webface.portraits.make, block))
+    digests = [work_units.digest(videos.make, other) for other in others]
+    digests.append(work_units.digest(webface.portraits.make, block))
     assert len(set(digests)) == len(digests)
-    assert units.digest(videos.make, unit(tmp_path)) != digests[0]  # written again: another time
-    assert units.digest(bp4d.shared.make, block) != digests[0]
+    assert (
+        work_units.digest(videos.make, unit(tmp_path)) != digests[0]
+    )  # written again: another time
+    assert work_units.digest(bp4d.shared.make, block) != digests[0]
     with pytest.raises(TypeError, match="may not hold"):
-        units.digest(videos.make, block._replace(subject=object()))
+        work_units.digest(videos.make, block._replace(subject=object()))
 
 
 def wait_for(there, process, *, seconds=120.0):

@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from data_builders import prepare, registry, units
+from data_builders import prepare, registry, work_units
 from experiments import config as configs
 from experiments import data_folders, datasets, fingerprint, status
 from experiments.config import TrainSection
@@ -306,14 +306,14 @@ def test_data_set_of_original_files_names_its_command(tmp_path, monkeypatch):
 
 
 def test_unfinished_records_of_a_builder_from_outside_depend_on_its_sources(tmp_path, monkeypatch):
-    assert units.recipe_outside("data_builders.bp4d.bp4d_dataset_builder") == ""
+    assert work_units.recipe_outside("data_builders.bp4d.bp4d_dataset_builder") == ""
     for name in ("outer_builder", "outer_helper"):
         (tmp_path / f"{name}.py").write_text("import outer_helper\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("outer_builder")
-    before = units.recipe_outside("outer_builder")
+    before = work_units.recipe_outside("outer_builder")
     (tmp_path / "outer_helper.py").write_text("SIDE = 3\n")
-    assert before.startswith("-") and units.recipe_outside("outer_builder") != before
+    assert before.startswith("-") and work_units.recipe_outside("outer_builder") != before
 
 
 def test_a_module_that_a_plugin_misses_is_the_plugins_own_error(tmp_path, monkeypatch):
