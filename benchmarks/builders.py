@@ -72,7 +72,7 @@ def write_pictures(folder: pathlib.Path, shape: tuple[int, int], count: int) -> 
         path = folder / f"{number:04d}.jpg"
         data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
         path.write_bytes(data.tobytes())
-        frames.append(videos.Frame(number, str(path), {1: 1, 2: 0}))
+        frames.append(videos.VideoFrame(number, str(path), {1: 1, 2: 0}))
         landmarks.append(picture.landmarks + [0, above])
     return videos.Block("F001", "T1", tuple(frames), np.array(landmarks, np.float32))
 

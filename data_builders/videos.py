@@ -30,7 +30,7 @@ FRAME_FAULTS = (*_LEFT_OUT.values(), crops.NO_FACE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Frame:
+class VideoFrame:
     """One picture of a video.
 
     Attributes:
@@ -59,7 +59,7 @@ class Video(Protocol):
     def task(self) -> str: ...  # noqa: D102
 
     @property
-    def frames(self) -> tuple[Frame, ...]: ...  # noqa: D102
+    def frames(self) -> tuple[VideoFrame, ...]: ...  # noqa: D102
 
     @property
     def moving(self) -> bool: ...  # noqa: D102
@@ -70,7 +70,7 @@ class Block(NamedTuple):
 
     subject: str
     task: str
-    frames: tuple[Frame, ...]
+    frames: tuple[VideoFrame, ...]
     landmarks: np.ndarray
 
     @property

@@ -13,7 +13,7 @@ import re
 from data_builders import folders
 from data_builders.fault_report import FaultReport
 from data_builders.numbering import UNDECIDED, Counting, Numbers, find_countings, list_pictures
-from data_builders.videos import Frame
+from data_builders.videos import VideoFrame
 from piapdf_jax.action_units import BP4D_AUS, UNKNOWN
 from piapdf_jax.folds import BP4D_SUBJECTS, BP4D_TASKS
 
@@ -37,7 +37,7 @@ class Video:
 
     subject: str
     task: str
-    frames: tuple[Frame, ...]
+    frames: tuple[VideoFrame, ...]
     first: int | None
     offset: int
     digits: int
@@ -159,7 +159,7 @@ def _video(
     report.add("label row without its picture", f"{'/'.join(video)} row {min(lost, default=0)}",
                len(lost))  # fmt: skip
     frames = tuple(
-        Frame(number - offset, str(path), rows.get(number - offset))
+        VideoFrame(number - offset, str(path), rows.get(number - offset))
         for number, path in sorted(numbered.items())
     )
     stems = [path.stem for path in numbered.values()]

@@ -19,7 +19,7 @@ from data_builders.numbering import (
     find_countings,
     list_pictures,
 )
-from data_builders.videos import Frame
+from data_builders.videos import VideoFrame
 from piapdf_jax import video
 from piapdf_jax.action_units import DISFA_AUS, DISFA_POSITIVE_INTENSITY, RECORD_AUS, UNKNOWN
 from piapdf_jax.folds import DISFA_SUBJECTS
@@ -38,7 +38,7 @@ class Video:
     """
 
     subject: str
-    frames: tuple[Frame, ...]
+    frames: tuple[VideoFrame, ...]
     first: int | None = 1
     offset: int = 0
     task: str = ""
@@ -204,7 +204,7 @@ def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: FaultRepor
         frames = []
         for number, path in sorted(numbered.items()):
             row = told.get(number - counting.offset)
-            frames.append(Frame(number - counting.offset, str(path), _labels(row), row))
+            frames.append(VideoFrame(number - counting.offset, str(path), _labels(row), row))
         videos.append(Video(subject, tuple(frames), *counting))
     return videos
 

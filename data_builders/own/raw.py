@@ -9,7 +9,7 @@ from typing import NamedTuple
 from data_builders import film_frames, folders
 from data_builders.fault_report import FaultReport
 from data_builders.own.sheet import Row, Sheet
-from data_builders.videos import Frame
+from data_builders.videos import VideoFrame
 from piapdf_jax import folds
 
 #: Why a row is left out, as the other builders say it.
@@ -24,7 +24,7 @@ class Video:
 
     subject: str
     task: str
-    frames: tuple[Frame, ...]
+    frames: tuple[VideoFrame, ...]
     moving: bool
 
 
@@ -158,7 +158,7 @@ def film_video(take: Take, folder: pathlib.Path, report: FaultReport) -> Video:
     if lost:
         report.add(LOST, f"{take.film} frame {lost[0].frame}", len(lost))
     frames = [
-        Frame(number, str(path), _labels(rows.get(number)))
+        VideoFrame(number, str(path), _labels(rows.get(number)))
         for number, path in sorted(numbers.items())
     ]
     return Video(take.subject, take.task, tuple(frames), moving=True)
@@ -177,7 +177,7 @@ def picture_video(root: pathlib.Path, take: Take, report: FaultReport) -> Video:
         path = root / row.file
         if path.is_file():
             number = place if row.frame is None else row.frame
-            frames.append(Frame(number, str(path), _labels(row)))
+            frames.append(VideoFrame(number, str(path), _labels(row)))
         else:
             report.add(LOST, row.file)
     frames.sort(key=lambda frame: frame.number)

@@ -128,7 +128,7 @@ def test_landmarks_outside_are_counted_where_records_are_made(place, picture):
         points[1, 36] = 1e6, 0
     else:
         points[1] += np.float32(PLACES[place])
-    frames = tuple(videos.Frame(number, str(picture), None) for number in (1, 2))
+    frames = tuple(videos.VideoFrame(number, str(picture), None) for number in (1, 2))
     made = videos.make(videos.Block("F001", "T1", frames, points))
     assert [key for key, _ in made.examples] == ["F001_T1_00001"]
     assert made.faults == [(crops.NO_FACE, "a/b/0007.png")]

@@ -159,7 +159,7 @@ def test_a_changed_label_is_made_again_with_its_block_alone(tmp_path, monkeypatc
 
 def test_other_sources_take_nothing_and_sweep(tmp_path, monkeypatch):
     manual, data = stopped(tmp_path, monkeypatch)
-    monkeypatch.setattr(units, "recipe", lambda: "another")
+    monkeypatch.setattr(work_units, "recipe", lambda: "another")
     made = counted(monkeypatch)
     folder = prepare.prepare("bp4d", data_dir=data, manual_dir=manual, workers=1)
     assert len(made) == 12 and folder.exists() and not interrupted.leftovers(data)
@@ -193,7 +193,10 @@ def test_a_finished_data_set_sweeps_what_a_kill_after_it_left(tmp_path):
 def unit(tmp_path):
     path = tmp_path / "1.jpg"
     bp4d_tree.write_picture(path, 50)
-    frames = (videos.Frame(7, str(path), {1: 0, 2: 1, 4: -1}), videos.Frame(8, str(path), None))
+    frames = (
+        videos.VideoFrame(7, str(path), {1: 0, 2: 1, 4: -1}),
+        videos.VideoFrame(8, str(path), None),
+    )
     return videos.Block("F001", "T1", frames, np.stack([bp4d_tree.face_points(50)] * 2))
 
 
