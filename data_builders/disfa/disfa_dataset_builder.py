@@ -76,9 +76,10 @@ class Builder(record_builder.RecordBuilder):
         """Folders of the films' frames, kept beside the cached landmarks until they are deleted."""
         cache = self.cache("frames")
         jobs = [
-            film_frames.Job(film, cache / _key(subject, film)) for subject, film in films.items()
+            film_frames.Extraction(film, cache / _key(subject, film))
+            for subject, film in films.items()
         ]
-        counts = self.in_advance(film_frames.extract_job, jobs, label="frames of films")
+        counts = self.in_advance(film_frames.run_extraction, jobs, label="frames of films")
         folders = {}
         for subject, job, count in zip(films, jobs, counts, strict=True):
             if count is None:

@@ -77,7 +77,7 @@ class Builder(record_builder.RecordBuilder):
             elif take.film is not None:
                 report.add(raw.LOST, take.film, max(1, len(take.rows)))
         jobs = [raw.job(root, take, self.cache("frames")) for take in films]
-        counts = self.in_advance(film_frames.extract_job, jobs, label="frames of films")
+        counts = self.in_advance(film_frames.run_extraction, jobs, label="frames of films")
         for take, job, count in zip(films, jobs, counts, strict=True):
             if count is None:
                 report.add(film_frames.UNREADABLE, take.film or "")

@@ -132,7 +132,7 @@ def report_unnamed(root: pathlib.Path, sheet: Sheet, report: FaultReport) -> Non
             report.add(_UNNAMED, name)
 
 
-def job(root: pathlib.Path, take: Take, cache: pathlib.Path) -> film_frames.Job:
+def job(root: pathlib.Path, take: Take, cache: pathlib.Path) -> film_frames.Extraction:
     """Returns what takes the frames of a film into a folder of the cache, another for other frames or another file."""
     assert take.film is not None
     film = root / take.film
@@ -141,7 +141,7 @@ def job(root: pathlib.Path, take: Take, cache: pathlib.Path) -> film_frames.Job:
     digest = hashlib.sha256(repr(told).encode()).hexdigest()[:16]
     # Somebody who reads the report must see which film it was.
     name = re.sub(r"[^\w-]+", "_", film.stem)[:40]
-    return film_frames.Job(film, cache / f"{name}-{digest}", take.wanted)
+    return film_frames.Extraction(film, cache / f"{name}-{digest}", take.wanted)
 
 
 def film_video(take: Take, folder: pathlib.Path, report: FaultReport) -> Video:
