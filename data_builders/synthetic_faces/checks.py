@@ -87,7 +87,8 @@ def drawing_time() -> tuple[float, float]:
     cv2.setNumThreads(1)
     rules = population.Rules("bp4d")
     jobs = [
-        builder.Job(rules, subject, "T1", True, 0) for subject in population.subjects("bp4d")[:4]
+        builder.SequenceSpec(rules, subject, "T1", True, 0)
+        for subject in population.subjects("bp4d")[:4]
     ]
     builder.draw(jobs[0])
     start = time.process_time()

@@ -91,7 +91,7 @@ def test_variants_of_bp4d_are_the_same_people_with_other_switches():
 
 
 def test_a_picture_is_a_function_of_its_words_alone():
-    job = builders.Job(population.Rules("bp4d"), "F003", "T4", False, 0)
+    job = builders.SequenceSpec(population.Rules("bp4d"), "F003", "T4", False, 0)
     other = job._replace(subject="M002", coded=True)
     first = builders.draw(job)
     builders.draw(other)
@@ -366,7 +366,7 @@ def test_truth_lies_outside_the_data_set_and_covers_its_coded_frames(tmp_path):
 
 def test_afew_va_has_maps_but_no_labels():
     rules = population.Rules("afew_va")
-    examples = builders.draw(builders.Job(rules, "actor007", "", True, 0))
+    examples = builders.draw(builders.SequenceSpec(rules, "actor007", "", True, 0))
     assert len(examples) == 10
     for _, example in examples:
         assert (example["labels"] == -1).all() and example["coded"] == 0

@@ -203,7 +203,7 @@ def test_parts_share_nobody_and_leave_nobody_out():
 
 
 def test_records_of_a_stranger():
-    job = builders.Job(population.Rules("wild", 0.0, 0.0, False), "W007", "S2", True, 0)
+    job = builders.SequenceSpec(population.Rules("wild", 0.0, 0.0, False), "W007", "S2", True, 0)
     made = builders.draw(job)
     assert [key for key, _ in made] == [f"W007_S2_{k:05d}" for k in range(1, 11)]
     clip = behaviour.clip("W007", "S2")
