@@ -11,10 +11,10 @@ from data_builders.synthetic_faces import (
     anatomy,
     appearance,
     features,
-    folds,
     geometry,
     lighting,
     paint,
+    skin_folds,
 )
 from data_builders.synthetic_faces import scene as scenes
 from piapdf_jax import faces
@@ -62,11 +62,11 @@ class Muscles(Protocol):
 
 
 class Firm:
-    """The movements of ``actions`` and ``folds``: the same on every face, with folds that are cut deep."""
+    """The movements of ``actions`` and ``skin_folds``: the same on every face, with folds that are cut deep."""
 
     move = staticmethod(actions.move)
     bulges = staticmethod(actions.bulges)
-    folds = staticmethod(folds.folds)
+    folds = staticmethod(skin_folds.folds)
     soft = 1.15
 
     @staticmethod
