@@ -12,7 +12,7 @@ from data_builders import record_builder, schema, work_units
 from data_builders.synthetic_faces import population, truth
 from data_builders.synthetic_faces.render import Picture, render
 from data_builders.synthetic_faces.scene import draw_scene
-from data_builders.synthetic_faces.wild import behaviour
+from data_builders.synthetic_faces.wild import behavior
 from data_builders.synthetic_faces.wild import draw as wild
 from piapdf_jax import folds
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY
@@ -51,7 +51,7 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
     @property
     def labeled(self) -> bool:
         """Whether action units are coded."""
-        return self.kind in ("bp4d", "disfa", behaviour.KIND)
+        return self.kind in ("bp4d", "disfa", behavior.KIND)
 
     @property
     def rules(self) -> population.Rules:
@@ -128,18 +128,18 @@ class Builder(record_builder.RecordBuilder):
         return self.records(make, specs)
 
 
-_PARTS = {"bp4d": folds.BP4D_PARTS, "disfa": folds.DISFA_PARTS, behaviour.KIND: behaviour.parts()}
+_PARTS = {"bp4d": folds.BP4D_PARTS, "disfa": folds.DISFA_PARTS, behavior.KIND: behavior.parts()}
 
 
 def _sequence(spec: SequenceSpec) -> population.Clip:
-    if spec.rules.kind == behaviour.KIND:
-        return behaviour.clip(spec.subject, spec.task)
+    if spec.rules.kind == behavior.KIND:
+        return behavior.clip(spec.subject, spec.task)
     return population.sequence(spec.rules, spec.subject, spec.task)
 
 
 def _splits(config: SyntheticFacesConfig) -> dict[str, list[SequenceSpec]]:
     kind, rules = config.kind, config.rules
-    people = population.subjects(kind) if kind != behaviour.KIND else behaviour.subjects()
+    people = population.subjects(kind) if kind != behavior.KIND else behavior.subjects()
     if config.new_people:
         new = population.NEW_PEOPLE
         members = {"train": (new, True), "train_uncoded": (new, False)}
@@ -160,7 +160,7 @@ def _splits(config: SyntheticFacesConfig) -> dict[str, list[SequenceSpec]]:
         split: [
             SequenceSpec(rules, subject, task, flag, number)
             for number, subject in enumerate(names[: config.people])
-            for task in (behaviour.SESSIONS if kind == behaviour.KIND else population.tasks(kind))
+            for task in (behavior.SESSIONS if kind == behavior.KIND else population.tasks(kind))
         ]
         for split, (names, flag) in members.items()
     }
@@ -207,7 +207,7 @@ def draw(spec: SequenceSpec) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _picture(kind, subject, task, frame, strengths) -> Picture:
-    if kind == behaviour.KIND:
+    if kind == behavior.KIND:
         return wild.frame(subject, task, frame, strengths)
     scene = draw_scene(population.generator("scene", kind, subject, task, frame))
     return render(population.person(kind, subject), strengths, scene)

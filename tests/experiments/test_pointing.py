@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_builders.synthetic_faces import moved, population, truth_path
-from data_builders.synthetic_faces.wild import behaviour
+from data_builders.synthetic_faces.wild import behavior
 from experiments import config as configs
 from experiments import figure1, pointing
 from experiments.pipeline import Pipeline
@@ -54,7 +54,7 @@ def test_a_smile_leaves_the_corners_of_the_picture_where_they_are():
 
 
 def stranger_rows(count):
-    clips = [behaviour.clip(name, "S1") for name in behaviour.subjects()[:count]]
+    clips = [behavior.clip(name, "S1") for name in behavior.subjects()[:count]]
     shown = [(c, k) for c in clips for k in range(12) if any(v[k] for v in c.clean.values())]
     rows = [(c.subject, "S1", k) for c, k in shown]
     return rows, np.array([[v[k] for v in c.clean.values()] for c, k in shown], np.int8)
