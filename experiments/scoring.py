@@ -83,7 +83,7 @@ def batches_of(
 
 
 def map_overlap(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
-    """IoU of binarised maps with the predefined maps of the test split, pooled over pixels, per map."""
+    """IoU of binarized maps with the predefined maps of the test split, pooled over pixels, per map."""
     return _overlap(evaluated(job, exported, tools), tools.reading)
 
 

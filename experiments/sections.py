@@ -122,7 +122,7 @@ class PISection:
     """PI maps: their action units; how they are compared: targets cut at 0.5, weight of their inside, Dice term."""
 
     units: _Units = BP4D_AUS
-    binarise: bool = False
+    binarize: bool = False
     positive_weight: Annotated[float, Range(0, 1000, low_open=True)] = 1.0
     dice: Annotated[float, Range(0, 1000)] = 0.0
 

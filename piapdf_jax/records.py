@@ -62,7 +62,7 @@ def pack_planes(planes: np.ndarray) -> np.ndarray:
     unsigned = planes.dtype.kind in "bu"
     if planes.max(initial=0) > 1 if unsigned else not np.array_equal(planes, present):
         raise ValueError(
-            f"expected planes of 0 and 1, got {planes.dtype} with other values: binarise them first,"
+            f"expected planes of 0 and 1, got {planes.dtype} with other values: binarize them first,"
             " such as `probabilities >= 0.5`; a packed image is none of planes"
         )
     # A product of float32 is exact for 16 bits, and several times faster than shifting integers.

@@ -49,7 +49,7 @@ def evaluate(
         mesh: devices to split each batch over; None for one device a host.
 
     Returns:
-        Arrays over the whole split, on every host. Maps are binarised at 0.5.
+        Arrays over the whole split, on every host. Maps are binarized at 0.5.
 
     Raises:
         ValueError: where there is no batch, or a row comes twice.
@@ -83,7 +83,7 @@ def _arrays(scores: Scores, maps: Any) -> dict[str, jax.Array]:
 
 @jax.jit
 def _overlap(probs: jax.Array, packed: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Pixels of intersection and union of binarised and predefined maps, per image and map."""
+    """Pixels of intersection and union of binarized and predefined maps, per image and map."""
     ours, theirs = probs >= 0.5, unpack_maps(packed, probs.shape[-1]) >= 0.5
     return (ours & theirs).sum(axis=(1, 2)), (ours | theirs).sum(axis=(1, 2))
 

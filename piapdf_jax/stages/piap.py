@@ -47,7 +47,7 @@ class PIAPStage:
         image_size: S, pixels.
         num_aus: C.
         num_maps: K.
-        binarise: cut the generator's soft maps at 0.5 before L_PI.
+        binarize: cut the generator's soft maps at 0.5 before L_PI.
         positive_weight: of the maps' inside in the cross-entropy of L_PI.
         dice: weight of the Dice term of L_PI.
         begin: training whose encoder and decoder this one goes on from; None for a fresh start.
@@ -64,7 +64,7 @@ class PIAPStage:
     image_size: int
     num_aus: int
     num_maps: int
-    binarise: bool = False
+    binarize: bool = False
     positive_weight: float = 1.0
     dice: float = 0.0
     begin: str | None = None
@@ -125,7 +125,7 @@ class PIAPStage:
             batch.image,
             batch.labels,
             landmarks=batch.landmarks,
-            binarise=self.binarise,
+            binarize=self.binarize,
         )
 
         def loss_of(params: Any) -> tuple[jax.Array, Any]:
