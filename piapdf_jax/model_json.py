@@ -41,7 +41,7 @@ class Data(NamedTuple):
     labeled: bool
 
 
-class Licence(NamedTuple):
+class License(NamedTuple):
     """Terms of something that an export is made of: ``of`` what, ``terms`` in words, ``source`` to look it up."""
 
     of: str
@@ -95,7 +95,7 @@ class Model(NamedTuple):
     frames: dict[str, int]
     data: tuple[Data, ...]
     stand_ins: dict[str, str]
-    licences: tuple[Licence, ...]
+    licences: tuple[License, ...]
     files: dict[str, dict[str, Any]]
     weak_units: tuple[int, ...] | None = None
 
@@ -134,7 +134,7 @@ def to_json(model: Model) -> str:
     """
     told = {"schema": SCHEMA, **model._asdict()}
     told["data"] = [part._asdict() for part in model.data]
-    told["licences"] = [licence._asdict() for licence in model.licences]
+    told["licences"] = [license._asdict() for license in model.licences]
     if model.weak_units is None:
         del told["weak_units"]
     text = json.dumps(told, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
@@ -285,7 +285,7 @@ _MODEL: dict[str, _Kind] = {
     "frames": _record(dict, {"labeled": _count, "scored": _count}),
     "data": _list(_record(Data, _DATA)),
     "stand_ins": _object(_text),
-    "licences": _list(_record(Licence, dict.fromkeys(Licence._fields, _text))),
+    "licences": _list(_record(License, dict.fromkeys(License._fields, _text))),
     "files": _object(_object(_setting)),
     "weak_units": _or_null(_units),
 }

@@ -25,7 +25,7 @@ GRAY = np.full((96, 128, 3), 128, np.uint8)
 class GivenFinder:
     """Says the faces that it was given."""
 
-    name, digest, licence = "given", "given-1", "free of terms"
+    name, digest, license = "given", "given-1", "free of terms"
 
     def __init__(self, *given, reason=""):
         self.found = Found(tuple(given), reason)

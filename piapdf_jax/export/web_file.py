@@ -46,7 +46,7 @@ def write_web(
         # No tag can begin or end in it: these three stand within texts alone in JSON.
         "facts": re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(facts)),
         "runtime": PACKAGE,
-        "licence": _part("onnxruntime.txt"),
+        "license": _part("onnxruntime.txt"),
         "code": code,
         "wasm": wasm,
         "network": _packed(onnx_file),

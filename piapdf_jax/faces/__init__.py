@@ -13,7 +13,7 @@ from piapdf_jax.faces.cropping import (
 )
 from piapdf_jax.faces.dlib_finder import (
     PREDICTOR_FILE,
-    PREDICTOR_LICENCE,
+    PREDICTOR_LICENSE,
     PREDICTOR_SHA256,
     PREDICTOR_VARIABLE,
     DlibDetector,
@@ -39,7 +39,7 @@ __all__ = [
     "FINDERS",
     "NO_FACE",
     "PREDICTOR_FILE",
-    "PREDICTOR_LICENCE",
+    "PREDICTOR_LICENSE",
     "PREDICTOR_SHA256",
     "PREDICTOR_VARIABLE",
     "TILTED",

@@ -16,8 +16,8 @@ from piapdf_jax.faces.model_files import ModelFile, find
 PREDICTOR_VARIABLE = "PIAPDF_LANDMARKS"
 PREDICTOR_FILE = "shape_predictor_68_face_landmarks.dat"
 PREDICTOR_SHA256 = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
-PREDICTOR_LICENCE = (
-    "dlib's 68-point predictor was trained on iBUG 300-W, whose licence excludes commercial use"
+PREDICTOR_LICENSE = (
+    "dlib's 68-point predictor was trained on iBUG 300-W, whose license excludes commercial use"
 )
 
 #: Longer side of the picture that the detector searches first, pixels.
@@ -47,7 +47,7 @@ class DlibDetector:
         self._detect = dlib.get_frontal_face_detector()
         self._predict = dlib.shape_predictor(str(path))
         self.digest = f"dlib-{dlib.__version__}-{PREDICTOR_SHA256[:12]}-{_SEARCH_SIZE}"
-        logging.getLogger(__name__).info("%s: %s", path, PREDICTOR_LICENCE)
+        logging.getLogger(__name__).info("%s: %s", path, PREDICTOR_LICENSE)
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         """See ``LandmarkDetector``; searches a small picture first, then a larger one."""
@@ -92,7 +92,7 @@ class DlibFinder(DlibDetector):
     """
 
     name = "dlib"
-    licence = PREDICTOR_LICENCE
+    license = PREDICTOR_LICENSE
 
     def find(self, image: np.ndarray) -> Found:
         """See ``FaceFinder``."""
@@ -122,7 +122,7 @@ def find_predictor(path: str | os.PathLike[str] | None = None) -> pathlib.Path:
     """
     get = (
         f"{commands.install('landmarks')}, or put the path of {PREDICTOR_FILE} into {PREDICTOR_VARIABLE}"
-        f" ({PREDICTOR_LICENCE})"
+        f" ({PREDICTOR_LICENSE})"
     )
     file = ModelFile(PREDICTOR_FILE, PREDICTOR_SHA256, "face_recognition_models", "models", get)
     return find(file, path or os.environ.get(PREDICTOR_VARIABLE), PREDICTOR_VARIABLE)

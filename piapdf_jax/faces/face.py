@@ -49,12 +49,12 @@ class FaceFinder(Protocol):
     Attributes:
         name: as ``--finder`` has it.
         digest: another finder, or another version of one, has another.
-        licence: terms of its models, in one sentence.
+        license: terms of its models, in one sentence.
     """
 
     name: str
     digest: str
-    licence: str
+    license: str
 
     def find(self, image: np.ndarray) -> Found:
         """Returns the faces of a picture [H, W, 3] uint8 RGB."""

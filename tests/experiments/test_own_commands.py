@@ -141,7 +141,7 @@ def test_a_training_is_scored_told_and_scored_again(data, tmp_path, capsys):
     (export,) = runs.glob("exports/baseline/*")
     model = json.loads((export / "model.json").read_text())
     assert model["units"] == sorted(UNITS) and model["data"][0]["people"] == 4
-    assert any(licence["of"] == "data set own" for licence in model["licences"])
+    assert any(license["of"] == "data set own" for license in model["licences"])
     capsys.readouterr()
     with flagsaver.flagsaver(dataset="own", split="part3", data_dir=str(data)):
         score.main(["score", str(export)])

@@ -139,7 +139,7 @@ def test_training(small_data, tmp_path):
     model = read_model(folder_of_export)
     assert model.model is model.mean is None and model.parts == ("encoder", "head")
     assert all(0 < cut < 1 for cut in model.cuts.values()) and len(model.cuts) == 12
-    assert "weights imagenet" not in {licence.of for licence in model.licences}
+    assert "weights imagenet" not in {license.of for license in model.licences}
     with pytest.raises(ModelError, match="training 'focal' has networks of its own"):
         load_export(folder_of_export)
     assert focal["scores"]["parameters"] == 16 * 16 * 32 + 32 + 32 * 12 + 12
