@@ -1,4 +1,4 @@
-"""Landmarks of the frames of a video: detected once, kept on disk, gaps filled from neighbours."""
+"""Landmarks of the frames of a video: detected once, kept on disk, gaps filled from neighbors."""
 
 import functools
 import os
@@ -51,7 +51,7 @@ def find_landmarks(video: VideoFiles) -> VideoLandmarks:
     A frame whose file has the name, size and time of change of the cached one is not searched
     again, unless pictures are read in another way since. Where no face is found, the nearest frames
     before and after it lend theirs, by linear interpolation over the frame number; so does a single
-    neighbour at the ends.
+    neighbor at the ends.
 
     Args:
         video: files and cache.
@@ -77,7 +77,7 @@ def find_landmarks(video: VideoFiles) -> VideoLandmarks:
 
 
 def fill_gaps(found: VideoLandmarks, numbers: np.ndarray, *, reach: int = REACH) -> VideoLandmarks:
-    """Gives frames without a face the landmarks of their neighbours.
+    """Gives frames without a face the landmarks of their neighbors.
 
     Args:
         found: landmarks as detected.
@@ -85,7 +85,7 @@ def fill_gaps(found: VideoLandmarks, numbers: np.ndarray, *, reach: int = REACH)
         reach: largest distance in frame numbers at which a frame lends its landmarks.
 
     Returns:
-        The same with ``NO_FACE`` turned into ``BORROWED`` where a neighbour is near enough.
+        The same with ``NO_FACE`` turned into ``BORROWED`` where a neighbor is near enough.
     """
     landmarks, origin = found.landmarks.copy(), found.origin.copy()
     sure = np.flatnonzero(found.origin == FOUND)

@@ -149,7 +149,7 @@ def identity_example(
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
-    """RGB [256, 256, 3] uint8 to JPEG, quality 95, colour at full resolution (4:4:4)."""
+    """RGB [256, 256, 3] uint8 to JPEG, quality 95, color at full resolution (4:4:4)."""
     import cv2
 
     side = records.IMAGE_SIZE

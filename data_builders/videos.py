@@ -23,7 +23,7 @@ _BLOCK = 32  # frames that one process turns into records at a time
 
 #: Why a frame that was read has no record, by where that is found out.
 _LEFT_OUT = {
-    finder.NO_FACE: "no face found, none in the neighbouring frames",
+    finder.NO_FACE: "no face found, none in the neighboring frames",
     **finder.REFUSED,
 }
 FRAME_FAULTS = (*_LEFT_OUT.values(), crops.NO_FACE)

@@ -82,7 +82,7 @@ def ten_fold_verification(
 
 
 def _best_threshold(similarity: np.ndarray, same: np.ndarray) -> float:
-    """Where most pairs are right: midway between two neighbouring values, the lowest of equals."""
+    """Where most pairs are right: midway between two neighboring values, the lowest of equals."""
     values, place = np.unique(similarity, return_inverse=True)
     yes = np.bincount(place, weights=same, minlength=len(values))
     no = np.bincount(place, weights=~same, minlength=len(values))
@@ -102,7 +102,7 @@ def identity_probe(
 ) -> Probe:
     """How well multinomial logistic regression reads from the encoder's vectors who is in a frame.
 
-    Minimises mean cross-entropy + ridge / 2 |W|^2 on vectors standardised by the mean and deviation
+    Minimizes mean cross-entropy + ridge / 2 |W|^2 on vectors standardized by the mean and deviation
     of the fitted frames, from zero by L-BFGS: the same numbers for the same vectors.
 
     Args:

@@ -216,7 +216,7 @@ def matching_cut(scores: np.ndarray, rate: float | None) -> tuple[float | None, 
         return float(values[0]), ""
     low, high = (float(value) for value in values[place - 1 : place + 1])
     middle = float(np.float32((low + high) / 2))
-    # Between neighbours among the floats there is none.
+    # Between neighbors among the floats there is none.
     return (middle if middle > low else high), ""
 
 

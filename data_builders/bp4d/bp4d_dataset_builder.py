@@ -76,7 +76,7 @@ def _metadata(
             "label rows": len(coded),
             "label cells unknown (9)": sum(list(row.values()).count(-1) for row in coded),
             "landmarks detected": origins[finder.FOUND],
-            "landmarks from neighbouring frames": origins[finder.BORROWED],
+            "landmarks from neighboring frames": origins[finder.BORROWED],
         },
         "skipped": report.as_dict(),
         "frame_offset": _tally(video.offset for video in videos),

@@ -56,7 +56,7 @@ class Builder(record_builder.RecordBuilder):
                 "pictures": sum(len(video.frames) for video in videos),
                 "coded frames": coded,
                 "landmarks detected": placed.origins[finder.FOUND],
-                "landmarks from neighbouring frames": placed.origins[finder.BORROWED],
+                "landmarks from neighboring frames": placed.origins[finder.BORROWED],
             },
             skipped=report.as_dict(),
             frame_offset=dict(collections.Counter(str(video.offset) for video in videos)),

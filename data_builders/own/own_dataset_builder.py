@@ -50,7 +50,7 @@ class Builder(record_builder.RecordBuilder):
                 "label rows": sum(row.coded for row in told.rows),
                 "coded frames": sum(frame.labels is not None for frame in frames),
                 "landmarks detected": placed.origins[finder.FOUND],
-                "landmarks from neighbouring frames": placed.origins[finder.BORROWED],
+                "landmarks from neighboring frames": placed.origins[finder.BORROWED],
             },
             skipped=report.as_dict(),
             parts={str(part): people for part, people in parts.items()},

@@ -20,7 +20,7 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".avi", ".mp4", ".mov"}
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """The frames of somebody in a task; ``moving`` where they have numbers, so that neighbours are near in time."""
+    """The frames of somebody in a task; ``moving`` where they have numbers, so that neighbors are near in time."""
 
     subject: str
     task: str

@@ -63,16 +63,16 @@ class Identity:
         age: 0 (smooth) to 1 (folds at rest).
         freckles: density, 0..1.
         moles: number.
-        hair: colour, linear RGB.
+        hair: color, linear RGB.
         style: one of ``HAIR_STYLES``.
         brow_thickness: factor on the average.
         brow_darkness: 0..1.
-        iris: colour, linear RGB.
-        lip_red: 0 (the skin's colour) to 1 (lipstick).
+        iris: color, linear RGB.
+        lip_red: 0 (the skin's color) to 1 (lipstick).
         beard: 0 none, 0.3 stubble, 1 full.
         glasses: 0 none, 1 thin metal, 2 thick dark.
         vigor: factor on the strength of every action unit.
-        eye_shadow: colour of the upper lids, linear RGB; () unpainted.
+        eye_shadow: color of the upper lids, linear RGB; () unpainted.
     """
 
     seed: int

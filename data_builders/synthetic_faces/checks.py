@@ -67,7 +67,7 @@ def habit_information() -> dict[bool, float]:
 
 
 def background_accuracy() -> float:
-    """Percent of LFW's pairs told apart by the mean colour of the background alone."""
+    """Percent of LFW's pairs told apart by the mean color of the background alone."""
     colors = {}
     for name in population.subjects("lfw"):
         face = population.person("lfw", name)
@@ -175,7 +175,7 @@ def _report(data_dir: pathlib.Path) -> Iterator[tuple[str, str, str]]:
     drawn, whole = drawing_time()
     yield "drawing a frame", f"{drawn:.1f} ms", "-"
     yield "drawing and encoding a frame", f"{whole:.1f} ms", "at most 18 ms"
-    yield "lfw pairs by background colour", f"{background_accuracy():.1f} %", "below 55 %"
+    yield "lfw pairs by background color", f"{background_accuracy():.1f} %", "below 55 %"
     base, half, tuned, best = ridge(data_dir)
     for name, score in (("0.5", half), ("tuned on train", tuned), ("best on test", best)):
         yield f"ridge on 32x32 gray, threshold {name}", f"{score - base:+.1f}", "below +6"

@@ -22,7 +22,7 @@ from data_builders.synthetic_faces.wild import draw as strangers
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY
 
 SIDE = 256
-#: Grey levels of 0..255 above which a pixel counts as moved.
+#: Gray levels of 0..255 above which a pixel counts as moved.
 LEVELS = 2.0
 FRAMES = 200
 

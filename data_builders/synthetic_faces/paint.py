@@ -101,7 +101,7 @@ def ellipse(center: np.ndarray, radius_x: float, radius_y: float, *, tilt: float
 def blend(
     picture: np.ndarray, where: Area, color: np.ndarray | tuple[float, ...], share: float = 1.0
 ) -> None:
-    """Mixes a colour, or a picture of the window's shape, into ``picture`` [H, W, 3] in place."""
+    """Mixes a color, or a picture of the window's shape, into ``picture`` [H, W, 3] in place."""
     window = picture[where.window]
     cover = (where.cover * np.float32(share))[..., None]
     window += cover * (np.asarray(color, np.float32) - window)

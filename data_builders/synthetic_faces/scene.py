@@ -14,8 +14,8 @@ class Scene:
     Attributes:
         yaw, pitch, roll: pose of the head, degrees.
         light: [3] unit vector toward the key light, camera axes (x right, y down, z to the camera).
-        key: [3] its colour and strength.
-        ambient: [3] colour and strength of light from everywhere.
+        key: [3] its color and strength.
+        ambient: [3] color and strength of light from everywhere.
         exposure: factor on the finished picture.
         gaze: shift of the irises, head units.
         zoom: error of the crop's size, as a factor.

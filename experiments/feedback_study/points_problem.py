@@ -35,7 +35,7 @@ class Problem(NamedTuple):
         validation: points with published labels, to tune by.
         test: points with true labels.
         wrong: probability that a published label is not the true one.
-        spread: standard deviation of a cluster; half the distance of neighbouring clusters is 1.
+        spread: standard deviation of a cluster; half the distance of neighboring clusters is 1.
         noise: standard deviation of what is added to a point.
         rates: probability of the rarest and of the commonest label.
     """

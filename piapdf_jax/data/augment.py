@@ -1,6 +1,6 @@
 """Joint augmentation of an image, its packed PI maps and its landmarks, numpy and OpenCV.
 
-One draw is one similarity transform and one change of colour, so that image, maps and landmarks stay in register. A
+One draw is one similarity transform and one change of color, so that image, maps and landmarks stay in register. A
 flip mirrors the maps, renames the landmarks and swaps nothing among the labels: an action unit is coded present on
 either side of the face.
 """
@@ -55,8 +55,8 @@ def sample_affine(rng: np.random.Generator, config: AugmentConfig, size: int) ->
     turn = np.array([[cos, -sin], [sin, cos]])
     if rng.uniform() < config.flip:
         turn = turn @ np.array([[-1.0, 0.0], [0.0, 1.0]])
-    centre = np.full(2, (size - 1) / 2)
-    return np.column_stack([turn, centre + shift - turn @ centre])
+    center = np.full(2, (size - 1) / 2)
+    return np.column_stack([turn, center + shift - turn @ center])
 
 
 def warp(image: np.ndarray, packed: np.ndarray | None, matrix: np.ndarray):
@@ -77,7 +77,7 @@ def warp(image: np.ndarray, packed: np.ndarray | None, matrix: np.ndarray):
         image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     if packed is not None:
-        # Bits of different planes must not blend, so the planes move by nearest neighbour.
+        # Bits of different planes must not blend, so the planes move by nearest neighbor.
         packed = cv2.warpAffine(packed, matrix, size, flags=cv2.INTER_NEAREST)
     return image, packed
 
@@ -86,7 +86,7 @@ def warp_landmarks(landmarks: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Moves landmarks as ``warp`` moves their image; after a flip they stand in the order of the mirrored face.
 
     Args:
-        landmarks: [68, 2] float, (x, y) in pixels, pixel centres at whole numbers.
+        landmarks: [68, 2] float, (x, y) in pixels, pixel centers at whole numbers.
         matrix: [2, 3] from ``sample_affine``.
 
     Returns:
@@ -100,7 +100,7 @@ def warp_landmarks(landmarks: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def color_jitter(rng: np.random.Generator, config: AugmentConfig, image: np.ndarray) -> np.ndarray:
     """Changes saturation, contrast and brightness, all at once.
 
-    With gray g(x) the mean of a pixel's channels and m the mean of g, the new colour is
+    With gray g(x) the mean of a pixel's channels and m the mean of g, the new color is
     m + c (g + s (I - g) - m) + b = c s I + c (1 - s) g + (1 - c) m + b, affine in the old one.
 
     Args:

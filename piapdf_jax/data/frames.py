@@ -116,7 +116,7 @@ def load_frame(
 
 
 def _shrink(image: np.ndarray, packed: Any, landmarks: Any, size: int) -> tuple[Any, Any, Any]:
-    """Everything at another size; the centre of the picture stays its centre."""
+    """Everything at another size; the center of the picture stays its center."""
     import cv2
 
     before = image.shape[0]

@@ -10,7 +10,7 @@ NO_FACE, TILTED, TOO_SMALL = "no_face", "tilted", "too_small"
 
 
 class Face(NamedTuple):
-    """A face of a picture; pixel centres at whole numbers.
+    """A face of a picture; pixel centers at whole numbers.
 
     Attributes:
         box: x and y of the upper left corner, width and height, pixels of the picture.
@@ -74,7 +74,7 @@ class LandmarkDetector(Protocol):
             image: [H, W, 3] uint8 RGB.
 
         Returns:
-            [68, 2] float32, (x, y) in pixels of the picture, pixel centres at whole numbers; None
+            [68, 2] float32, (x, y) in pixels of the picture, pixel centers at whole numbers; None
             where no face is found.
         """
         ...

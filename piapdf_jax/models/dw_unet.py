@@ -51,7 +51,7 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, mode: str) -> jax.Array:
-        """Draw the maps of images [B, H, W, 3] float32, normalised or in [0, 1].
+        """Draw the maps of images [B, H, W, 3] float32, normalized or in [0, 1].
 
         Args:
             images: see above.

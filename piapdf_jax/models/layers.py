@@ -27,7 +27,7 @@ class Convention(NamedTuple):
             ``"SYMMETRIC"`` by k // 2 on every side; both give ceil(side / stride) rows.
         epsilon: added to the variance.
         momentum: share of the old running statistics that a step keeps.
-        unbiased: the running variance takes the batch's variance times n / (n - 1); normalising
+        unbiased: the running variance takes the batch's variance times n / (n - 1); normalizing
             takes it without.
     """
 
@@ -156,7 +156,7 @@ class BatchNorm(nn.BatchNorm):
     unbiased: bool = False
 
     def __call__(self, x: jax.Array, **kwargs: Any) -> jax.Array:
-        """Normalise [..., C]."""
+        """Normalize [..., C]."""
         old: Any = self.get_variable("batch_stats", "var")
         y = super().__call__(wide(x), **kwargs).astype(x.dtype)
         if not self.unbiased or self.use_running_average or self.is_initializing():
@@ -176,7 +176,7 @@ def batch_norm(
     epsilon: float = 1e-3,
     unbiased: bool = False,
 ) -> BatchNorm:
-    """Batch normalisation of each channel: ``(x - mean) / sqrt(var + epsilon) * scale + bias``.
+    """Batch normalization of each channel: ``(x - mean) / sqrt(var + epsilon) * scale + bias``.
 
     In the modes ``train`` and ``feedback`` mean and variance are those of the batch, over all its
     images and pixels: under ``jit`` with a sharded batch that is the global batch. Running
@@ -210,7 +210,7 @@ def convention_norm(name: str, convention: Convention, mode: str) -> BatchNorm:
 
 
 def norm_swish(norm: BatchNorm, x: jax.Array) -> jax.Array:
-    """Normalise and apply swish: ``swish(norm(x))``, [..., C] -> [..., C].
+    """Normalize and apply swish: ``swish(norm(x))``, [..., C] -> [..., C].
 
     The backward pass computes both anew from x and the batch statistics: x is there anyway, and to
     keep what lies between would take more memory than it saves time.

@@ -29,7 +29,7 @@ def resize(x: jax.Array, height: int, width: int) -> jax.Array:
 
 
 def upsample(x: jax.Array, height: int, width: int) -> jax.Array:
-    """Enlarge: nearest neighbour where both factors are whole, else bilinear.
+    """Enlarge: nearest neighbor where both factors are whole, else bilinear.
 
     Args:
         x: [B, H, W, C].

@@ -165,7 +165,7 @@ class Checkpoints:
         """The newest state that can be read; one that cannot is named in a warning and put aside.
 
         Args:
-            target: a freshly initialised state, for structure, shapes, dtypes and shardings.
+            target: a freshly initialized state, for structure, shapes, dtypes and shardings.
 
         Returns:
             The checkpoint, or None where there is none.

@@ -74,11 +74,11 @@ def test_landmarks_go_where_their_pixels_go():
         image[y - 2 : y + 3, x - 2 : x + 3] = 200
         mass = augment.warp(image, None, matrix)[0][..., 0].astype(float)
         rows, columns = np.mgrid[:256, :256]
-        centre = [(mass * axis).sum() / mass.sum() for axis in (columns, rows)]
-        np.testing.assert_allclose(moved[one], centre, atol=0.1)
+        center = [(mass * axis).sum() / mass.sum() for axis in (columns, rows)]
+        np.testing.assert_allclose(moved[one], center, atol=0.1)
 
 
-def test_colour_is_saturation_then_contrast_then_brightness():
+def test_color_is_saturation_then_contrast_then_brightness():
     image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     config = augment.AugmentConfig(brightness=0.3, contrast=0.5, saturation=0.5)
     for seed in range(10):

@@ -84,8 +84,8 @@ def test_smaller_maps_lie_on_the_smaller_image(size):
     # The shares of a pixel that the region covers, against the pixels that the map calls its own.
     grid = np.arange(size)
     for axis in (1, 2):
-        centre = lambda mass, axis=axis: (mass.sum(3 - axis) @ grid) / mass.sum((1, 2))  # noqa: E731
-        apart = centre(image) - centre(maps)
+        center = lambda mass, axis=axis: (mass.sum(3 - axis) @ grid) / mass.sum((1, 2))  # noqa: E731
+        apart = center(image) - center(maps)
         assert np.abs(apart).max() < 0.51
         # A pixel of an even number of pixels has none in its middle: half of one is the best there is.
         assert np.abs(apart.mean()) < 0.2 + 0.2 * (size == 128)

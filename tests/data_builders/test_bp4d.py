@@ -90,7 +90,7 @@ def test_metadata_tell_what_was_read(built):
         "label rows": 18,
         "label cells unknown (9)": 6 * nines,
         "landmarks detected": 36,
-        "landmarks from neighbouring frames": 0,
+        "landmarks from neighboring frames": 0,
     }
     assert metadata["skipped"] == {} and metadata["frame_offset"] == {"0": 6}
 
@@ -133,13 +133,13 @@ def test_faults_are_counted_and_left_out(tmp_path):
     assert skipped == {
         "file that is no numbered picture": 1,
         "label row without its picture": 3,
-        "no face found, none in the neighbouring frames": 1,
+        "no face found, none in the neighboring frames": 1,
         "picture that cannot be read": 1,
         "second label row of a frame": 1,
         "second picture of a frame": 1,
         "unknown participant": 1,
     }
-    assert builder.info.metadata["read"]["landmarks from neighbouring frames"] == 1
+    assert builder.info.metadata["read"]["landmarks from neighboring frames"] == 1
     records = read(builder)
     assert {key[-1] for key in records} == {11, 12, 14, 15, 16}
     # The frame before (11) and the next readable one (14) lend frame 12 their landmarks.

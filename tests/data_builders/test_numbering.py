@@ -1,6 +1,6 @@
 """Copies that count pictures from 0 here and from 1 there: by video, row k belongs to its k-th picture.
 
-Every picture of BP4D's tree holds its place in the video as a grey value, so that the files say what is right.
+Every picture of BP4D's tree holds its place in the video as a gray value, so that the files say what is right.
 """
 
 import bp4d_tree

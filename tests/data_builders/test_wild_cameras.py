@@ -60,7 +60,7 @@ def test_landmarks_go_where_the_lens_puts_what_they_mark(bend):
     assert abs(points[0] - (230, 30)).max() > 2
 
 
-def test_gray_colours_contrast_and_gamma():
+def test_gray_colors_contrast_and_gamma():
     gray, _ = camera.record(PICTURE, POINTS, dataclasses.replace(PLAIN, saturation=0.0))
     assert (gray == gray[..., :1]).all()
     luma = PICTURE @ np.array((0.299, 0.587, 0.114))

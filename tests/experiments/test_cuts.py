@@ -44,7 +44,7 @@ def test_the_share_of_scores_is_the_base_rate():
         assert cut == np.float32(cut) and np.abs(scores - cut).min() > 0
 
 
-def test_a_cut_between_neighbours_among_the_floats():
+def test_a_cut_between_neighbors_among_the_floats():
     low = np.float32(0.3)
     scores = np.array([low, np.nextafter(low, np.float32(1))])
     cut, _ = metrics.matching_cut(scores, 0.5)

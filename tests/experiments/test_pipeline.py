@@ -209,7 +209,7 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
         ({"units": told["units"][:-1], **fewer}, "for 11 units, the export of .* for 12"),
         ({"schema": 2}, "is of schema 2; this version of piapdf_jax reads schema 3"),
         (own, "training 'baseline' has networks of its own, a plugin's"),
-        ({"model": {**told["model"], "colour": 1}}, "model in model.json is no configuration"),
+        ({"model": {**told["model"], "color": 1}}, "model in model.json is no configuration"),
         (
             {"model": {**told["model"], "convention": "x"}},
             "no configuration .*convention='x' is not one of",

@@ -38,7 +38,7 @@ def test_a_toy_unit_moves_its_patch_alone_and_is_drawn_in_the_frame_of_the_whole
         assert np.array_equal(bits, wanted)
 
 
-def test_two_grey_levels_are_the_limit():
+def test_two_gray_levels_are_the_limit():
     dark = np.full((1, 3, 3), 50, np.uint8)
     assert moved.difference(dark + np.array([[[2], [3], [0]]], np.uint8), dark).tolist() == [
         [False, True, False]
