@@ -14,7 +14,7 @@ _NAMESPACE, _REUSED = "data_builders", "reused_units"
 
 
 def options(flags: Sequence[str]) -> PipelineOptions:
-    """Beam's own options, such as ``--runner=FlinkRunner``."""
+    """Returns beam's own options, such as ``--runner=FlinkRunner``."""
     return PipelineOptions(list(flags))
 
 
@@ -35,12 +35,12 @@ def run(function: Callable[[Any], Any], items: Sequence[Any], flags: Sequence[st
 
 
 def records(kept: work_units.Kept, work: Sequence[Any]) -> apache_beam.PTransform:
-    """A transform that makes the records of units; how TFDS takes the work of a split."""
+    """Returns a transform that makes the records of units; how TFDS takes the work of a split."""
     return apache_beam.Create(list(work)) | apache_beam.FlatMap(functools.partial(_examples, kept))
 
 
 def reused(result: Any) -> int:
-    """How many units of a finished pipeline an earlier build had made."""
+    """Returns how many units of a finished pipeline an earlier build had made."""
     found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE).with_name(_REUSED))
     return sum(counter.result for counter in found["counters"])
 

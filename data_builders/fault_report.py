@@ -21,7 +21,7 @@ class FaultReport:
                 listed.append(case)
 
     def as_dict(self) -> dict[str, dict[str, object]]:
-        """{reason: {"count": how many, "examples": the first of them}}, for JSON."""
+        """Returns {reason: {"count": how many, "examples": the first of them}}, for JSON."""
         return {
             reason: {"count": count, "examples": self.examples[reason]}
             for reason, count in sorted(self.counts.items())

@@ -23,7 +23,7 @@ class Extraction(NamedTuple):
 
 
 def run_extraction(wanted: Extraction) -> int | None:
-    """``extract`` of a film, for a pool of processes."""
+    """Runs ``extract`` for a film, in a pool of processes."""
     return extract(*wanted)
 
 

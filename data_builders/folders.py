@@ -35,7 +35,7 @@ _PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 def is_left_behind(name: str) -> bool:
-    """Whether a file or folder is none of the data set's, such as ``__MACOSX`` or ``._0001.jpg``."""
+    """Returns whether a file or folder is none of the data set's, such as ``__MACOSX`` or ``._0001.jpg``."""
     return name.startswith(".") or name in _LEFT_BEHIND
 
 
@@ -67,7 +67,7 @@ def files(folder: pathlib.Path, depth: int = DEPTH) -> Iterator[pathlib.Path]:
 
 
 def is_archive(path: pathlib.Path) -> bool:
-    """Whether a file is named as an archive, or as one of its volumes (``.7z.001``)."""
+    """Returns whether a file is named as an archive, or as one of its volumes (``.7z.001``)."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     while suffixes and suffixes[-1][1:].isdigit():
         suffixes.pop()
@@ -121,7 +121,7 @@ def _holds_people(folder: pathlib.Path) -> bool:
 
 
 def beside(name: str, folder: pathlib.Path, manual: pathlib.Path) -> pathlib.Path:
-    """A file that belongs to a data set as a whole: in the given folder, in that of the people or on the way to it.
+    """Finds a file that belongs to a whole data set: in the given folder, in that of the people or on the way to it.
 
     Args:
         name: of the file.

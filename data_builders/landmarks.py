@@ -46,7 +46,7 @@ class VideoLandmarks(NamedTuple):
 
 
 def find_landmarks(video: VideoFiles) -> VideoLandmarks:
-    """Landmarks of every frame of a video.
+    """Finds the landmarks of every frame of a video.
 
     A frame whose file has the name, size and time of change of the cached one is not searched
     again, unless pictures are read in another way since. Where no face is found, the nearest frames

@@ -281,7 +281,7 @@ def _guarded(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of ``python -m data_builders.prepare``."""
+    """Runs ``python -m data_builders.prepare``."""
     flags.DEFINE_string(
         "data_dir", None, f"Directory of data sets (default: {paths.DATA_VARIABLE})."
     )

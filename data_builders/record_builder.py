@@ -47,7 +47,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return ""
 
     def cache(self, what: str) -> pathlib.Path:
-        """Folder below the data directory for what outlives a build."""
+        """Returns the folder below the data directory for what outlives a build."""
         return pathlib.Path(self.data_dir_root, ".cache", what, self.name)
 
     def describe(
@@ -74,7 +74,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def in_advance(
         self, function: Callable[[Any], Any], items: Sequence[Any], *, label: str
     ) -> Iterator[Any]:
-        """Results of a function that finds its earlier ones on disk.
+        """Yields the results of a function that finds its earlier ones on disk.
 
         Args:
             function: importable by name.
@@ -100,7 +100,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         work: Sequence[Any],
         report: FaultReport | None = None,
     ) -> Any:
-        """The records of units of work.
+        """Makes the records of units of work.
 
         Args:
             make: makes one unit; importable by name.
@@ -121,7 +121,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return beam.records(kept, work)
 
     def units_on_disk(self) -> tuple[int, int]:
-        """How many units are kept, and how many there will be."""
+        """Counts the units that are kept, and those that there will be."""
         return sum(1 for _ in pathlib.Path(self.kept_in or "").glob("*.npz")), self.planned
 
     def _in_order(

@@ -74,7 +74,7 @@ def _folder(name: str, data_dir: pathlib.Path) -> pathlib.Path:
 
 
 def coded_lines(table: dict[str, np.ndarray], counts: folds.Counts) -> list[Line]:
-    """Frames by part, task and participant, and action units, beside the published numbers.
+    """Lists frames by part, task and participant, and action units, beside the published numbers.
 
     Args:
         table: of coded records: ``subject``, ``task`` [N] text, ``part``, ``frame``, ``coded`` [N], ``labels``
@@ -219,7 +219,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of ``python -m data_builders.validate``."""
+    """Runs ``python -m data_builders.validate``."""
     flags.DEFINE_string(
         "data_dir", None, f"Directory of data sets (default: {paths.DATA_VARIABLE})."
     )

@@ -86,11 +86,11 @@ class Placed(NamedTuple):
     origins: collections.Counter[int]
 
     def sizes(self) -> dict[str, int]:
-        """Records by split."""
+        """Counts records by split."""
         return {s: sum(len(b.frames) for b in blocks) for s, blocks in self.splits.items()}
 
     def people(self) -> dict[str, set[str]]:
-        """Participants by split."""
+        """Lists participants by split."""
         return {s: {b.subject for b in blocks} for s, blocks in self.splits.items()}
 
 
@@ -167,7 +167,7 @@ def _blocks(video: Video, found: finder.VideoLandmarks, *, coded: bool) -> Itera
 
 
 def make(block: Block) -> work_units.Made:
-    """Records and faults of a block; runs in a worker process."""
+    """Makes the records and faults of a block; runs in a worker process."""
     examples, faults = [], []
     who = name_of(block.subject, block.task)
     for frame, points in zip(block.frames, block.landmarks, strict=True):

@@ -52,7 +52,7 @@ class Kept:
     folder: str | None
 
     def __call__(self, unit: Any) -> Made:
-        """The records of a unit, from disk where they are there."""
+        """Makes the records of a unit, or reads them where they are on disk."""
         if self.folder is None:
             return self.make(unit)
         path = pathlib.Path(self.folder, f"{digest(self.make, unit)}.npz")
@@ -65,7 +65,7 @@ class Kept:
 
 
 def digest(make: Callable[[Any], Made], unit: Any) -> str:
-    """Name of a unit by all its records depend on, with size and time of change of its files."""
+    """Computes the name of a unit from all its records depend on, with size and time of change of its files."""
     states = [os.stat(path) for path in getattr(unit, "paths", ())]
     told = [
         make.__module__,
@@ -78,7 +78,7 @@ def digest(make: Callable[[Any], Made], unit: Any) -> str:
 
 @functools.lru_cache(maxsize=1)
 def recipe() -> str:
-    """Digest of the sources that make records, and of the libraries whose results they hold.
+    """Computes a digest of the sources that make records, and of the libraries whose results they hold.
 
     Returns:
         Name of a folder for ``Kept`` that other sources or another decoder do not share.
@@ -97,7 +97,7 @@ def recipe() -> str:
 
 
 def recipe_outside(module: str) -> str:
-    """Digest of the sources of a builder from outside this package, as a second part of the recipe's name.
+    """Computes a digest of the sources of a builder from outside this package, a second part of the recipe's name.
 
     Args:
         module: that holds the ``Builder``, imported.

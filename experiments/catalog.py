@@ -52,7 +52,7 @@ class Catalog:
         self._exported: dict[str, Exported] = {}
 
     def job(self, name: str) -> Job:
-        """The job of a training, made once."""
+        """Returns the job of a training, made once."""
         if name not in self._jobs:
             networks, described = (lambda: self.model), self.described
             self._jobs[name] = Job(TRAININGS[name], self.config, self.datasets, networks, described)
@@ -68,7 +68,7 @@ class Catalog:
         return resolve(self.config.model)
 
     def fingerprint(self, name: str) -> dict[str, Any]:
-        """All that decides a training's numbers."""
+        """Returns all that decides a training's numbers."""
         if name not in self._fingerprints:
             job = self.job(name)
             taken = {other: self.digest(other) for other in job.depends_on}
@@ -77,7 +77,7 @@ class Catalog:
         return self._fingerprints[name]
 
     def digest(self, name: str) -> str:
-        """The digest of the export of a training that is taken: its own, or an accepted stale one's."""
+        """Returns the digest of the export of a training that is taken: its own, or an accepted stale one's."""
         if name not in self._digests:
             digest = exports.digest_of(self.fingerprint(name))
             if name in self.accept_stale and not exports.find_export(self.runs, name, digest):
@@ -101,7 +101,7 @@ class Catalog:
         return digest
 
     def stale_rows(self, rows: list[str]) -> dict[str, Any]:
-        """Accepted stale exports, and the rows that rest on each."""
+        """Returns accepted stale exports, and the rows that rest on each."""
         rests_on = {row: self.rests_on(METHODS[row][-1]) for row in rows}
         return {
             name: {**told, "rows": [row for row in rows if name in rests_on[row]]}
@@ -113,7 +113,7 @@ class Catalog:
         return {name}.union(*map(self.rests_on, self.job(name).depends_on))
 
     def exported(self, name: str) -> Exported:
-        """The parts of a finished training, read from disk.
+        """Reads the parts of a finished training from disk.
 
         Raises:
             ConfigError: when it is not there, naming training and digest.

@@ -83,7 +83,7 @@ def batches_of(
 
 
 def map_overlap(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
-    """IoU of binarized maps with the predefined maps of the test split, pooled over pixels, per map."""
+    """Computes IoU of binarized maps with the predefined maps of the test split, pooled over pixels, per map."""
     return _overlap(evaluated(job, exported, tools), tools.reading)
 
 
@@ -98,7 +98,7 @@ def _overlap(result: Evaluation, reading: ReaderConfig) -> dict[str, Any]:
 
 
 def refinement(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
-    """The scores of PI stage 2: those of its action units, and how far its maps moved."""
+    """Scores PI stage 2: its action units, and how far its maps moved."""
     scores, lost = action_units(job, exported, tools), {}
     finished, moved = tools.finished, None
     assert finished is not None
@@ -115,7 +115,7 @@ def refinement(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
 def maps_moved(
     job: Job, exported: Exported, before: tuple[Stage, Exported], tools: Tools
 ) -> dict[str, float]:
-    """How far the soft maps of the test split moved from PI Generator 0 to PI Generator 1."""
+    """Measures how far the soft maps of the test split moved from PI Generator 0 to PI Generator 1."""
     stage, start = before
 
     def predict(both: Any, images: jax.Array) -> Scores:
@@ -141,7 +141,7 @@ def _change(old: jax.Array, new: jax.Array) -> jax.Array:
 def true_labels(
     path: pathlib.Path, table: dict[str, np.ndarray], aus: tuple[int, ...]
 ) -> np.ndarray:
-    """Labels of a truth table in the order of a split's records.
+    """Reads the labels of a truth table in the order of a split's records.
 
     Args:
         path: ``truth.npz`` with ``subject, task, frame, label_aus, clean``.
@@ -170,7 +170,7 @@ def true_labels(
 
 
 def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
-    """A score of exports: mean F1 in % against published labels, on the people kept apart for that."""
+    """Returns a score of exports: mean F1 in % against published labels, on the people kept apart for that."""
     assert job.slices.validation is not None
     reading = tools.reading
     # Once: every table of labels is a pass over all records of the split.
@@ -189,7 +189,7 @@ def mean_f1(job: Job, tools: Tools) -> Callable[[Exported], float]:
 
 
 def action_units(job: Job, exported: Exported, tools: Tools) -> dict[str, Any]:
-    """F1 and its companions per AU, against published and true labels, and the identity probe."""
+    """Computes F1 and its companions per AU, against published and true labels, and the identity probe."""
     result, table = evaluated(job, exported, tools), tested(job).records().table()
     assert result.au_probs is not None and result.vector is not None
     aus, lost = tools.reading.aus, {}

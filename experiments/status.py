@@ -59,7 +59,7 @@ class TrainingStatus:
 
 
 def training_statuses(run: pathlib.Path) -> list[TrainingStatus]:
-    """The trainings of a run in their order; those of another configuration come as well.
+    """Reads how far the trainings of a run are, in their order; those of another configuration come as well.
 
     Args:
         run: folder of a run.
@@ -118,7 +118,7 @@ def _status_of(name: str, folder: pathlib.Path) -> TrainingStatus:
 
 
 def table(found: list[TrainingStatus], title: str) -> Table:
-    """The states of trainings as a table for a terminal."""
+    """Makes a table for a terminal of how far trainings are."""
     made = Table("training", "state", "step", "loss", title=title, box=SIMPLE_HEAD)
     for name in ("images/s", "waits for input", "first step", "peak memory", "skipped", "feedback"):
         made.add_column(name, justify="right")
@@ -167,7 +167,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def overview(runs: list[pathlib.Path], folder: pathlib.Path) -> Table:
-    """One line a run, as a table for a terminal."""
+    """Makes a table for a terminal, one line a run."""
     made = Table(
         "run", "configuration", "done", "under way", box=SIMPLE_HEAD, title=escape(str(folder))
     )

@@ -33,7 +33,7 @@ class Batch(NamedTuple):
 
 @jax.jit
 def images_to_float(batch: Any) -> Any:
-    """A batch, or images alone, as stages take it: bytes go to the device, and become numbers there.
+    """Converts uint8 images to float32 in [0, 1] on the device; a batch comes with its images converted.
 
     Args:
         batch: pytree of arrays; the uint8 ones are images.
@@ -48,7 +48,7 @@ def images_to_float(batch: Any) -> Any:
 
 
 def unpack_maps(packed: jax.Array, count: int) -> jax.Array:
-    """Predefined maps as numbers, for a compiled function: packed they are 24 times smaller on their way.
+    """Unpacks predefined maps inside a compiled function: packed they are 24 times smaller on their way.
 
     Args:
         packed: [B, S, S] uint16, ``Batch.pi_maps``.

@@ -145,7 +145,7 @@ AFEW_VA_FRAMES_ABOUT = 30_000
 
 
 def part_of(subject: str, parts: dict[int, list[str]]) -> int:
-    """The part a participant belongs to.
+    """Returns the part a participant belongs to.
 
     Args:
         subject: participant id as the data set spells it, such as ``F001``.
@@ -184,7 +184,7 @@ def equal_parts(subjects: Iterable[str]) -> dict[int, list[str]]:
 
 
 def test_part(fold: int) -> int:
-    """The part that a fold tests: 4 - fold.
+    """Returns the part that a fold tests: 4 - fold.
 
     Raises:
         ValueError: for a fold that is not 1, 2 or 3.
@@ -198,11 +198,11 @@ test_part.__test__ = False  # pytest takes functions of this name for tests
 
 
 def train_splits(fold: int, *, coded: bool = True) -> str:
-    """The TFDS split expression of a fold's training parts, coded or uncoded frames."""
+    """Returns the TFDS split expression of a fold's training parts, coded or uncoded frames."""
     held_out = test_part(fold)
     return "+".join(part_split(part, coded=coded) for part in (1, 2, 3) if part != held_out)
 
 
 def part_split(part: int, *, coded: bool = True) -> str:
-    """The split name of one part: ``part1``, or ``part1_uncoded`` for frames without labels."""
+    """Returns the split name of one part: ``part1``, or ``part1_uncoded`` for frames without labels."""
     return f"part{part}" if coded else f"part{part}_uncoded"

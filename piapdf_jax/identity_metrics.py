@@ -49,7 +49,7 @@ class Verification(NamedTuple):
 def ten_fold_verification(
     similarity: np.ndarray, same: np.ndarray, block: np.ndarray
 ) -> Verification:
-    """Pair verification by LFW's protocol, view 2 (Huang et al., 2007).
+    """Verifies pairs by LFW's protocol, view 2 (Huang et al., 2007).
 
     For each block, the threshold that is best on all others, scored on that one.
 
@@ -100,7 +100,7 @@ def identity_probe(
     fit_tasks: tuple[str, ...] = PROBE_TASKS,
     ridge: float = 1e-2,
 ) -> Probe:
-    """How well multinomial logistic regression reads from the encoder's vectors who is in a frame.
+    """Measures how well multinomial logistic regression reads from the encoder's vectors who is in a frame.
 
     Minimizes mean cross-entropy + ridge / 2 |W|^2 on vectors standardized by the mean and deviation
     of the fitted frames, from zero by L-BFGS: the same numbers for the same vectors.
@@ -160,7 +160,7 @@ def _logistic_regression(
 
 
 def mutual_information(subject: np.ndarray, label: np.ndarray) -> float:
-    """Mutual information of person and label of one AU over its known frames, in bits.
+    """Computes the mutual information of person and label of one AU over its known frames, in bits.
 
     H(person) + H(label) - H(person, label), each with the correction of Miller and Madow (1955),
     which takes out most of the bias that few frames a person bring.

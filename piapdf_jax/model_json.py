@@ -126,7 +126,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
 
 
 def to_json(model: Model) -> str:
-    """The text of a ``model.json``.
+    """Writes the text of a ``model.json``.
 
     Raises:
         ModelError: for what ``from_json`` would refuse.

@@ -56,7 +56,7 @@ _SHIFT = 4  # fractional bits of the vertices that OpenCV fills
 
 
 def mirror_landmarks(landmarks: np.ndarray, *, size: int = 256) -> np.ndarray:
-    """Landmarks of the picture mirrored left to right.
+    """Mirrors the landmarks of a picture left to right.
 
     Args:
         landmarks: [..., 68, 2] float, (x, y) in pixels, pixel centers at whole numbers.
@@ -71,7 +71,7 @@ def mirror_landmarks(landmarks: np.ndarray, *, size: int = 256) -> np.ndarray:
 
 
 def polygon_vertices(landmarks: np.ndarray, au: int) -> np.ndarray:
-    """The two polygons of one action unit.
+    """Returns the two polygons of one action unit.
 
     Every vertex is linear in the landmarks: V = A L + u (dx e_x + dy e_y), u being the distance
     between the inner eye corners, e_x the unit vector between the eye centers and e_y its normal

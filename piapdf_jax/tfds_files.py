@@ -48,7 +48,7 @@ _SPLIT = {"name", "numBytes", "shardLengths", "numShards", "filepathTemplate"}
 
 
 def validate_tfds_dir(folder: str | os.PathLike[str]) -> pathlib.Path:
-    """A data set's folder, where opening it imports no foreign module and reads no file outside it.
+    """Refuses a data set's folder whose opening would import a foreign module or read a file outside it.
 
     Args:
         folder: holds ``dataset_info.json``, ``features.json`` and shards.

@@ -33,7 +33,7 @@ class FilmError(ValueError):
 
 
 def is_film(path: pathlib.Path) -> bool:
-    """Whether a file is an AVI or MP4 film; OpenCV would open the files that a play list names."""
+    """Returns whether a file is an AVI or MP4 film; OpenCV would open the files that a play list names."""
     with path.open("rb") as file:
         first = file.read(12)
     return (first[:4], first[8:]) == (b"RIFF", b"AVI ") or first[4:8] in _MP4

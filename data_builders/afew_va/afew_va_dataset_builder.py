@@ -58,7 +58,7 @@ class Builder(record_builder.RecordBuilder):
 
 
 def split_by_actor(clips: list[raw.Clip]) -> dict[str, list[raw.Clip]]:
-    """Clips of the splits ``train`` and ``test``; no actor is in both, and none is empty.
+    """Deals clips to the splits ``train`` and ``test``; no actor is in both, and none is empty.
 
     Raises:
         ValueError: for clips of fewer than two actors.
@@ -74,7 +74,7 @@ def split_by_actor(clips: list[raw.Clip]) -> dict[str, list[raw.Clip]]:
 
 
 def make(clip: raw.Clip) -> work_units.Made:
-    """Records and faults of a clip; runs in a worker process."""
+    """Makes the records and faults of a clip; runs in a worker process."""
     examples, faults = [], []
     for number, path, points in zip(clip.numbers, clip.paths, clip.landmarks, strict=True):
         case = f"{clip.name}/{pathlib.Path(path).name}"

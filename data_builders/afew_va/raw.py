@@ -23,7 +23,7 @@ class Clip(NamedTuple):
 
 
 def read_clips(root: pathlib.Path, report: FaultReport) -> list[Clip]:
-    """Every clip below a folder.
+    """Reads every clip below a folder.
 
     Args:
         root: holds ``001/001.json`` and its pictures, at most five folders down, for each of the twelve archives may

@@ -126,7 +126,7 @@ def _complete(labels: Set[str], seen: Set[str], report: FaultReport) -> list[str
 
 
 def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]]:
-    """The label files of one participant.
+    """Reads the label files of one participant.
 
     Args:
         files: {AU: file}; each line is ``frame,intensity``, frames from 1, intensities 0 to 5.
@@ -167,7 +167,7 @@ def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]
 
 
 def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: FaultReport) -> list[Video]:
-    """The frames of every participant from folders of numbered pictures.
+    """Finds the frames of every participant from folders of numbered pictures.
 
     Args:
         tree: what ``find_files`` found.

@@ -113,7 +113,7 @@ def _fits(path: str, origin: int, points: np.ndarray, report: FaultReport) -> bo
 
 
 def make(person: portraits.Person) -> work_units.Made:
-    """The records of a person; runs in a worker process.
+    """Makes the records of a person; runs in a worker process.
 
     Raises:
         ValueError: for a picture that has become unreadable, as pairs may name it.

@@ -41,7 +41,7 @@ class Layers(NamedTuple):
 
 
 def skin_tone(identity: Identity) -> np.ndarray:
-    """Mean reflectance [3] of a person's skin."""
+    """Returns the mean reflectance [3] of a person's skin."""
     place = identity.skin * (len(_SKIN) - 1)
     channels = [np.interp(place, range(len(_SKIN)), np.log(_SKIN[:, c])) for c in range(3)]
     return np.exp(channels).astype(np.float32)

@@ -174,12 +174,12 @@ def _count(spec: SequenceSpec) -> int:
 
 
 def make(spec: SequenceSpec) -> work_units.Made:
-    """A spec as a unit of work; runs in a worker process."""
+    """Makes the records of a spec, as a unit of work; runs in a worker process."""
     return work_units.Made(draw(spec))
 
 
 def draw(spec: SequenceSpec) -> list[tuple[str, dict[str, Any]]]:
-    """The records of a spec."""
+    """Draws the records of a spec."""
     if spec.rules.kind in population.IDENTITY_KINDS:
         return _draw_pictures(spec)
     kind, subject, task = spec.rules.kind, spec.subject, spec.task

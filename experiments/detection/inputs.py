@@ -25,11 +25,11 @@ class Shots(Protocol):
     """An opened input."""
 
     def shots(self, wanted: Any) -> Iterator[Any]:
-        """Frames in order, see ``capture.Film.shots``."""
+        """Yields frames in order, see ``capture.Film.shots``."""
         ...
 
     def told(self) -> dict[str, Any]:
-        """After the last: frames ``read`` and ``expected``, ``notes``, whether the input is ``broken``."""
+        """Returns, at the end, frames ``read`` and ``expected``, ``notes``, whether the input is ``broken``."""
         ...
 
     @property
@@ -38,7 +38,7 @@ class Shots(Protocol):
         ...
 
     def looked_at(self, settings: Settings) -> int | None:
-        """About how many frames will be looked at; None where nobody knows."""
+        """Estimates how many frames will be looked at; None where nobody knows."""
         ...
 
 
@@ -66,7 +66,7 @@ class Input:
         return self.kind in ("film", "camera")
 
     def frame_name(self, number: int) -> str:
-        """Cell ``input`` of a frame's rows."""
+        """Returns the cell ``input`` of a frame's rows."""
         return self.names[number] if self.names else self.text
 
     def open(self, *, threads: int = 1) -> Shots:

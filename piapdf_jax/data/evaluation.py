@@ -22,7 +22,7 @@ class EvaluationStream:
         return -(-len(self.records) // self.reading.batch_size)
 
     def __call__(self, step: int) -> Batch:
-        """The batch of one step; ``mask`` is 0 for padding."""
+        """Reads the batch of one step; ``mask`` is 0 for padding."""
         reading = dataclasses.replace(self.reading, augment=None)
         rows = np.arange(step * reading.batch_size, (step + 1) * reading.batch_size)
         inside = rows < len(self.records)
@@ -35,7 +35,7 @@ class EvaluationStream:
 
 
 def evaluation_batches(records: Records, reading: ReaderConfig) -> Iterator[Batch]:
-    """One pass over a split, read ahead; face recognition sets come with every label -1."""
+    """Yields the batches of one pass over a split, read ahead; face recognition sets come with every label -1."""
     stream = EvaluationStream(records, reading)
     steps = prefetch(stream, 0, workers=0, stop=len(stream))
     try:

@@ -64,7 +64,7 @@ class FeedbackStream:
         return self.unlabeled_ratio * self.reading.batch_size
 
     def rows(self, step: int) -> tuple[np.ndarray, list[SampleRef]]:
-        """Labeled rows of a step, and its unlabeled frames."""
+        """Returns the labeled rows of a step, and its unlabeled frames."""
         self.check()
         r = self.reading
         size = len(self.coded)
@@ -112,7 +112,7 @@ class FeedbackStream:
         return self.steps is not None and step >= self.steps
 
     def __call__(self, step: int) -> FeedbackBatch | Batch:
-        """The batch of one step; a plain one of labeled frames after the last step of feedback."""
+        """Reads the batch of one step; a plain one of labeled frames after the last step of feedback."""
         samples = self._samples(step)
         read = [
             read_batch(part, self.reading, step=step, name=k) if part else None
@@ -127,7 +127,7 @@ class FeedbackStream:
         return FeedbackBatch(labeled, unlabeled, judge, clean)
 
     def frames(self, step: int) -> dict[str, list[str]]:
-        """Names of the frames of one step: labeled, and where there are any unlabeled ones and those that judge."""
+        """Returns the names of the frames of one step: labeled, and where there are any unlabeled and judging ones."""
         parts = zip(("labeled", "unlabeled", "judge"), self._samples(step), strict=True)
         return {
             name: [frame_name(sample.records[sample.index]) for sample in part]

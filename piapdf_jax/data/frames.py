@@ -69,7 +69,7 @@ class Frame(NamedTuple):
 
 
 def frame_name(record: dict[str, Any]) -> str:
-    """Subject/task/frame of a record, or name/number in a face recognition set."""
+    """Returns subject/task/frame of a record, or name/number in a face recognition set."""
     if "name" in record:
         return f"{record['name'].decode()}/{record['number']}"
     place = (record["subject"].decode(), record["task"].decode(), str(record["frame"]))
@@ -132,7 +132,7 @@ def _shrink(image: np.ndarray, packed: Any, landmarks: Any, size: int) -> tuple[
 
 
 def host_slice(reading: ReaderConfig, count: int) -> range:
-    """The slots of a global batch that this process reads.
+    """Returns the slots of a global batch that this process reads.
 
     Raises:
         ValueError: where the batch does not divide over the hosts.

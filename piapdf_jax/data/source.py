@@ -149,11 +149,11 @@ class Records:
         return next((name for end, name in self._shards if row < end), "?")
 
     def shard_of(self, row: int) -> pathlib.Path:
-        """The shard file that holds a row, for error messages."""
+        """Returns the shard file that holds a row, for error messages."""
         return self.folder / self._shard_of(row)
 
     def table(self) -> dict[str, np.ndarray]:
-        """Everything but pictures of every record, one array a feature."""
+        """Reads everything but pictures of every record, one array a feature."""
         keep = [k for k in (*AU_FEATURES, *IDENTITY_FEATURES) if k not in ("image", "pi_maps")]
         rows = [self[row] for row in range(len(self))]
         columns = {key: [row[key] for row in rows] for key in dict.fromkeys(keep) if key in rows[0]}
@@ -178,11 +178,11 @@ class SomeRows:
         return self._records[self._rows[row]]
 
     def shard_of(self, row: int) -> pathlib.Path:
-        """The shard file that holds a row, for error messages."""
+        """Returns the shard file that holds a row, for error messages."""
         return self._records.shard_of(self._rows[row])
 
     def table(self) -> dict[str, np.ndarray]:
-        """Everything but pictures of every record, one array a feature."""
+        """Reads everything but pictures of every record, one array a feature."""
         return {key: column[self._rows] for key, column in self._records.table().items()}
 
 
@@ -235,6 +235,6 @@ def _corrupt(path: pathlib.Path, error: Any) -> str:
 
 
 def split_sizes(folder: pathlib.Path) -> dict[str, int]:
-    """Number of records by split."""
+    """Returns the number of records by split."""
     splits = _builder(folder).info.splits
     return {name: split.num_examples for name, split in splits.items()}

@@ -29,7 +29,7 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
 def epoch_rows(
     size: int, batch_size: int, seed: int, step: int, *, epoch_offset: int = 0
 ) -> np.ndarray:
-    """Rows of one step: whole batches of an epoch's permutation, the remainder dropped.
+    """Returns the rows of one step: whole batches of an epoch's permutation, the remainder dropped.
 
     Args:
         size: number of records.
@@ -53,11 +53,11 @@ class Stream(Protocol):
     """Batches as a function of the global step."""
 
     def __call__(self, step: int) -> Any:
-        """The batch of a step, from 0; of several hosts, this one's share."""
+        """Reads the batch of a step, from 0; of several hosts, this one's share."""
         ...
 
     def frames(self, step: int) -> dict[str, list[str]]:
-        """Names of the frames of a step, of all hosts, by part of the batch."""
+        """Returns the names of the frames of a step, of all hosts, by part of the batch."""
         ...
 
 
@@ -69,7 +69,7 @@ class LabeledStream:
     reading: ReaderConfig
 
     def __call__(self, step: int) -> Batch:
-        """The batch of one step."""
+        """Reads the batch of one step."""
         samples = [SampleRef(self.records, int(row)) for row in self._rows(step)]
         return read_batch(samples, self.reading, step=step)
 
@@ -77,7 +77,7 @@ class LabeledStream:
         return epoch_rows(len(self.records), self.reading.batch_size, self.reading.seed, step)
 
     def frames(self, step: int) -> dict[str, list[str]]:
-        """Names of the frames of one step."""
+        """Returns the names of the frames of one step."""
         return {"frames": [frame_name(self.records[row]) for row in self._rows(step)]}
 
 
@@ -89,12 +89,12 @@ class IdentityStream:
     reading: ReaderConfig
 
     def __call__(self, step: int) -> IdentityBatch:
-        """The batch of one step."""
+        """Reads the batch of one step."""
         return read_identities(self.records, self._rows(step), self.reading, step=step)
 
     def _rows(self, step: int) -> np.ndarray:
         return epoch_rows(len(self.records), self.reading.batch_size, self.reading.seed, step)
 
     def frames(self, step: int) -> dict[str, list[str]]:
-        """Names of the pictures of one step."""
+        """Returns the names of the pictures of one step."""
         return {"frames": [frame_name(self.records[row]) for row in self._rows(step)]}

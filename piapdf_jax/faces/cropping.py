@@ -19,7 +19,7 @@ _FLAT = 0.01
 
 
 def crop_matrix(landmarks: np.ndarray, *, size: int = IMAGE_SIZE) -> np.ndarray:
-    """The similarity transform from a picture to the aligned crop.
+    """Computes the similarity transform from a picture to the aligned crop.
 
     The line between the eye centers becomes level. In those axes a square of side ``BOX_SCALE`` d,
     d being the larger side of the box around eye centers, nose tip and mouth corners, is laid

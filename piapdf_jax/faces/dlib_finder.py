@@ -50,7 +50,7 @@ class DlibDetector:
         logging.getLogger(__name__).info("%s: %s", path, PREDICTOR_LICENSE)
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
-        """See ``LandmarkDetector``; searches a small picture first, then a larger one."""
+        """Finds landmarks, see ``LandmarkDetector``; searches a small picture first, then a larger one."""
         boxes = self._search(image)
         if not boxes:
             return None
@@ -95,7 +95,7 @@ class DlibFinder(DlibDetector):
     license = PREDICTOR_LICENSE
 
     def find(self, image: np.ndarray) -> Found:
-        """See ``FaceFinder``."""
+        """Finds faces, see ``FaceFinder``."""
         boxes = sorted(self._search(image), key=lambda found: -found[1])
         faces = tuple(self._face(image, box, score) for box, score in boxes)
         return Found(faces, "" if faces else NO_FACE)

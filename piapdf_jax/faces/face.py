@@ -68,7 +68,7 @@ class LandmarkDetector(Protocol):
     digest: str
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
-        """Landmarks of one face.
+        """Finds the landmarks of one face.
 
         Args:
             image: [H, W, 3] uint8 RGB.

@@ -102,7 +102,7 @@ class MeshFinder:
         self.digest = f"mesh-{'-'.join(digest[:8] for digest in _FILES.values())}-1"
 
     def find(self, image: np.ndarray) -> Found:
-        """See ``FaceFinder``."""
+        """Finds faces, see ``FaceFinder``."""
         reason: str = NO_FACE
         unsure: list[Face] = []
         for views in _searches(*image.shape[:2]):
