@@ -280,7 +280,7 @@ class EvalSection:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSection:
-    """What only says how a run goes: intervals of logging and saving, how many steps may be skipped."""
+    """Runtime options that do not affect results: intervals of logging and saving, how many steps may be skipped."""
 
     log_every: Count = 50
     checkpoint_every: Annotated[int, Range(0, 2**31 - 1)] = 1000

@@ -4,10 +4,13 @@ B is the batch, S the side of the image, C the number of action units, K the num
 the encoder's vector.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+
+#: A pytree of arrays.
+Tree = TypeVar("Tree")
 
 
 class Batch(NamedTuple):
@@ -32,7 +35,7 @@ class Batch(NamedTuple):
 
 
 @jax.jit
-def images_to_float(batch: Any) -> Any:
+def images_to_float(batch: Tree) -> Tree:
     """Converts uint8 images to float32 in [0, 1] on the device; a batch comes with its images converted.
 
     Args:

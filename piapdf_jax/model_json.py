@@ -15,6 +15,8 @@ from piapdf_jax import paths
 #: Version of the format. It grows by 1 with every change of a key or of its meaning.
 SCHEMA = 3
 FILE_NAME = "model.json"
+#: What JSON has between braces.
+JsonObject = dict[str, Any]
 
 
 class ModelError(ValueError):
@@ -87,7 +89,7 @@ class Model(NamedTuple):
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     parts: tuple[str, ...]
-    model: dict[str, Any] | None
+    model: JsonObject | None
     crop: dict[str, float]
     base_rates: dict[int, float | None]
     cuts: dict[int, float | None]
@@ -96,7 +98,7 @@ class Model(NamedTuple):
     data: tuple[Data, ...]
     stand_ins: dict[str, str]
     licences: tuple[License, ...]
-    files: dict[str, dict[str, Any]]
+    files: dict[str, JsonObject]
     weak_units: tuple[int, ...] | None = None
 
 
@@ -173,7 +175,7 @@ class _WrongError(ValueError):
     """A key that is missing, unknown or of another kind."""
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -184,7 +186,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _Kind = Callable[[Any, str], Any]
 
 
-def _checked(told: Any, kinds: dict[str, _Kind], place: str) -> dict[str, Any]:
+def _checked(told: object, kinds: dict[str, _Kind], place: str) -> JsonObject:
     """An object with exactly these keys, each of its kind."""
     if not isinstance(told, dict):
         raise _WrongError(f"{place or 'it'} must be an object, not {told!r:.100}")
@@ -195,7 +197,7 @@ def _checked(told: Any, kinds: dict[str, _Kind], place: str) -> dict[str, Any]:
 
 
 def _is(words: str, fits: Callable[[Any], bool]) -> _Kind:
-    def check(value: Any, place: str) -> Any:
+    def check(value: object, place: str) -> object:
         if not fits(value):
             raise _WrongError(f"{place} must be {words}, not {value!r:.100}")
         return value
@@ -203,11 +205,11 @@ def _is(words: str, fits: Callable[[Any], bool]) -> _Kind:
     return check
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 2**53
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**53
 
 
-def _is_setting(value: Any) -> bool:
+def _is_setting(value: object) -> bool:
     if isinstance(value, list):
         return all(map(_is_number, value))
     return value is None or isinstance(value, (str, bool)) or _is_number(value)
@@ -232,7 +234,7 @@ def _or_null(kind: _Kind) -> _Kind:
 
 
 def _list(kind: _Kind, length: int | None = None) -> _Kind:
-    def check(value: Any, place: str) -> tuple[Any, ...]:
+    def check(value: object, place: str) -> tuple[object, ...]:
         if not isinstance(value, list) or not value or len(value) != (length or len(value)):
             raise _WrongError(
                 f"{place} must be a list of {length or 'one or more'}, not {value!r:.100}"
@@ -242,7 +244,7 @@ def _list(kind: _Kind, length: int | None = None) -> _Kind:
     return check
 
 
-def _units(value: Any, place: str) -> tuple[int, ...]:
+def _units(value: object, place: str) -> tuple[int, ...]:
     """FACS numbers, or none."""
     return _list(_positive)(value, place) if value != [] else ()
 
@@ -250,7 +252,7 @@ def _units(value: Any, place: str) -> tuple[int, ...]:
 def _object(kind: _Kind, *, by_unit: bool = False) -> _Kind:
     """Any keys, or FACS numbers as keys."""
 
-    def check(value: Any, place: str) -> dict[Any, Any]:
+    def check(value: object, place: str) -> dict[str, object] | dict[int, object]:
         if not isinstance(value, dict):
             raise _WrongError(f"{place} must be an object, not {value!r:.100}")
         wrong = [key for key in value if by_unit and not re.fullmatch("[1-9][0-9]{0,2}", key)]
@@ -262,7 +264,7 @@ def _object(kind: _Kind, *, by_unit: bool = False) -> _Kind:
     return check
 
 
-def _record(make: Callable[..., Any], kinds: dict[str, _Kind]) -> _Kind:
+def _record(make: Callable[..., object], kinds: dict[str, _Kind]) -> _Kind:
     return lambda value, place: make(**_checked(value, kinds, f"{place}."))
 
 

@@ -112,7 +112,7 @@ def _selection(columns: tuple[int, ...]) -> np.ndarray:
     return pack_planes(unpack_planes(pixels, columns))[:, 0]
 
 
-def _one_image(packed: Any) -> np.ndarray:
+def _one_image(packed: object) -> np.ndarray:
     """[H, W] uint16 of what may be the planes of one image, packed."""
     packed = np.asarray(packed)
     fits = packed.ndim == 2 or (packed.ndim == 3 and packed.shape[-1] == 1)
@@ -221,5 +221,5 @@ def by_unit(record: Mapping[str, Any], units: Sequence[int] = RECORD_AUS) -> ByU
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)

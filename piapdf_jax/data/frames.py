@@ -8,7 +8,7 @@ import numpy as np
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.batch import Batch, IdentityBatch
 from piapdf_jax.data.augment import AugmentConfig, color_jitter, sample_affine, warp, warp_landmarks
-from piapdf_jax.data.source import CorruptShard, Records
+from piapdf_jax.data.source import CorruptShard, Record, Records
 from piapdf_jax.records import LANDMARKS, select_planes
 
 
@@ -62,13 +62,13 @@ class Frame(NamedTuple):
         landmarks: [68, 2] float32, (x, y) in pixels of ``image``; None where none are read.
     """
 
-    record: dict[str, Any]
+    record: Record
     image: np.ndarray
     pi_maps: np.ndarray | None
     landmarks: np.ndarray | None
 
 
-def frame_name(record: dict[str, Any]) -> str:
+def frame_name(record: Record) -> str:
     """Returns subject/task/frame of a record, or name/number in a face recognition set."""
     if "name" in record:
         return f"{record['name'].decode()}/{record['number']}"
@@ -115,7 +115,9 @@ def load_frame(
     return Frame(record, image, packed, landmarks)
 
 
-def _shrink(image: np.ndarray, packed: Any, landmarks: Any, size: int) -> tuple[Any, Any, Any]:
+def _shrink(
+    image: np.ndarray, packed: np.ndarray | None, landmarks: np.ndarray | None, size: int
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Everything at another size; the center of the picture stays its center."""
     import cv2
 

@@ -1,10 +1,11 @@
 """A list of operations as an .onnx file. The package ``onnx`` is imported inside the functions."""
 
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from piapdf_jax.detector_runtimes import sealed
 from piapdf_jax.export.operations import (
@@ -13,6 +14,7 @@ from piapdf_jax.export.operations import (
     MaxPool,
     Mean,
     Normalize,
+    Operation,
     Relu,
     Residual,
     Resize,
@@ -20,6 +22,9 @@ from piapdf_jax.export.operations import (
     SqueezeExcite,
     Swish,
 )
+
+if TYPE_CHECKING:
+    import onnx
 
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "images", "probabilities"
@@ -29,7 +34,7 @@ INPUTS = ("uint8", "float32")
 
 def write_onnx(
     path: pathlib.Path,
-    operations: Sequence[Any],
+    operations: Sequence[Operation],
     *,
     image_size: int,
     units: int,
@@ -72,12 +77,12 @@ class _Graph:
     """Nodes and constants; channels come first between the input and the mean over pixels."""
 
     def __init__(self, dtype: str):
-        self.nodes: list[Any] = []
-        self.initializers: list[Any] = []
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
         self._half = dtype == "float16"
         self._dtype = np.dtype(dtype)
 
-    def fill(self, operations: Sequence[Any], input_type: str) -> None:
+    def fill(self, operations: Sequence[Operation], input_type: str) -> None:
         """Adds all, from the input to the output."""
         made = self.add_input(input_type)
         for operation in operations:
@@ -91,7 +96,7 @@ class _Graph:
             x = self.node("Mul", [x, self._constant(np.float32(1) / np.float32(255), "pixel")])
         return self.node("Transpose", [x], perm=[0, 3, 1, 2])
 
-    def add(self, operation: Any, x: str) -> str:
+    def add(self, operation: Operation, x: str) -> str:
         """Adds an operation on x; returns the name of what it makes."""
         return _EMITTERS[type(operation)](self, operation, x)
 
@@ -163,7 +168,7 @@ class _Graph:
     def sigmoid(self, _: Sigmoid, x: str) -> str:
         return self.node("Sigmoid", [x])
 
-    def _cast(self, x: str, dtype: Any) -> str:
+    def _cast(self, x: str, dtype: npt.DTypeLike) -> str:
         from onnx import helper
 
         return self.node("Cast", [x], to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
@@ -171,7 +176,7 @@ class _Graph:
     def _weight(self, value: np.ndarray) -> str:
         return self._constant(value.astype(self._dtype), "parameter")
 
-    def _constant(self, value: Any, name: str) -> str:
+    def _constant(self, value: npt.ArrayLike, name: str) -> str:
         from onnx import numpy_helper
 
         name = f"{name}_{len(self.initializers)}"
@@ -179,7 +184,7 @@ class _Graph:
         return name
 
 
-_EMITTERS: dict[type, Any] = {
+_EMITTERS: dict[type, Callable[..., str]] = {
     Conv: _Graph.conv,
     Resize: _Graph.resize,
     Normalize: _Graph.normalize,

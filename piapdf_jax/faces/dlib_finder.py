@@ -4,7 +4,7 @@ import logging
 import math
 import os
 import pathlib
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +22,17 @@ PREDICTOR_LICENSE = (
 
 #: Longer side of the picture that the detector searches first, pixels.
 _SEARCH_SIZE = 640
+
+
+class _Box(Protocol):
+    """dlib's rectangle, edges in pixels."""
+
+    def left(self) -> int: ...
+    def top(self) -> int: ...
+    def right(self) -> int: ...
+    def bottom(self) -> int: ...
+    def width(self) -> int: ...
+    def height(self) -> int: ...
 
 
 class DlibDetector:
@@ -56,19 +67,19 @@ class DlibDetector:
             return None
         return self._landmarks(image, max(boxes, key=lambda found: found[1])[0])
 
-    def _search(self, image: np.ndarray) -> list[tuple[Any, float]]:
+    def _search(self, image: np.ndarray) -> list[tuple[_Box, float]]:
         """Boxes and scores of the faces of a picture."""
         shrink = min(1.0, _SEARCH_SIZE / max(image.shape[:2]))
         boxes = self._boxes(image, shrink)
         return boxes or self._boxes(image, min(1.0, 2 * shrink), upsample=int(shrink == 1.0))
 
-    def _landmarks(self, image: np.ndarray, box: Any) -> np.ndarray:
+    def _landmarks(self, image: np.ndarray, box: _Box) -> np.ndarray:
         shape = self._predict(np.ascontiguousarray(image), box)
         return np.array([(point.x, point.y) for point in shape.parts()], np.float32)
 
     def _boxes(
         self, image: np.ndarray, shrink: float, *, upsample: int = 0
-    ) -> list[tuple[Any, float]]:
+    ) -> list[tuple[_Box, float]]:
         import cv2
 
         if min(image.shape[:2]) * shrink < 1:  # nothing would be left of the narrow side
@@ -100,7 +111,7 @@ class DlibFinder(DlibDetector):
         faces = tuple(self._face(image, box, score) for box, score in boxes)
         return Found(faces, "" if faces else NO_FACE)
 
-    def _face(self, image: np.ndarray, box: Any, score: float) -> Face:
+    def _face(self, image: np.ndarray, box: _Box, score: float) -> Face:
         points = self._landmarks(image, box)
         sides = (float(box.left()), float(box.top()), float(box.width()), float(box.height()))
         return Face(sides, 1 - math.exp(-score), points, roll_of(points))
