@@ -6,17 +6,15 @@ version that it knows and refuses any other.
 
 import json
 import os
-import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from piapdf_jax import json_kinds as kinds
 from piapdf_jax import paths
+from piapdf_jax.json_kinds import JsonObject as JsonObject
 
 #: Version of the format. It grows by 1 with every change of a key or of its meaning.
 SCHEMA = 3
 FILE_NAME = "model.json"
-#: What JSON has between braces.
-JsonObject = dict[str, Any]
 
 
 class ModelError(ValueError):
@@ -155,7 +153,7 @@ def from_json(text: str, name: str = FILE_NAME) -> Model:
         ModelError: in one line, naming the file and the key.
     """
     try:
-        told = json.loads(text, object_pairs_hook=_once)
+        told = json.loads(text, object_pairs_hook=kinds.once)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{name} cannot be read as JSON ({error})") from error
     if not isinstance(told, dict) or "schema" not in told:
@@ -166,152 +164,63 @@ def from_json(text: str, name: str = FILE_NAME) -> Model:
             f"{name} is of schema {schema!r:.100}; this version of piapdf_jax reads schema {SCHEMA}"
         )
     try:
-        return _together(Model(**_checked({"weak_units": None, **told}, _MODEL, "")))
-    except _WrongError as error:
+        return _together(Model(**kinds.checked({"weak_units": None, **told}, _MODEL, "")))
+    except kinds.KindError as error:
         raise ModelError(f"{name}: {error}") from error
 
 
-class _WrongError(ValueError):
-    """A key that is missing, unknown or of another kind."""
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(n for n in names if names.count(n) > 1)!r} stands there twice")
-    return found
-
-
-_Kind = Callable[[Any, str], Any]
-
-
-def _checked(told: object, kinds: dict[str, _Kind], place: str) -> JsonObject:
-    """An object with exactly these keys, each of its kind."""
-    if not isinstance(told, dict):
-        raise _WrongError(f"{place or 'it'} must be an object, not {told!r:.100}")
-    for wrong, keys in (("is missing", kinds.keys() - told), ("is unknown", told.keys() - kinds)):
-        if keys:
-            raise _WrongError(f"key {place}{min(keys)!r} {wrong}")
-    return {key: kind(told[key], f"{place}{key}") for key, kind in kinds.items()}
-
-
-def _is(words: str, fits: Callable[[Any], bool]) -> _Kind:
-    def check(value: object, place: str) -> object:
-        if not fits(value):
-            raise _WrongError(f"{place} must be {words}, not {value!r:.100}")
-        return value
-
-    return check
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**53
-
-
-def _is_setting(value: object) -> bool:
-    if isinstance(value, list):
-        return all(map(_is_number, value))
-    return value is None or isinstance(value, (str, bool)) or _is_number(value)
-
-
-_text = _is("text", lambda value: isinstance(value, str))
-_flag = _is("true or false", lambda value: isinstance(value, bool))
-_count = _is("a whole number from 0", lambda value: type(value) is int and value >= 0)
-_positive = _is("a whole number above 0", lambda value: type(value) is int and value > 0)
-_number = _is("a number", _is_number)
-_share = _is("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-_spread = _is("a number above 0", lambda value: _is_number(value) and value > 0)
-_setting = _is("text, a number, numbers, true, false or null", _is_setting)
-_digest = _is(
-    "16 hexadecimal digits",
-    lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}", value)),
-)
-
-
-def _or_null(kind: _Kind) -> _Kind:
-    return lambda value, place: None if value is None else kind(value, place)
-
-
-def _list(kind: _Kind, length: int | None = None) -> _Kind:
-    def check(value: object, place: str) -> tuple[object, ...]:
-        if not isinstance(value, list) or not value or len(value) != (length or len(value)):
-            raise _WrongError(
-                f"{place} must be a list of {length or 'one or more'}, not {value!r:.100}"
-            )
-        return tuple(kind(item, f"{place}[{k}]") for k, item in enumerate(value))
-
-    return check
-
-
-def _units(value: object, place: str) -> tuple[int, ...]:
-    """FACS numbers, or none."""
-    return _list(_positive)(value, place) if value != [] else ()
-
-
-def _object(kind: _Kind, *, by_unit: bool = False) -> _Kind:
-    """Any keys, or FACS numbers as keys."""
-
-    def check(value: object, place: str) -> dict[str, object] | dict[int, object]:
-        if not isinstance(value, dict):
-            raise _WrongError(f"{place} must be an object, not {value!r:.100}")
-        wrong = [key for key in value if by_unit and not re.fullmatch("[1-9][0-9]{0,2}", key)]
-        if wrong:
-            raise _WrongError(f"{place} must name action units, not {wrong[0]!r:.100}")
-        items = {key: kind(item, f"{place}.{key}") for key, item in value.items()}
-        return {int(key): item for key, item in items.items()} if by_unit else items
-
-    return check
-
-
-def _record(make: Callable[..., object], kinds: dict[str, _Kind]) -> _Kind:
-    return lambda value, place: make(**_checked(value, kinds, f"{place}."))
-
-
 _TEXTS = ("training", "name", "version", "split")
-_DATA: dict[str, _Kind] = {**dict.fromkeys(_TEXTS, _text), "people": _count, "labeled": _flag}
-_MODEL: dict[str, _Kind] = {
-    "training": _text,
-    "title": _text,
-    "digest": _digest,
-    "units": _list(_positive),
-    "image_size": _positive,
-    "mean": _or_null(_list(_number, 3)),
-    "std": _or_null(_list(_spread, 3)),
-    "parts": _list(_text),
-    "model": _or_null(_object(_setting)),
-    "crop": _record(dict, {"size": _positive, "box_scale": _spread, "box_lift": _number}),
-    "base_rates": _object(_or_null(_share), by_unit=True),
-    "cuts": _object(_or_null(_share), by_unit=True),
-    "no_cut": _object(_text, by_unit=True),
-    "frames": _record(dict, {"labeled": _count, "scored": _count}),
-    "data": _list(_record(Data, _DATA)),
-    "stand_ins": _object(_text),
-    "licences": _list(_record(License, dict.fromkeys(License._fields, _text))),
-    "files": _object(_object(_setting)),
-    "weak_units": _or_null(_units),
+_DATA: dict[str, kinds.Kind] = {
+    **dict.fromkeys(_TEXTS, kinds.TEXT),
+    "people": kinds.COUNT,
+    "labeled": kinds.FLAG,
+}
+_MODEL: dict[str, kinds.Kind] = {
+    "training": kinds.TEXT,
+    "title": kinds.TEXT,
+    "digest": kinds.DIGEST,
+    "units": kinds.list_of(kinds.POSITIVE),
+    "image_size": kinds.POSITIVE,
+    "mean": kinds.or_null(kinds.list_of(kinds.NUMBER, 3)),
+    "std": kinds.or_null(kinds.list_of(kinds.SPREAD, 3)),
+    "parts": kinds.list_of(kinds.TEXT),
+    "model": kinds.or_null(kinds.object_of(kinds.SETTING)),
+    "crop": kinds.record_of(
+        dict, {"size": kinds.POSITIVE, "box_scale": kinds.SPREAD, "box_lift": kinds.NUMBER}
+    ),
+    "base_rates": kinds.object_of(kinds.or_null(kinds.SHARE), by_unit=True),
+    "cuts": kinds.object_of(kinds.or_null(kinds.SHARE), by_unit=True),
+    "no_cut": kinds.object_of(kinds.TEXT, by_unit=True),
+    "frames": kinds.record_of(dict, {"labeled": kinds.COUNT, "scored": kinds.COUNT}),
+    "data": kinds.list_of(kinds.record_of(Data, _DATA)),
+    "stand_ins": kinds.object_of(kinds.TEXT),
+    "licences": kinds.list_of(kinds.record_of(License, dict.fromkeys(License._fields, kinds.TEXT))),
+    "files": kinds.object_of(kinds.object_of(kinds.SETTING)),
+    "weak_units": kinds.or_null(kinds.units),
 }
 
 
 def _together(model: Model) -> Model:
     """Refuses what each key allows and two of them do not; every unit's numbers in the order of the units."""
     if len(set(model.units)) < len(model.units):
-        raise _WrongError(f"units names one twice: {list(model.units)}")
+        raise kinds.KindError(f"units names one twice: {list(model.units)}")
     for name in ("base_rates", "cuts"):
         found = getattr(model, name)
         if found.keys() != set(model.units):
-            raise _WrongError(f"{name} must be of units {list(model.units)}, not {list(found)}")
+            raise kinds.KindError(f"{name} must be of units {list(model.units)}, not {list(found)}")
         # An object of JSON has no order.
         model = model._replace(**{name: {au: found[au] for au in model.units}})
     if not set(model.weak_units or ()) <= set(model.units):
-        raise _WrongError(
+        raise kinds.KindError(
             f"weak_units must be some of units {list(model.units)}, not {list(model.weak_units or ())}"
         )
     without = [au for au, cut in model.cuts.items() if cut is None]
     if model.no_cut.keys() != set(without):
-        raise _WrongError(f"no_cut must give the reasons of units {without}, whose cuts are null")
+        raise kinds.KindError(
+            f"no_cut must give the reasons of units {without}, whose cuts are null"
+        )
     for name in ("mean", "std"):
         value, own = getattr(model, name), (model.model or {}).get(name)
         if (value is None) != (model.model is None) or (own and tuple(own) != value):
-            raise _WrongError(f"{name} must be that of model, and null where model is")
+            raise kinds.KindError(f"{name} must be that of model, and null where model is")
     return model

@@ -28,7 +28,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.batch": (),
     "piapdf_jax.keys": (),
     "piapdf_jax.landmarks": (),
-    "piapdf_jax.model_json": ("piapdf_jax.paths",),
+    "piapdf_jax.json_kinds": (),
+    "piapdf_jax.model_json": ("piapdf_jax.paths", "piapdf_jax.json_kinds"),
     "piapdf_jax.detector": (
         *("piapdf_jax.faces.*", "piapdf_jax.model_json", "piapdf_jax.paths", "piapdf_jax.commands"),
         "piapdf_jax.detector_runtimes",
@@ -218,6 +219,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "piapdf_jax.person_sums": JAX,
     "piapdf_jax.intervals": JAX,
     "piapdf_jax.model_json": (*JAX, *HEAVY, "numpy"),
+    "piapdf_jax.json_kinds": (*JAX, *HEAVY, "numpy"),
     "piapdf_jax.losses": ("flax", *HEAVY),
     "piapdf_jax.feedback": ("flax", *HEAVY),
     "piapdf_jax.feedback_labels": ("flax", *HEAVY),
