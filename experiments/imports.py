@@ -36,6 +36,8 @@ def imported(tree: ast.AST, name: str, is_package: bool) -> Iterator[str]:
 def _nodes_that_run(node: ast.AST) -> Iterator[ast.AST]:
     """All below a node but what only a type checker reads: no number rests on that."""
     yield node
-    typed = isinstance(node, ast.If) and ast.unparse(node.test) in _TYPED
-    for child in node.orelse if typed else ast.iter_child_nodes(node):
+    below = ast.iter_child_nodes(node)
+    if isinstance(node, ast.If) and ast.unparse(node.test) in _TYPED:
+        below = iter(node.orelse)
+    for child in below:
         yield from _nodes_that_run(child)
