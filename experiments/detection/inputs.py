@@ -184,7 +184,7 @@ def collect(texts: Sequence[str], *, recursive: bool) -> tuple[list[Input], list
         except (OSError, ValueError) as error:
             faults.append(f"{text}: {' '.join(str(error).split())}")
             continue
-        found += [one for one in made if one not in found]
+        found += [entry for entry in made if entry not in found]
     return _told_apart(found), faults
 
 
@@ -232,20 +232,20 @@ def _is_overlay(file: pathlib.Path) -> bool:
 
 def _told_apart(found: list[Input]) -> list[Input]:
     """Names of tables: the file's without its ending, with it where two would be the same, then numbered."""
-    stems = collections.Counter(one.stem for one in found)
+    stems = collections.Counter(entry.stem for entry in found)
     taken: set[str] = set()
     made = []
-    for one in found:
-        stem = one.stem if stems[one.stem] == 1 else pathlib.Path(one.files[0]).name
-        if one.kind in ("pictures", "camera"):
-            stem = one.stem
+    for entry in found:
+        stem = entry.stem if stems[entry.stem] == 1 else pathlib.Path(entry.files[0]).name
+        if entry.kind in ("pictures", "camera"):
+            stem = entry.stem
         stem = os.fsencode(stem)[:_LONGEST].decode(errors="ignore") if _is_long(stem) else stem
         name, count = stem, 1
         while name in taken:
             count += 1
             name = f"{stem}_{count}"
         taken.add(name)
-        made.append(dataclasses.replace(one, stem=name))
+        made.append(dataclasses.replace(entry, stem=name))
     return made
 
 
