@@ -107,62 +107,62 @@ class _Graph:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def conv(self, o: Conv, x: str) -> str:
-        (top, bottom), (left, right) = o.padding
-        kernel = np.ascontiguousarray(o.kernel.transpose(3, 2, 0, 1))
+    def conv(self, op: Conv, x: str) -> str:
+        (top, bottom), (left, right) = op.padding
+        kernel = np.ascontiguousarray(op.kernel.transpose(3, 2, 0, 1))
         return self.node(
             "Conv",
-            [x, self._weight(kernel), self._weight(o.bias)],
+            [x, self._weight(kernel), self._weight(op.bias)],
             kernel_shape=list(kernel.shape[2:]),
-            strides=[o.stride] * 2,
+            strides=[op.stride] * 2,
             pads=[top, left, bottom, right],
-            group=o.groups,
+            group=op.groups,
         )
 
-    def resize(self, o: Resize, x: str) -> str:
-        x = self.node("MatMul", [self._constant(o.rows, "rows"), x])
+    def resize(self, op: Resize, x: str) -> str:
+        x = self.node("MatMul", [self._constant(op.rows, "rows"), x])
         return self.node(
-            "MatMul", [x, self._constant(np.ascontiguousarray(o.columns.T), "columns")]
+            "MatMul", [x, self._constant(np.ascontiguousarray(op.columns.T), "columns")]
         )
 
-    def normalize(self, o: Normalize, x: str) -> str:
-        x = self.node("Mul", [x, self._constant(o.scale[None, :, None, None], "scale")])
-        x = self.node("Add", [x, self._constant(o.shift[None, :, None, None], "shift")])
+    def normalize(self, op: Normalize, x: str) -> str:
+        x = self.node("Mul", [x, self._constant(op.scale[None, :, None, None], "scale")])
+        x = self.node("Add", [x, self._constant(op.shift[None, :, None, None], "shift")])
         return self._cast(x, np.float16) if self._half else x
 
     def swish(self, _: Swish, x: str) -> str:
         return self.node("Mul", [x, self.node("Sigmoid", [x])])
 
-    def squeeze_excite(self, o: SqueezeExcite, x: str) -> str:
+    def squeeze_excite(self, op: SqueezeExcite, x: str) -> str:
         gate = self.node("GlobalAveragePool", [x])
-        gate = self.conv(o.expand, self.swish(Swish(), self.conv(o.reduce, gate)))
+        gate = self.conv(op.expand, self.swish(Swish(), self.conv(op.reduce, gate)))
         return self.node("Mul", [x, self.node("Sigmoid", [gate])])
 
-    def residual(self, o: Residual, x: str) -> str:
+    def residual(self, op: Residual, x: str) -> str:
         y = x
-        for operation in o.branch:
+        for operation in op.branch:
             y = self.add(operation, y)
-        for operation in o.shortcut:
+        for operation in op.shortcut:
             x = self.add(operation, x)
         return self.node("Add", [x, y])
 
     def relu(self, _: Relu, x: str) -> str:
         return self.node("Relu", [x])
 
-    def max_pool(self, o: MaxPool, x: str) -> str:
+    def max_pool(self, op: MaxPool, x: str) -> str:
         return self.node(
             "MaxPool",
             [x],
-            kernel_shape=[o.size] * 2,
-            strides=[o.stride] * 2,
-            pads=[o.padding] * 4,
+            kernel_shape=[op.size] * 2,
+            strides=[op.stride] * 2,
+            pads=[op.padding] * 4,
         )
 
     def mean(self, _: Mean, x: str) -> str:
         return self.node("Flatten", [self.node("GlobalAveragePool", [x])], axis=1)
 
-    def dense(self, o: Dense, x: str) -> str:
-        x = self.node("Gemm", [x, self._weight(o.kernel), self._weight(o.bias)])
+    def dense(self, op: Dense, x: str) -> str:
+        x = self.node("Gemm", [x, self._weight(op.kernel), self._weight(op.bias)])
         return self._cast(x, np.float32) if self._half else x
 
     def sigmoid(self, _: Sigmoid, x: str) -> str:
