@@ -300,7 +300,7 @@ def test_frames_name_what_the_batch_holds():
 def test_hosts_share_the_global_batch():
     whole = feedback_stream(augment=AugmentConfig())(5)
     shares = [feedback_stream(augment=AugmentConfig(), host=h, hosts=2)(5) for h in range(2)]
-    for field in ("image", "labels", "pi_maps", "row"):
+    for field in ("image", "labels", "pi_maps", "record_index"):
         joined = [np.asarray(getattr(share.unlabeled, field)) for share in shares]
         np.testing.assert_array_equal(np.concatenate(joined), getattr(whole.unlabeled, field))
 
