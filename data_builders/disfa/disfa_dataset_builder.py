@@ -75,17 +75,17 @@ class Builder(record_builder.RecordBuilder):
     ) -> dict[str, pathlib.Path]:
         """Folders of the films' frames, kept beside the cached landmarks until they are deleted."""
         cache = self.cache("frames")
-        jobs = [
+        extractions = [
             film_frames.Extraction(film, cache / _key(subject, film))
             for subject, film in films.items()
         ]
-        counts = self.in_advance(film_frames.run_extraction, jobs, label="frames of films")
+        counts = self.in_advance(film_frames.run_extraction, extractions, label="frames of films")
         folders = {}
-        for subject, job, count in zip(films, jobs, counts, strict=True):
+        for subject, extraction, count in zip(films, extractions, counts, strict=True):
             if count is None:
-                report.add(film_frames.UNREADABLE, job.film.name)
+                report.add(film_frames.UNREADABLE, extraction.film.name)
             else:
-                folders[subject] = job.folder
+                folders[subject] = extraction.folder
         return folders
 
 

@@ -76,13 +76,13 @@ class Builder(record_builder.RecordBuilder):
                 films.append(take)
             elif take.film is not None:
                 report.add(raw.LOST, take.film, max(1, len(take.rows)))
-        jobs = [raw.job(root, take, self.cache("frames")) for take in films]
-        counts = self.in_advance(film_frames.run_extraction, jobs, label="frames of films")
-        for take, job, count in zip(films, jobs, counts, strict=True):
+        extractions = [raw.extraction(root, take, self.cache("frames")) for take in films]
+        counts = self.in_advance(film_frames.run_extraction, extractions, label="frames of films")
+        for take, extraction, count in zip(films, extractions, counts, strict=True):
             if count is None:
                 report.add(film_frames.UNREADABLE, take.film or "")
             else:
-                videos.append(raw.film_video(take, job.folder, report))
+                videos.append(raw.film_video(take, extraction.folder, report))
         return [video for video in videos if video.frames]
 
     def changed(self, manual: pathlib.Path) -> str:

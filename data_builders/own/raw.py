@@ -132,7 +132,7 @@ def report_unnamed(root: pathlib.Path, sheet: Sheet, report: FaultReport) -> Non
             report.add(_UNNAMED, name)
 
 
-def job(root: pathlib.Path, take: Take, cache: pathlib.Path) -> film_frames.Extraction:
+def extraction(root: pathlib.Path, take: Take, cache: pathlib.Path) -> film_frames.Extraction:
     """Returns what takes the frames of a film into a folder of the cache, another for other frames or another file."""
     assert take.film is not None
     film = root / take.film

@@ -86,13 +86,13 @@ def drawing_time() -> tuple[float, float]:
     """Measures milliseconds of one core that a frame takes: drawing alone, and drawing and encoding."""
     cv2.setNumThreads(1)
     rules = population.Rules("bp4d")
-    jobs = [
+    specs = [
         builder.SequenceSpec(rules, subject, "T1", True, 0)
         for subject in population.subjects("bp4d")[:4]
     ]
-    builder.draw(jobs[0])
+    builder.draw(specs[0])
     start = time.process_time()
-    count = sum(len(builder.draw(job)) for job in jobs[1:])
+    count = sum(len(builder.draw(spec)) for spec in specs[1:])
     whole = (time.process_time() - start) / count
     face, scene = population.person("bp4d", "F001"), draw_scene(np.random.default_rng(0))
     start = time.process_time()

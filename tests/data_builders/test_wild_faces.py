@@ -195,7 +195,7 @@ def test_parts_share_nobody_and_leave_nobody_out():
     assert sorted(sum(parts.values(), ())) == list(behavior.subjects())
     (config,) = [c for c in builders.Builder.BUILDER_CONFIGS if c.name == "wild"]
     splits = builders._splits(config)
-    assert {split: len({job.subject for job in jobs}) for split, jobs in splits.items()} == {
+    assert {split: len({spec.subject for spec in specs}) for split, specs in splits.items()} == {
         name: 120 for k in (1, 2, 3) for name in (f"part{k}", f"part{k}_uncoded")
     }
     assert sum(map(builders._count, splits["part1"])) == 120 * 3 * 10
@@ -203,8 +203,8 @@ def test_parts_share_nobody_and_leave_nobody_out():
 
 
 def test_records_of_a_stranger():
-    job = builders.SequenceSpec(population.Rules("wild", 0.0, 0.0, False), "W007", "S2", True, 0)
-    made = builders.draw(job)
+    spec = builders.SequenceSpec(population.Rules("wild", 0.0, 0.0, False), "W007", "S2", True, 0)
+    made = builders.draw(spec)
     assert [key for key, _ in made] == [f"W007_S2_{k:05d}" for k in range(1, 11)]
     clip = behavior.clip("W007", "S2")
     for k, (_, example) in enumerate(made, 1):
