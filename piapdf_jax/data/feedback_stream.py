@@ -130,7 +130,7 @@ class FeedbackStream:
         """Returns the names of the frames of one step: labeled, and where there are any unlabeled and judging ones."""
         parts = zip(("labeled", "unlabeled", "judge"), self._samples(step), strict=True)
         return {
-            name: [frame_name(sample.records[sample.index]) for sample in part]
+            name: [frame_name(sample.records[sample.record_index]) for sample in part]
             for name, part in parts
             if part
         }

@@ -43,12 +43,12 @@ class SampleRef(NamedTuple):
 
     Attributes:
         records: its source.
-        index: its row there.
+        record_index: position of the record there.
         hide_labels: whether the batch has its labels as unknown.
     """
 
     records: Records
-    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    record_index: int
     hide_labels: bool = False
 
 
@@ -176,13 +176,13 @@ def read_batch(
         "labels": np.full((count, len(columns)), UNKNOWN, np.float32),
         "pi_maps": np.empty((count, size, size), np.uint16) if reading.maps else None,
         "mask": np.ones(count, np.float32),
-        "record_index": np.array([samples[slot].index for slot in slots], np.int32),
+        "record_index": np.array([samples[slot].record_index for slot in slots], np.int32),
         "landmarks": np.empty((count, LANDMARKS, 2), np.float32) if reading.landmarks else None,
     }
     for k, slot in enumerate(slots):
         sample = samples[slot]
         frame = load_frame(
-            sample.records, sample.index, reading, _generator(reading, name, step, slot)
+            sample.records, sample.record_index, reading, _generator(reading, name, step, slot)
         )
         for field in ("image", "pi_maps", "landmarks"):
             if arrays[field] is not None:
