@@ -14,7 +14,7 @@ _NAMESPACE, _REUSED = "data_builders", "reused_units"
 
 
 def options(flags: Sequence[str]) -> PipelineOptions:
-    """Returns beam's own options, such as ``--runner=FlinkRunner``."""
+    """Returns Beam's own options, such as ``--runner=FlinkRunner``."""
     return PipelineOptions(list(flags))
 
 

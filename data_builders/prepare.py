@@ -9,7 +9,7 @@ python -m data_builders.prepare bp4d ... --beam_options="--runner=FlinkRunner --
 import contextlib
 import dataclasses
 import difflib
-import importlib.util
+import importlib
 import io
 import os
 import pathlib
@@ -26,11 +26,12 @@ from data_builders.registry import (
     BUILDERS,
     UsageError,
     can_make,
+    check_beam,
     import_plugins,
     register_dataset,
     words_of,
 )
-from piapdf_jax import command_line, commands, paths
+from piapdf_jax import command_line, paths
 from piapdf_jax.tfds_files import validate_tfds_dir
 
 __all__ = ["BUILDERS", "UsageError", "can_make", "prepare", "register_dataset"]
@@ -84,15 +85,10 @@ def prepare(
     if manual is not None and not follow_links:
         target_files.check_links(manual)
     kept = records / (work_units.recipe() + work_units.recipe_outside(type(builder).__module__))
-    builder.workers = workers or _cores()
-    builder.progress = track
+    builder.workers, builder.progress = workers or _cores(), track
     builder.beam_options, builder.kept_in = beam_options, str(kept)
     _count_examples(builder)
-    if beam_options is not None and importlib.util.find_spec("apache_beam") is None:
-        raise UsageError(
-            f"Apache Beam is not installed: {commands.install('beam')} (in an environment of its"
-            " own: it needs older releases of what others use)"
-        )
+    check_beam(beam_options)
     paths.target_folder(root, "--data_dir")
     lock = root / ".cache" / "locks" / f"{full_name.replace('/', '-')}.lock"
     waiting = f"{name}: another process builds it in {root}; waiting for that"
