@@ -38,7 +38,7 @@ _SHOWN = 60
 
 @runtime_checkable
 class Rule(Protocol):
-    """What a value must fulfil."""
+    """What a value must satisfy."""
 
     def wrong(self, value: Any, /) -> str:
         """Returns what is wrong with a value, "" for nothing."""
