@@ -36,7 +36,7 @@ demo: $(VENV)/core.stamp
 	$(BIN)/python -m experiments.piapdf --config=demo
 	$(BIN)/python -m experiments.tables runs/demo --out=runs/demo/report
 
-# Compiling takes longest, and less optimised code is compiled in half the time. The soak, the parity tests
+# Compiling takes longest, and less optimized code is compiled in half the time. The soak, the parity tests
 # and the demo run what users run. A file's tests stay in one worker: they share fixtures and compiled steps.
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(VENV)/test.stamp

@@ -21,7 +21,7 @@ import rich.table
 import tensorflow_datasets as tfds
 from absl import flags
 
-from data_builders import prepare, schema, units, videos
+from data_builders import prepare, schema, videos, work_units
 from data_builders.synthetic_faces import population
 from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
@@ -72,7 +72,7 @@ def write_pictures(folder: pathlib.Path, shape: tuple[int, int], count: int) -> 
         path = folder / f"{number:04d}.jpg"
         data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
         path.write_bytes(data.tobytes())
-        frames.append(videos.Frame(number, str(path), {1: 1, 2: 0}))
+        frames.append(videos.VideoFrame(number, str(path), {1: 1, 2: 0}))
         landmarks.append(picture.landmarks + [0, above])
     return videos.Block("F001", "T1", tuple(frames), np.array(landmarks, np.float32))
 
@@ -101,13 +101,13 @@ def steps(block: videos.Block, scratch: pathlib.Path) -> dict[str, Callable[[], 
     """What a builder does with a frame, step by step."""
     detector = faces.DlibDetector()
     work = blocks(block)
-    fresh, kept = scratch / "fresh", units.Kept(videos.make, str(scratch / "kept"))
+    fresh, kept = scratch / "fresh", work_units.Kept(videos.make, str(scratch / "kept"))
     made = [kept(unit) for unit in work]
     Written.examples = [example for unit in made for example in unit.examples]
 
     def keep() -> None:
         for unit, result in zip(work, made, strict=True):
-            units.Kept(lambda _, result=result: result, str(fresh))(unit)
+            work_units.Kept(lambda _, result=result: result, str(fresh))(unit)
         for path in fresh.iterdir():
             path.unlink()
 

@@ -42,7 +42,7 @@ _LEAVES = {"weight": "kernel", "bias": "bias", "running_mean": "mean", "running_
 
 
 def randomize(task: "Task", batch: "dict[str, torch.Tensor]") -> None:
-    """Draws every normalisation, around the statistics of a batch so that activations do not vanish."""
+    """Draws every normalization, around the statistics of a batch so that activations do not vanish."""
     import torch
 
     norms = [m for m in task.modules() if isinstance(m, torch.nn.BatchNorm2d)]

@@ -13,7 +13,7 @@ from piapdf_jax.action_units import BP4D_AUS
 from piapdf_jax.export.detector_file import Light, golden_frames
 from piapdf_jax.export.light_detector import light_detector
 from piapdf_jax.export.onnx_file import write_onnx
-from piapdf_jax.model_json import FILE_NAME, Data, Licence, Model, to_json
+from piapdf_jax.model_json import FILE_NAME, Data, License, Model, to_json
 from piapdf_jax.models.config import ModelConfig, part_settings
 from piapdf_jax.models.encoder import encoder_apply
 from piapdf_jax.models.piap import init_part
@@ -86,5 +86,5 @@ def _described(config: ModelConfig, size: int) -> Model:
         data=(Data("baseline", "none", "0.0.0", "none", 0, False),),
         stand_ins={},
         files={},
-        licences=(Licence("random numbers", "none", ""),),
+        licences=(License("random numbers", "none", ""),),
     )

@@ -27,7 +27,7 @@ from piapdf_jax.action_units import BP4D_AUS
 from piapdf_jax.data import evaluation, prefetch, source, streams
 from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.data.feedback_stream import FeedbackStream
-from piapdf_jax.data.frames import Reading, load_frame
+from piapdf_jax.data.frames import ReaderConfig, load_frame
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -119,7 +119,7 @@ def _rate_of_batches(steps: Iterator[Any], workers: int) -> Rate:
 def measured(faces: source.Records, people: source.Records | None) -> Iterator[tuple[str, Rate]]:
     """Every line of the table."""
     runs, batches, size = FLAGS.runs, FLAGS.batches, FLAGS.batch_size
-    plain = Reading(image_size=FLAGS.image_size, batch_size=size, aus=BP4D_AUS)
+    plain = ReaderConfig(image_size=FLAGS.image_size, batch_size=size, aus=BP4D_AUS)
     maps = dataclasses.replace(plain, maps=BP4D_AUS)
     moved = dataclasses.replace(maps, augment=AugmentConfig())
     rng, rows = np.random.default_rng(0), range(min(len(faces), batches * size))

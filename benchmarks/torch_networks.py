@@ -67,7 +67,7 @@ def resize(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def upsample(x: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Nearest neighbour where both factors are whole, else bilinear."""
+    """Nearest neighbor where both factors are whole, else bilinear."""
     if size[0] % x.shape[2] or size[1] % x.shape[3]:
         return resize(x, size)
     return functional.interpolate(x, size, mode="nearest")
@@ -102,7 +102,7 @@ class DWUNet(nn.Module):
         self.maps = nn.Conv2d(inputs, maps, 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits [B, K, H, W] of normalised images [B, 3, H, W]."""
+        """Logits [B, K, H, W] of normalized images [B, 3, H, W]."""
         x, skips = functional.silu(self.stem_norm(self.stem(images))), []
         for level in range(self.levels):
             x = self._level(f"down{level}", x)

@@ -8,13 +8,13 @@ import apache_beam
 from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data_builders import units
+from data_builders import work_units
 
 _NAMESPACE, _REUSED = "data_builders", "reused_units"
 
 
 def options(flags: Sequence[str]) -> PipelineOptions:
-    """Beam's own options, such as ``--runner=FlinkRunner``."""
+    """Returns Beam's own options, such as ``--runner=FlinkRunner``."""
     return PipelineOptions(list(flags))
 
 
@@ -34,13 +34,13 @@ def run(function: Callable[[Any], Any], items: Sequence[Any], flags: Sequence[st
         )
 
 
-def records(kept: units.Kept, work: Sequence[Any]) -> apache_beam.PTransform:
-    """A transform that makes the records of units; how TFDS takes the work of a split."""
+def records(kept: work_units.Kept, work: Sequence[Any]) -> apache_beam.PTransform:
+    """Returns a transform that makes the records of units; how TFDS takes the work of a split."""
     return apache_beam.Create(list(work)) | apache_beam.FlatMap(functools.partial(_examples, kept))
 
 
 def reused(result: Any) -> int:
-    """How many units of a finished pipeline an earlier build had made."""
+    """Returns how many units of a finished pipeline an earlier build had made."""
     found = result.metrics().query(MetricsFilter().with_namespace(_NAMESPACE).with_name(_REUSED))
     return sum(counter.result for counter in found["counters"])
 
@@ -49,7 +49,7 @@ def _call(function: Callable[[Any], Any], item: Any) -> None:
     function(item)
 
 
-def _examples(kept: units.Kept, unit: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _examples(kept: work_units.Kept, unit: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     made = kept(unit)
     Metrics.counter(_NAMESPACE, _REUSED).inc(int(made.reused))
     yield from made.examples

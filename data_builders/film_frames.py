@@ -14,7 +14,7 @@ UNREADABLE = "film that cannot be read"
 _JPEG_QUALITY = 97
 
 
-class Job(NamedTuple):
+class Extraction(NamedTuple):
     """Arguments of ``extract``."""
 
     film: pathlib.Path
@@ -22,9 +22,9 @@ class Job(NamedTuple):
     only: tuple[int, ...] | None = None
 
 
-def extract_job(job: Job) -> int | None:
-    """``extract`` of a film, for a pool of processes."""
-    return extract(*job)
+def run_extraction(wanted: Extraction) -> int | None:
+    """Runs ``extract`` for a film, in a pool of processes."""
+    return extract(*wanted)
 
 
 def extract(

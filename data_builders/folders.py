@@ -6,7 +6,7 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from piapdf_jax.paths import local_path
 
 #: Why an archive is counted that lies among files which are read.
@@ -36,7 +36,7 @@ _PICTURES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 def is_left_behind(name: str) -> bool:
-    """Whether a file or folder is none of the data set's, such as ``__MACOSX`` or ``._0001.jpg``."""
+    """Returns whether a file or folder is none of the data set's, such as ``__MACOSX`` or ``._0001.jpg``."""
     return name.startswith(".") or name in _LEFT_BEHIND
 
 
@@ -68,14 +68,14 @@ def files(folder: pathlib.Path, depth: int = DEPTH) -> Iterator[pathlib.Path]:
 
 
 def is_archive(path: pathlib.Path) -> bool:
-    """Whether a file is named as an archive, or as one of its volumes (``.7z.001``)."""
+    """Returns whether a file is named as an archive, or as one of its volumes (``.7z.001``)."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     while suffixes and suffixes[-1][1:].isdigit():
         suffixes.pop()
     return bool(suffixes) and suffixes[-1] in _ARCHIVES
 
 
-def report_archives(root: pathlib.Path, report: Report, *, depth: int = 0) -> None:
+def report_archives(root: pathlib.Path, report: FaultReport, *, depth: int = 0) -> None:
     """Counts the archives in a folder, so many folders down, for what is in them may be missing beside them."""
     for path in files(root, depth):
         if is_archive(path):
@@ -148,7 +148,7 @@ def _holds_people(folder: pathlib.Path) -> bool:
 
 
 def beside(name: str, folder: pathlib.Path, manual: pathlib.Path) -> pathlib.Path:
-    """A file that belongs to a data set as a whole: in the given folder, in that of the people or on the way to it.
+    """Finds a file that belongs to a whole data set: in the given folder, in that of the people or on the way to it.
 
     Args:
         name: of the file.

@@ -1,4 +1,4 @@
-"""Landmarks of the frames of a video: detected once, kept on disk, gaps filled from neighbours."""
+"""Landmarks of the frames of a video: detected once, kept on disk, gaps filled from neighbors."""
 
 import functools
 import os
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import crops, disk
+from data_builders import crops, target_files
 from piapdf_jax import pictures
 from piapdf_jax.faces import LandmarkDetector
 
@@ -46,12 +46,12 @@ class VideoLandmarks(NamedTuple):
 
 
 def find_landmarks(video: VideoFiles) -> VideoLandmarks:
-    """Landmarks of every frame of a video.
+    """Finds the landmarks of every frame of a video.
 
     A frame whose file has the name, size and time of change of the cached one is not searched
     again, unless pictures are read in another way since. Where no face is found, the nearest frames
     before and after it lend theirs, by linear interpolation over the frame number; so does a single
-    neighbour at the ends.
+    neighbor at the ends.
 
     Args:
         video: files and cache.
@@ -71,13 +71,13 @@ def find_landmarks(video: VideoFiles) -> VideoLandmarks:
             known[key], new = _search(path, detector), True
         landmarks[row], origin[row] = known[key]
     if new:
-        disk.write_arrays(cache, keys=np.array(keys), landmarks=landmarks, origin=origin)
+        target_files.write_arrays(cache, keys=np.array(keys), landmarks=landmarks, origin=origin)
     found = VideoLandmarks(landmarks, origin)
     return fill_gaps(found, np.asarray(video.numbers)) if video.numbers else found
 
 
 def fill_gaps(found: VideoLandmarks, numbers: np.ndarray, *, reach: int = REACH) -> VideoLandmarks:
-    """Gives frames without a face the landmarks of their neighbours.
+    """Gives frames without a face the landmarks of their neighbors.
 
     Args:
         found: landmarks as detected.
@@ -85,7 +85,7 @@ def fill_gaps(found: VideoLandmarks, numbers: np.ndarray, *, reach: int = REACH)
         reach: largest distance in frame numbers at which a frame lends its landmarks.
 
     Returns:
-        The same with ``NO_FACE`` turned into ``BORROWED`` where a neighbour is near enough.
+        The same with ``NO_FACE`` turned into ``BORROWED`` where a neighbor is near enough.
     """
     landmarks, origin = found.landmarks.copy(), found.origin.copy()
     sure = np.flatnonzero(found.origin == FOUND)
@@ -128,7 +128,7 @@ def _key(path: str) -> str:
 
 
 def _read_cache(path: pathlib.Path) -> dict[str, tuple[np.ndarray, int]]:
-    stored = disk.read_arrays(path)
+    stored = target_files.read_arrays(path)
     if stored is None or stored.keys() != {"keys", "landmarks", "origin"}:
         return {}  # no cache, or a torn one, which only costs the search
     keys, landmarks, origin = stored["keys"], stored["landmarks"], stored["origin"]

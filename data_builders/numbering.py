@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 from data_builders import folders
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 
 #: Name of a numbered picture.
 PICTURE = re.compile(r"(\d+)\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
@@ -103,7 +103,7 @@ def _rows_first(numbers: Numbers) -> int:
 
 
 def list_pictures(
-    folder: pathlib.Path, report: Report, *, named_by: int
+    folder: pathlib.Path, report: FaultReport, *, named_by: int
 ) -> dict[int, pathlib.Path]:
     """Returns the numbered pictures of a folder by number.
 

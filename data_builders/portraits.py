@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_builders import base, crops, folders, schema, units
+from data_builders import crops, folders, record_builder, schema, work_units
 from data_builders import landmarks as finder
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 
 _PICTURE = re.compile(r"[^.].*\.(jpg|jpeg|png|bmp)", re.IGNORECASE)
 
@@ -32,8 +32,8 @@ class Person(NamedTuple):
     landmarks: np.ndarray | None = None
 
 
-def read_people(root: pathlib.Path, report: Report) -> list[Person]:
-    """The folders of a set by name, pictures by file name and numbered from 1.
+def read_people(root: pathlib.Path, report: FaultReport) -> list[Person]:
+    """Lists the folders of a set by name, pictures by file name and numbered from 1.
 
     Args:
         root: holds a folder a person.
@@ -55,9 +55,9 @@ def read_people(root: pathlib.Path, report: Report) -> list[Person]:
 
 
 def find_faces(
-    people: list[Person], builder: base.RecordBuilder
+    people: list[Person], builder: record_builder.RecordBuilder
 ) -> Iterator[tuple[Person, finder.VideoLandmarks]]:
-    """Landmarks of everybody's pictures, found once and kept on disk.
+    """Finds the landmarks of everybody's pictures, once, and keeps them on disk.
 
     Args:
         people: whose.
@@ -76,7 +76,7 @@ def find_faces(
 
 
 def chosen(person: Person, rows: np.ndarray, landmarks: np.ndarray) -> Person:
-    """A person's pictures at some rows, with their landmarks [len(rows), 68, 2]."""
+    """Returns a person's pictures at some rows, with their landmarks [len(rows), 68, 2]."""
     return person._replace(
         paths=tuple(person.paths[row] for row in rows),
         numbers=tuple(person.numbers[row] for row in rows),
@@ -85,12 +85,12 @@ def chosen(person: Person, rows: np.ndarray, landmarks: np.ndarray) -> Person:
 
 
 def short(path: str) -> str:
-    """Person and file of a picture, for reports."""
+    """Returns person and file of a picture, for reports."""
     return "/".join(pathlib.Path(path).parts[-2:])
 
 
-def make(person: Person) -> units.Made:
-    """Records and faults of a person; runs in a worker process."""
+def make(person: Person) -> work_units.Made:
+    """Makes the records and faults of a person; runs in a worker process."""
     assert person.landmarks is not None
     examples, faults = [], []
     for path, number, points in zip(person.paths, person.numbers, person.landmarks, strict=True):
@@ -105,4 +105,4 @@ def make(person: Person) -> units.Made:
             number=number,
         )
         examples.append((f"{person.name}_{number:05d}", example))
-    return units.Made(examples, faults)
+    return work_units.Made(examples, faults)

@@ -9,7 +9,7 @@ python -m data_builders.prepare bp4d ... --beam_options="--runner=FlinkRunner --
 import contextlib
 import dataclasses
 import difflib
-import importlib.util
+import importlib
 import io
 import os
 import pathlib
@@ -20,18 +20,19 @@ from typing import Any
 
 from absl import flags, logging
 
-from data_builders import disk, folders, units
+from data_builders import folders, target_files, work_units
 from data_builders.progress import track, watch
 from data_builders.registry import (
     BUILDERS,
     UsageError,
     can_make,
+    check_beam,
     import_plugins,
     register_dataset,
     words_of,
 )
-from piapdf_jax import command_line, commands, paths
-from piapdf_jax.tfds_files import checked_folder
+from piapdf_jax import command_line, paths
+from piapdf_jax.tfds_files import validate_tfds_dir
 
 __all__ = ["BUILDERS", "UsageError", "can_make", "prepare", "register_dataset"]
 
@@ -70,47 +71,36 @@ def prepare(
         TargetError: where ``data_dir`` is full or cannot be written to.
     """
     root = paths.local_folder(data_dir, "--data_dir")
-    with disk.explained(root), _quiet():
+    with target_files.explained(root), _quiet():
         builder = _builder(name, root)
     folder = pathlib.Path(builder.data_dir)
     full_name = str(folder.relative_to(builder.data_dir_root))
     records = root / ".cache" / "records" / full_name
     if folder.exists():
         # A process that was killed between the two may have left them.
-        disk.remove(records)
+        target_files.remove(records)
         _check_current(builder, manual_dir, folder)
         return folder
     manual = folders.manual(name, builder.MANUAL_DOWNLOAD_INSTRUCTIONS, manual_dir)
     if manual is not None and not follow_links:
-        disk.check_links(manual)
-    kept = records / (units.recipe() + units.recipe_outside(type(builder).__module__))
-    _equip(builder, workers, beam_options, kept)
+        target_files.check_links(manual)
+    kept = records / (work_units.recipe() + work_units.recipe_outside(type(builder).__module__))
+    builder.workers, builder.progress = workers or _cores(), track
+    builder.beam_options, builder.kept_in = beam_options, str(kept)
     _count_examples(builder)
+    check_beam(beam_options)
     paths.target_folder(root, "--data_dir")
     lock = root / ".cache" / "locks" / f"{full_name.replace('/', '-')}.lock"
     waiting = f"{name}: another process builds it in {root}; waiting for that"
-    with disk.explained(root), disk.alone(lock, waiting=waiting) as alone:
+    with target_files.explained(root), target_files.alone(lock, waiting=waiting) as alone:
         if folder.exists():
             return folder
         if alone:
-            disk.remove_leftovers(root, builder.name, folder, kept)
+            target_files.remove_leftovers(root, builder.name, folder, kept)
         _build(builder, manual)
-        disk.remove(records)
+        target_files.remove(records)
     _report(builder)
     return folder
-
-
-def _equip(
-    builder: Any, workers: int | None, beam_options: Sequence[str] | None, kept: pathlib.Path
-) -> None:
-    """Tells a builder how it works."""
-    if beam_options is not None and importlib.util.find_spec("apache_beam") is None:
-        raise UsageError(
-            f"Apache Beam is not installed: {commands.install('beam')} (in an environment of its"
-            " own: it needs older releases of what others use)"
-        )
-    builder.workers, builder.progress = workers or _cores(), track
-    builder.beam_options, builder.kept_in = beam_options, str(kept)
 
 
 def _build(builder: Any, manual: pathlib.Path | None) -> None:
@@ -249,7 +239,7 @@ def _main(arguments: list[str]) -> int:
     import tensorflow_datasets as tfds
 
     with _quiet():
-        splits = tfds.builder_from_directory(checked_folder(folder)).info.splits
+        splits = tfds.builder_from_directory(validate_tfds_dir(folder)).info.splits
     sizes = ", ".join(f"{key} {split.num_examples}" for key, split in splits.items())
     print(f"{arguments[1]} is in {folder}: {sizes} ({time.monotonic() - start:.0f} s)")
     return 0
@@ -270,7 +260,7 @@ def _guarded(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of ``python -m data_builders.prepare``."""
+    """Runs ``python -m data_builders.prepare``."""
     flags.DEFINE_string(
         "data_dir", None, f"Directory of data sets (default: {paths.DATA_VARIABLE})."
     )

@@ -20,7 +20,7 @@ class Counts(NamedTuple):
         subjects: by participant.
         tasks: by task; empty where a data set has none.
         positives: by part, the frames that show each unit. ME-GraphAU's class weights are 1 / rate on two parts,
-            normalised; these are the only whole numbers that give all of them to the sixth decimal (DISFA: the
+            normalized; these are the only whole numbers that give all of them to the sixth decimal (DISFA: the
             smallest).
         tracked: by part, in JAA-Net's lists, which lack the frames in which its tracker lost the face.
     """

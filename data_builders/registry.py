@@ -1,8 +1,10 @@
 """Builders by the name of their data set, those of this package and those of plugins; loads neither TFDS nor JAX."""
 
-import importlib
+import importlib.util
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from piapdf_jax import commands
 
 BUILDERS = {
     "bp4d": "data_builders.bp4d.bp4d_dataset_builder",
@@ -17,6 +19,19 @@ BUILDERS = {
 
 class UsageError(ValueError):
     """The command names something that does not exist."""
+
+
+def check_beam(beam_options: Sequence[str] | None) -> None:
+    """Refuses flags of Apache Beam where it is not installed.
+
+    Raises:
+        UsageError: naming how to install it.
+    """
+    if beam_options is not None and importlib.util.find_spec("apache_beam") is None:
+        raise UsageError(
+            f"Apache Beam is not installed: {commands.install('beam')} (in an environment of its"
+            " own: it needs older releases of what others use)"
+        )
 
 
 def register_dataset(name: str, module: str) -> None:

@@ -40,12 +40,12 @@ class OrderedSerializer(ExampleSerializer):
     """
 
     def serialize_example(self, example: Any) -> bytes:
-        """The bytes of an example."""
+        """Returns the bytes of an example."""
         return self.get_tf_example(example).SerializeToString(deterministic=True)
 
 
 def au_features() -> tfds.features.FeaturesDict:
-    """Features of a record with action unit labels, as ``records.AU_FEATURES`` lists them."""
+    """Returns features of a record with action unit labels, as ``records.AU_FEATURES`` lists them."""
     side = records.IMAGE_SIZE
     labels = tfds.features.Tensor(shape=(len(RECORD_AUS),), dtype=np.int8)
     return tfds.features.FeaturesDict(
@@ -66,7 +66,7 @@ def au_features() -> tfds.features.FeaturesDict:
 
 
 def identity_features() -> tfds.features.FeaturesDict:
-    """Features of a face recognition record, as ``records.IDENTITY_FEATURES`` lists them."""
+    """Returns features of a face recognition record, as ``records.IDENTITY_FEATURES`` lists them."""
     side = records.IMAGE_SIZE
     return tfds.features.FeaturesDict(
         {
@@ -90,7 +90,7 @@ def au_example(
     frame: int,
     coded: bool,
 ) -> dict[str, Any]:
-    """One AU record, its PI maps drawn from the landmarks.
+    """Makes one AU record, its PI maps drawn from the landmarks.
 
     Args:
         image: [256, 256, 3] uint8 RGB, the crop.
@@ -124,7 +124,7 @@ def au_example(
 def identity_example(
     *, image: np.ndarray, landmarks: np.ndarray, name: str, identity: int, number: int
 ) -> dict[str, Any]:
-    """One record of a face recognition set.
+    """Makes one record of a face recognition set.
 
     Args:
         image: [256, 256, 3] uint8 RGB, the crop.
@@ -149,7 +149,7 @@ def identity_example(
 
 
 def encode_jpeg(image: np.ndarray) -> bytes:
-    """RGB [256, 256, 3] uint8 to JPEG, quality 95, colour at full resolution (4:4:4)."""
+    """Encodes RGB [256, 256, 3] uint8 as JPEG, quality 95, color at full resolution (4:4:4)."""
     import cv2
 
     side = records.IMAGE_SIZE
@@ -163,7 +163,7 @@ def encode_jpeg(image: np.ndarray) -> bytes:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """A one-channel uint8 or uint16 picture to PNG, without loss."""
+    """Encodes a one-channel uint8 or uint16 picture as PNG, without loss."""
     import cv2
 
     # Of the ways that make few bytes of flat areas, the one that is read fastest.

@@ -23,7 +23,7 @@ from data_builders.own import check as own_check
 from data_builders.prepare import BUILDERS, UsageError
 from piapdf_jax import command_line, commands, paths
 from piapdf_jax.action_units import UNKNOWN, record_columns
-from piapdf_jax.tfds_files import checked_folder
+from piapdf_jax.tfds_files import validate_tfds_dir
 
 #: Data sets with coded frames, whose every record is compared.
 COUNTS = {"bp4d": published_counts.BP4D_COUNTS, "disfa": published_counts.DISFA_COUNTS}
@@ -52,7 +52,7 @@ def validate(name: str, data_dir: str | os.PathLike[str]) -> list[Line]:
     import tensorflow_datasets as tfds
 
     folder = _folder(name, paths.local_folder(data_dir, "--data_dir"))
-    builder: Any = tfds.builder_from_directory(checked_folder(folder))
+    builder: Any = tfds.builder_from_directory(validate_tfds_dir(folder))
     metadata = builder.info.metadata or {}
     if name in COUNTS:
         counts = COUNTS[name]
@@ -75,7 +75,7 @@ def _folder(name: str, data_dir: pathlib.Path) -> pathlib.Path:
 
 
 def coded_lines(table: dict[str, np.ndarray], counts: published_counts.Counts) -> list[Line]:
-    """Frames by part, task and participant, and action units, beside the published numbers.
+    """Lists frames by part, task and participant, and action units, beside the published numbers.
 
     Args:
         table: of coded records: ``subject``, ``task`` [N] text, ``part``, ``frame``, ``coded`` [N], ``labels``
@@ -220,7 +220,7 @@ def _main(arguments: list[str]) -> int:
 
 
 def main() -> None:
-    """Entry point of ``python -m data_builders.validate``."""
+    """Runs ``python -m data_builders.validate``."""
     flags.DEFINE_string(
         "data_dir", None, f"Directory of data sets (default: {paths.DATA_VARIABLE})."
     )

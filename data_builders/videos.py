@@ -11,9 +11,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from data_builders import base, crops, schema, units
+from data_builders import crops, record_builder, schema, work_units
 from data_builders import landmarks as finder
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from piapdf_jax import folds
 from piapdf_jax.action_units import UNKNOWN
 
@@ -23,14 +23,14 @@ _BLOCK = 32  # frames that one process turns into records at a time
 
 #: Why a frame that was read has no record, by where that is found out.
 _LEFT_OUT = {
-    finder.NO_FACE: "no face found, none in the neighbouring frames",
+    finder.NO_FACE: "no face found, none in the neighboring frames",
     **finder.REFUSED,
 }
 FRAME_FAULTS = (*_LEFT_OUT.values(), crops.NO_FACE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Frame:
+class VideoFrame:
     """One picture of a video.
 
     Attributes:
@@ -59,7 +59,7 @@ class Video(Protocol):
     def task(self) -> str: ...  # noqa: D102
 
     @property
-    def frames(self) -> tuple[Frame, ...]: ...  # noqa: D102
+    def frames(self) -> tuple[VideoFrame, ...]: ...  # noqa: D102
 
     @property
     def moving(self) -> bool: ...  # noqa: D102
@@ -70,7 +70,7 @@ class Block(NamedTuple):
 
     subject: str
     task: str
-    frames: tuple[Frame, ...]
+    frames: tuple[VideoFrame, ...]
     landmarks: np.ndarray
 
     @property
@@ -86,11 +86,11 @@ class Placed(NamedTuple):
     origins: collections.Counter[int]
 
     def sizes(self) -> dict[str, int]:
-        """Records by split."""
+        """Counts records by split."""
         return {s: sum(len(b.frames) for b in blocks) for s, blocks in self.splits.items()}
 
     def people(self) -> dict[str, set[str]]:
-        """Participants by split."""
+        """Lists participants by split."""
         return {s: {b.subject for b in blocks} for s, blocks in self.splits.items()}
 
 
@@ -103,8 +103,8 @@ def coded_units(videos: Sequence[Video]) -> set[int]:
 def place(
     videos: Sequence[Video],
     parts: dict[int, list[str]],
-    builder: base.RecordBuilder,
-    report: Report,
+    builder: record_builder.RecordBuilder,
+    report: FaultReport,
 ) -> Placed:
     """Finds the landmarks of all videos and deals their frames to the splits of the parts.
 
@@ -138,7 +138,7 @@ def place(
 
 
 def _landmarks(
-    videos: Sequence[Video], builder: base.RecordBuilder
+    videos: Sequence[Video], builder: record_builder.RecordBuilder
 ) -> Iterator[finder.VideoLandmarks]:
     cache = str(builder.cache("landmarks"))
     files = [
@@ -166,8 +166,8 @@ def _blocks(video: Video, found: finder.VideoLandmarks, *, coded: bool) -> Itera
         yield Block(video.subject, video.task, frames, found.landmarks[chosen])
 
 
-def make(block: Block) -> units.Made:
-    """Records and faults of a block; runs in a worker process."""
+def make(block: Block) -> work_units.Made:
+    """Makes the records and faults of a block; runs in a worker process."""
     examples, faults = [], []
     who = name_of(block.subject, block.task)
     for frame, points in zip(block.frames, block.landmarks, strict=True):
@@ -186,7 +186,7 @@ def make(block: Block) -> units.Made:
             coded=frame.labels is not None,
         )
         examples.append((f"{who}_{frame.number:05d}", example))
-    return units.Made(examples, faults)
+    return work_units.Made(examples, faults)
 
 
 def name_of(subject: str, task: str) -> str:

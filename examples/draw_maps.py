@@ -1,4 +1,4 @@
-"""Draws the PI maps of one frame over its face, and says which of its action units are labelled.
+"""Draws the PI maps of one frame over its face, and says which of its action units are labeled.
 
 python -m data_builders.prepare synthetic_faces/bp4d --data_dir=/tmp/faces
 python examples/draw_maps.py /tmp/faces/synthetic_faces/bp4d/1.0.0 --split=part1 --out=maps.png

@@ -53,7 +53,7 @@ class Catalog:
         self._exported: dict[str, Parts] = {}
 
     def job(self, name: str) -> Job:
-        """The job of a training, made once."""
+        """Returns the job of a training, made once."""
         if name not in self._jobs:
             networks, described = (lambda: self.model), self.described
             self._jobs[name] = Job(TRAININGS[name], self.config, self.datasets, networks, described)
@@ -69,7 +69,7 @@ class Catalog:
         return resolve(self.config.model)
 
     def fingerprint(self, name: str) -> dict[str, Any]:
-        """All that decides a training's numbers."""
+        """Returns all that decides a training's numbers."""
         if name not in self._fingerprints:
             job = self.job(name)
             taken = {other: self.digest(other) for other in job.depends_on}
@@ -78,7 +78,7 @@ class Catalog:
         return self._fingerprints[name]
 
     def digest(self, name: str) -> str:
-        """The digest of the export of a training that is taken: its own, or an accepted stale one's."""
+        """Returns the digest of the export of a training that is taken: its own, or an accepted stale one's."""
         if name not in self._digests:
             digest = digest_of(self.fingerprint(name))
             if name in self.accept_stale and not exports.find_export(self.runs, name, digest):
@@ -102,7 +102,7 @@ class Catalog:
         return digest
 
     def stale_rows(self, rows: list[str]) -> dict[str, Any]:
-        """Accepted stale exports, and the rows that rest on each."""
+        """Returns accepted stale exports, and the rows that rest on each."""
         rests_on = {row: self.rests_on(METHODS[row][-1]) for row in rows}
         return {
             name: {**told, "rows": [row for row in rows if name in rests_on[row]]}
@@ -114,7 +114,7 @@ class Catalog:
         return {name}.union(*map(self.rests_on, self.job(name).depends_on))
 
     def exported(self, name: str) -> Parts:
-        """The parts of a finished training, read from disk.
+        """Reads the parts of a finished training from disk.
 
         Raises:
             ConfigError: when it is not there, naming training and digest.
@@ -152,4 +152,4 @@ class Catalog:
         cache = self.runs / ".checksums.json"
         files = description.fingerprint(part.folder, cache=cache)
         labels = hashlib.sha256(truth.read_bytes()).hexdigest() if truth is not None else ""
-        return digest_of([files, part.split, part.only, part.without, labels])
+        return digest_of([files, part.split, part.include, part.exclude, labels])

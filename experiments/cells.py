@@ -116,7 +116,7 @@ class Study:
         return number(intervals.estimate([together])[-1])
 
     def units(self, training: str) -> tuple[int, ...]:
-        """FACS numbers of a training's columns; () where it has no scores."""
+        """Returns FACS numbers of a training's columns; () where it has no scores."""
         for tables in measures.tables_of(self.group, training).values():
             return tables[0].aus
         return ()

@@ -31,7 +31,7 @@ class Fold(Protocol):
         ...
 
     def drawn(self, who: np.ndarray) -> np.ndarray:
-        """Scores of people [batch, how many], [S, batch, C]."""
+        """Returns scores of people [batch, how many], [S, batch, C]."""
         ...
 
 

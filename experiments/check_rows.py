@@ -61,7 +61,7 @@ class Study:
         ]
 
     def frames(self, name: str, probs: str) -> list[list[dict[str, np.ndarray]]]:
-        """A training's seeds that can be scored, by fold; a fold without them is left out."""
+        """Returns a training's seeds that can be scored, by fold; a fold without them is left out."""
         kept = [
             [one for one in seeds if probs in one and self.labels in one]
             for seeds in self.stored.get(name, {}).values()
@@ -106,7 +106,7 @@ class Study:
         less: bool = False,
         scale: int = 1,
     ) -> list[Wanted]:
-        """Cells of own units and the mean: scores, or differences to another method's; compared with it."""
+        """Recomputes the cells of own units and the mean: scores, or differences to another method, and p values."""
         values, few, made = recomputed.value(folds), recomputed.few(folds), self.sampler
         p, better = [None] * len(values), [None] * len(values)
         frames, people = recomputed.shown(folds)
@@ -132,7 +132,7 @@ class Study:
         ]
 
     def floor(self, folds: list[Sums]) -> list[Wanted]:
-        """Cells of always yes, which have neither intervals nor a comparison."""
+        """Recomputes the cells of always yes, which have neither intervals nor a comparison."""
         frames, people = (counts.tolist() for counts in recomputed.shown(folds))
         frames, people = [*frames, None], [*people, sum(len(fold.ids) for fold in folds)]
         return [
@@ -141,7 +141,7 @@ class Study:
         ]
 
     def paper(self, units: list[int], names: list[str]) -> dict[str, list[Wanted]]:
-        """Rows of tables 1 to 3: each method beside the group's first, and always yes."""
+        """Recomputes the rows of tables 1 to 3: each method beside the group's first, and always yes."""
         there = [name for name in names if (name, "probs") in self.methods]
         if not there:
             return {}
@@ -164,7 +164,7 @@ class Study:
         return {f for f, seeds in told if any(probs in s and self.labels in s for s in seeds)}
 
     def scores(self, columns: Sequence[str]) -> dict[str, list[Wanted]]:
-        """Rows of the table of mean scores."""
+        """Recomputes the rows of the table of mean scores."""
         found = {}
         for name, probs in self.methods:
             cells = [self._score(name, probs, column) for column in columns]
@@ -201,7 +201,7 @@ class Study:
     def differences(
         self, units: list[int], score: Callable[[str, str], Sequence[Fold]], scale: int = 1
     ) -> dict[str, list[Wanted]]:
-        """Rows of a table of differences, of all pairs of methods."""
+        """Recomputes the rows of a table of differences, of all pairs of methods."""
         found = {}
         for name, probs in self.methods:
             for other, beside in self.methods:
@@ -227,7 +227,7 @@ class Study:
         )
 
     def evidence(self, units: list[int]) -> dict[str, list[Wanted]]:
-        """Rows of the table of what each score rests on."""
+        """Recomputes the rows of the table of what each score rests on."""
         found = {}
         for name, probs in self.methods:
             if probs != "probs":
@@ -245,7 +245,7 @@ class Study:
         return found
 
     def probe(self) -> dict[str, list[Wanted]]:
-        """Rows of the identity probe."""
+        """Recomputes the rows of the identity probe."""
         found = {}
         for name, probs in self.methods:
             told = [

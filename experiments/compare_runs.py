@@ -78,7 +78,10 @@ def read_side(folder: pathlib.Path) -> Side:
     told = {name: _read(runs[0] / name) for name in ("config.json", "versions.json", RESULTS)}
     trainings = told[RESULTS].get("trainings", {})
     try:
-        found = {name: {**one, "scores": dict(one["scores"])} for name, one in trainings.items()}
+        found = {
+            name: {**training, "scores": dict(training["scores"])}
+            for name, training in trainings.items()
+        }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{runs[0] / RESULTS} cannot be read as results ({error!r})") from error
     return Side(runs[0], flat(told["config.json"]), told["versions.json"], found)
@@ -193,13 +196,13 @@ def _score_table(found: list[Difference], titles: tuple[str, str]) -> Table:
     made = Table("training", "score", title="scores", box=SIMPLE_HEAD, title_justify="left")
     for title in (*titles, "difference"):
         made.add_column(escape(title), justify="right", overflow="fold")
-    for one in found:
-        pair = (one.first, one.second)
-        cells = [_GAP if value is None else one.form.format(value) for value in pair]
+    for row in found:
+        pair = (row.first, row.second)
+        cells = [_GAP if value is None else row.form.format(value) for value in pair]
         change = _GAP
-        if one.first is not None and one.second is not None:
-            change = one.form.replace(":", ":+").format(one.second - one.first)
-        made.add_row(escape(one.training), one.score, *cells, change)
+        if row.first is not None and row.second is not None:
+            change = row.form.replace(":", ":+").format(row.second - row.first)
+        made.add_row(escape(row.training), row.score, *cells, change)
     return made
 
 

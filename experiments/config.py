@@ -198,7 +198,7 @@ class ExperimentConfig:
 
 
 def configs() -> dict[str, Callable[[], ExperimentConfig]]:
-    """Every named configuration, as a function that makes it."""
+    """Returns every named configuration, as a function that makes it."""
     found: dict[str, Callable[[], ExperimentConfig]] = {}
     for module in ("demo", "bp4d", "disfa", "landmark_identity", "evidence", "drawn"):
         found |= importlib.import_module(f"experiments.configs.{module}").CONFIGS
@@ -206,7 +206,7 @@ def configs() -> dict[str, Callable[[], ExperimentConfig]]:
 
 
 def load(name: str, overrides: list[str] | tuple[str, ...] = ()) -> ExperimentConfig:
-    """A named configuration with ``a.b=v`` settings applied in order.
+    """Makes a named configuration, with ``a.b=v`` settings applied in order.
 
     Raises:
         ConfigError: for an unknown name (lists the names and the nearest), key or value.

@@ -24,19 +24,19 @@ class DataSlice:
         dataset: its name.
         folder: where it lies.
         split: split expression.
-        only: subjects whose records they are; () for everybody's.
-        without: subjects whose records they are not.
+        include: subjects whose records they are; () for everybody's.
+        exclude: subjects whose records they are not.
         labeled: the frames that keep their labels, where only so many do: the slice has no other; None for all.
-        withheld: it has the others instead, whose labels nobody may read.
+        hide_labels: it has the others instead, whose labels nobody may read.
     """
 
     dataset: str
     folder: pathlib.Path
     split: str
-    only: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     labeled: LabeledFrames | None = None
-    withheld: bool = False
+    hide_labels: bool = False
 
     def records(self) -> Any:
         """Opens them.
@@ -50,12 +50,12 @@ class DataSlice:
             if not len(rows):
                 raise source.NoRecords(f"{self} holds no record")
             return source.SomeRows(records, rows)
-        if not self.only and not self.without:
+        if not self.include and not self.exclude:
             return records
-        return source.SomePeople(records, only=self.only, without=self.without)
+        return source.SubjectSubset(records, include=self.include, exclude=self.exclude)
 
     def _rows(self, labeled: LabeledFrames) -> Any:
-        return labeled.rows(self.split, self.only, self.without, withheld=self.withheld)
+        return labeled.rows(self.split, self.include, self.exclude, hide_labels=self.hide_labels)
 
     def is_empty(self) -> bool:
         """Returns whether people are left of whom no record is: those who have no frame that keeps its labels."""
@@ -69,22 +69,22 @@ class DataSlice:
         """
         if self.labeled is not None:
             return self.labeled.subjects(self.split, self._rows(self.labeled))
-        return (everybody & set(self.only) if self.only else everybody) - set(self.without)
+        return (everybody & set(self.include) if self.include else everybody) - set(self.exclude)
 
     def left_out(self) -> list[dict[str, Any]]:
         """Returns what of the splits is not read, as a fingerprint holds it; [] for nothing."""
-        found: list[dict[str, Any]] = [{"without": list(self.without)}] if self.without else []
+        found: list[dict[str, Any]] = [{"without": list(self.exclude)}] if self.exclude else []
         if self.labeled is not None:
-            key = "withheld" if self.withheld else "labeled"
+            key = "withheld" if self.hide_labels else "labeled"
             found.append({key: [self.labeled.count, self.labeled.digest]})
         return found
 
     def __str__(self) -> str:
-        alone = f" of {len(self.only)} people" if self.only else ""
-        left_out = f" without {len(self.without)} people" if self.without else ""
+        alone = f" of {len(self.include)} people" if self.include else ""
+        left_out = f" without {len(self.exclude)} people" if self.exclude else ""
         frames = ""
         if self.labeled is not None:
-            which = "but for the" if self.withheld else "of the"
+            which = "but for the" if self.hide_labels else "of the"
             frames = f", {which} {self.labeled.count} labeled frames"
         return f"{self.dataset}[{self.split}]{alone}{left_out}{frames}"
 

@@ -57,7 +57,7 @@ class DataSets(DataFolders):
             return None
         part = self.to_train(dataset, "+".join(splits), labels=False)
         if labeled is not None:
-            part = dataclasses.replace(part, labeled=labeled, withheld=True)
+            part = dataclasses.replace(part, labeled=labeled, hide_labels=True)
         return None if part.is_empty() else part
 
     def to_choose(self, dataset: str) -> DataSlice | None:
@@ -75,7 +75,7 @@ class DataSets(DataFolders):
                 f"eval.validation_subjects={wanted} leaves nobody of the {len(people)} people of"
                 f" {dataset}[{split}] to train on"
             )
-        return self._only(dataset, self._chosen(people, wanted))
+        return self._only(dataset, self._sample_subjects(people, wanted))
 
     def to_judge(self, dataset: str, section: str) -> DataSlice | None:
         """Returns the records of people kept apart to judge a student's steps; None where nobody is to.
@@ -99,7 +99,7 @@ class DataSets(DataFolders):
                 f"{section}.judge_subjects={wanted} leaves nobody of the {len(everybody)} people of"
                 f" {dataset}[{self.split_to_train(dataset)}] to train on{also}"
             )
-        part = self._only(dataset, self._chosen(people, wanted))
+        part = self._only(dataset, self._sample_subjects(people, wanted))
         return self._of_labeled_frames(part, "judge by")
 
     def to_test_fold(self, dataset: str) -> DataSlice | None:
@@ -132,7 +132,7 @@ class DataSets(DataFolders):
         for name in self._there(self._sets_to_choose_by()):
             people = self._candidates(name) if self.part(name, test=False).expression else []
             if (wanted := self.config.eval.validation_subjects) < len(people):
-                found.update(self._chosen(people, wanted))
+                found.update(self._sample_subjects(people, wanted))
         return frozenset(found)
 
     @functools.cached_property
@@ -151,7 +151,7 @@ class DataSets(DataFolders):
             for name in self._there({dataset}) if getattr(settings, "judge_subjects", 0) else ():
                 if self.part(name, test=False).expression:
                     told, part = self.describe(name), self.to_judge(name, section)
-                    chosen = part.only if part else ()
+                    chosen = part.include if part else ()
                     found |= {Person(told.builder, told.kind, subject) for subject in chosen}
         return frozenset(found)
 
@@ -168,8 +168,8 @@ class DataSets(DataFolders):
         if not count or not self._shows_au_people(dataset):
             return None
         split, barred = self.split_to_train(dataset), self.tested | self.kept_apart
-        without = tuple(p.subject for p in self._people(dataset, split) if p in barred)
-        found = LabeledFrames(self.folder(dataset), split, without, count)
+        exclude = tuple(p.subject for p in self._people(dataset, split) if p in barred)
+        found = LabeledFrames(self.folder(dataset), split, exclude, count)
         try:
             _ = found.names
         except ValueError as error:
@@ -249,14 +249,14 @@ class DataSets(DataFolders):
         people = self._people(dataset, self.split_to_train(dataset))
         return [person for person in people if person not in self.tested]
 
-    def _chosen(self, people: list[Person], wanted: int) -> list[Person]:
+    def _sample_subjects(self, people: list[Person], wanted: int) -> list[Person]:
         order = np.random.default_rng([self.config.seed, wanted]).permutation(len(people))
         return sorted(people[k] for k in order[:wanted])
 
     def _only(self, dataset: str, people: list[Person]) -> DataSlice:
         """Coded frames of some training people."""
-        split, only = self.split_to_train(dataset), tuple(person.subject for person in people)
-        return DataSlice(dataset, self.folder(dataset), split, only=only)
+        split, include = self.split_to_train(dataset), tuple(person.subject for person in people)
+        return DataSlice(dataset, self.folder(dataset), split, include=include)
 
     def _without(self, dataset: str, split: str, barred: frozenset[Person], why: str) -> DataSlice:
         self.check_splits(dataset, split)
@@ -267,4 +267,4 @@ class DataSets(DataFolders):
                 f"{dataset}[{split}] has nobody left to train on: all of its {len(people)} people"
                 f" are {why}"
             )
-        return DataSlice(dataset, self.folder(dataset), split, without=left_out)
+        return DataSlice(dataset, self.folder(dataset), split, exclude=left_out)

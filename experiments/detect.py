@@ -195,7 +195,7 @@ def _cores() -> int:
 
 
 def run() -> None:
-    """Entry point of ``python -m experiments.detect`` and of ``piapdf-detect``."""
+    """Runs ``python -m experiments.detect`` and ``piapdf-detect``."""
     command_line.as_script(__name__, __doc__)
     command_line.run(main, arguments=10**6)
 

@@ -8,7 +8,7 @@ import numpy as np
 from piapdf_jax import metrics
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.data import description, source
-from piapdf_jax.data.frames import Reading, read_batch
+from piapdf_jax.data.frames import ReaderConfig, SampleRef, read_batch
 from piapdf_jax.detector_runtimes import Probabilities
 from piapdf_jax.model_json import Model
 
@@ -74,7 +74,7 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
             f"nobody of data set {dataset!r} is left to score 8 bits on: the export was trained on all of its"
             " labeled people"
         )
-    reading = Reading(model.image_size, _BATCH, aus=aus)
+    reading = ReaderConfig(model.image_size, _BATCH, aus=aus)
     why = " that the export was trained on" if trained else ""
     return Sample(
         calibration=_frames(records, shown, reading),
@@ -122,11 +122,11 @@ def _trained(model: Model, told: description.Description, data_dir: pathlib.Path
     return found
 
 
-def _frames(records: source.Records, rows: np.ndarray, reading: Reading) -> np.ndarray:
+def _frames(records: source.Records, rows: np.ndarray, reading: ReaderConfig) -> np.ndarray:
     found = []
     for start in range(0, len(rows), _BATCH):
-        places = [(records, int(row), False) for row in rows[start : start + _BATCH]]
-        found.append(np.asarray(read_batch(places, reading, step=0).image))
+        samples = [SampleRef(records, int(row)) for row in rows[start : start + _BATCH]]
+        found.append(np.asarray(read_batch(samples, reading, step=0).image))
     return np.concatenate(found)
 
 

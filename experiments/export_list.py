@@ -38,7 +38,7 @@ class Export:
         nbytes: of its files.
         age: seconds since it was written.
         parts: names of its parts.
-        takes: exports that it was made of.
+        inputs: exports that it was made of.
         runs: names of the runs that use it.
         exports: those that were made of it.
         held: whether a run may be making it.
@@ -52,7 +52,7 @@ class Export:
     nbytes: int
     age: float
     parts: tuple[str, ...] = ()
-    takes: tuple[Name, ...] = ()
+    inputs: tuple[Name, ...] = ()
     runs: tuple[str, ...] = ()
     exports: tuple[Name, ...] = ()
     held: bool = False
@@ -111,16 +111,16 @@ def read_listing(runs: pathlib.Path) -> Listing:
             if folder.name.startswith("."):
                 unfinished += _unfinished(runs, folder)
             else:
-                one = _export(runs, folder)
-                found[one.name] = one
+                export = _export(runs, folder)
+                found[export.name] = export
     damaged += _damaged(found, named)
     order = list(TRAININGS)
     entries = sorted(
         _with_users(found, named),
-        key=lambda one: (
-            order.index(one.training) if one.training in order else len(order),
-            one.training,
-            one.age,
+        key=lambda export: (
+            order.index(export.training) if export.training in order else len(order),
+            export.training,
+            export.age,
         ),
     )
     return Listing(exports=tuple(entries), unfinished=tuple(unfinished), damaged=tuple(damaged))
@@ -132,12 +132,12 @@ def _export(runs: pathlib.Path, folder: pathlib.Path) -> Export:
     file = folder / "export.json"
     try:
         info = exports.read_info(folder)
-        takes = tuple((str(name), str(other)) for name, other in info["consumed"].items())
+        inputs = tuple((str(name), str(other)) for name, other in info["consumed"].items())
         parts = tuple(map(str, info["parts"]))
     except FileNotFoundError:
-        problem, takes, parts = _NO_EXPORT, (), ()
+        problem, inputs, parts = _NO_EXPORT, (), ()
     except _READ_ERRORS as error:
-        problem, takes, parts = f"export.json cannot be read ({_words(error)})", (), ()
+        problem, inputs, parts = f"export.json cannot be read ({_words(error)})", (), ()
     if folder.is_symlink() or folder.parent.is_symlink():
         problem = _LINK
     return Export(
@@ -147,7 +147,7 @@ def _export(runs: pathlib.Path, folder: pathlib.Path) -> Export:
         nbytes=_size(folder),
         age=_age([file if file.is_file() else folder]),
         parts=parts,
-        takes=takes,
+        inputs=inputs,
         held=lock.is_held(exports.lock_path(runs, training, digest)),
         problem=problem,
     )
@@ -240,10 +240,10 @@ def _names_in(path: pathlib.Path) -> Iterator[Name]:
         yield from _pairs(told.get(_OF_TRAINING[path.name], {}))
     elif _RESULTS.fullmatch(path.name):
         told = _object(path)
-        for training, one in told["trainings"].items():
-            yield training, str(one["digest"])
-            yield from _pairs(one.get("consumed", {}))
-        yield from ((name, str(one["digest"])) for name, one in told.get("stale", {}).items())
+        for training, export in told["trainings"].items():
+            yield training, str(export["digest"])
+            yield from _pairs(export.get("consumed", {}))
+        yield from ((name, str(export["digest"])) for name, export in told.get("stale", {}).items())
     elif path.name == "config.json":
         _object(path)
 
@@ -263,32 +263,32 @@ def _words(error: Exception) -> str:
 def _damaged(found: dict[Name, Export], named: dict[Name, set[str]]) -> list[str]:
     """A line for each export that is used and does not say what it was made of."""
     return [
-        f"{one.folder}: {one.problem}"
-        for name, one in found.items()
-        if name in named and one.problem.startswith("export.json")
+        f"{export.folder}: {export.problem}"
+        for name, export in found.items()
+        if name in named and export.problem.startswith("export.json")
     ]
 
 
 def _with_users(found: dict[Name, Export], named: dict[Name, set[str]]) -> Iterator[Export]:
     """Adds who uses each export, and whether it stays."""
     takers: dict[Name, list[Name]] = {}
-    for name, one in found.items():
-        for other in one.takes:
+    for name, export in found.items():
+        for other in export.inputs:
             takers.setdefault(other, []).append(name)
     kept: set[Name] = set()
     waiting = [
         name
-        for name, one in found.items()
-        if name in named or one.held or one.problem in (_LINK, _NO_EXPORT)
+        for name, export in found.items()
+        if name in named or export.held or export.problem in (_LINK, _NO_EXPORT)
     ]
     while waiting:
         name = waiting.pop()
         if name in found and name not in kept:
             kept.add(name)
-            waiting += found[name].takes
-    for name, one in found.items():
+            waiting += found[name].inputs
+    for name, export in found.items():
         yield dataclasses.replace(
-            one,
+            export,
             runs=tuple(sorted(named.get(name, ()))),
             exports=tuple(sorted(takers.get(name, ()))),
             kept=name in kept,

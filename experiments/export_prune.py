@@ -36,38 +36,42 @@ def export_table(found: Sequence[Export | Unfinished], title: str) -> Table:
         made.add_column(name, justify="right", no_wrap=True)
     for name in ("parts", "used by"):
         made.add_column(name, overflow="fold")
-    for one in found:
-        told = (one.training, one.folder.name, size_text(one.nbytes), age_text(one.age))
-        parts = ", ".join(one.parts) if isinstance(one, Export) else "unfinished"
-        made.add_row(*map(escape, (*told, parts, "; ".join(_users(one)) or "nobody")))
+    for export in found:
+        told = (export.training, export.folder.name, size_text(export.nbytes), age_text(export.age))
+        parts = ", ".join(export.parts) if isinstance(export, Export) else "unfinished"
+        made.add_row(*map(escape, (*told, parts, "; ".join(_users(export)) or "nobody")))
     return made
 
 
-def _users(one: Export | Unfinished) -> Iterator[str]:
-    if one.held:
+def _users(export: Export | Unfinished) -> Iterator[str]:
+    if export.held:
         yield "a run that makes it"
-    if isinstance(one, Unfinished):
+    if isinstance(export, Unfinished):
         return
-    if one.problem:
-        yield one.problem
-    if one.runs:
-        yield listed(one.runs, 3)
-    if one.exports:
-        yield listed((f"{training} {digest}" for training, digest in one.exports), 3)
+    if export.problem:
+        yield export.problem
+    if export.runs:
+        yield listed(export.runs, 3)
+    if export.exports:
+        yield listed((f"{training} {digest}" for training, digest in export.exports), 3)
 
 
 def summary(listing: Listing) -> str:
     """Returns how many exports there are, and how many of them could be deleted."""
     waste, everything = deletable(listing), (*listing.exports, *listing.unfinished)
-    total, unused = (size_text(sum(one.nbytes for one in group)) for group in (everything, waste))
+    total, unused = (
+        size_text(sum(export.nbytes for export in group)) for group in (everything, waste)
+    )
     told = f"{_counted(everything)}, {total}; "
     return told + (f"{_counted(waste)}, {unused}, can go (--prune)" if waste else "all are in use")
 
 
 def deletable(listing: Listing) -> list[Export | Unfinished]:
     """Returns exports that no run uses, directly or through other exports, and what was left unfinished."""
-    unused: list[Export | Unfinished] = [one for one in listing.exports if not one.kept]
-    return unused + [one for one in listing.unfinished if one.age > _OLD and not one.held]
+    unused: list[Export | Unfinished] = [export for export in listing.exports if not export.kept]
+    return unused + [
+        export for export in listing.unfinished if export.age > _OLD and not export.held
+    ]
 
 
 def prune(runs: pathlib.Path, console: Console, *, yes: bool) -> None:
@@ -89,7 +93,7 @@ def prune(runs: pathlib.Path, console: Console, *, yes: bool) -> None:
     if not waste:
         console.print(f"nothing to delete: {summary(listing)}", markup=False, highlight=False)
         return
-    told = f"{_counted(waste)}, {size_text(sum(one.nbytes for one in waste))}"
+    told = f"{_counted(waste)}, {size_text(sum(export.nbytes for export in waste))}"
     if not yes and not sys.stdin.isatty():
         raise PruneError(
             f"nothing is deleted: {told}, could go from {runs}, and there is no terminal to ask at;"
@@ -100,12 +104,12 @@ def prune(runs: pathlib.Path, console: Console, *, yes: bool) -> None:
         console.print("nothing is deleted")
         return
     # A run that has begun while the question stood there may use some of them.
-    still = {one.folder for one in deletable(_checked(runs))}
-    gone = [one for one in waste if one.folder in still]
-    for one in gone:
-        _delete(one)
+    still = {export.folder for export in deletable(_checked(runs))}
+    gone = [export for export in waste if export.folder in still]
+    for export in gone:
+        _delete(export)
     kept = f"; {len(waste) - len(gone)} are in use by now" if len(gone) < len(waste) else ""
-    freed = size_text(sum(one.nbytes for one in gone))
+    freed = size_text(sum(export.nbytes for export in gone))
     console.print(f"deleted {_counted(gone)}, {freed}{kept}", markup=False, highlight=False)
 
 
@@ -134,20 +138,20 @@ def _agreed(question: str) -> bool:
         return False
 
 
-def _delete(one: Export | Unfinished) -> None:
+def _delete(export: Export | Unfinished) -> None:
     """Takes the name away first, so that nobody reads half of it."""
-    folder = one.folder
-    if isinstance(one, Export):
+    folder = export.folder
+    if isinstance(export, Export):
         # A name that is listed as unfinished, should this be stopped half way.
-        folder = one.folder.with_name(f".{one.digest}.{secrets.token_hex(4)}.tmp")
-        one.folder.rename(folder)
+        folder = export.folder.with_name(f".{export.digest}.{secrets.token_hex(4)}.tmp")
+        export.folder.rename(folder)
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         raise OSError(f"{folder} cannot be deleted whole: see to its permissions")
 
 
 def _counted(found: Sequence[Export | Unfinished]) -> str:
-    exports = sum(isinstance(one, Export) for one in found)
+    exports = sum(isinstance(export, Export) for export in found)
     others = len(found) - exports
     told = [f"{exports} export{'s' * (exports != 1)}"] if exports or not others else []
     told += [f"{others} unfinished folder{'s' * (others != 1)}"] if others else []

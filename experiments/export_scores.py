@@ -18,7 +18,7 @@ from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, record_columns
 from piapdf_jax.data import description, source
 from piapdf_jax.data.description import Description
 from piapdf_jax.data.evaluation import evaluation_batches
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.load import Probabilities, load_export
 from piapdf_jax.model_json import Model
 from piapdf_jax.person_sums import f1_sums
@@ -79,7 +79,7 @@ def score(
     model, probabilities = load_export(folder)
     aus = _shared(model, told, dataset)
     columns = _columns(model, records.table(), truth, aus)
-    said = _said(probabilities, records, Reading(model.image_size, batch_size, aus=aus))
+    said = _said(probabilities, records, ReaderConfig(model.image_size, batch_size, aus=aus))
     data = _data_digest(where, split, truth, cache=_checksums(folder))
     frames = _table(model, dataset, data, columns, said)
     scores, lost = scores_of(frames)
@@ -165,11 +165,13 @@ def _true(path: pathlib.Path, table: dict[str, np.ndarray], aus: tuple[int, ...]
     return labels
 
 
-def _said(probabilities: Probabilities, records: source.Records, reading: Reading) -> np.ndarray:
+def _said(
+    probabilities: Probabilities, records: source.Records, reading: ReaderConfig
+) -> np.ndarray:
     """What an export says of every record, [N, units of the export]."""
     found = []
     for batch in evaluation_batches(records, reading):
-        kept = np.asarray(batch.valid) > 0
+        kept = np.asarray(batch.mask) > 0
         found.append(probabilities(np.asarray(batch.image))[kept])
     return np.concatenate(found)
 

@@ -12,7 +12,7 @@ from experiments.data_slices import DataSlice, Slices
 from experiments.job import Job
 from piapdf_jax.data import description, source
 from piapdf_jax.data.feedback_stream import FeedbackStream
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.data.streams import IdentityStream, LabeledStream, Stream
 
 
@@ -28,7 +28,7 @@ class Feed(NamedTuple):
     """
 
     slices: Callable[[Job], Slices]
-    stream: Callable[[Job, Reading], Stream]
+    stream: Callable[[Job, ReaderConfig], Stream]
     labels: bool = True
     maps: bool = False
     landmarks: bool | Callable[[Job], bool] = False
@@ -181,15 +181,15 @@ def _lies_beside(job: Job, other: str) -> bool:
     return (told.builder, told.kind) != (own.builder, own.kind)
 
 
-def _labeled(job: Job, reading: Reading) -> Stream:
+def _labeled(job: Job, reading: ReaderConfig) -> Stream:
     return LabeledStream(job.slices.train.records(), reading)
 
 
-def _identities(job: Job, reading: Reading) -> Stream:
+def _identities(job: Job, reading: ReaderConfig) -> Stream:
     return IdentityStream(job.slices.train.records(), reading)
 
 
-def _feedback(job: Job, reading: Reading) -> Stream:
+def _feedback(job: Job, reading: ReaderConfig) -> Stream:
     pools = tuple((part.records(), share) for part, share in job.slices.pools)
     section, train, judges = job.section, job.slices.train.records(), job.slices.judges
     stream = FeedbackStream(

@@ -12,8 +12,8 @@ import numpy as np
 from experiments import lacks, pictures
 from experiments.gaps import Gap, attempt
 from experiments.job import Job
-from piapdf_jax.batch import unit_images, unpack_maps
-from piapdf_jax.data.frames import Reading, load_frame
+from piapdf_jax.batch import images_to_float, unpack_maps
+from piapdf_jax.data.frames import ReaderConfig, load_frame
 from piapdf_jax.data.source import Records
 from piapdf_jax.runtime.filesystem import replacing
 from piapdf_jax.stages.base import Stage
@@ -63,7 +63,7 @@ def drawn(
 def figure1(
     path: pathlib.Path,
     records: Records,
-    reading: Reading,
+    reading: ReaderConfig,
     generators: dict[str, tuple[Stage, Parts]],
 ) -> None:
     """Draws figure 1 for a face whose maps are not empty.
@@ -91,7 +91,7 @@ def figure1(
             raise OSError(f"cannot write {path}")
 
 
-def _face(records: Records, reading: Reading, units: tuple[int, ...]):
+def _face(records: Records, reading: ReaderConfig, units: tuple[int, ...]):
     """The first image [S, S, 3] in [0, 1] whose maps [S, S, K] of some units are not empty."""
     columns = [reading.maps.index(au) for au in units]
     for row in range(min(len(records), 500)):
@@ -99,7 +99,7 @@ def _face(records: Records, reading: Reading, units: tuple[int, ...]):
         packed = jnp.asarray(np.asarray(frame.pi_maps)[None])
         maps = np.asarray(unpack_maps(packed, len(reading.maps)))[0]
         if maps[..., columns].any(axis=(0, 1)).all():
-            return np.asarray(unit_images(jnp.asarray(frame.image))), maps
+            return np.asarray(images_to_float(jnp.asarray(frame.image))), maps
     names = " and ".join(f"AU{au}" for au in units)
     raise Gap(f"no test frame has predefined maps of {names}")
 

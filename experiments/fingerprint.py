@@ -10,12 +10,12 @@ import pathlib
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 
-import piapdf_jax
+from experiments.imports import imported
 from experiments.job import Job
 from experiments.sections import TrainSection
 from piapdf_jax.data import description
@@ -95,11 +95,11 @@ def settings(job: Job) -> dict[str, Any]:
         told["labeled_frames"] = job.slices.train.labeled.count
     if job.slices.validation is not None:
         told["validation"] = {
-            "people": list(job.slices.validation.only),
+            "people": list(job.slices.validation.include),
             "every": config.eval.validate_every,
         }
     if job.slices.judges is not None:
-        told["judges"] = {"people": list(job.slices.judges.only)}
+        told["judges"] = {"people": list(job.slices.judges.include)}
     return told
 
 
@@ -274,24 +274,5 @@ def _read(path: pathlib.Path, name: str, changed: int, size: int) -> tuple[str, 
     """Digest of a source and the modules that it may import; anew when the file has changed."""
     text = path.read_text(encoding="utf-8")
     is_package = path.name == "__init__.py"
-    imports = _imported(ast.parse(text), name, is_package)
+    imports = imported(ast.parse(text), name, is_package)
     return source_digest([path]), tuple(dict.fromkeys(imports))
-
-
-def _imported(tree: ast.AST, name: str, is_package: bool) -> Iterator[str]:
-    """Dotted names of what a source imports: modules, and names of modules that may be modules."""
-    parts = name.split(".")
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = parts[: len(parts) - node.level + is_package]
-                base = ".".join(filter(None, (*above, base)))
-            yield base
-            for alias in node.names:
-                yield f"{base}.{alias.name}"
-                # Names that this package loads when they are first used.
-                if base == piapdf_jax.__name__ and alias.name in piapdf_jax._HOMES:
-                    yield piapdf_jax._HOMES[alias.name]

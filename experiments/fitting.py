@@ -71,7 +71,7 @@ class Fitting:
         """Trains, and writes the export."""
         name, fingerprint = job.name, self.catalog.fingerprint(job.name)
         folder = self.folder / name / digest
-        self._tell_of_others(name, folder)
+        self._warn_stale_checkpoints(name, folder)
         self.write(f"{name}/{digest}/fingerprint.json", json.dumps(fingerprint, indent=1))
         log.info("%s: training, digest %s", TRAININGS[name].title, digest)
         batches = job.stream()
@@ -139,7 +139,7 @@ class Fitting:
             return None
         return job.validation(scoring.mean_f1(job, self.tools(job)))
 
-    def _tell_of_others(self, name: str, folder: pathlib.Path) -> None:
+    def _warn_stale_checkpoints(self, name: str, folder: pathlib.Path) -> None:
         """Says why checkpoints of a training that stopped under another configuration are not taken."""
         here = json.loads(json.dumps(self.catalog.fingerprint(name)))
         for other in folder.parent.glob("*/fingerprint.json"):

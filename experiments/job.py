@@ -10,7 +10,7 @@ import jax
 from experiments.config import ExperimentConfig
 from experiments.data_slices import Slices
 from experiments.datasets import DataSets
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.data.streams import Stream
 from piapdf_jax.model_json import Model
 from piapdf_jax.models.config import ModelConfig
@@ -92,20 +92,20 @@ class Job:
         """Trainings whose exports it needs."""
         return self.training.depends_on(self)
 
-    def reading(self, *, training: bool, devices: int = 1) -> Reading:
+    def reading(self, *, training: bool, devices: int = 1) -> ReaderConfig:
         """Returns how its records are read, for training or for scores.
 
         Args:
             training: augmented and in batches of the section, or plain and in those of ``eval``.
             devices: scores are made in batches that divide over so many.
         """
-        c, feed = self.config, self.training.feed
-        batch_size = self.section.batch_size if training else c.eval.batch_size
-        return Reading(
-            image_size=c.data.image_size,
+        config, feed = self.config, self.training.feed
+        batch_size = self.section.batch_size if training else config.eval.batch_size
+        return ReaderConfig(
+            image_size=config.data.image_size,
             batch_size=batch_size if training else -(-batch_size // devices) * devices,
             seed=self.seed,
-            augment=c.data.augment if training else None,
+            augment=config.data.augment if training else None,
             aus=self.units if feed.labels else (),
             maps=self.maps if (feed.maps if training else self.training.scores_maps) else (),
             landmarks=training and feed.reads_landmarks(self),

@@ -101,7 +101,7 @@ def _check_strange(detector: Detector) -> None:
     if _TREE.value and "bp4d" in names:
         raise JudgeError(
             f"{detector.model.title} {detector.model.digest} was trained on bp4d, the layout of --tree: what it says"
-            " of people that it may have seen is no judgement"
+            " of people that it may have seen is no judgment"
         )
 
 

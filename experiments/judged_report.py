@@ -1,4 +1,4 @@
-"""What a judgement says, as Markdown."""
+"""What a judgment says, as Markdown."""
 
 from typing import Any
 

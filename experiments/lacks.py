@@ -39,7 +39,7 @@ class Lacks:
         train, held = job.slices.train, job.slices.validation
         if not job.section.own_test:
             people = job.datasets.describe(train.dataset).people_of(train.split)
-            left = sorted(people - set(train.without))
+            left = sorted(people - set(train.exclude))
             if len(left) < 2:
                 raise ConfigError(
                     f"{train} shows {listed(left)} alone: {job.name} learns to tell people apart,"

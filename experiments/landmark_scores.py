@@ -17,7 +17,7 @@ from experiments.mistakes import USER_ERRORS
 from experiments.pair_scores import Pairs, pairs_of, verified
 from experiments.scoring import Tools
 from piapdf_jax import commands
-from piapdf_jax.batch import unit_images
+from piapdf_jax.batch import images_to_float
 from piapdf_jax.keys import named_key
 from piapdf_jax.landmarks import COORDINATES, landmark_vector, outer_eye_distance
 from piapdf_jax.records import IMAGE_SIZE
@@ -145,7 +145,7 @@ def _untrained(job: Job) -> Parts:
     reading = dataclasses.replace(job.reading(training=True), host=0, hosts=1)
     stream, stage = job.training.feed.stream(job, reading), job.stage
     assert isinstance(stage, LandmarkStage)
-    images = [unit_images(jnp.asarray(stream(step).image)) for step in range(_BATCHES)]
+    images = [images_to_float(jnp.asarray(stream(step).image)) for step in range(_BATCHES)]
     return stage.untrained(named_key(jax.random.key(job.seed), "untrained"), images)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from absl import app, flags
 
-from data_builders.synthetic_faces.wild import behaviour, draw
+from data_builders.synthetic_faces.wild import behavior, draw
 from experiments import frame_table, judged_report, markdown
 from experiments.frame_table import FrameTable, FrameTableError
 from experiments.shipping import LEAST_AUC
@@ -43,9 +43,9 @@ def by_skin_tone(table: FrameTable) -> list[tuple[str, ...]]:
     Raises:
         CardError: where somebody is no stranger.
     """
-    known = set(behaviour.subjects())
+    known = set(behavior.subjects())
     if lost := sorted(set(table.subject.tolist()) - known):
-        raise CardError(f"{lost[0]!r} is nobody of synthetic_faces/{behaviour.KIND}")
+        raise CardError(f"{lost[0]!r} is nobody of synthetic_faces/{behavior.KIND}")
     skin = {name: draw.stranger(name).identity.skin for name in sorted(set(table.subject.tolist()))}
     tones = np.array([_tone(skin[name]) for name in table.subject.tolist()])
     labels = table.coded if table.true is None else table.true

@@ -11,13 +11,13 @@ from jax.sharding import Mesh
 from experiments import report
 from experiments.catalog import Catalog
 from experiments.job import Job
-from experiments.licences import licences
+from experiments.licenses import licenses
 from piapdf_jax import drawn_detector, faces
 from piapdf_jax.action_units import record_columns
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.source import SomeRows
 from piapdf_jax.metrics import base_rates, matching_cut
-from piapdf_jax.model_json import FILE_NAME, Data, Licence, Model, read_model, to_json
+from piapdf_jax.model_json import FILE_NAME, Data, License, Model, read_model, to_json
 from piapdf_jax.models.config import encoder_of, part_settings
 from piapdf_jax.models.pretrained import weights_of
 from piapdf_jax.records import IMAGE_SIZE
@@ -100,7 +100,7 @@ def describe(catalog: Catalog, job: Job, exported: Parts) -> Model:
         frames={},
         data=(*data, *before),
         stand_ins=stand_ins,
-        licences=_licences(job, [*names, *(part.name for part in before)], ours=ours),
+        licences=_licenses(job, [*names, *(part.name for part in before)], ours=ours),
         files={},
     )
 
@@ -123,10 +123,10 @@ def _networks(job: Job, exported: Parts) -> tuple[tuple[str, ...], dict[str, Any
     return parts, settings | {"mean": mean, "std": std}
 
 
-def _licences(job: Job, names: list[str], *, ours: bool) -> tuple[Licence, ...]:
+def _licenses(job: Job, names: list[str], *, ours: bool) -> tuple[License, ...]:
     model = job.config.model
     weights = weights_of(encoder_of(model)) if ours else None
-    return licences(
+    return licenses(
         names, model.pretrained if ours else "none", weights.published if weights else {}
     )
 

@@ -79,7 +79,7 @@ def verified(vectors: np.ndarray, pairs: Pairs) -> dict[str, Any]:
 
 
 def verification(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
-    """Ten-fold pair verification by the cosine of identity vectors."""
+    """Verifies pairs in ten folds by the cosine of identity vectors."""
     test, lost = scoring.tested(job), {}
     scores: dict[str, Any] = {"verification": None, "deviation": None}
     scores["pairs"] = len(description.metadata(test.folder)["pairs"])

@@ -129,7 +129,7 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 def run() -> None:
-    """Entry point of ``python -m experiments.piapdf`` and of ``piapdf``."""
+    """Runs ``python -m experiments.piapdf`` and ``piapdf``."""
     command_line.as_script(__name__, __doc__)
     command_line.run(main)
 

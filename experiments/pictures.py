@@ -5,8 +5,8 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 
-from piapdf_jax.batch import unit_images, unpack_maps
-from piapdf_jax.data.frames import Reading, load_frame
+from piapdf_jax.batch import images_to_float, unpack_maps
+from piapdf_jax.data.frames import ReaderConfig, load_frame
 from piapdf_jax.data.source import Records
 from piapdf_jax.runtime.filesystem import replacing
 from piapdf_jax.stages.base import Stage
@@ -19,7 +19,7 @@ _MARGIN = 118
 def pi_maps(
     path: pathlib.Path,
     records: Records,
-    reading: Reading,
+    reading: ReaderConfig,
     generators: dict[str, tuple[Stage, Parts]],
     *,
     faces: int = 3,
@@ -37,7 +37,7 @@ def pi_maps(
 
     chosen = _different_people(records, faces)
     frames = [load_frame(records, row, reading) for row in chosen]
-    images = np.asarray(unit_images(jnp.stack([frame.image for frame in frames])))
+    images = np.asarray(images_to_float(jnp.stack([frame.image for frame in frames])))
     packed = jnp.asarray(np.stack([np.asarray(frame.pi_maps) for frame in frames]))
     rows = {"predefined": np.asarray(unpack_maps(packed, len(reading.maps)))}
     for title, (stage, exported) in generators.items():

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from data_builders.disk import TargetError
 from data_builders.prepare import UsageError, prepare
+from data_builders.target_files import TargetError
 from experiments import (
     checks,
     figure1,

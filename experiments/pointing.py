@@ -21,7 +21,7 @@ from data_builders.synthetic_faces import moved
 from experiments import gaps
 from experiments.data_slices import DataSlice
 from experiments.job import Job
-from piapdf_jax.batch import unit_images, unpack_maps
+from piapdf_jax.batch import images_to_float, unpack_maps
 from piapdf_jax.data.frames import load_frame
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import network_apply
@@ -144,7 +144,7 @@ def _said(job: Job, exported: Parts, images: np.ndarray, *, size: int = 16) -> n
 
     full = np.concatenate([images, images[-1:].repeat(-len(images) % size, axis=0)])
     found = [
-        soft(unit_images(jnp.asarray(full[at : at + size]))) for at in range(0, len(full), size)
+        soft(images_to_float(jnp.asarray(full[at : at + size]))) for at in range(0, len(full), size)
     ]
     return np.concatenate([np.asarray(maps) for maps in found])[: len(images)]
 

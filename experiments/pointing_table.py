@@ -13,7 +13,7 @@ from piapdf_jax.person_sums import Fold, of_seeds, share_sums
 _TITLES = {"pi1": "PI Generator 0", "pi2": "PI Generator 1"}
 _NOTES = (
     "Share of a map's mass on pixels that its unit moves: a face drawn with the unit less the same face"
-    " drawn without it, above 2 grey levels; frames that show the unit. Chance is the share of the"
+    " drawn without it, above 2 gray levels; frames that show the unit. Chance is the share of the"
     " picture that these pixels cover, and so the score of a map that is the same everywhere.",
 )
 

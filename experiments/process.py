@@ -17,7 +17,7 @@ log = logging.getLogger("piapdf")
 
 
 def setup() -> None:
-    """Logging, memory and the persistent compilation cache; before JAX starts its devices."""
+    """Sets up logging, memory and the persistent compilation cache; before JAX starts its devices."""
     if process_memory.cpu_alone():
         process_memory.keep_freed_memory()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", force=True)
@@ -36,19 +36,19 @@ def silence_other_hosts() -> None:
 
 
 def config_json(config: ExperimentConfig) -> str:
-    """The resolved configuration as JSON."""
+    """Returns the resolved configuration as JSON."""
     return json.dumps(as_dict(config), indent=2)
 
 
 def run_json(config: ExperimentConfig) -> str:
-    """The configuration of one run as JSON: runs of one command differ in ``fold`` and ``seed`` alone."""
+    """Returns the configuration of one run as JSON: runs of one command differ in ``fold`` and ``seed`` alone."""
     told = as_dict(config)
     del told["folds"], told["seeds"]
     return json.dumps(told, indent=2)
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide numbers, and the devices."""
+    """Returns versions of Python and of the packages that decide numbers, and the devices."""
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     devices = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     return {"python": platform.python_version(), **found, "devices": devices}

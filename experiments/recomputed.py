@@ -203,7 +203,7 @@ def times(who: np.ndarray, people: int) -> np.ndarray:
 
 
 def summed(sums: np.ndarray, who: np.ndarray) -> np.ndarray:
-    """Sums of people [batch, how many], of whom some come more than once: [S, batch, C, 3]."""
+    """Returns sums of people [batch, how many], of whom some come more than once: [S, batch, C, 3]."""
     seeds, people, *rest = sums.shape
     flat = times(who, people) @ sums.reshape(seeds, people, -1)
     return flat.reshape(seeds, len(who), *rest)

@@ -31,7 +31,7 @@ _EXPECTED = {
 
 
 def stand_ins(config: ExperimentConfig, jobs: Sequence[Job]) -> dict[str, str]:
-    """Data sets that stand in for the paper's in some trainings, by the key that chooses them."""
+    """Returns data sets that stand in for the paper's in some trainings, by the key that chooses them."""
     read = {job.training.section for job in jobs}
     if any(not hasattr(config.section(section), "dataset") for section in read):
         read.add("data")

@@ -18,6 +18,8 @@ PICTURES = ("picture", "figure1")
 _TAKEN = ("exports",)
 _NAME = re.compile(r"\w[\w.+=@,-]*")
 _LONGEST = 100
+#: Trainings whose maps pictures show.
+_SHOWN = ("pi1", "pi2")
 log = logging.getLogger("piapdf")
 
 
@@ -88,9 +90,8 @@ def with_earlier(
     made = {name: together[name] for name in TRAININGS if name in together}
     order = dict.fromkeys((*methods, *METHODS))
     scored = [row for row in order if row in (*rows, *results["rows"]) and METHODS[row][-1] in made]
-    shown = ("pi1", "pi2")
     drawn = all(
-        name in made and theirs.get(name, ("",))[0] == made[name]["digest"] for name in shown
+        name in made and theirs.get(name, ("",))[0] == made[name]["digest"] for name in _SHOWN
     )
     # One of this command, or the reason why there is none, stands before an older one.
     older = pictures if drawn and "gaps" not in results else {}

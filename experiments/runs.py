@@ -4,7 +4,7 @@ import pathlib
 
 
 def runs_in(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Folders of runs: the folder itself, or those at most two below it, by name.
+    """Finds folders of runs: the folder itself, or those at most two below it, by name.
 
     Args:
         folder: of a run, of a run's folds and seeds, or RUNS.

@@ -21,7 +21,7 @@ from piapdf_jax import identity_metrics, metrics
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY, UNKNOWN, record_columns
 from piapdf_jax.batch import Batch
 from piapdf_jax.data.evaluation import evaluation_batches
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.model_json import Model
 from piapdf_jax.runtime.evaluate import Evaluation, evaluate
 from piapdf_jax.runtime.exports import ExportError
@@ -44,7 +44,7 @@ class Tools:
         keep: takes what was said of each test frame, by the names of ``FrameTable``.
     """
 
-    reading: Reading
+    reading: ReaderConfig
     mesh: Mesh | None = None
     truth: pathlib.Path | None = None
     finished: Callable[[str], tuple[Stage, Parts]] | None = None
@@ -67,7 +67,7 @@ def evaluated(job: Job, exported: Parts, tools: Tools) -> Evaluation:
 
 @contextlib.contextmanager
 def batches_of(
-    job: Job, reading: Reading, part: DataSlice | None = None
+    job: Job, reading: ReaderConfig, part: DataSlice | None = None
 ) -> Iterator[Iterator[Batch]]:
     """Yields a split once, with a bar of how far it is.
 
@@ -84,11 +84,11 @@ def batches_of(
 
 
 def map_overlap(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
-    """IoU of binarised maps with the predefined maps of the test split, pooled over pixels, per map."""
+    """Computes IoU of binarized maps with the predefined maps of the test split, pooled over pixels, per map."""
     return _overlap(evaluated(job, exported, tools), tools.reading)
 
 
-def _overlap(result: Evaluation, reading: Reading) -> dict[str, Any]:
+def _overlap(result: Evaluation, reading: ReaderConfig) -> dict[str, Any]:
     assert result.pi_intersection is not None and result.pi_union is not None
     iou, lost = metrics.iou(result.pi_intersection, result.pi_union), {}
     per_map = dict(zip(map(str, reading.maps), rounded(iou), strict=True))
@@ -99,7 +99,7 @@ def _overlap(result: Evaluation, reading: Reading) -> dict[str, Any]:
 
 
 def refinement(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
-    """The scores of PI stage 2: those of its action units, and how far its maps moved."""
+    """Scores PI stage 2: its action units, and how far its maps moved."""
     scores, lost = action_units(job, exported, tools), {}
     finished, moved = tools.finished, None
     assert finished is not None
@@ -116,7 +116,7 @@ def refinement(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
 def maps_moved(
     job: Job, exported: Parts, before: tuple[Stage, Parts], tools: Tools
 ) -> dict[str, float]:
-    """How far the soft maps of the test split moved from PI Generator 0 to PI Generator 1."""
+    """Measures how far the soft maps of the test split moved from PI Generator 0 to PI Generator 1."""
     stage, start = before
 
     def predict(both: Any, images: jax.Array) -> Scores:
@@ -142,7 +142,7 @@ def _change(old: jax.Array, new: jax.Array) -> jax.Array:
 def true_labels(
     path: pathlib.Path, table: dict[str, np.ndarray], aus: tuple[int, ...]
 ) -> np.ndarray:
-    """Labels of a truth table in the order of a split's records.
+    """Reads the labels of a truth table in the order of a split's records.
 
     Args:
         path: ``truth.npz`` with ``subject, task, frame, label_aus, clean``.
@@ -171,7 +171,7 @@ def true_labels(
 
 
 def mean_f1(job: Job, tools: Tools) -> Callable[[Parts], float]:
-    """A score of exports: mean F1 in % against published labels, on the people kept apart for that."""
+    """Returns a score of exports: mean F1 in % against published labels, on the people kept apart for that."""
     assert job.slices.validation is not None
     reading = tools.reading
     # Once: every table of labels is a pass over all records of the split.
@@ -190,7 +190,7 @@ def mean_f1(job: Job, tools: Tools) -> Callable[[Parts], float]:
 
 
 def action_units(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
-    """F1 and its companions per AU, against published and true labels, and the identity probe."""
+    """Computes F1 and its companions per AU, against published and true labels, and the identity probe."""
     result, table = evaluated(job, exported, tools), tested(job).records().table()
     assert result.au_probs is not None and result.vector is not None
     aus, lost = tools.reading.aus, {}
@@ -203,7 +203,7 @@ def action_units(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
         )
     frames |= _training_rates(tools, aus)
     frames["teacher_probs"] = _of_teacher(job, tools, lost)
-    scores: dict[str, Any] = {"aus": list(aus), "frames": len(result.row)}
+    scores: dict[str, Any] = {"aus": list(aus), "frames": len(result.record_index)}
     scores |= _against(frames, "probs", lost)
     if frames["teacher_probs"] is not None:
         scores["teacher"] = _against(frames, "teacher_probs", lost, "teacher.")

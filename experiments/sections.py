@@ -46,7 +46,7 @@ class TrainSection:
         return self.steps
 
     def optimizer_config(self) -> OptimizerConfig:
-        """The same as the stages take it."""
+        """Returns the optimizer settings as the stages take them."""
         return OptimizerConfig(
             steps=self.steps,
             learning_rate=self.learning_rate,
@@ -98,7 +98,7 @@ class AUSection(TrainSection):
     ap: Share = 0.0
 
     def weights(self) -> LossWeights:
-        """The weights as the losses take them."""
+        """Returns the weights as the losses take them."""
         return LossWeights(au=self.au, pi=self.pi, ap=self.ap)
 
 
@@ -122,7 +122,7 @@ class PISection:
     """PI maps: their action units; how they are compared: targets cut at 0.5, weight of their inside, Dice term."""
 
     units: _Units = BP4D_AUS
-    binarise: bool = False
+    binarize: bool = False
     positive_weight: Annotated[float, Range(0, 1000, low_open=True)] = 1.0
     dice: Annotated[float, Range(0, 1000)] = 0.0
 
@@ -180,7 +180,7 @@ class FeedbackSection(TrainSection, FeedbackOptions):
         return self.optimizer_config().steps + self.finetune_steps
 
     def optimizer_config(self) -> OptimizerConfig:
-        """How the teacher steps."""
+        """Returns the settings of the teacher's optimizer."""
         trained = super().optimizer_config()
         if self.start == "trained":
             return trained
@@ -192,13 +192,13 @@ class FeedbackSection(TrainSection, FeedbackOptions):
         )
 
     def student_optimizer(self) -> OptimizerConfig:
-        """How the student steps."""
+        """Returns the settings of the student's optimizer."""
         fresh = self.start == "fresh"
         rate = self.fresh_student_learning_rate if fresh else self.student_learning_rate
         return dataclasses.replace(self.optimizer_config(), learning_rate=rate)
 
     def finetune_optimizer(self) -> OptimizerConfig | None:
-        """How the student steps on labels at the end, warmed up over ``warmup`` of them; None for not at all."""
+        """Returns the optimizer settings of the student's last steps on labels, warmed up over ``warmup``; or None."""
         if not self.finetune_steps:
             return None
         return dataclasses.replace(

@@ -22,7 +22,7 @@ def unknown(kind: str, name: str, known: Any) -> str:
 
 
 def keys(section: Any, prefix: str = "") -> dict[str, Any]:
-    """Every key of a configuration, sections included, in dotted form."""
+    """Returns every key of a configuration, sections included, in dotted form."""
     found: dict[str, Any] = {}
     inside = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}
     inside.pop("given", None)

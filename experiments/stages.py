@@ -224,7 +224,7 @@ def _pi_loss(job: Job) -> dict[str, float]:
 
 def _pi_targets(job: Job, weights: LossWeights) -> dict[str, Any]:
     """L_PI against the generator's maps; without L_PI there is nothing to compare."""
-    return {"binarise": job.config.pi.binarise, **_pi_loss(job)} if weights.pi else {}
+    return {"binarize": job.config.pi.binarize, **_pi_loss(job)} if weights.pi else {}
 
 
 def _sizes(job: Job, *, maps: bool = True) -> dict[str, Any]:

@@ -35,7 +35,7 @@ _YES = flags.DEFINE_bool("yes", False, "with --prune: delete without asking")
 
 
 @dataclasses.dataclass(frozen=True)
-class Standing:
+class TrainingStatus:
     """How far one training of a run is.
 
     Attributes:
@@ -58,8 +58,8 @@ class Standing:
     left: float | None = None
 
 
-def standing(run: pathlib.Path) -> list[Standing]:
-    """The trainings of a run in their order; those of another configuration come as well.
+def training_statuses(run: pathlib.Path) -> list[TrainingStatus]:
+    """Reads how far the trainings of a run are, in their order; those of another configuration come as well.
 
     Args:
         run: folder of a run.
@@ -86,13 +86,13 @@ def standing(run: pathlib.Path) -> list[Standing]:
         )
         finished = [file.parent for file in run.glob(f"{name}/*/export.json")]
         folders = [folder for folder in finished if folder not in folders] + folders
-        found += [_one(name, folder) for folder in folders]
+        found += [_status_of(name, folder) for folder in folders]
         if not folders and name in wanted:
-            found.append(Standing(name, "not begun"))
+            found.append(TrainingStatus(name, "not begun"))
     return found
 
 
-def _one(name: str, folder: pathlib.Path) -> Standing:
+def _status_of(name: str, folder: pathlib.Path) -> TrainingStatus:
     metrics = folder / "metrics.jsonl"
     rows = read_jsonl(metrics)
     row = rows[-1] if rows else {}
@@ -101,11 +101,11 @@ def _one(name: str, folder: pathlib.Path) -> Standing:
     if done and not row:  # another run has trained it
         told = json.loads((folder / "export.json").read_text("utf-8"))
         report, state = told["report"], "done, stale sources" if "stale" in told else "done"
-        return Standing(name, state, report["steps"], report["steps"], report["metrics_end"])
+        return TrainingStatus(name, state, report["steps"], report["steps"], report["metrics_end"])
     settings = json.loads((folder / "fingerprint.json").read_text("utf-8"))["settings"]
     images = (settings["steps"] - row.get("step", 0)) * settings["batch_size"]
     rate = row.get("images_per_second")
-    return Standing(
+    return TrainingStatus(
         name,
         "done" if done else "under way",
         row.get("step", 0),
@@ -117,23 +117,23 @@ def _one(name: str, folder: pathlib.Path) -> Standing:
     )
 
 
-def table(found: list[Standing], title: str) -> Table:
-    """The standings as a table for a terminal."""
+def table(found: list[TrainingStatus], title: str) -> Table:
+    """Makes a table for a terminal of how far trainings are."""
     made = Table("training", "state", "step", "loss", title=title, box=SIMPLE_HEAD)
     for name in ("images/s", "waits for input", "first step", "peak memory", "skipped", "feedback"):
         made.add_column(name, justify="right")
     for name in ("last line", "time left"):
         made.add_column(name, justify="right")
-    for one in found:
-        made.add_row(one.name, one.state, *_cells(one))
+    for status in found:
+        made.add_row(status.name, status.state, *_cells(status))
     return made
 
 
-def _cells(one: Standing) -> list[str]:
-    row = one.row
-    step = f"{one.step}/{one.steps}" if one.steps else ""
-    if one.checkpoint is not None and not one.state.startswith("done"):
-        step += f" (saved {one.checkpoint})"
+def _cells(status: TrainingStatus) -> list[str]:
+    row = status.row
+    step = f"{status.step}/{status.steps}" if status.steps else ""
+    if status.checkpoint is not None and not status.state.startswith("done"):
+        step += f" (saved {status.checkpoint})"
     skipped = sum(n for name, n in row.items() if name.endswith("skipped"))
     counts = [row.get(f"count_{sign}") for sign in ("positive", "negative", "zero")]
     feedback = "{} x +, {} x -, {} x 0".format(*counts) if None not in counts else ""
@@ -146,7 +146,7 @@ def _cells(one: Standing) -> list[str]:
         _number(row.get("peak_memory_gib"), "{:.1f} GiB"),
         str(skipped) if row else "",
         feedback,
-        *(["", ""] if one.state.startswith("done") else [_ago(one.age), _span(one.left)]),
+        *(["", ""] if status.state.startswith("done") else [_ago(status.age), _span(status.left)]),
     ]
 
 
@@ -167,7 +167,7 @@ def _number(value: float | None, form: str) -> str:
 
 
 def overview(runs: list[pathlib.Path], folder: pathlib.Path) -> Table:
-    """One line a run, as a table for a terminal."""
+    """Makes a table for a terminal, one line a run."""
     made = Table(
         "run", "configuration", "done", "under way", box=SIMPLE_HEAD, title=escape(str(folder))
     )
@@ -177,17 +177,19 @@ def overview(runs: list[pathlib.Path], folder: pathlib.Path) -> Table:
         name = escape(str(run.relative_to(folder)))
         try:
             config = json.loads((run / "config.json").read_text("utf-8"))["name"]
-            made.add_row(name, escape(str(config)), *_summary(standing(run)))
+            made.add_row(name, escape(str(config)), *_summary(training_statuses(run)))
         except (OSError, ValueError, LookupError, TypeError):
             made.add_row(name, "cannot be read")
     return made
 
 
-def _summary(found: list[Standing]) -> list[str]:
-    names = dict.fromkeys(one.name for one in found)
-    done = {one.name for one in found if one.state.startswith("done")}
-    going = [one for one in found if one.state == "under way" and one.name not in done]
-    last = min(going, key=lambda one: float("inf") if one.age is None else one.age, default=None)
+def _summary(found: list[TrainingStatus]) -> list[str]:
+    names = dict.fromkeys(status.name for status in found)
+    done = {status.name for status in found if status.state.startswith("done")}
+    going = [status for status in found if status.state == "under way" and status.name not in done]
+    last = min(
+        going, key=lambda status: float("inf") if status.age is None else status.age, default=None
+    )
     told = f"{len(done)} of {len(names)}"
     if last is None:
         return [told, "", "", ""]
@@ -237,7 +239,7 @@ def _show_runs(folder: pathlib.Path, console: Console) -> None:
         if runs != [folder]:
             console.print(overview(runs, folder))
         if len(runs) == 1:
-            console.print(table(standing(runs[0]), escape(str(runs[0]))))
+            console.print(table(training_statuses(runs[0]), escape(str(runs[0]))))
     except (ValueError, LookupError, TypeError) as error:
         raise app.UsageError(f"{folder} cannot be read as a run ({error!r})") from error
 

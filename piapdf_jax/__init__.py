@@ -4,7 +4,20 @@ Public names load on first use, so that a process which only reads or writes rec
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from piapdf_jax.feedback import Learner as Learner
+    from piapdf_jax.feedback import discrete_feedback as discrete_feedback
+    from piapdf_jax.losses import LossWeights as LossWeights
+    from piapdf_jax.losses import ap_loss as ap_loss
+    from piapdf_jax.losses import au_loss as au_loss
+    from piapdf_jax.losses import pi_loss as pi_loss
+    from piapdf_jax.losses import piap_loss as piap_loss
+    from piapdf_jax.models.decoder import PIDecoder as PIDecoder
+    from piapdf_jax.models.dw_unet import DWUNet as DWUNet
+    from piapdf_jax.models.efficientnet import EfficientNet as EfficientNet
+    from piapdf_jax.pi_maps import predefined_pi_maps as predefined_pi_maps
 
 _HOMES = {
     "discrete_feedback": "piapdf_jax.feedback",
@@ -23,7 +36,7 @@ _HOMES = {
 __all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'piapdf_jax' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -45,7 +45,7 @@ UNKNOWN = -1
 
 
 def record_columns(aus: tuple[int, ...]) -> list[int]:
-    """Positions of some AUs among the label columns and PI planes of a record.
+    """Returns the positions of some AUs among the label columns and PI planes of a record.
 
     Args:
         aus: FACS numbers, in the wanted order.

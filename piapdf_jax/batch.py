@@ -4,36 +4,39 @@ B is the batch, S the side of the image, C the number of action units, K the num
 the encoder's vector.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+
+#: A pytree of arrays.
+Tree = TypeVar("Tree")
 
 
 class Batch(NamedTuple):
     """Frames with action unit labels.
 
     Attributes:
-        image: [B, S, S, 3] RGB: uint8 as a stream reads it, float32 in [0, 1] for a stage (``unit_images``).
+        image: [B, S, S, 3] RGB: uint8 as a stream reads it, float32 in [0, 1] for a stage (``images_to_float``).
         labels: [B, C] float32: 0 absent, 1 present, -1 unknown.
         pi_maps: [B, S, S] uint16, the predefined maps, bit k being map k; ``unpack_maps`` makes numbers
             of them. None where the stream reads none.
-        valid: [B] float32, 0 for padding of the last batch of an evaluation.
-        row: [B] int32, position of the record in its split.
+        mask: [B] float32, 0 for padding of the last batch of an evaluation.
+        record_index: [B] int32, position of the record in its split.
         landmarks: [B, 68, 2] float32, (x, y) in pixels of the image; None where the stream reads none.
     """
 
     image: jax.Array
     labels: jax.Array
     pi_maps: jax.Array | None
-    valid: jax.Array
-    row: jax.Array
+    mask: jax.Array
+    record_index: jax.Array
     landmarks: jax.Array | None = None
 
 
 @jax.jit
-def unit_images(batch: Any) -> Any:
-    """A batch, or images alone, as stages take it: bytes go to the device, and become numbers there.
+def images_to_float(batch: Tree) -> Tree:
+    """Converts uint8 images to float32 in [0, 1] on the device; a batch comes with its images converted.
 
     Args:
         batch: pytree of arrays; the uint8 ones are images.
@@ -48,7 +51,7 @@ def unit_images(batch: Any) -> Any:
 
 
 def unpack_maps(packed: jax.Array, count: int) -> jax.Array:
-    """Predefined maps as numbers, for a compiled function: packed they are 24 times smaller on their way.
+    """Unpacks predefined maps inside a compiled function: packed they are 24 times smaller on their way.
 
     Args:
         packed: [B, S, S] uint16, ``Batch.pi_maps``.

@@ -9,11 +9,14 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from piapdf_jax import film_kinds, opencv_messages
+
+if TYPE_CHECKING:
+    import cv2
 
 #: Frames in a row that do not decode, after which nothing more is expected of a film; and of a camera.
 _TRIES, _CAMERA_TRIES = 100, 25
@@ -114,7 +117,7 @@ class Film:
         return list(self._notes)
 
     def _shot(
-        self, timestamp: float, wanted: Wanted, decode: Callable[[], tuple[bool, Any]]
+        self, timestamp: float, wanted: Wanted, decode: Callable[[], tuple[bool, np.ndarray | None]]
     ) -> Iterator[Shot]:
         number, self.read = self.read, self.read + 1
         if wanted(number, timestamp):
@@ -179,7 +182,7 @@ class Camera:
     rate: float | None = None
     ended_early = False
 
-    def __init__(self, index: int, *, open: Callable[[int], Any] | None = None):
+    def __init__(self, index: int, *, open: Callable[[int], "cv2.VideoCapture"] | None = None):
         if open is None:
             opencv_messages.silence()
             import cv2
@@ -236,7 +239,7 @@ class Camera:
         return [f"{self._name} dropped {self._dropped:,} of {self.read:,} frames"]
 
 
-def _open(path: pathlib.Path, threads: int) -> Any:
+def _open(path: pathlib.Path, threads: int) -> "cv2.VideoCapture":
     opencv_messages.silence()
     import cv2
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -11,7 +11,7 @@ from absl import logging as absl_logging
 from piapdf_jax.paths import PathError
 
 
-def run(main: Callable[[list[str]], Any], *, arguments: int = 0, speaker: str = "error") -> None:
+def run(main: Callable[[list[str]], object], *, arguments: int = 0, speaker: str = "error") -> None:
     """Parses the flags and runs a program; ``--help`` and ``-h`` print its docstring and flags.
 
     Exit codes: what the main function returns, 0 after help, 2 with one line on standard error for a
@@ -34,7 +34,7 @@ def run(main: Callable[[list[str]], Any], *, arguments: int = 0, speaker: str = 
             fail(f"unexpected argument {left[1 + arguments]!r}; see --help", speaker)
         return left
 
-    def guarded(argv: list[str]) -> Any:
+    def guarded(argv: list[str]) -> object:
         try:
             return main(argv)
         except (app.UsageError, PathError) as error:

@@ -159,13 +159,13 @@ class Detector:
         found, _ = cut_faces(self.finder, picture)
         if not found:
             return []
-        scores = self(np.stack([one.crop for one in found]))
+        scores = self(np.stack([cut.crop for cut in found]))
         return [
             DetectedFace(
-                *(one.face.box, one.face.score, one.face.landmarks, one.face.roll, one.crop),
+                *(cut.face.box, cut.face.score, cut.face.landmarks, cut.face.roll, cut.crop),
                 dict(zip(self.model.units, map(float, row), strict=True)),
             )
-            for one, row in zip(found, scores, strict=True)
+            for cut, row in zip(found, scores, strict=True)
         ]
 
 

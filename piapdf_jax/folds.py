@@ -66,7 +66,7 @@ DISFA_SUBJECTS = tuple(sorted(sum(DISFA_PARTS.values(), [])))
 
 
 def part_of(subject: str, parts: dict[int, list[str]]) -> int:
-    """The part a participant belongs to.
+    """Returns the part a participant belongs to.
 
     Args:
         subject: participant id as the data set spells it, such as ``F001``.
@@ -105,7 +105,7 @@ def equal_parts(subjects: Iterable[str]) -> dict[int, list[str]]:
 
 
 def test_part(fold: int) -> int:
-    """The part that a fold tests: 4 - fold.
+    """Returns the part that a fold tests: 4 - fold.
 
     Raises:
         ValueError: for a fold that is not 1, 2 or 3.
@@ -119,5 +119,5 @@ test_part.__test__ = False  # pytest takes functions of this name for tests
 
 
 def part_split(part: int, *, coded: bool = True) -> str:
-    """The split name of one part: ``part1``, or ``part1_uncoded`` for frames without labels."""
+    """Returns the split name of one part: ``part1``, or ``part1_uncoded`` for frames without labels."""
     return f"part{part}" if coded else f"part{part}_uncoded"

@@ -47,7 +47,7 @@ class Verification(NamedTuple):
 def ten_fold_verification(
     similarity: np.ndarray, same: np.ndarray, block: np.ndarray
 ) -> Verification:
-    """Pair verification by LFW's protocol, view 2 (Huang et al., 2007).
+    """Verifies pairs by LFW's protocol, view 2 (Huang et al., 2007).
 
     For each block, the threshold that is best on all others, scored on that one.
 
@@ -80,7 +80,7 @@ def ten_fold_verification(
 
 
 def _best_threshold(similarity: np.ndarray, same: np.ndarray) -> float:
-    """Where most pairs are right: midway between two neighbouring values, the lowest of equals."""
+    """Where most pairs are right: midway between two neighboring values, the lowest of equals."""
     values, place = np.unique(similarity, return_inverse=True)
     yes = np.bincount(place, weights=same, minlength=len(values))
     no = np.bincount(place, weights=~same, minlength=len(values))
@@ -98,9 +98,9 @@ def identity_probe(
     fit_tasks: tuple[str, ...] = PROBE_TASKS,
     ridge: float = 1e-2,
 ) -> Probe:
-    """How well multinomial logistic regression reads from the encoder's vectors who is in a frame.
+    """Measures how well multinomial logistic regression reads from the encoder's vectors who is in a frame.
 
-    Minimises mean cross-entropy + ridge / 2 |W|^2 on vectors standardised by the mean and deviation
+    Minimizes mean cross-entropy + ridge / 2 |W|^2 on vectors standardized by the mean and deviation
     of the fitted frames, from zero by L-BFGS: the same numbers for the same vectors.
 
     Args:

@@ -6,7 +6,7 @@ import jax
 
 
 def named_key(root: jax.Array, name: str, step: int | jax.Array = 0) -> jax.Array:
-    """The key of one named stream at one step.
+    """Returns the key of one named stream at one step.
 
     Args:
         root: typed key of the run, ``jax.random.key(seed)``.

@@ -1,8 +1,14 @@
 """68 landmarks as numbers to learn and to compare; array methods alone, so NumPy's arrays and JAX's both do."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import jax
+
+#: NumPy's arrays or JAX's.
+Array = TypeVar("Array", np.ndarray, "jax.Array")
 
 #: Landmarks of the 68-point scheme at the outer corners of the eyes, image-left and image-right.
 OUTER_EYE_CORNERS = (36, 45)
@@ -10,7 +16,7 @@ OUTER_EYE_CORNERS = (36, 45)
 COORDINATES = 136
 
 
-def outer_eye_distance(landmarks: Any) -> Any:
+def outer_eye_distance(landmarks: Array) -> Array:
     """Computes the distance of the outer eye corners, by which errors of landmarks are normalized.
 
     Args:
@@ -20,10 +26,11 @@ def outer_eye_distance(landmarks: Any) -> Any:
         [...] pixels, at least 1.
     """
     left, right = (landmarks[..., corner, :] for corner in OUTER_EYE_CORNERS)
-    return (((left - right) ** 2).sum(-1) ** 0.5).clip(1)
+    distance: Any = ((left - right) ** 2).sum(-1) ** 0.5
+    return distance.clip(1)
 
 
-def landmark_vector(landmarks: Any) -> Any:
+def landmark_vector(landmarks: Array) -> Array:
     """Computes the shape of a face as numbers: ``(landmarks - c) / d``, flattened.
 
     c is the point midway between the outer eye corners and d their distance, so neither place nor size of the face

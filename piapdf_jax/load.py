@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from piapdf_jax import faces, paths, ranges
-from piapdf_jax.batch import unit_images
+from piapdf_jax.batch import images_to_float
 from piapdf_jax.losses import LossWeights
-from piapdf_jax.model_json import Model, ModelError, read_model
+from piapdf_jax.model_json import JsonObject, Model, ModelError, read_model
 from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.encoders import encoder_fields, encoder_names
+from piapdf_jax.models.parts import Part
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.pi2_refine import PI2Stage
 from piapdf_jax.stages.piap import PIAPStage
@@ -49,7 +50,7 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
     _check_same(folder, model, exported, info)
     stage = _stage(folder, model)
     _check_encoder(folder, stage.model, info)
-    parts: Any = {name: exported[name] for name in model.parts}
+    parts = {name: exported[name] for name in model.parts}
     images = jax.ShapeDtypeStruct((1, model.image_size, model.image_size, 3), jnp.float32)
     try:
         jax.eval_shape(stage.predict, parts, images)
@@ -60,13 +61,15 @@ def load_export(path: str | os.PathLike[str]) -> tuple[Model, Probabilities]:
         ) from error
 
     def probabilities(crops: np.ndarray) -> np.ndarray:
-        images = unit_images(jnp.asarray(faces.shrink_crops(crops, model.image_size)))
+        images = images_to_float(jnp.asarray(faces.shrink_crops(crops, model.image_size)))
         return np.asarray(stage.predict(parts, images).au_probs)
 
     return model, probabilities
 
 
-def _check_same(folder: pathlib.Path, model: Model, exported: Any, info: dict[str, Any]) -> None:
+def _check_same(
+    folder: pathlib.Path, model: Model, exported: dict[str, Part], info: JsonObject
+) -> None:
     """Refuses parts that are of another export than ``model.json``."""
     columns = {leaf.shape[-1] for leaf in jax.tree.leaves(exported.get("head", ({}, {}))[0])}
     told = (model.digest, {len(model.units)}, set(model.parts) & set(exported))
@@ -78,7 +81,7 @@ def _check_same(folder: pathlib.Path, model: Model, exported: Any, info: dict[st
         )
 
 
-def _check_encoder(folder: pathlib.Path, config: ModelConfig, info: dict[str, Any]) -> None:
+def _check_encoder(folder: pathlib.Path, config: ModelConfig, info: JsonObject) -> None:
     """Refuses an encoder whose fields are not those it was trained with: a plugin may have changed since."""
     settings = info.get("fingerprint", {}).get("settings", {})
     trained = settings.get("stage", {}).get("encoder")

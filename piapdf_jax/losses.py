@@ -58,7 +58,7 @@ def _check_shapes(loss: str, *arrays: jax.Array) -> None:
 def pi_loss(
     pi_logits: jax.Array, pi_maps: jax.Array, *, positive_weight: float = 1.0, dice: float = 0.0
 ) -> jax.Array:
-    """L_PI (1): binary cross-entropy of PI maps, mean over batch, maps and pixels.
+    """Computes L_PI (1): binary cross-entropy of PI maps, mean over batch, maps and pixels.
 
     -mean(w M log m + (1 - M) log(1 - m)) + d mean(1 - (2 sum m M + 1) / (sum m + sum M + 1)), where
     m = sigmoid(logits), w = ``positive_weight`` and d = ``dice``; the sums run over the pixels of
@@ -91,7 +91,7 @@ def pi_loss(
 
 
 def au_loss(au_logits: jax.Array, labels: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
-    """L_AU (2): binary cross-entropy of action units, mean over the known cells of the batch.
+    """Computes L_AU (2): binary cross-entropy of action units, mean over the known cells of the batch.
 
     -sum_known(Y log y + (1 - Y) log(1 - y)) / max(1, number of known cells), y = sigmoid(logits).
 
@@ -117,7 +117,7 @@ def au_loss(au_logits: jax.Array, labels: jax.Array, *, mask: jax.Array | None =
 
 
 def ap_loss(vector: jax.Array, identity: jax.Array) -> jax.Array:
-    """L_AP (4): -mean log(1 - |cos(p, P)|), 0 where AU vectors and identity vectors are orthogonal.
+    """Computes L_AP (4): -mean log(1 - |cos(p, P)|), 0 where AU vectors and identity vectors are orthogonal.
 
     The paper's logarithm is infinite for parallel vectors. From |cos| = 1 - ``COSINE_MARGIN`` on
     its tangent takes its place: the loss and its gradient stay finite, and the gradient still
@@ -177,7 +177,7 @@ def piap_loss(
     positive_weight: float = 1.0,
     dice: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """L_PIAP (6) = alpha L_AU + beta L_PI + gamma L_AP; (3) has gamma = 0 and (5) has beta = 0.
+    """Computes L_PIAP (6) = alpha L_AU + beta L_PI + gamma L_AP; (3) has gamma = 0 and (5) has beta = 0.
 
     A part whose weight is 0 is not computed, and what it alone would need may be None.
 

@@ -46,7 +46,7 @@ def _counts(said: np.ndarray, true: np.ndarray) -> tuple[float, float, float, fl
 
 
 def f1(probs: np.ndarray, labels: np.ndarray, *, threshold: Threshold = 0.5) -> np.ndarray:
-    """F1 per AU, 2 TP / (2 TP + FP + FN), counts pooled over the known cells of all frames.
+    """Computes F1 per AU, 2 TP / (2 TP + FP + FN), counts pooled over the known cells of all frames.
 
     Args:
         probs: [N, C] in [0, 1], or predictions 0 and 1.
@@ -74,12 +74,12 @@ def mean_f1(probs: np.ndarray, labels: np.ndarray) -> float:
 
 
 def always_yes_f1(labels: np.ndarray) -> np.ndarray:
-    """F1 per AU of saying "present" for every frame: 2 r / (1 + r) at base rate r; as ``f1``."""
+    """Computes F1 per AU of saying "present" for every frame: 2 r / (1 + r) at base rate r; as ``f1``."""
     return f1(np.ones(np.shape(labels)), labels)
 
 
 def mcc(probs: np.ndarray, labels: np.ndarray, *, threshold: float = 0.5) -> np.ndarray:
-    """Matthews correlation coefficient per AU.
+    """Computes the Matthews correlation coefficient per AU.
 
     (TP TN - FP FN) / sqrt((TP + FP) (TP + FN) (TN + FP) (TN + FN)).
 
@@ -105,7 +105,7 @@ def mcc(probs: np.ndarray, labels: np.ndarray, *, threshold: float = 0.5) -> np.
 
 
 def roc_auc(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve per AU: how often a present cell outscores an absent one, ties half.
+    """Computes the area under the ROC curve per AU: how often a present cell outscores an absent one, ties half.
 
     Args:
         probs: [N, C], probabilities or any other score.
@@ -129,7 +129,7 @@ def roc_auc(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def auprc(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Area under the precision-recall curve per AU: sum of precision x recall gained, by threshold.
+    """Computes the area under the precision-recall curve per AU: precision x recall gained, summed by threshold.
 
     Args:
         probs: [N, C], probabilities or any other score; equal ones are one threshold.
@@ -154,7 +154,7 @@ def auprc(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def calibration_error(probs: np.ndarray, labels: np.ndarray, *, bins: int = 15) -> np.ndarray:
-    """Expected calibration error per AU (Guo et al., 2017, for binary outputs).
+    """Computes the expected calibration error per AU (Guo et al., 2017, for binary outputs).
 
     The sum over bins of equal width of n_bin / n |mean probability - share present|.
 
@@ -216,12 +216,12 @@ def matching_cut(scores: np.ndarray, rate: float | None) -> tuple[float | None, 
         return float(values[0]), ""
     low, high = (float(value) for value in values[place - 1 : place + 1])
     middle = float(np.float32((low + high) / 2))
-    # Between neighbours among the floats there is none.
+    # Between neighbors among the floats there is none.
     return (middle if middle > low else high), ""
 
 
 def iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """Intersection over union per PI map, pixels pooled over images.
+    """Computes intersection over union per PI map, pixels pooled over images.
 
     Args:
         intersection: [N, K] pixels where map and target are both 1.

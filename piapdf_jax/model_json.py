@@ -6,11 +6,11 @@ version that it knows and refuses any other.
 
 import json
 import os
-import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from piapdf_jax import json_kinds as kinds
 from piapdf_jax import paths
+from piapdf_jax.json_kinds import JsonObject as JsonObject
 
 #: Version of the format. It grows by 1 with every change of a key or of its meaning.
 SCHEMA = 3
@@ -41,7 +41,7 @@ class Data(NamedTuple):
     labeled: bool
 
 
-class Licence(NamedTuple):
+class License(NamedTuple):
     """Terms of something that an export is made of: ``of`` what, ``terms`` in words, ``source`` to look it up."""
 
     of: str
@@ -87,7 +87,7 @@ class Model(NamedTuple):
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     parts: tuple[str, ...]
-    model: dict[str, Any] | None
+    model: JsonObject | None
     crop: dict[str, float]
     base_rates: dict[int, float | None]
     cuts: dict[int, float | None]
@@ -95,8 +95,8 @@ class Model(NamedTuple):
     frames: dict[str, int]
     data: tuple[Data, ...]
     stand_ins: dict[str, str]
-    licences: tuple[Licence, ...]
-    files: dict[str, dict[str, Any]]
+    licences: tuple[License, ...]
+    files: dict[str, JsonObject]
     weak_units: tuple[int, ...] | None = None
 
 
@@ -126,7 +126,7 @@ def read_model(path: str | os.PathLike[str]) -> Model:
 
 
 def to_json(model: Model) -> str:
-    """The text of a ``model.json``.
+    """Writes the text of a ``model.json``.
 
     Raises:
         ModelError: for what ``from_json`` would refuse.
@@ -134,7 +134,7 @@ def to_json(model: Model) -> str:
     """
     told = {"schema": SCHEMA, **model._asdict()}
     told["data"] = [part._asdict() for part in model.data]
-    told["licences"] = [licence._asdict() for licence in model.licences]
+    told["licences"] = [license._asdict() for license in model.licences]
     if model.weak_units is None:
         del told["weak_units"]
     text = json.dumps(told, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
@@ -153,7 +153,7 @@ def from_json(text: str, name: str = FILE_NAME) -> Model:
         ModelError: in one line, naming the file and the key.
     """
     try:
-        told = json.loads(text, object_pairs_hook=_once)
+        told = json.loads(text, object_pairs_hook=kinds.once)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{name} cannot be read as JSON ({error})") from error
     if not isinstance(told, dict) or "schema" not in told:
@@ -164,28 +164,9 @@ def from_json(text: str, name: str = FILE_NAME) -> Model:
             f"{name} is of schema {schema!r:.100}; this version of piapdf_jax reads schema {SCHEMA}"
         )
     try:
-        return _together(Model(**kinds.fields({"weak_units": None, **told}, _MODEL, "")))
+        return _together(Model(**kinds.checked({"weak_units": None, **told}, _MODEL, "")))
     except kinds.KindError as error:
         raise ModelError(f"{name}: {error}") from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(n for n in names if names.count(n) > 1)!r} stands there twice")
-    return found
-
-
-_digest = kinds.matching(
-    "16 hexadecimal digits",
-    lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{16}", value)),
-)
-
-
-def _units(value: Any, place: str) -> tuple[int, ...]:
-    """FACS numbers, or none."""
-    return kinds.list_of(kinds.POSITIVE)(value, place) if value != [] else ()
 
 
 _TEXTS = ("training", "name", "version", "split")
@@ -197,7 +178,7 @@ _DATA: dict[str, kinds.Kind] = {
 _MODEL: dict[str, kinds.Kind] = {
     "training": kinds.TEXT,
     "title": kinds.TEXT,
-    "digest": _digest,
+    "digest": kinds.DIGEST,
     "units": kinds.list_of(kinds.POSITIVE),
     "image_size": kinds.POSITIVE,
     "mean": kinds.or_null(kinds.list_of(kinds.NUMBER, 3)),
@@ -205,12 +186,7 @@ _MODEL: dict[str, kinds.Kind] = {
     "parts": kinds.list_of(kinds.TEXT),
     "model": kinds.or_null(kinds.object_of(kinds.SETTING)),
     "crop": kinds.record_of(
-        dict,
-        {
-            "size": kinds.POSITIVE,
-            "box_scale": kinds.SPREAD,
-            "box_lift": kinds.NUMBER,
-        },
+        dict, {"size": kinds.POSITIVE, "box_scale": kinds.SPREAD, "box_lift": kinds.NUMBER}
     ),
     "base_rates": kinds.object_of(kinds.or_null(kinds.SHARE), by_unit=True),
     "cuts": kinds.object_of(kinds.or_null(kinds.SHARE), by_unit=True),
@@ -218,9 +194,9 @@ _MODEL: dict[str, kinds.Kind] = {
     "frames": kinds.record_of(dict, {"labeled": kinds.COUNT, "scored": kinds.COUNT}),
     "data": kinds.list_of(kinds.record_of(Data, _DATA)),
     "stand_ins": kinds.object_of(kinds.TEXT),
-    "licences": kinds.list_of(kinds.record_of(Licence, dict.fromkeys(Licence._fields, kinds.TEXT))),
+    "licences": kinds.list_of(kinds.record_of(License, dict.fromkeys(License._fields, kinds.TEXT))),
     "files": kinds.object_of(kinds.object_of(kinds.SETTING)),
-    "weak_units": kinds.or_null(_units),
+    "weak_units": kinds.or_null(kinds.units),
 }
 
 

@@ -56,10 +56,10 @@ _SHIFT = 4  # fractional bits of the vertices that OpenCV fills
 
 
 def polygon_vertices(landmarks: np.ndarray, au: int) -> np.ndarray:
-    """The two polygons of one action unit.
+    """Returns the two polygons of one action unit.
 
     Every vertex is linear in the landmarks: V = A L + u (dx e_x + dy e_y), u being the distance
-    between the inner eye corners, e_x the unit vector between the eye centres and e_y its normal
+    between the inner eye corners, e_x the unit vector between the eye centers and e_y its normal
     toward the chin.
 
     Args:
@@ -92,7 +92,7 @@ def predefined_pi_maps(landmarks: np.ndarray, *, size: int = 256) -> np.ndarray:
 
     Args:
         landmarks: [68, 2] float, (x, y) in pixels of a square picture of ``size`` pixels, pixel
-            centres at whole numbers. Landmarks outside the picture are allowed: regions are cut off
+            centers at whole numbers. Landmarks outside the picture are allowed: regions are cut off
             at its border.
         size: side of the maps in pixels.
 

@@ -11,10 +11,38 @@ import math
 import numbers
 import types
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    Protocol,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+#: A type as ``get_type_hints`` returns it.
+Hint = Any
+#: What stands in ``Annotated`` beside a type.
+Rules = tuple[object, ...]
 
 #: Longest value that a message repeats whole.
 _SHOWN = 60
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """What a value must satisfy."""
+
+    def wrong(self, value: Any, /) -> str:
+        """Returns what is wrong with a value, "" for nothing."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +54,7 @@ class Range:
     low_open: bool = False
     high_open: bool = False
 
-    def wrong(self, value: Any) -> str:
+    def wrong(self, value: float) -> str:
         """Returns what the range is where a number lies outside, "" inside."""
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
@@ -41,10 +69,10 @@ class Range:
 class Choice:
     """A fixed number of values."""
 
-    def __init__(self, *options: Any) -> None:
+    def __init__(self, *options: object) -> None:
         self.options = options
 
-    def wrong(self, value: Any) -> str:
+    def wrong(self, value: object) -> str:
         """Returns which values there are for another one, "" for one of them."""
         # 1 == 1.0 == True, but they are not the same setting.
         there = any(value == option and type(value) is type(option) for option in self.options)
@@ -58,7 +86,7 @@ class Length:
     least: int
     most: int
 
-    def wrong(self, values: tuple[Any, ...]) -> str:
+    def wrong(self, values: tuple[object, ...]) -> str:
         """Returns how many there may be where there are fewer or more, "" else."""
         told = f"must hold at least {self.least} and at most {self.most} values"
         return "" if self.least <= len(values) <= self.most else told
@@ -74,7 +102,7 @@ Chance = Annotated[float, Range(0, 1, high_open=True)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 
 
-def members(hint: Any, rules: tuple[Any, ...] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+def members(hint: Hint, rules: Rules = ()) -> Iterator[tuple[Hint, Rules]]:
     """Yields the plain types that a hint allows, each with its rules."""
     if get_origin(hint) is Annotated:
         base, *more = get_args(hint)
@@ -86,7 +114,7 @@ def members(hint: Any, rules: tuple[Any, ...] = ()) -> Iterator[tuple[Any, tuple
         yield hint, rules
 
 
-def wrong(value: Any, hint: Any) -> str:
+def wrong(value: object, hint: Hint) -> str:
     """Returns what is wrong with a value beside its hint, as "must be ..." or "is not ..."; "" for nothing."""
     found = [_wrong(value, base, rules) for base, rules in members(hint)]
     if not all(found):
@@ -95,7 +123,7 @@ def wrong(value: Any, hint: Any) -> str:
     return first + "".join(f", or {other.removeprefix('must be ')}" for other in others)
 
 
-def hints(section: Any) -> dict[str, Any]:
+def hints(section: "DataclassInstance | type[DataclassInstance]") -> dict[str, Hint]:
     """Returns the type hints of a dataclass by field, rules included.
 
     Raises:
@@ -109,7 +137,9 @@ def hints(section: Any) -> dict[str, Any]:
     return {field.name: found[field.name] for field in dataclasses.fields(kind)}
 
 
-def fields(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def fields(
+    section: "DataclassInstance | type[DataclassInstance]", prefix: str = ""
+) -> Iterator[tuple[str, object, Hint]]:
     """Yields (dotted key, value, hint) of every field of a dataclass and of those inside it."""
     for name, hint in hints(section).items():
         value = getattr(section, name)
@@ -119,7 +149,7 @@ def fields(section: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
             yield prefix + name, value, hint
 
 
-def complaint(key: str, value: Any, hint: Any, *, text: str | None = None) -> str:
+def complaint(key: str, value: object, hint: Hint, *, text: str | None = None) -> str:
     """Returns one line that names key, value and what is allowed; "" where nothing is wrong.
 
     Args:
@@ -137,7 +167,7 @@ def complaint(key: str, value: Any, hint: Any, *, text: str | None = None) -> st
     return f"{key}={shown} {told}"
 
 
-def check(section: Any, prefix: str = "") -> None:
+def check(section: "DataclassInstance", prefix: str = "") -> None:
     """Refuses a dataclass with a value that its hints do not allow.
 
     Args:
@@ -152,11 +182,11 @@ def check(section: Any, prefix: str = "") -> None:
             raise ValueError(told)
 
 
-def _listed(values: tuple[Any, ...]) -> str:
+def _listed(values: tuple[object, ...]) -> str:
     return ",".join(map(str, values))
 
 
-def _wrong(value: Any, base: Any, rules: tuple[Any, ...]) -> str:
+def _wrong(value: object, base: Hint, rules: Rules) -> str:
     """What is wrong with a value beside one plain type and its rules."""
     if base is type(None):
         return "" if value is None else "must be none"
@@ -176,13 +206,13 @@ def _wrong(value: Any, base: Any, rules: tuple[Any, ...]) -> str:
     return _broken(value, rules)
 
 
-def _broken(value: Any, rules: tuple[Any, ...]) -> str:
+def _broken(value: object, rules: Rules) -> str:
     """What the first rule says that a value breaks; what else stands in ``Annotated`` is no rule."""
-    told = (rule.wrong(value) for rule in rules if hasattr(rule, "wrong"))
+    told = (rule.wrong(value) for rule in rules if isinstance(rule, Rule))
     return next(filter(None, told), "")
 
 
-def _wrong_number(value: Any, base: type, rules: tuple[Any, ...]) -> str:
+def _wrong_number(value: object, base: type, rules: Rules) -> str:
     kind = numbers.Integral if base is int else numbers.Real
     if isinstance(value, bool) or not isinstance(value, kind):
         told = "must be a whole number" if base is int else "must be a number"
@@ -195,7 +225,7 @@ def _wrong_number(value: Any, base: type, rules: tuple[Any, ...]) -> str:
     return ", ".join([told, *ranges])
 
 
-def _wrong_tuple(value: Any, inside: tuple[Any, ...]) -> str:
+def _wrong_tuple(value: object, inside: tuple[Hint, ...]) -> str:
     if not isinstance(value, tuple):
         return "must be a tuple"
     each = inside[:1] * len(value) if inside[1:] == (...,) else inside

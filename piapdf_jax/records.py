@@ -61,7 +61,7 @@ def pack_planes(planes: np.ndarray) -> np.ndarray:
     unsigned = planes.dtype.kind in "bu"
     if planes.max(initial=0) > 1 if unsigned else not np.array_equal(planes, present):
         raise ValueError(
-            f"expected planes of 0 and 1, got {planes.dtype} with other values: binarise them first,"
+            f"expected planes of 0 and 1, got {planes.dtype} with other values: binarize them first,"
             " such as `probabilities >= 0.5`; a packed image is none of planes"
         )
     # A product of float32 is exact for 16 bits, and several times faster than shifting integers.
@@ -113,7 +113,7 @@ def _selection(columns: tuple[int, ...]) -> np.ndarray:
     return pack_planes(unpack_planes(pixels, columns))[:, 0]
 
 
-def _one_image(packed: Any) -> np.ndarray:
+def _one_image(packed: object) -> np.ndarray:
     """[H, W] uint16 of what may be the planes of one image, packed."""
     packed = np.asarray(packed)
     fits = packed.ndim == 2 or (packed.ndim == 3 and packed.shape[-1] == 1)
@@ -222,5 +222,5 @@ def by_unit(record: Mapping[str, Any], units: Sequence[int] = RECORD_AUS) -> ByU
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)

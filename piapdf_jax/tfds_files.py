@@ -47,8 +47,8 @@ _INFO |= {"disableShuffling", "nondeterministicOrder"}
 _SPLIT = {"name", "numBytes", "shardLengths", "numShards", "filepathTemplate"}
 
 
-def checked_folder(folder: str | os.PathLike[str]) -> pathlib.Path:
-    """A data set's folder, where opening it imports no foreign module and reads no file outside it.
+def validate_tfds_dir(folder: str | os.PathLike[str]) -> pathlib.Path:
+    """Refuses a data set's folder whose opening would import a foreign module or read a file outside it.
 
     Args:
         folder: holds ``dataset_info.json``, ``features.json`` and shards.
@@ -74,9 +74,9 @@ def checked_folder(folder: str | os.PathLike[str]) -> pathlib.Path:
     return path
 
 
-def _check_feature(path: pathlib.Path, feature: Any) -> None:
+def _check_feature(path: pathlib.Path, told: object) -> None:
     """One feature as TFDS writes it, and those within it."""
-    _check_keys(path, feature, _FEATURE)
+    feature = _check_keys(path, told, _FEATURE)
     if feature.get("pythonClassName") not in FEATURE_CLASSES:
         raise _refused(path, feature.get("pythonClassName"), "no class of our records' features")
     for kind in ("tensor", "text", "image"):
@@ -89,9 +89,9 @@ def _check_feature(path: pathlib.Path, feature: Any) -> None:
         _check_feature(path, below)
 
 
-def _check_info(path: pathlib.Path, info: Any) -> None:
+def _check_info(path: pathlib.Path, told: object) -> None:
     """Names that shards' names are made of."""
-    _check_keys(path, info, _INFO)
+    info = _check_keys(path, told, _INFO)
     if info.get("fileFormat") != _FORMAT:
         raise _refused(path, info.get("fileFormat"), f"not the format of our shards ({_FORMAT})")
     splits = info.get("splits", [])
@@ -106,20 +106,21 @@ def _check_info(path: pathlib.Path, info: Any) -> None:
             raise _refused(path, template, f"not how our shards are called ({SHARD_NAME})")
 
 
-def _check_keys(path: pathlib.Path, found: Any, allowed: set[str]) -> None:
+def _check_keys(path: pathlib.Path, found: object, allowed: set[str]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise _refused(path, found, "not what TFDS writes there")
     for key in sorted(found.keys() - allowed):
         raise _refused(path, key, "which TFDS does not write of our records")
+    return found
 
 
-def _refused(path: pathlib.Path, value: Any, reason: str) -> ValueError:
+def _refused(path: pathlib.Path, value: object, reason: str) -> ValueError:
     return ValueError(
         f"{path} names {value!r:.200}, {reason}: delete its folder and build the data set again"
     )
 
 
-def _read(path: pathlib.Path) -> Any:
+def _read(path: pathlib.Path) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

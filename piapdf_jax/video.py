@@ -14,9 +14,14 @@ import mmap
 import pathlib
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import cv2
+
+Taken = TypeVar("Taken")
 
 #: What stands behind the first length of an MP4 or QuickTime file.
 _MP4 = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide")
@@ -33,7 +38,7 @@ class FilmError(ValueError):
 
 
 def is_film(path: pathlib.Path) -> bool:
-    """Whether a file is an AVI or MP4 film; OpenCV would open the files that a play list names."""
+    """Returns whether a file is an AVI or MP4 film; OpenCV would open the files that a play list names."""
     with path.open("rb") as file:
         first = file.read(12)
     return (first[:4], first[8:]) == (b"RIFF", b"AVI ") or first[4:8] in _MP4
@@ -139,7 +144,7 @@ def _check_times(times: np.ndarray, path: pathlib.Path) -> None:
         before = time
 
 
-def _decoded(path: pathlib.Path, take: Callable[[Any], Any]) -> Iterator[Any]:
+def _decoded(path: pathlib.Path, take: Callable[["cv2.VideoCapture"], Taken]) -> Iterator[Taken]:
     """What ``take`` gets from OpenCV's reader after each frame; a frame that is damaged does not end the film."""
     import cv2
 

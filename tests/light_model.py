@@ -4,7 +4,7 @@ import pathlib
 
 from lively_parts import lively_parts
 
-from piapdf_jax.model_json import Data, Licence, Model, to_json
+from piapdf_jax.model_json import Data, License, Model, to_json
 from piapdf_jax.models.config import part_settings
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.runtime.exports import write_export
@@ -40,7 +40,7 @@ def write(runs: pathlib.Path, *, digest: str = DIGEST, seed: int = 0) -> pathlib
         frames={"labeled": 8, "scored": 8},
         data=(Data("piap", "synthetic_faces/bp4d", "1.0.0", "part1+part2", 28, True),),
         stand_ins={},
-        licences=(Licence("data set synthetic_faces", "drawn, free of terms", ""),),
+        licences=(License("data set synthetic_faces", "drawn, free of terms", ""),),
         files={},
     )
     info = {"fingerprint": {}}

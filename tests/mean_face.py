@@ -52,7 +52,7 @@ def mirror_landmarks(landmarks: np.ndarray, *, size: int = 256) -> np.ndarray:
     """Landmarks of the picture mirrored left to right.
 
     Args:
-        landmarks: [..., 68, 2] float, (x, y) in pixels, pixel centres at whole numbers.
+        landmarks: [..., 68, 2] float, (x, y) in pixels, pixel centers at whole numbers.
         size: width of the picture in pixels.
 
     Returns:

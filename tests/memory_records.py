@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.records import IMAGE_SIZE, pack_planes
 
 
@@ -38,5 +38,7 @@ class MemoryRecords:
         }
 
 
-def reading(**more) -> Reading:
-    return Reading(**{"image_size": 64, "batch_size": 4, "aus": BP4D_AUS, "maps": BP4D_AUS, **more})
+def reading(**more) -> ReaderConfig:
+    return ReaderConfig(
+        **{"image_size": 64, "batch_size": 4, "aus": BP4D_AUS, "maps": BP4D_AUS, **more}
+    )

@@ -156,7 +156,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.*",
         "data_builders.prepare",
         "data_builders.registry",
-        "data_builders.disk",  # its error is the launcher's as well
+        "data_builders.target_files",  # its error is the launcher's as well
         "data_builders.synthetic_faces",  # where the true labels lie
     ),
     "experiments.pointing": (
@@ -228,6 +228,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "piapdf_jax.person_sums": JAX,
     "piapdf_jax.intervals": JAX,
     "piapdf_jax.model_json": (*JAX, *HEAVY, "numpy"),
+    "piapdf_jax.json_kinds": (*JAX, *HEAVY, "numpy"),
     "piapdf_jax.losses": ("flax", *HEAVY),
     "piapdf_jax.feedback": ("flax", *HEAVY),
     "piapdf_jax.feedback_labels": ("flax", *HEAVY),

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from piapdf_jax.batch import Batch, FeedbackBatch, unit_images, unpack_maps
+from piapdf_jax.batch import Batch, FeedbackBatch, images_to_float, unpack_maps
 from piapdf_jax.records import pack_planes
 
 
@@ -34,13 +34,13 @@ def test_only_bytes_become_numbers():
     image = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, -1)
     packed, labels = np.full((1, 16, 16), 5, np.uint16), np.array([[0.0, 1.0, -1.0]], np.float32)
     batch = Batch(image, labels, packed, np.ones(1, np.float32), np.array([7], np.int32))  # type: ignore[arg-type]
-    both = unit_images(FeedbackBatch(batch, batch._replace(pi_maps=None), clean=image))
+    both = images_to_float(FeedbackBatch(batch, batch._replace(pi_maps=None), clean=image))
     np.testing.assert_array_equal(both.clean, both.labeled.image)
     for half in (both.labeled, both.unlabeled):
         np.testing.assert_allclose(half.image, image / 255.0, rtol=2e-7, atol=0)
         assert half.image.dtype == jnp.float32 and float(half.image.max()) == 1.0
         np.testing.assert_array_equal(half.labels, labels)
-        assert half.row.dtype == jnp.int32 and half.landmarks is None
-    assert unit_images(batch).pi_maps.dtype == jnp.uint16
+        assert half.record_index.dtype == jnp.int32 and half.landmarks is None
+    assert images_to_float(batch).pi_maps.dtype == jnp.uint16
     floats = jnp.full((1, 2, 2, 3), 0.25)
-    np.testing.assert_array_equal(unit_images(floats), floats)
+    np.testing.assert_array_equal(images_to_float(floats), floats)

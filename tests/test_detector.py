@@ -25,7 +25,7 @@ GRAY = np.full((96, 128, 3), 128, np.uint8)
 class GivenFinder:
     """Says the faces that it was given."""
 
-    name, digest, licence = "given", "given-1", "free of terms"
+    name, digest, license = "given", "given-1", "free of terms"
 
     def __init__(self, *given, reason=""):
         self.found = Found(tuple(given), reason)
@@ -143,7 +143,7 @@ def test_other_pictures_are_refused(picture, told):
 
 
 def test_the_crop_is_a_square_around_the_face():
-    # Eye centres 40 apart, mouth 50 below: the longer side d is 50, its box's middle (120, 125), .08 d higher is 121,
+    # Eye centers 40 apart, mouth 50 below: the longer side d is 50, its box's middle (120, 125), .08 d higher is 121,
     # and 3.1 d are 155 pixels of the picture in 256 of the crop. Red counts columns, green rows.
     points = mean_face()
     points[36:42] += (100, 100) - points[36:42].mean(0)

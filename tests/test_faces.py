@@ -248,7 +248,7 @@ def test_crop_by_hand():
     points = np.full((68, 2), 48.0)
     points[36:42], points[42:48] = (36, 40), (60, 40)
     points[30], points[48], points[54] = (48, 52), (40, 64), (56, 64)
-    # Extent 24; the centre (48, 52) lifted by 0.08 of it; a square of 3.1 extents on 256 pixels.
+    # Extent 24; the center (48, 52) lifted by 0.08 of it; a square of 3.1 extents on 256 pixels.
     scale = 256 / (3.1 * 24)
     expected = [[scale, 0, 127.5 - scale * 48], [0, scale, 127.5 - scale * (52 - 0.08 * 24)]]
     np.testing.assert_allclose(faces.crop_matrix(points), expected, atol=1e-9)

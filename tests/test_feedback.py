@@ -250,7 +250,7 @@ def test_no_path_from_the_labeled_loss_of_the_student_to_the_teacher():
     labeled, unlabeled = batches(3)
 
     def teacher_after(scale):
-        # The student alone sees `scale`, in its judgement.
+        # The student alone sees `scale`, in its judgment.
         student = learner(
             loss=lambda z, b, y, m: masked_bce(z, b, y, m) * (scale if "y" in b else 1.0)
         )

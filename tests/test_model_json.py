@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from piapdf_jax import model_json
-from piapdf_jax.model_json import Data, Licence, Model, ModelError, from_json, read_model, to_json
+from piapdf_jax.model_json import Data, License, Model, ModelError, from_json, read_model, to_json
 
 MODEL = Model(
     training="piap",
@@ -33,7 +33,7 @@ MODEL = Model(
     frames={"labeled": 8, "scored": 4},
     data=(Data("piap", "bp4d", "1.0.0", "part1+part2", 28, True),),
     stand_ins={"pi1.dataset": "bp4d for afew_va"},
-    licences=(Licence("data set bp4d", "ask Zoë", "https://example.org"),),
+    licences=(License("data set bp4d", "ask Zoë", "https://example.org"),),
     files={"model.onnx": {"format": "onnx", "bytes": 12, "half": False}},
 )
 

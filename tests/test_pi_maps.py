@@ -19,9 +19,9 @@ AREAS = {
     1: 3.7, 2: 3.6, 4: 4.6, 6: 6.9, 7: 3.1, 9: 4.9, 10: 3.4, 12: 2.7, 14: 1.7, 15: 2.6, 17: 2.5,
     23: 3.0, 24: 1.4, 25: 3.0, 26: 7.5,
 }  # fmt: skip
-# Centres of the AU regions as JAA-Net and EAC-Net publish them: landmark and offset downward in
+# Centers of the AU regions as JAA-Net and EAC-Net publish them: landmark and offset downward in
 # units of the distance between the inner eye corners, image-left side.
-CENTRES = {
+CENTERS = {
     1: (21, -1 / 2), 2: (18, -1 / 3), 4: (19, 1 / 3), 6: (41, 1), 7: (38, 0), 9: (32, -1 / 2),
     10: (61, 0), 12: (48, 0), 14: (48, 0), 15: (48, 0), 17: (58, 1 / 2), 23: (51, 0), 24: (51, 0),
     25: (51, 0), 26: (58, 1 / 2),
@@ -159,7 +159,7 @@ def test_polygons_over_the_landmarks_of_another_renderer():
 
 
 def test_picture_for_the_documents_shows_every_unit_on_every_face(monkeypatch):
-    """Each cell but the first of a face holds pixels of the region's colour where its map is."""
+    """Each cell but the first of a face holds pixels of the region's color where its map is."""
     cell = 64
     seen = list(pi_map_sheet._faces())
     monkeypatch.setattr(pi_map_sheet, "_faces", lambda: iter(seen))
@@ -186,16 +186,16 @@ def test_the_crossing_test_sees_a_bow_tie():
 
 
 @pytest.mark.parametrize("au", RECORD_AUS)
-def test_area_and_published_centre(au):
+def test_area_and_published_center(au):
     face = mean_face()
     plane = predefined_pi_maps(face)[..., RECORD_AUS.index(au)]
     assert 0.65 * AREAS[au] < 100 * plane.mean() < 1.4 * AREAS[au]
-    landmark, down = CENTRES[au]
+    landmark, down = CENTERS[au]
     unit = np.linalg.norm(face[39] - face[42])
-    centre = face[landmark] + [0, down * unit]
-    # The rule puts some centres on the border of a region, such as the mouth's corner.
-    near = [edge_distance(side, centre[None]).min() for side in polygon_vertices(face, au)]
-    assert plane[tuple(np.rint(centre[::-1]).astype(int))] or min(near) < 0.05 * unit
+    center = face[landmark] + [0, down * unit]
+    # The rule puts some centers on the border of a region, such as the mouth's corner.
+    near = [edge_distance(side, center[None]).min() for side in polygon_vertices(face, au)]
+    assert plane[tuple(np.rint(center[::-1]).astype(int))] or min(near) < 0.05 * unit
 
 
 FACE = mean_face()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from data_builders import units
+from data_builders import work_units
 from piapdf_jax import faces, pictures
 
 RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -102,7 +102,7 @@ def test_zeros_that_belong_to_a_jpeg_are_no_hole(tmp_path):
 def test_other_kinds_of_jpeg_have_the_pixels_of_opencv(tmp_path):
     image = drawn()
     kinds = {
-        "grey": encoded(".jpg", image[..., 0]),
+        "gray": encoded(".jpg", image[..., 0]),
         "cmyk": simplejpeg.encode_jpeg(np.dstack([image, image[..., :1]]), colorspace="CMYK"),
         "small": encoded(".jpg", image[:1, :1]),
     }
@@ -247,7 +247,7 @@ def test_16_bits_of_the_whole_range_lose_their_lower_half(channels, tmp_path):
     assert found[0, 0].tolist() == [1, 1, 1] and 128 in found[5, 5]
 
 
-def test_palettes_and_transparency_are_read_as_colours(tmp_path):
+def test_palettes_and_transparency_are_read_as_colors(tmp_path):
     image = np.dstack([drawn(), np.zeros((303, 251), np.uint8)])
     np.testing.assert_array_equal(read(tmp_path, encoded(".png", image)), image[..., 2::-1])
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 8, 3, 0, 0, 0))
@@ -326,8 +326,8 @@ def test_whatever_is_damaged_no_other_error_leaves_the_reader(suffix, tmp_path):
 def test_another_decoder_is_another_recipe(monkeypatch):
     def told():
         pictures.digest.cache_clear()
-        units.recipe.cache_clear()
-        return pictures.digest(), units.recipe()
+        work_units.recipe.cache_clear()
+        return pictures.digest(), work_units.recipe()
 
     before = told()
     assert told() == before

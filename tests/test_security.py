@@ -226,7 +226,7 @@ def unsafe(source: str) -> list[str]:
                 found += [] if settings.get("allow_pickle") == "False" else [name]
             if owner == "torch" and name == "load":
                 found += [] if settings.get("weights_only") == "True" else [name]
-            if name == "builder_from_directory" and "checked_folder" not in ast.unparse(node):
+            if name == "builder_from_directory" and "validate_tfds_dir" not in ast.unparse(node):
                 found.append(name)
     return found
 

@@ -49,7 +49,7 @@ def refused(folder, *parts):
 
 
 def test_folders_as_they_are_built_are_let_through(folder, tmp_path):
-    assert tfds_files.checked_folder(folder) == folder
+    assert tfds_files.validate_tfds_dir(folder) == folder
     assert len(source.Records(folder, "train")) == source.split_sizes(folder)["train"] == 3
     (tmp_path / "linked").symlink_to(folder)
     assert len(source.Records(tmp_path / "linked", "train")) == 3

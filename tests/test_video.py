@@ -31,7 +31,7 @@ def numbers(times, rate, **options):
         # few frames, whose mean of 15 or 16 a second is not far from either
         ([0, 0.05, 0.15], 15, [0, 1, 3]),
         ([0, 0.05, 0.15, 0.2], 16, [0, 1, 3, 4]),
-        # frames of a grid on which hardly any two are neighbours
+        # frames of a grid on which hardly any two are neighbors
         (np.array([0, 2, 4, 6, 7, 9, 11, 14]) / 20, 10, [0, 2, 4, 6, 7, 9, 11, 14]),
         # the rate is the mean of a film that lacks every second frame of its end: 19 intervals in 30 frames
         ([*np.arange(9) / 20, *np.arange(10, 30, 2) / 20], 12.4, [*range(9), *range(10, 30, 2)]),

@@ -8,15 +8,15 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, crops, schema, units
+from data_builders import crops, record_builder, schema, work_units
 from data_builders.afew_va import raw
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 
 #: Every so many actors, in the order of their names, one belongs to the split ``test``.
 _TEST_EVERY = 5
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds AFEW-VA, its actors apart in the splits ``train`` and ``test``."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -34,7 +34,7 @@ class Builder(base.RecordBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        report = Report()
+        report = FaultReport()
         clips = raw.read_clips(pathlib.Path(dl_manager.manual_dir), report)
         splits = split_by_actor(clips)
         self.expected_examples = {
@@ -53,12 +53,12 @@ class Builder(base.RecordBuilder):
         self.describe(action_units=(), people=actors)
         return {split: self._generate_examples(found, report) for split, found in splits.items()}
 
-    def _generate_examples(self, clips: list[raw.Clip], report: Report) -> Any:
+    def _generate_examples(self, clips: list[raw.Clip], report: FaultReport) -> Any:
         return self.records(make, clips, report)
 
 
 def split_by_actor(clips: list[raw.Clip]) -> dict[str, list[raw.Clip]]:
-    """Clips of the splits ``train`` and ``test``; no actor is in both, and none is empty.
+    """Deals clips to the splits ``train`` and ``test``; no actor is in both, and none is empty.
 
     Raises:
         ValueError: for clips of fewer than two actors.
@@ -73,8 +73,8 @@ def split_by_actor(clips: list[raw.Clip]) -> dict[str, list[raw.Clip]]:
     }
 
 
-def make(clip: raw.Clip) -> units.Made:
-    """Records and faults of a clip; runs in a worker process."""
+def make(clip: raw.Clip) -> work_units.Made:
+    """Makes the records and faults of a clip; runs in a worker process."""
     examples, faults = [], []
     for number, path, points in zip(clip.numbers, clip.paths, clip.landmarks, strict=True):
         case = f"{clip.name}/{pathlib.Path(path).name}"
@@ -87,4 +87,4 @@ def make(clip: raw.Clip) -> units.Made:
             subject=clip.actor, task=clip.name, frame=number, coded=False,
         )  # fmt: skip
         examples.append((f"{clip.name}_{number:05d}", example))
-    return units.Made(examples, faults)
+    return work_units.Made(examples, faults)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_builders import folders
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 
 _SUFFIXES = {".png", ".jpg", ".jpeg"}
 
@@ -22,8 +22,8 @@ class Clip(NamedTuple):
     landmarks: np.ndarray
 
 
-def read_clips(root: pathlib.Path, report: Report) -> list[Clip]:
-    """Every clip below a folder.
+def read_clips(root: pathlib.Path, report: FaultReport) -> list[Clip]:
+    """Reads every clip below a folder.
 
     Args:
         root: holds ``001/001.json`` and its pictures, at most five folders down, for each of the twelve archives may
@@ -57,7 +57,7 @@ def read_clips(root: pathlib.Path, report: Report) -> list[Clip]:
     return [clip for clip in clips if clip.numbers]
 
 
-def _read_clip(path: pathlib.Path, report: Report) -> Clip:
+def _read_clip(path: pathlib.Path, report: FaultReport) -> Clip:
     actor, frames = _parse(path)
     pictures: dict[str, str] = {}
     for picture in sorted(path.parent.iterdir()):

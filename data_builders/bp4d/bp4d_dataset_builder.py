@@ -10,15 +10,15 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, numbering, schema
 from data_builders import landmarks as finder
+from data_builders import numbering, record_builder, schema
 from data_builders import videos as shared
 from data_builders.bp4d import raw
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from piapdf_jax import folds
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds BP4D from its distributed files, by participant part, coded and uncoded frames apart.
 
     Attributes:
@@ -43,7 +43,7 @@ class Builder(base.RecordBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        report = Report()
+        report = FaultReport()
         videos = raw.read_videos(
             pathlib.Path(dl_manager.manual_dir), report, frame_offset=self.frame_offset
         )
@@ -57,12 +57,12 @@ class Builder(base.RecordBuilder):
             for split, blocks in placed.splits.items()
         }
 
-    def _generate_examples(self, blocks: list[shared.Block], report: Report) -> Any:
+    def _generate_examples(self, blocks: list[shared.Block], report: FaultReport) -> Any:
         return self.records(shared.make, blocks, report)
 
 
 def _metadata(
-    videos: list[raw.Video], origins: collections.Counter[int], report: Report
+    videos: list[raw.Video], origins: collections.Counter[int], report: FaultReport
 ) -> dict[str, Any]:
     coded = [frame.labels for video in videos for frame in video.frames if frame.labels]
     return {
@@ -76,7 +76,7 @@ def _metadata(
             "label rows": len(coded),
             "label cells unknown (9)": sum(list(row.values()).count(-1) for row in coded),
             "landmarks detected": origins[finder.FOUND],
-            "landmarks from neighbouring frames": origins[finder.BORROWED],
+            "landmarks from neighboring frames": origins[finder.BORROWED],
         },
         "skipped": report.as_dict(),
         "frame_offset": _tally(video.offset for video in videos),

@@ -11,9 +11,9 @@ import pathlib
 import re
 
 from data_builders import folders
+from data_builders.fault_report import FaultReport
 from data_builders.numbering import UNDECIDED, Counting, Numbers, find_countings, list_pictures
-from data_builders.report import Report
-from data_builders.videos import Frame
+from data_builders.videos import VideoFrame
 from piapdf_jax.action_units import BP4D_AUS, UNKNOWN
 from piapdf_jax.folds import BP4D_SUBJECTS, BP4D_TASKS
 
@@ -37,7 +37,7 @@ class Video:
 
     subject: str
     task: str
-    frames: tuple[Frame, ...]
+    frames: tuple[VideoFrame, ...]
     first: int | None
     offset: int
     digits: int
@@ -45,7 +45,7 @@ class Video:
 
 
 def read_videos(
-    root: pathlib.Path, report: Report, *, frame_offset: int | None = None
+    root: pathlib.Path, report: FaultReport, *, frame_offset: int | None = None
 ) -> list[Video]:
     """Lists every video of a BP4D tree with its labels.
 
@@ -90,7 +90,7 @@ def read_videos(
     return videos
 
 
-def read_labels(path: pathlib.Path, report: Report) -> dict[int, dict[int, int]]:
+def read_labels(path: pathlib.Path, report: FaultReport) -> dict[int, dict[int, int]]:
     """Reads one AU_OCC file: a row of AU numbers, then one row a frame, its number in front.
 
     Args:
@@ -152,14 +152,14 @@ def _video(
     numbered: dict[int, pathlib.Path],
     rows: dict[int, dict[int, int]],
     counting: Counting,
-    report: Report,
+    report: FaultReport,
 ) -> Video:
     offset = counting.offset
     lost = [row for row in rows if row + offset not in numbered]
     report.add("label row without its picture", f"{'/'.join(video)} row {min(lost, default=0)}",
                len(lost))  # fmt: skip
     frames = tuple(
-        Frame(number - offset, str(path), rows.get(number - offset))
+        VideoFrame(number - offset, str(path), rows.get(number - offset))
         for number, path in sorted(numbered.items())
     )
     stems = [path.stem for path in numbered.values()]
@@ -167,14 +167,16 @@ def _video(
     return Video(*video, frames, *counting, min(padded, default=0))
 
 
-def _pictures(folder: pathlib.Path, report: Report) -> dict[int, pathlib.Path]:
+def _pictures(folder: pathlib.Path, report: FaultReport) -> dict[int, pathlib.Path]:
     numbered = list_pictures(folder, report, named_by=3)
     if not numbered:
         report.add("video folder without pictures", "/".join(folder.parts[-2:]))
     return numbered
 
 
-def _video_folders(pictures: pathlib.Path, report: Report) -> dict[tuple[str, str], pathlib.Path]:
+def _video_folders(
+    pictures: pathlib.Path, report: FaultReport
+) -> dict[tuple[str, str], pathlib.Path]:
     found = {}
     for subject in folders.subfolders(pictures):
         if _SUBJECT.fullmatch(subject.name) is None:
@@ -207,7 +209,7 @@ def _picture_folder(root: pathlib.Path) -> pathlib.Path:
 
 
 def _label_files(
-    root: pathlib.Path, pictures: pathlib.Path, report: Report
+    root: pathlib.Path, pictures: pathlib.Path, report: FaultReport
 ) -> dict[tuple[str, str], pathlib.Path]:
     """AU_OCC files by participant and task: those below a folder AU_OCC, else wherever they lie."""
     found: dict[tuple[str, str], list[pathlib.Path]] = {}

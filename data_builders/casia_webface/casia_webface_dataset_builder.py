@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import base, folders, portraits, schema
+from data_builders import folders, portraits, record_builder, schema
 from data_builders import landmarks as finder
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 
 #: Names of people to leave out, one a line, beside the folders: for example those of LFW.
 EXCLUDED = "exclude.txt"
@@ -22,7 +22,7 @@ _REASONS = {
 }
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds CASIA-WebFace from a folder a person, whole as the split ``train``."""
 
     VERSION = tfds.core.Version(schema.IDENTITY_VERSION)
@@ -39,7 +39,7 @@ class Builder(base.RecordBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        manual, report = pathlib.Path(dl_manager.manual_dir), Report()
+        manual, report = pathlib.Path(dl_manager.manual_dir), FaultReport()
         root = folders.people_folder(manual, _FOLDERS)
         if root.name.lower().startswith("lfw"):
             raise ValueError(f"{root} holds LFW, on which Encoder P is verified, not CASIA-WebFace")
@@ -66,10 +66,10 @@ class Builder(base.RecordBuilder):
         self.describe(action_units=(), people={"train": [person.name for person in known]})
         return {"train": self._generate_examples(known, report)}
 
-    def _generate_examples(self, people: list[portraits.Person], report: Report) -> Any:
+    def _generate_examples(self, people: list[portraits.Person], report: FaultReport) -> Any:
         return self.records(portraits.make, people, report)
 
-    def _known(self, people: list[portraits.Person], report: Report) -> list[portraits.Person]:
+    def _known(self, people: list[portraits.Person], report: FaultReport) -> list[portraits.Person]:
         """People with a face in some picture, their ids contiguous; the rest is reported."""
         known: list[portraits.Person] = []
         for person, found in portraits.find_faces(people, self):

@@ -9,15 +9,15 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, film_frames, numbering, schema
+from data_builders import film_frames, numbering, record_builder, schema
 from data_builders import landmarks as finder
 from data_builders import videos as shared
 from data_builders.disfa import raw
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from piapdf_jax import folds
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds DISFA by participant part; a unit is present from intensity 2 on."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -37,7 +37,7 @@ class Builder(base.RecordBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        report = Report()
+        report = FaultReport()
         tree = raw.find_files(pathlib.Path(dl_manager.manual_dir), report)
         pictures = tree.pictures | self._extracted(tree.films, report)
         videos = raw.read_videos(tree, pictures, report)
@@ -56,7 +56,7 @@ class Builder(base.RecordBuilder):
                 "pictures": sum(len(video.frames) for video in videos),
                 "coded frames": coded,
                 "landmarks detected": placed.origins[finder.FOUND],
-                "landmarks from neighbouring frames": placed.origins[finder.BORROWED],
+                "landmarks from neighboring frames": placed.origins[finder.BORROWED],
             },
             skipped=report.as_dict(),
             frame_offset=dict(collections.Counter(str(video.offset) for video in videos)),
@@ -67,22 +67,25 @@ class Builder(base.RecordBuilder):
             for split, blocks in placed.splits.items()
         }
 
-    def _generate_examples(self, blocks: list[shared.Block], report: Report) -> Any:
+    def _generate_examples(self, blocks: list[shared.Block], report: FaultReport) -> Any:
         return self.records(shared.make, blocks, report)
 
-    def _extracted(self, films: dict[str, pathlib.Path], report: Report) -> dict[str, pathlib.Path]:
+    def _extracted(
+        self, films: dict[str, pathlib.Path], report: FaultReport
+    ) -> dict[str, pathlib.Path]:
         """Folders of the films' frames, kept beside the cached landmarks until they are deleted."""
         cache = self.cache("frames")
-        jobs = [
-            film_frames.Job(film, cache / _key(subject, film)) for subject, film in films.items()
+        extractions = [
+            film_frames.Extraction(film, cache / _key(subject, film))
+            for subject, film in films.items()
         ]
-        counts = self.in_advance(film_frames.extract_job, jobs, label="frames of films")
+        counts = self.in_advance(film_frames.run_extraction, extractions, label="frames of films")
         folders = {}
-        for subject, job, count in zip(films, jobs, counts, strict=True):
+        for subject, extraction, count in zip(films, extractions, counts, strict=True):
             if count is None:
-                report.add(film_frames.UNREADABLE, job.film.name)
+                report.add(film_frames.UNREADABLE, extraction.film.name)
             else:
-                folders[subject] = job.folder
+                folders[subject] = extraction.folder
         return folders
 
 

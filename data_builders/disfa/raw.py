@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Set
 
 from data_builders import folders
+from data_builders.fault_report import FaultReport
 from data_builders.numbering import (
     PICTURE,
     UNDECIDED,
@@ -18,8 +19,7 @@ from data_builders.numbering import (
     find_countings,
     list_pictures,
 )
-from data_builders.report import Report
-from data_builders.videos import Frame
+from data_builders.videos import VideoFrame
 from piapdf_jax import video
 from piapdf_jax.action_units import DISFA_AUS, DISFA_POSITIVE_INTENSITY, RECORD_AUS, UNKNOWN
 from piapdf_jax.folds import DISFA_SUBJECTS
@@ -38,7 +38,7 @@ class Video:
     """
 
     subject: str
-    frames: tuple[Frame, ...]
+    frames: tuple[VideoFrame, ...]
     first: int | None = 1
     offset: int = 0
     task: str = ""
@@ -60,7 +60,7 @@ class Tree:
     pictures: dict[str, pathlib.Path]
 
 
-def find_files(root: pathlib.Path, report: Report) -> Tree:
+def find_files(root: pathlib.Path, report: FaultReport) -> Tree:
     """Finds the files of a tree, at most five folders down.
 
     Args:
@@ -113,7 +113,7 @@ def find_files(root: pathlib.Path, report: Report) -> Tree:
     )
 
 
-def _complete(labels: Set[str], seen: Set[str], report: Report) -> list[str]:
+def _complete(labels: Set[str], seen: Set[str], report: FaultReport) -> list[str]:
     """Participants with both labels and something to see; the others are reported."""
     for subject in sorted(labels | seen):
         if subject not in DISFA_SUBJECTS:
@@ -126,7 +126,7 @@ def _complete(labels: Set[str], seen: Set[str], report: Report) -> list[str]:
 
 
 def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]]:
-    """The label files of one participant.
+    """Reads the label files of one participant.
 
     Args:
         files: {AU: file}; each line is ``frame,intensity``, frames from 1, intensities 0 to 5.
@@ -166,8 +166,8 @@ def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]
     return rows
 
 
-def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: Report) -> list[Video]:
-    """The frames of every participant from folders of numbered pictures.
+def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: FaultReport) -> list[Video]:
+    """Finds the frames of every participant from folders of numbered pictures.
 
     Args:
         tree: what ``find_files`` found.
@@ -204,7 +204,7 @@ def read_videos(tree: Tree, folders: dict[str, pathlib.Path], report: Report) ->
         frames = []
         for number, path in sorted(numbered.items()):
             row = told.get(number - counting.offset)
-            frames.append(Frame(number - counting.offset, str(path), _labels(row), row))
+            frames.append(VideoFrame(number - counting.offset, str(path), _labels(row), row))
         videos.append(Video(subject, tuple(frames), *counting))
     return videos
 

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_builders import base, crops, folders, portraits, schema, units
+from data_builders import crops, folders, portraits, record_builder, schema, work_units
 from data_builders import landmarks as finder
+from data_builders.fault_report import FaultReport
 from data_builders.lfw_pairs import raw
-from data_builders.report import Report
 
 _FOLDERS = ("lfw", "lfw-deepfunneled", "lfw_funneled")
 _NUMBER = re.compile(r"_(\d+)\.[A-Za-z]+$")
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds LFW as the split ``test``; the pairs and their blocks are in its metadata.
 
     No picture that a pair names is left out, or the score would be of other pairs than everybody's.
@@ -38,7 +38,7 @@ class Builder(base.RecordBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        manual, report = pathlib.Path(dl_manager.manual_dir), Report()
+        manual, report = pathlib.Path(dl_manager.manual_dir), FaultReport()
         root = folders.people_folder(manual, _FOLDERS)
         path = folders.beside("pairs.txt", root, manual)
         pairs = raw.read_pairs(path)
@@ -71,7 +71,7 @@ class Builder(base.RecordBuilder):
         return self.records(make, people)
 
 
-def _numbered(person: portraits.Person, report: Report) -> portraits.Person:
+def _numbered(person: portraits.Person, report: FaultReport) -> portraits.Person:
     """Numbers as the file names write them, which is how pairs name pictures."""
     numbered: dict[int, str] = {}
     for path in person.paths:
@@ -84,7 +84,7 @@ def _numbered(person: portraits.Person, report: Report) -> portraits.Person:
 
 
 def _placed(
-    found: list[tuple[portraits.Person, finder.VideoLandmarks]], report: Report
+    found: list[tuple[portraits.Person, finder.VideoLandmarks]], report: FaultReport
 ) -> list[portraits.Person]:
     """Everybody with landmarks for every picture that a face can be cut out of."""
     sure = [marks.landmarks[marks.origin == finder.FOUND] for _, marks in found]
@@ -100,7 +100,7 @@ def _placed(
     return placed
 
 
-def _fits(path: str, origin: int, points: np.ndarray, report: Report) -> bool:
+def _fits(path: str, origin: int, points: np.ndarray, report: FaultReport) -> bool:
     """Whether a face can be cut out; the median face does not fit every picture."""
     faults = []
     if origin in finder.REFUSED:
@@ -112,8 +112,8 @@ def _fits(path: str, origin: int, points: np.ndarray, report: Report) -> bool:
     return not faults
 
 
-def make(person: portraits.Person) -> units.Made:
-    """The records of a person; runs in a worker process.
+def make(person: portraits.Person) -> work_units.Made:
+    """Makes the records of a person; runs in a worker process.
 
     Raises:
         ValueError: for a picture that has become unreadable, as pairs may name it.

@@ -18,7 +18,7 @@ class Pair(NamedTuple):
 
 
 def read_pairs(path: pathlib.Path) -> list[Pair]:
-    """The pairs of ``pairs.txt`` (view 2): blocks of as many pairs of one person as of two.
+    """Reads the pairs of ``pairs.txt`` (view 2): blocks of as many pairs of one person as of two.
 
     Args:
         path: first line BLOCKS SIZE, then 2 SIZE lines a block, NAME NUMBER NUMBER for the same

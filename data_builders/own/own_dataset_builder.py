@@ -10,14 +10,14 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, film_frames, schema
+from data_builders import film_frames, record_builder, schema
 from data_builders import landmarks as finder
 from data_builders import videos as shared
+from data_builders.fault_report import FaultReport
 from data_builders.own import raw, sheet
-from data_builders.report import Report
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Builds what ``labels.csv`` names, by part; units are those with a label."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -33,7 +33,7 @@ class Builder(base.RecordBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
-        report, root = Report(), sheet.home(pathlib.Path(dl_manager.manual_dir))
+        report, root = FaultReport(), sheet.home(pathlib.Path(dl_manager.manual_dir))
         told = sheet.read(root, report)
         takes, parts = raw.takes(told), raw.parts(told)
         raw.report_unnamed(root, told, report)
@@ -50,7 +50,7 @@ class Builder(base.RecordBuilder):
                 "label rows": sum(row.coded for row in told.rows),
                 "coded frames": sum(frame.labels is not None for frame in frames),
                 "landmarks detected": placed.origins[finder.FOUND],
-                "landmarks from neighbouring frames": placed.origins[finder.BORROWED],
+                "landmarks from neighboring frames": placed.origins[finder.BORROWED],
             },
             skipped=report.as_dict(),
             parts={str(part): people for part, people in parts.items()},
@@ -62,11 +62,11 @@ class Builder(base.RecordBuilder):
             for split, blocks in placed.splits.items()
         }
 
-    def _generate_examples(self, blocks: list[shared.Block], report: Report) -> Any:
+    def _generate_examples(self, blocks: list[shared.Block], report: FaultReport) -> Any:
         return self.records(shared.make, blocks, report)
 
     def _videos(
-        self, root: pathlib.Path, takes: Sequence[raw.Take], report: Report
+        self, root: pathlib.Path, takes: Sequence[raw.Take], report: FaultReport
     ) -> list[raw.Video]:
         """Pictures, and frames of films, which are kept beside the cached landmarks until they are deleted."""
         videos = [raw.picture_video(root, take, report) for take in takes if take.film is None]
@@ -76,13 +76,13 @@ class Builder(base.RecordBuilder):
                 films.append(take)
             elif take.film is not None:
                 report.add(raw.LOST, take.film, max(1, len(take.rows)))
-        jobs = [raw.job(root, take, self.cache("frames")) for take in films]
-        counts = self.in_advance(film_frames.extract_job, jobs, label="frames of films")
-        for take, job, count in zip(films, jobs, counts, strict=True):
+        extractions = [raw.extraction(root, take, self.cache("frames")) for take in films]
+        counts = self.in_advance(film_frames.run_extraction, extractions, label="frames of films")
+        for take, extraction, count in zip(films, extractions, counts, strict=True):
             if count is None:
                 report.add(film_frames.UNREADABLE, take.film or "")
             else:
-                videos.append(raw.film_video(take, job.folder, report))
+                videos.append(raw.film_video(take, extraction.folder, report))
         return [video for video in videos if video.frames]
 
     def changed(self, manual: pathlib.Path) -> str:

@@ -7,9 +7,9 @@ import re
 from typing import NamedTuple
 
 from data_builders import film_frames, folders
+from data_builders.fault_report import FaultReport
 from data_builders.own.sheet import Row, Sheet
-from data_builders.report import Report
-from data_builders.videos import Frame
+from data_builders.videos import VideoFrame
 from piapdf_jax import folds
 
 #: Why a row is left out, as the other builders say it.
@@ -20,11 +20,11 @@ _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".avi", ".mp4", ".mov"}
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """The frames of somebody in a task; ``moving`` where they have numbers, so that neighbours are near in time."""
+    """The frames of somebody in a task; ``moving`` where they have numbers, so that neighbors are near in time."""
 
     subject: str
     task: str
-    frames: tuple[Frame, ...]
+    frames: tuple[VideoFrame, ...]
     moving: bool
 
 
@@ -121,7 +121,7 @@ def _take(subject: str, task: str, rows: list[Row]) -> Take:
     return Take(subject, task, film, named, rest=len(named) < len(rows))
 
 
-def report_unnamed(root: pathlib.Path, sheet: Sheet, report: Report) -> None:
+def report_unnamed(root: pathlib.Path, sheet: Sheet, report: FaultReport) -> None:
     """Counts pictures, films and archives below the folder that are not read, because no row names them."""
     named = {row.file for row in sheet.rows}
     for path in folders.files(root):
@@ -132,7 +132,7 @@ def report_unnamed(root: pathlib.Path, sheet: Sheet, report: Report) -> None:
             report.add(_UNNAMED, name)
 
 
-def job(root: pathlib.Path, take: Take, cache: pathlib.Path) -> film_frames.Job:
+def extraction(root: pathlib.Path, take: Take, cache: pathlib.Path) -> film_frames.Extraction:
     """Returns what takes the frames of a film into a folder of the cache, another for other frames or another file."""
     assert take.film is not None
     film = root / take.film
@@ -141,10 +141,10 @@ def job(root: pathlib.Path, take: Take, cache: pathlib.Path) -> film_frames.Job:
     digest = hashlib.sha256(repr(told).encode()).hexdigest()[:16]
     # Somebody who reads the report must see which film it was.
     name = re.sub(r"[^\w-]+", "_", film.stem)[:40]
-    return film_frames.Job(film, cache / f"{name}-{digest}", take.wanted)
+    return film_frames.Extraction(film, cache / f"{name}-{digest}", take.wanted)
 
 
-def film_video(take: Take, folder: pathlib.Path, report: Report) -> Video:
+def film_video(take: Take, folder: pathlib.Path, report: FaultReport) -> Video:
     """Returns the frames of a film.
 
     Args:
@@ -158,13 +158,13 @@ def film_video(take: Take, folder: pathlib.Path, report: Report) -> Video:
     if lost:
         report.add(LOST, f"{take.film} frame {lost[0].frame}", len(lost))
     frames = [
-        Frame(number, str(path), _labels(rows.get(number)))
+        VideoFrame(number, str(path), _labels(rows.get(number)))
         for number, path in sorted(numbers.items())
     ]
     return Video(take.subject, take.task, tuple(frames), moving=True)
 
 
-def picture_video(root: pathlib.Path, take: Take, report: Report) -> Video:
+def picture_video(root: pathlib.Path, take: Take, report: FaultReport) -> Video:
     """Returns pictures by their number, else by their place among the rows.
 
     Args:
@@ -177,7 +177,7 @@ def picture_video(root: pathlib.Path, take: Take, report: Report) -> Video:
         path = root / row.file
         if path.is_file():
             number = place if row.frame is None else row.frame
-            frames.append(Frame(number, str(path), _labels(row)))
+            frames.append(VideoFrame(number, str(path), _labels(row)))
         else:
             report.add(LOST, row.file)
     frames.sort(key=lambda frame: frame.number)

@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple, NoReturn
 
 from data_builders import folders
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from piapdf_jax.action_units import RECORD_AUS, UNKNOWN
 
 #: Name of the file, in the folder that is given.
@@ -81,7 +81,7 @@ def home(manual: pathlib.Path) -> pathlib.Path:
     return found[0] if found else manual
 
 
-def read(folder: pathlib.Path, report: Report) -> Sheet:
+def read(folder: pathlib.Path, report: FaultReport) -> Sheet:
     """Reads the file in a folder.
 
     Args:
@@ -139,7 +139,7 @@ def _lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
 
 
 def _columns(
-    path: pathlib.Path, line: int, names: list[str], report: Report
+    path: pathlib.Path, line: int, names: list[str], report: FaultReport
 ) -> tuple[dict[str, int], dict[int, int]]:
     """Places of the columns that are read, by name, and of those of units, by number."""
     columns: dict[str, int] = {}

@@ -114,7 +114,7 @@ def _keep_eyes_open(points: np.ndarray) -> None:
 
 
 def bulges(points: np.ndarray, strengths: dict[int, float]) -> list[Bulge]:
-    """Mounds and hollows that action units add to the skin.
+    """Returns the mounds and hollows that action units add to the skin.
 
     Args:
         points: [68, 2] landmarks after ``move``, head units.

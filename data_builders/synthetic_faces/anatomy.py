@@ -36,7 +36,7 @@ SIDE -= SIDE[MIRROR]
 
 
 def both_halves(right_half: dict[int, tuple[float, float]]) -> np.ndarray:
-    """Points or moves of the image-right half (x outward) as [68, 2] float32 of both halves."""
+    """Mirrors points or moves of the image-right half (x outward) to [68, 2] float32 of both halves."""
     points = np.zeros((68, 2), np.float32)
     for index, (x, y) in right_half.items():
         points[MIRROR[index]] = (-x, y)
@@ -63,16 +63,16 @@ class Identity:
         age: 0 (smooth) to 1 (folds at rest).
         freckles: density, 0..1.
         moles: number.
-        hair: colour, linear RGB.
+        hair: color, linear RGB.
         style: one of ``HAIR_STYLES``.
         brow_thickness: factor on the average.
         brow_darkness: 0..1.
-        iris: colour, linear RGB.
-        lip_red: 0 (the skin's colour) to 1 (lipstick).
+        iris: color, linear RGB.
+        lip_red: 0 (the skin's color) to 1 (lipstick).
         beard: 0 none, 0.3 stubble, 1 full.
         glasses: 0 none, 1 thin metal, 2 thick dark.
         vigor: factor on the strength of every action unit.
-        eye_shadow: colour of the upper lids, linear RGB; () unpainted.
+        eye_shadow: color of the upper lids, linear RGB; () unpainted.
     """
 
     seed: int
@@ -156,7 +156,7 @@ def draw_identity(rng: np.random.Generator, sex: str | None = None) -> Identity:
 
 
 def proportions(identity: Identity) -> dict[str, float]:
-    """The deviations of ``identity.shape`` by name, in the units of ``PROPORTIONS``."""
+    """Returns the deviations of ``identity.shape`` by name, in the units of ``PROPORTIONS``."""
     return {
         name: value * deviation
         for (name, deviation), value in zip(PROPORTIONS.items(), identity.shape, strict=True)
@@ -164,7 +164,7 @@ def proportions(identity: Identity) -> dict[str, float]:
 
 
 def neutral_landmarks(identity: Identity) -> np.ndarray:
-    """The person's landmarks at rest.
+    """Computes the person's landmarks at rest.
 
     Args:
         identity: the person.

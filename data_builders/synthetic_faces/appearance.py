@@ -1,4 +1,4 @@
-"""What of a person does not move: the colours of the skin, freckles, moles, and the hair; drawn once a person."""
+"""What of a person does not move: the colors of the skin, freckles, moles, and the hair; drawn once a person."""
 
 import functools
 from typing import NamedTuple
@@ -22,7 +22,7 @@ class Layers(NamedTuple):
     Attributes:
         skin: [H, W, 3] float32 reflectance, with the beard.
         behind: [H, W, 3] float32 reflectance of what the face hides: hair, neck, ears.
-        tone: [3] mean skin colour.
+        tone: [3] mean skin color.
         hair: [H, W, 3] float32 reflectance.
         front: [H, W] float32 coverage of the hair before the face.
         rows: the rows of the canvas that this hair reaches.
@@ -41,7 +41,7 @@ class Layers(NamedTuple):
 
 
 def skin_tone(identity: Identity) -> np.ndarray:
-    """Mean reflectance [3] of a person's skin."""
+    """Returns the mean reflectance [3] of a person's skin."""
     place = identity.skin * (len(_SKIN) - 1)
     channels = [np.interp(place, range(len(_SKIN)), np.log(_SKIN[:, c])) for c in range(3)]
     return np.exp(channels).astype(np.float32)
@@ -146,7 +146,7 @@ def _spots(identity, canvas, skin, tone, rng) -> None:
 
 
 def _strands(identity, canvas, rng) -> np.ndarray:
-    """Hair colour with strands that run away from the crown."""
+    """Hair color with strands that run away from the crown."""
     x, y = canvas.axes()
     dx, dy = np.meshgrid(x, y + 0.62)
     angle = (np.arctan2(dx, dy) + np.pi) * (1023 / (2 * np.pi))

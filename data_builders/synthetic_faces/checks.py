@@ -19,14 +19,14 @@ from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
 from piapdf_jax import command_line, commands, faces, folds, paths
 from piapdf_jax.action_units import BP4D_AUS, record_columns
-from piapdf_jax.tfds_files import checked_folder
+from piapdf_jax.tfds_files import validate_tfds_dir
 
 _SAMPLE = 200  # frames that dlib looks at
 _INNER = slice(17, 68)
 
 
 def clips(rules: population.Rules) -> list[population.Clip]:
-    """Every sequence of a data set with action units."""
+    """Draws every sequence of a data set with action units."""
     kind = rules.kind
     return [
         population.sequence(rules, subject, task)
@@ -36,7 +36,7 @@ def clips(rules: population.Rules) -> list[population.Clip]:
 
 
 def label_rates() -> tuple[float, float, float]:
-    """Always-yes F1 of part 3, share of published cells that are wrong, share that are unknown; percent."""
+    """Measures always-yes F1 of part 3, share of published cells that are wrong, share that are unknown; percent."""
     found = clips(population.Rules("bp4d"))
     table = np.concatenate([_cells(clip, clip.clean) for clip in found])
     written = np.concatenate([_cells(clip, clip.published) for clip in found])
@@ -53,7 +53,7 @@ def _cells(clip: population.Clip, table: dict[int, np.ndarray]) -> np.ndarray:
 
 
 def habit_information() -> dict[bool, float]:
-    """{habits on: bits that a person tells of a label}."""
+    """Returns {habits on: bits that a person tells of a label}."""
     found = {}
     for switch in (True, False):
         listed = clips(population.Rules("bp4d", habits=switch))
@@ -67,7 +67,7 @@ def habit_information() -> dict[bool, float]:
 
 
 def background_accuracy() -> float:
-    """Percent of LFW's pairs told apart by the mean colour of the background alone."""
+    """Measures the percent of LFW's pairs told apart by the mean color of the background alone."""
     colors = {}
     for name in population.subjects("lfw"):
         face = population.person("lfw", name)
@@ -83,15 +83,16 @@ def background_accuracy() -> float:
 
 
 def drawing_time() -> tuple[float, float]:
-    """Milliseconds of one core that a frame takes: drawing alone, and drawing and encoding."""
+    """Measures milliseconds of one core that a frame takes: drawing alone, and drawing and encoding."""
     cv2.setNumThreads(1)
     rules = population.Rules("bp4d")
-    jobs = [
-        builder.Job(rules, subject, "T1", True, 0) for subject in population.subjects("bp4d")[:4]
+    specs = [
+        builder.SequenceSpec(rules, subject, "T1", True, 0)
+        for subject in population.subjects("bp4d")[:4]
     ]
-    builder.draw(jobs[0])
+    builder.draw(specs[0])
     start = time.process_time()
-    count = sum(len(builder.draw(job)) for job in jobs[1:])
+    count = sum(len(builder.draw(spec)) for spec in specs[1:])
     whole = (time.process_time() - start) / count
     face, scene = population.person("bp4d", "F001"), draw_scene(np.random.default_rng(0))
     start = time.process_time()
@@ -101,13 +102,13 @@ def drawing_time() -> tuple[float, float]:
 
 
 def records(folder: pathlib.Path, split: str) -> Iterator[dict]:
-    """Decoded records of a split."""
-    builder: Any = tfds.builder_from_directory(checked_folder(folder))
+    """Reads the decoded records of a split."""
+    builder: Any = tfds.builder_from_directory(validate_tfds_dir(folder))
     yield from builder.as_data_source(split)
 
 
 def ridge(data_dir: pathlib.Path) -> tuple[float, float, float, float]:
-    """Always-yes F1 of part 3, and the three scores of ``probes.ridge_scores``."""
+    """Measures always-yes F1 of part 3, and the three scores of ``probes.ridge_scores``."""
     folder = _folder(data_dir)
     table = _truth(data_dir)
     columns, x, y, z = record_columns(BP4D_AUS), {}, {}, {}
@@ -149,7 +150,7 @@ def _truth(data_dir: pathlib.Path) -> dict[tuple[str, str, int], np.ndarray]:
 
 
 def detection(data_dir: pathlib.Path) -> tuple[float, float]:
-    """Percent of faces that dlib finds, and the error of its inner landmarks in percent of |36 - 45|."""
+    """Measures the percent of faces that dlib finds, and the error of its inner landmarks in percent of |36 - 45|."""
     detector = faces.DlibDetector()
     listed = list(records(_folder(data_dir), "part3"))
     errors = []
@@ -174,7 +175,7 @@ def _report(data_dir: pathlib.Path) -> Iterator[tuple[str, str, str]]:
     drawn, whole = drawing_time()
     yield "drawing a frame", f"{drawn:.1f} ms", "-"
     yield "drawing and encoding a frame", f"{whole:.1f} ms", "at most 18 ms"
-    yield "lfw pairs by background colour", f"{background_accuracy():.1f} %", "below 55 %"
+    yield "lfw pairs by background color", f"{background_accuracy():.1f} %", "below 55 %"
     base, half, tuned, best = ridge(data_dir)
     for name, score in (("0.5", half), ("tuned on train", tuned), ("best on test", best)):
         yield f"ridge on 32x32 gray, threshold {name}", f"{score - base:+.1f}", "below +6"

@@ -24,7 +24,7 @@ _HEADER = 16
 
 
 def contact_sheet(*, cell: int = 88, wrap: int = 9) -> np.ndarray:
-    """People by action units: two bands of columns, calm pose and no noise, so that only the face differs.
+    """Draws people by action units: two bands of columns, calm pose, no noise, so that only the face differs.
 
     Args:
         cell: side of a face in pixels.

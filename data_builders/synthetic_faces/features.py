@@ -85,7 +85,7 @@ def _iris(canvas, picture, opening, identity, center, width) -> None:
 
 
 def eye_sparkle(canvas: Canvas, picture: np.ndarray, points: np.ndarray, light, gaze) -> None:
-    """The light's reflection on both eyeballs, over everything else."""
+    """Paints the light's reflection on both eyeballs, over everything else."""
     for side in (-1, 1):
         upper, lower = _eye_lids(points, side)
         center = (upper[12] + lower[12]) / 2 + gaze

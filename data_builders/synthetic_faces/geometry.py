@@ -27,13 +27,13 @@ class Canvas:
     origin: tuple[float, float] = (145.5, 117.5)
 
     def pixels(self, points: np.ndarray) -> np.ndarray:
-        """Head units [..., 2] to pixels [..., 2], float32."""
+        """Converts head units [..., 2] to pixels [..., 2], float32."""
         return np.asarray(points, np.float32) * np.float32(self.scale) + np.array(
             self.origin, np.float32
         )
 
     def axes(self, step: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Head units of every ``step``-th column [W] and row [H], float32."""
+        """Returns head units of every ``step``-th column [W] and row [H], float32."""
         columns = (np.arange(0, self.width, step) + (step - 1) / 2 - self.origin[0]) / self.scale
         rows = (np.arange(0, self.height, step) + (step - 1) / 2 - self.origin[1]) / self.scale
         return columns.astype(np.float32), rows.astype(np.float32)
@@ -64,7 +64,7 @@ def _spline(count: int, closed: bool, steps: int) -> np.ndarray:
 
 
 def curve(points: np.ndarray, *, closed: bool = False, steps: int = 6) -> np.ndarray:
-    """A smooth curve through points.
+    """Draws a smooth curve through points.
 
     Args:
         points: [N, D].
@@ -85,7 +85,7 @@ def relief(
     *,
     step: int = 2,
 ) -> np.ndarray:
-    """Height of the face toward the camera.
+    """Computes the height of the face toward the camera.
 
     Args:
         canvas: where.
@@ -155,12 +155,12 @@ class View:
     offset: np.ndarray
 
     def project(self, points: np.ndarray, depths: np.ndarray) -> np.ndarray:
-        """Points [N, 2] in head units with their depths [N] to pixels [N, 2]."""
+        """Projects points [N, 2] in head units with their depths [N] to pixels [N, 2]."""
         return points @ self.matrix[:, :2].T + depths[:, None] * self.matrix[:, 2] + self.offset
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Rotation matrix [3, 3] of a head; degrees; roll after pitch after yaw."""
+    """Computes the rotation matrix [3, 3] of a head; degrees; roll after pitch after yaw."""
     a, b, c = np.deg2rad((yaw, pitch, roll))
     turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     nod = np.array([[1, 0, 0], [0, np.cos(b), np.sin(b)], [0, -np.sin(b), np.cos(b)]])
@@ -169,7 +169,7 @@ def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
 
 
 def view(turned: np.ndarray, *, scale: float, center: np.ndarray) -> View:
-    """The view of a turned head.
+    """Returns the view of a turned head.
 
     Args:
         turned: [3, 3] from ``rotation``.
@@ -184,7 +184,7 @@ def view(turned: np.ndarray, *, scale: float, center: np.ndarray) -> View:
 
 
 def sample(canvas: Canvas, height: np.ndarray, points: np.ndarray, *, step: int = 2) -> np.ndarray:
-    """Heights [N] at points [N, 2] in head units, linear between the samples of ``relief``."""
+    """Computes heights [N] at points [N, 2] in head units, linear between the samples of ``relief``."""
     import cv2
 
     spot = (canvas.pixels(points) - (step - 1) / 2) / step
@@ -201,7 +201,7 @@ def sample(canvas: Canvas, height: np.ndarray, points: np.ndarray, *, step: int 
 def inverse_map(
     canvas: Canvas, height: np.ndarray, seen: View, size: tuple[int, int], *, coarse: int = 4
 ) -> np.ndarray:
-    """Which pixel of the canvas each pixel of the picture shows.
+    """Computes which pixel of the canvas each pixel of the picture shows.
 
     Solves q = A p + a z(p) + b for p by fixed-point iteration: the relief is shallow enough for |A^-1 a dz/dp| < 1.
 

@@ -8,7 +8,7 @@ from data_builders.synthetic_faces.scene import Scene
 
 
 def toward(scene: Scene) -> np.ndarray:
-    """Direction [3] of the key light in head axes."""
+    """Returns direction [3] of the key light in head axes."""
     return geometry.rotation(scene.yaw, scene.pitch, scene.roll).T @ np.array(
         scene.light, np.float32
     )
@@ -22,7 +22,7 @@ def light(
     hair: np.ndarray,
     scene: Scene,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Light that each point of the head receives.
+    """Computes the light that each point of the head receives.
 
     Broad forms are lit at half resolution; the creases, which are finer, at full.
 

@@ -17,12 +17,12 @@ import numpy as np
 from data_builders.synthetic_faces import population
 from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
-from data_builders.synthetic_faces.wild import behaviour
+from data_builders.synthetic_faces.wild import behavior
 from data_builders.synthetic_faces.wild import draw as strangers
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY
 
 SIDE = 256
-#: Grey levels of 0..255 above which a pixel counts as moved.
+#: Gray levels of 0..255 above which a pixel counts as moved.
 LEVELS = 2.0
 FRAMES = 200
 
@@ -119,7 +119,7 @@ def rules(kind: str, rows: list[tuple[str, str, int]], clean: np.ndarray) -> pop
 _OTHER_FACES = "other faces were drawn for this truth table than this program draws"
 #: A clip is asked for once a frame.
 _sequence = functools.lru_cache(maxsize=512)(population.sequence)
-_session = functools.lru_cache(maxsize=512)(behaviour.clip)
+_session = functools.lru_cache(maxsize=512)(behavior.clip)
 
 
 def _place(
@@ -148,7 +148,7 @@ def draw(
     Returns:
         The table.
     """
-    if kind == behaviour.KIND:
+    if kind == behavior.KIND:
         clips, painter = _strangers(rows, clean), _of_stranger
     else:
         own = rules(kind, rows, clean)
@@ -249,8 +249,8 @@ def load_or_draw(
 
 def _kind(keys: list[tuple[str, str, int]], units: np.ndarray) -> str:
     """Which people a truth table is of."""
-    if keys and keys[0][0] in behaviour.subjects():
-        return behaviour.KIND
+    if keys and keys[0][0] in behavior.subjects():
+        return behavior.KIND
     return "disfa" if tuple(units) == population.label_units("disfa") else "bp4d"
 
 

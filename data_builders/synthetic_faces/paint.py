@@ -40,7 +40,7 @@ def _soften(drawn: np.ndarray, soft: float) -> np.ndarray:
 
 
 def area(canvas: Canvas, outline: np.ndarray, *, soft: float = 0.0) -> Area:
-    """A filled outline.
+    """Paints a filled outline.
 
     Args:
         canvas: where.
@@ -65,7 +65,7 @@ def strokes(
     soft: float = 0.0,
     closed: bool = False,
 ) -> Area:
-    """Lines of one width.
+    """Paints lines of one width.
 
     Args:
         canvas: where.
@@ -90,7 +90,7 @@ def strokes(
 
 
 def ellipse(center: np.ndarray, radius_x: float, radius_y: float, *, tilt: float = 0) -> np.ndarray:
-    """Outline [24, 2] of an ellipse in head units; ``tilt`` in degrees."""
+    """Returns outline [24, 2] of an ellipse in head units; ``tilt`` in degrees."""
     t = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     x, y = radius_x * np.cos(t), radius_y * np.sin(t)
     a = np.deg2rad(tilt)
@@ -101,7 +101,7 @@ def ellipse(center: np.ndarray, radius_x: float, radius_y: float, *, tilt: float
 def blend(
     picture: np.ndarray, where: Area, color: np.ndarray | tuple[float, ...], share: float = 1.0
 ) -> None:
-    """Mixes a colour, or a picture of the window's shape, into ``picture`` [H, W, 3] in place."""
+    """Mixes a color, or a picture of the window's shape, into ``picture`` [H, W, 3] in place."""
     window = picture[where.window]
     cover = (where.cover * np.float32(share))[..., None]
     window += cover * (np.asarray(color, np.float32) - window)
@@ -113,12 +113,12 @@ def darken(picture: np.ndarray, where: Area, share: float) -> None:
 
 
 def over(below: np.ndarray, above: np.ndarray, cover: np.ndarray) -> np.ndarray:
-    """``above`` [H, W, 3] laid over ``below`` [H, W, 3] where ``cover`` [H, W] says so."""
+    """Lays ``above`` [H, W, 3] over ``below`` [H, W, 3] where ``cover`` [H, W] says so."""
     return cv2.blendLinear(above, below, cover, 1 - cover)
 
 
 def full(canvas: Canvas, where: Area) -> np.ndarray:
-    """The coverage over the whole canvas, [H, W] float32."""
+    """Returns the coverage over the whole canvas, [H, W] float32."""
     cover = np.zeros((canvas.height, canvas.width), np.float32)
     cover[where.window] = where.cover
     return cover

@@ -30,7 +30,7 @@ _LINES = ((0, 16, False), (17, 21, False), (22, 26, False), (27, 30, False), (31
 
 
 def pi_map_sheet(*, cell: int = 168) -> np.ndarray:
-    """Faces by action units: the mean face in lines, then drawn faces; the landmarks come first.
+    """Draws faces by action units: the mean face in lines, then drawn faces; the landmarks come first.
 
     Args:
         cell: side of a face in pixels.

@@ -88,13 +88,13 @@ class Clip:
 
 
 def generator(*words: object) -> np.random.Generator:
-    """A generator seeded by the hash of words."""
+    """Returns a generator seeded by the hash of words."""
     digest = hashlib.sha256("/".join(map(str, words)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
 def subjects(kind: str) -> tuple[str, ...]:
-    """Ids of the people of a data set, in order."""
+    """Returns ids of the people of a data set, in order."""
     if kind == "bp4d":
         return folds.BP4D_SUBJECTS
     if kind == "disfa":
@@ -121,13 +121,13 @@ def _names(count: int) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=512)
 def person(kind: str, subject: str) -> Identity:
-    """The face of a subject; no two data sets share one."""
+    """Draws the face of a subject; no two data sets share one."""
     sex = subject[0] if kind == "bp4d" else None
     return draw_identity(generator("person", kind, subject), sex)
 
 
 def tasks(kind: str) -> tuple[str, ...]:
-    """Task ids of a data set with action units; one empty id where it has none."""
+    """Returns task ids of a data set with action units; one empty id where it has none."""
     return folds.BP4D_TASKS if kind == "bp4d" else ("",)
 
 
@@ -142,7 +142,7 @@ def _length(kind: str) -> int:
 
 @functools.lru_cache(maxsize=512)
 def habits(kind: str, subject: str) -> np.ndarray:
-    """How much more than others a subject shows each AU; in standard deviations of what frames differ by."""
+    """Draws how much more than others a subject shows each AU; in standard deviations of what frames differ by."""
     rng = generator("habits", kind, subject)
     count = len(label_units(kind))
     often = rng.choice((0.0, 0.9, -0.8), count, p=(0.5, 0.25, 0.25))
@@ -183,7 +183,7 @@ def _thresholds(rules: Rules) -> np.ndarray:
 
 
 def sequence(rules: Rules, subject: str, task: str) -> Clip:
-    """What one subject does in one task, and what is published about it.
+    """Draws what one subject does in one task, and what is published about it.
 
     Args:
         rules: of the data set.
@@ -259,7 +259,7 @@ def _wrong(kind: str, value: int, draw: float) -> int:
 
 
 def loose_expression(rng: np.random.Generator) -> dict[int, float]:
-    """What a face does in a picture that was taken for its owner's sake."""
+    """Draws what a face does in a picture that was taken for its owner's sake."""
     strengths: dict[int, float] = {}
     if rng.random() < 0.5:
         smile = float(rng.uniform(0.3, 1))
@@ -274,7 +274,7 @@ def loose_expression(rng: np.random.Generator) -> dict[int, float]:
 
 
 def pairs(people: Sequence[str] | None = None, *, size: int = 30) -> list[tuple]:
-    """Pairs for verification, LFW's protocol: blocks that share no person, half of each the same person.
+    """Draws pairs for verification, LFW's protocol: blocks that share no person, half of each the same person.
 
     Args:
         people: names, None for all of ``lfw``; every six of them make a block, at most ten.

@@ -7,7 +7,7 @@ _THRESHOLDS = np.arange(0.1, 0.61, 0.05)
 
 
 def f1(truth: np.ndarray, said: np.ndarray) -> float:
-    """Mean over columns of F1 in percent; [N, A] of 0 and 1 both."""
+    """Computes the mean over columns of F1 in percent; [N, A] of 0 and 1 both."""
     truth, said = truth.astype(bool), said.astype(bool)
     both = 2 * (truth & said).sum(0)
     return float(100 * np.mean(both / np.maximum(truth.sum(0) + said.sum(0), 1)))
@@ -16,7 +16,7 @@ def f1(truth: np.ndarray, said: np.ndarray) -> float:
 def ridge_scores(
     pixels: np.ndarray, labels: np.ndarray, group: np.ndarray, test: np.ndarray, truth: np.ndarray
 ) -> tuple[float, float, float]:
-    """Linear regression on pixels, its penalty and threshold chosen on the training people.
+    """Fits linear regression on pixels, its penalty and threshold chosen on the training people.
 
     Args:
         pixels: [N, D] float, training pictures.
@@ -59,7 +59,7 @@ def _ridge(x: np.ndarray, y: np.ndarray, test: np.ndarray) -> dict[float, np.nda
 def person_information(
     labels: np.ndarray, person: np.ndarray, sequence: np.ndarray, *, deals: int = 20
 ) -> float:
-    """Mutual information of person and label, mean over AUs.
+    """Computes mutual information of person and label, mean over AUs.
 
     I = H(label) - H(label | person), less what remains when whole sequences are dealt to people at random: frames
     of a sequence resemble each other, so that the plug-in estimate is far from 0 for people who are all alike.
@@ -96,7 +96,7 @@ def _entropy(rate: np.ndarray) -> np.ndarray:
 
 
 def pair_accuracy(distance: np.ndarray, same: np.ndarray, block: np.ndarray) -> float:
-    """LFW's protocol: the threshold is chosen on nine blocks and tested on the tenth.
+    """Computes accuracy by LFW's protocol: the threshold is chosen on nine blocks and tested on the tenth.
 
     Args:
         distance: [P] float, of the two pictures of each pair.

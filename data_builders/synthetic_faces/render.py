@@ -1,4 +1,4 @@
-"""One picture of one person: relief and colours, lit, turned, cropped and photographed."""
+"""One picture of one person: relief and colors, lit, turned, cropped and photographed."""
 
 import dataclasses
 from typing import NamedTuple, Protocol
@@ -11,10 +11,10 @@ from data_builders.synthetic_faces import (
     anatomy,
     appearance,
     features,
-    folds,
     geometry,
     lighting,
     paint,
+    skin_folds,
 )
 from data_builders.synthetic_faces import scene as scenes
 from piapdf_jax import faces
@@ -25,7 +25,7 @@ class Picture(NamedTuple):
 
     Attributes:
         image: [H, W, 3] uint8 RGB.
-        landmarks: [68, 2] float32, (x, y) pixels, pixel centres at whole numbers.
+        landmarks: [68, 2] float32, (x, y) pixels, pixel centers at whole numbers.
         behind: [H, W] float32, share of the background in each pixel.
     """
 
@@ -62,11 +62,11 @@ class Muscles(Protocol):
 
 
 class Firm:
-    """The movements of ``actions`` and ``folds``: the same on every face, with folds that are cut deep."""
+    """The movements of ``actions`` and ``skin_folds``: the same on every face, with folds that are cut deep."""
 
     move = staticmethod(actions.move)
     bulges = staticmethod(actions.bulges)
-    folds = staticmethod(folds.folds)
+    folds = staticmethod(skin_folds.folds)
     soft = 1.15
 
     @staticmethod
@@ -101,7 +101,7 @@ def render(
         framing: strengths that the crop is laid around, where they are not those of the picture: the crop follows
             the corners of the mouth, so that without it a smile moves every pixel.
         muscles: what the strengths do.
-        second: direction [3] and colour [3] of a light beside the scene's; () for none.
+        second: direction [3] and color [3] of a light beside the scene's; () for none.
 
     Returns:
         The picture and its landmarks.
@@ -161,7 +161,7 @@ def _wide_view(scene, size, side) -> geometry.View:
 def _draw(
     canvas, identity, strengths, points, coarse, scene, muscles, second
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Lit colours [H, W, 3] and coverage [H, W] of the head on its canvas."""
+    """Lit colors [H, W, 3] and coverage [H, W] of the head on its canvas."""
     layers = appearance.layers(identity, canvas)
     face = _face(canvas, points)
     skin = layers.skin.copy()

@@ -14,8 +14,8 @@ class Scene:
     Attributes:
         yaw, pitch, roll: pose of the head, degrees.
         light: [3] unit vector toward the key light, camera axes (x right, y down, z to the camera).
-        key: [3] its colour and strength.
-        ambient: [3] colour and strength of light from everywhere.
+        key: [3] its color and strength.
+        ambient: [3] color and strength of light from everywhere.
         exposure: factor on the finished picture.
         gaze: shift of the irises, head units.
         zoom: error of the crop's size, as a factor.
@@ -81,7 +81,7 @@ def draw_scene(rng: np.random.Generator, *, spread: float = 1.0) -> Scene:
 
 
 def background(scene: Scene, size: tuple[int, int]) -> np.ndarray:
-    """A blurred room behind the head.
+    """Draws a blurred room behind the head.
 
     Args:
         scene: the picture's circumstances.
@@ -109,13 +109,13 @@ def background(scene: Scene, size: tuple[int, int]) -> np.ndarray:
 
 
 def clothes(scene: Scene) -> np.ndarray:
-    """Reflectance [3] of the clothes."""
+    """Draws the reflectance [3] of the clothes."""
     rng = np.random.default_rng(scene.seed + 1)
     return (rng.uniform(0.04, 0.75) * rng.uniform(0.35, 1.0, 3)).astype(np.float32)
 
 
 def develop(light: np.ndarray, scene: Scene) -> np.ndarray:
-    """Linear light to a picture: exposure, lens, tone, noise.
+    """Develops linear light into a picture: exposure, lens, tone, noise.
 
     Args:
         light: [H, W, 3] float32.

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from data_builders import base, schema, units
+from data_builders import record_builder, schema, work_units
 from data_builders.synthetic_faces import population, truth
 from data_builders.synthetic_faces.render import Picture, render
 from data_builders.synthetic_faces.scene import draw_scene
-from data_builders.synthetic_faces.wild import behaviour
+from data_builders.synthetic_faces.wild import behavior
 from data_builders.synthetic_faces.wild import draw as wild
 from piapdf_jax import folds
 from piapdf_jax.action_units import DISFA_POSITIVE_INTENSITY
@@ -51,7 +51,7 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
     @property
     def labeled(self) -> bool:
         """Whether action units are coded."""
-        return self.kind in ("bp4d", "disfa", behaviour.KIND)
+        return self.kind in ("bp4d", "disfa", behavior.KIND)
 
     @property
     def rules(self) -> population.Rules:
@@ -60,7 +60,7 @@ class SyntheticFacesConfig(tfds.core.BuilderConfig):
         return population.Rules(self.kind, self.wrong_labels, unknown, self.habits)
 
 
-class Job(NamedTuple):
+class SequenceSpec(NamedTuple):
     """A sequence to draw, or all pictures of a person; ``number`` counts the people of a split."""
 
     rules: population.Rules
@@ -70,7 +70,7 @@ class Job(NamedTuple):
     number: int
 
 
-class Builder(base.RecordBuilder):
+class Builder(record_builder.RecordBuilder):
     """Draws the data sets."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -113,33 +113,33 @@ class Builder(base.RecordBuilder):
         config = self._config
         splits = _splits(config)
         if config.labeled:
-            jobs = [job for split, found in splits.items() for job in found if job.coded]
+            specs = [spec for split, found in splits.items() for spec in found if spec.coded]
             truth.write(
                 truth.truth_path(self.data_dir_root, config.name, version=str(self.version)),
-                [_sequence(job) for job in jobs],
+                [_sequence(spec) for spec in specs],
             )
         coded = population.label_units(config.kind) if config.labeled else ()
-        people = {split: [job.subject for job in jobs] for split, jobs in splits.items()}
+        people = {split: [spec.subject for spec in specs] for split, specs in splits.items()}
         self.describe(action_units=coded, people=people, kind=config.kind)
-        self.expected_examples = {split: sum(map(_count, jobs)) for split, jobs in splits.items()}
-        return {split: self._generate_examples(jobs) for split, jobs in splits.items()}
+        self.expected_examples = {split: sum(map(_count, specs)) for split, specs in splits.items()}
+        return {split: self._generate_examples(specs) for split, specs in splits.items()}
 
-    def _generate_examples(self, jobs: list[Job]) -> Any:
-        return self.records(make, jobs)
-
-
-_PARTS = {"bp4d": folds.BP4D_PARTS, "disfa": folds.DISFA_PARTS, behaviour.KIND: behaviour.parts()}
+    def _generate_examples(self, specs: list[SequenceSpec]) -> Any:
+        return self.records(make, specs)
 
 
-def _sequence(job: Job) -> population.Clip:
-    if job.rules.kind == behaviour.KIND:
-        return behaviour.clip(job.subject, job.task)
-    return population.sequence(job.rules, job.subject, job.task)
+_PARTS = {"bp4d": folds.BP4D_PARTS, "disfa": folds.DISFA_PARTS, behavior.KIND: behavior.parts()}
 
 
-def _splits(config: SyntheticFacesConfig) -> dict[str, list[Job]]:
+def _sequence(spec: SequenceSpec) -> population.Clip:
+    if spec.rules.kind == behavior.KIND:
+        return behavior.clip(spec.subject, spec.task)
+    return population.sequence(spec.rules, spec.subject, spec.task)
+
+
+def _splits(config: SyntheticFacesConfig) -> dict[str, list[SequenceSpec]]:
     kind, rules = config.kind, config.rules
-    people = population.subjects(kind) if kind != behaviour.KIND else behaviour.subjects()
+    people = population.subjects(kind) if kind != behavior.KIND else behavior.subjects()
     if config.new_people:
         new = population.NEW_PEOPLE
         members = {"train": (new, True), "train_uncoded": (new, False)}
@@ -158,34 +158,34 @@ def _splits(config: SyntheticFacesConfig) -> dict[str, list[Job]]:
         members = {"train" if kind == "webface" else "test": (people, True)}
     return {
         split: [
-            Job(rules, subject, task, flag, number)
+            SequenceSpec(rules, subject, task, flag, number)
             for number, subject in enumerate(names[: config.people])
-            for task in (behaviour.SESSIONS if kind == behaviour.KIND else population.tasks(kind))
+            for task in (behavior.SESSIONS if kind == behavior.KIND else population.tasks(kind))
         ]
         for split, (names, flag) in members.items()
     }
 
 
-def _count(job: Job) -> int:
-    kind = job.rules.kind
+def _count(spec: SequenceSpec) -> int:
+    kind = spec.rules.kind
     if kind in population.IDENTITY_KINDS:
         return population.IDENTITIES[kind][1]
-    return int((_sequence(job).coded == job.coded).sum())
+    return int((_sequence(spec).coded == spec.coded).sum())
 
 
-def make(job: Job) -> units.Made:
-    """A job as a unit of work; runs in a worker process."""
-    return units.Made(draw(job))
+def make(spec: SequenceSpec) -> work_units.Made:
+    """Makes the records of a spec, as a unit of work; runs in a worker process."""
+    return work_units.Made(draw(spec))
 
 
-def draw(job: Job) -> list[tuple[str, dict[str, Any]]]:
-    """The records of a job."""
-    if job.rules.kind in population.IDENTITY_KINDS:
-        return _draw_pictures(job)
-    kind, subject, task = job.rules.kind, job.subject, job.task
-    sequence, examples = _sequence(job), []
+def draw(spec: SequenceSpec) -> list[tuple[str, dict[str, Any]]]:
+    """Draws the records of a spec."""
+    if spec.rules.kind in population.IDENTITY_KINDS:
+        return _draw_pictures(spec)
+    kind, subject, task = spec.rules.kind, spec.subject, spec.task
+    sequence, examples = _sequence(spec), []
     for k, frame in enumerate(sequence.frames.tolist()):
-        if sequence.coded[k] != job.coded:
+        if sequence.coded[k] != spec.coded:
             continue
         picture = _picture(kind, subject, task, frame, sequence.strengths[k])
         published = {au: int(values[k]) for au, values in sequence.published.items()}
@@ -195,26 +195,26 @@ def draw(job: Job) -> list[tuple[str, dict[str, Any]]]:
         example = schema.au_example(
             image=picture.image,
             landmarks=picture.landmarks,
-            labels=published if job.coded else {},
+            labels=published if spec.coded else {},
             intensities=intensities,
             subject=subject,
             task=task,
             frame=frame,
-            coded=job.coded and kind != "afew_va",
+            coded=spec.coded and kind != "afew_va",
         )
         examples.append((f"{subject}_{task}_{frame:05d}", example))
     return examples
 
 
 def _picture(kind, subject, task, frame, strengths) -> Picture:
-    if kind == behaviour.KIND:
+    if kind == behavior.KIND:
         return wild.frame(subject, task, frame, strengths)
     scene = draw_scene(population.generator("scene", kind, subject, task, frame))
     return render(population.person(kind, subject), strengths, scene)
 
 
-def _draw_pictures(job: Job) -> list[tuple[str, dict[str, Any]]]:
-    kind, name = job.rules.kind, job.subject
+def _draw_pictures(spec: SequenceSpec) -> list[tuple[str, dict[str, Any]]]:
+    kind, name = spec.rules.kind, spec.subject
     face, examples = population.person(kind, name), []
     for number in range(1, population.IDENTITIES[kind][1] + 1):
         rng = population.generator("picture", kind, name, number)
@@ -224,7 +224,7 @@ def _draw_pictures(job: Job) -> list[tuple[str, dict[str, Any]]]:
             image=picture.image,
             landmarks=picture.landmarks,
             name=name,
-            identity=job.number,
+            identity=spec.number,
             number=number,
         )
         examples.append((f"{name}_{number:04d}", example))

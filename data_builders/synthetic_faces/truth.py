@@ -15,7 +15,7 @@ VERSION = "1.0.0"
 def truth_path(
     data_dir: str | os.PathLike[str], config: str, *, version: str = VERSION
 ) -> pathlib.Path:
-    """Where the true labels of a synthetic data set lie.
+    """Returns where the true labels of a synthetic data set lie.
 
     Args:
         data_dir: directory of data sets.

@@ -12,12 +12,12 @@ from experiments.config import ExperimentConfig
 
 
 def bp4d(fold: int) -> ExperimentConfig:
-    """The paper's sizes: EfficientNet-B1, 256x256 images, 12 maps, 7x7x1280 into the decoder."""
+    """Returns the paper's sizes: EfficientNet-B1, 256x256 images, 12 maps, 7x7x1280 into the decoder."""
     return ExperimentConfig(name=f"bp4d_fold{fold}", fold=fold)
 
 
 def bp4d_folds() -> ExperimentConfig:
-    """All three folds, one after another."""
+    """Returns all three folds, one after another."""
     return dataclasses.replace(bp4d(1), name="bp4d", folds=(1, 2, 3))
 
 

@@ -15,7 +15,7 @@ from piapdf_jax.models.presets import MODELS
 
 
 def demo() -> ExperimentConfig:
-    """Sizes and lengths that fit a laptop; every line of code is that of ``bp4d_fold1``."""
+    """Returns sizes and lengths that fit a laptop; every line of code is that of ``bp4d_fold1``."""
     base = bp4d(1)
     change = dataclasses.replace
     # Short trainings: drawn faces differ in pose and light already.

@@ -14,12 +14,12 @@ from experiments.configs.bp4d import bp4d
 
 
 def disfa(fold: int) -> ExperimentConfig:
-    """``bp4d_fold`` k up to PIAP, then the whole encoder under L_PIAP with a new 8-way head."""
+    """Returns ``bp4d_fold`` k up to PIAP, then the whole encoder under L_PIAP with a new 8-way head."""
     return dataclasses.replace(bp4d(fold), name=f"disfa_fold{fold}", methods=("disfa",))
 
 
 def disfa_folds() -> ExperimentConfig:
-    """All three folds, one after another."""
+    """Returns all three folds, one after another."""
     return dataclasses.replace(disfa(1), name="disfa", folds=(1, 2, 3))
 
 

@@ -14,7 +14,7 @@ from piapdf_jax.models.presets import MODELS
 
 
 def drawn() -> ExperimentConfig:
-    """Lengths that fit 75 minutes of two cores."""
+    """Returns lengths that fit 75 minutes of two cores."""
     base = demo()
     change = dataclasses.replace
     wild = "synthetic_faces/wild"

@@ -17,7 +17,7 @@ _STEPS = 1000
 
 
 def evidence() -> ExperimentConfig:
-    """Every row of table 3 at the demo's size."""
+    """Returns every row of table 3 at the demo's size."""
     base = demo()
     equal = {
         name: dataclasses.replace(getattr(base, name), steps=_STEPS)

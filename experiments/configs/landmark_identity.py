@@ -16,7 +16,7 @@ from piapdf_jax.models.presets import MODELS
 
 
 def landmark_identity() -> ExperimentConfig:
-    """ResNet-50 from ImageNet, 256 px: Encoder P and landmark regression."""
+    """Returns ResNet-50 from ImageNet, 256 px: Encoder P and landmark regression."""
     base = bp4d(1)
     return dataclasses.replace(
         base,
@@ -27,7 +27,7 @@ def landmark_identity() -> ExperimentConfig:
 
 
 def landmark_identity_demo() -> ExperimentConfig:
-    """The same on drawn faces with a small ResNet, in minutes on two CPU cores."""
+    """Returns the same on drawn faces with a small ResNet, in minutes on two CPU cores."""
     base = demo()
     change = dataclasses.replace
     return change(

@@ -60,7 +60,7 @@ def run(
     begun, faults, all_told = time.perf_counter(), [], []
     for source in sources:
         try:
-            told = _one(source, settings, detector, wanted, workers, overwrite)
+            told = _process(source, settings, detector, wanted, workers, overwrite)
         except _FAULTS as error:
             told = Told(faults=(f"{source.text}: {' '.join(str(error).split())}",))
         all_told.append(told)
@@ -71,7 +71,7 @@ def run(
     return faults
 
 
-def _one(
+def _process(
     source: Input,
     settings: Settings,
     detector: Detector,
@@ -80,12 +80,11 @@ def _one(
     overwrite: bool,
 ) -> Told:
     settings, workers = _suited(source, settings, workers)
-    checksum = source.checksum()
+    checksum, place = source.checksum(), wanted.out / f"{source.stem}.json"
     # What a camera sees comes once.
     content = checksum[0] if source.kind != "camera" else f"{time.time_ns()}"
     fingerprint = summary.fingerprint(source, content, settings, detector)
     mark = wanted.mark(fingerprint)
-    place = wanted.out / f"{source.stem}.json"
     journal = Journal(wanted.out, source.stem, fingerprint)
     if source.kind == "camera" and not overwrite:
         _check_nothing_waits(journal)

@@ -71,7 +71,7 @@ class Share:
     first: int = 0
 
     def has(self, block: int) -> bool:
-        """Whether this process makes a block."""
+        """Returns whether this process makes a block."""
         return block >= self.first and block % self.of == self.place
 
 
@@ -88,7 +88,7 @@ class Looking:
         self.selected = 0
 
     def __call__(self, number: int, timestamp: float | None) -> bool:
-        """Whether a frame is decoded.
+        """Returns whether a frame is decoded.
 
         Raises:
             PastEnd: where no later frame is looked at.
@@ -237,7 +237,7 @@ def _ahead(line: Any) -> Iterator[Callable[[Any], None]]:
 
 
 def work(line: Any, source: Input, settings: Settings, share: Share) -> None:
-    """Main function of a process: sends its blocks, ``End`` or the text of an error down a line."""
+    """Runs in a process of its own: sends its blocks, ``End`` or the text of an error down a line."""
     # Ctrl-C reaches every process of a terminal; the one that started this one ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -25,11 +25,11 @@ class Shots(Protocol):
     """An opened input."""
 
     def shots(self, wanted: Any) -> Iterator[Any]:
-        """Frames in order, see ``capture.Film.shots``."""
+        """Yields frames in order, see ``capture.Film.shots``."""
         ...
 
     def told(self) -> dict[str, Any]:
-        """After the last: frames ``read`` and ``expected``, ``notes``, whether the input is ``broken``."""
+        """Returns, at the end, frames ``read`` and ``expected``, ``notes``, whether the input is ``broken``."""
         ...
 
     @property
@@ -38,7 +38,7 @@ class Shots(Protocol):
         ...
 
     def looked_at(self, settings: Settings) -> int | None:
-        """About how many frames will be looked at; None where nobody knows."""
+        """Estimates how many frames will be looked at; None where nobody knows."""
         ...
 
 
@@ -66,7 +66,7 @@ class Input:
         return self.kind in ("film", "camera")
 
     def frame_name(self, number: int) -> str:
-        """Cell ``input`` of a frame's rows."""
+        """Returns the cell ``input`` of a frame's rows."""
         return self.names[number] if self.names else self.text
 
     def open(self, *, threads: int = 1) -> Shots:
@@ -184,7 +184,7 @@ def collect(texts: Sequence[str], *, recursive: bool) -> tuple[list[Input], list
         except (OSError, ValueError) as error:
             faults.append(f"{text}: {' '.join(str(error).split())}")
             continue
-        found += [one for one in made if one not in found]
+        found += [entry for entry in made if entry not in found]
     return _told_apart(found), faults
 
 
@@ -232,20 +232,20 @@ def _is_overlay(file: pathlib.Path) -> bool:
 
 def _told_apart(found: list[Input]) -> list[Input]:
     """Names of tables: the file's without its ending, with it where two would be the same, then numbered."""
-    stems = collections.Counter(one.stem for one in found)
+    stems = collections.Counter(entry.stem for entry in found)
     taken: set[str] = set()
     made = []
-    for one in found:
-        stem = one.stem if stems[one.stem] == 1 else pathlib.Path(one.files[0]).name
-        if one.kind in ("pictures", "camera"):
-            stem = one.stem
+    for entry in found:
+        stem = entry.stem if stems[entry.stem] == 1 else pathlib.Path(entry.files[0]).name
+        if entry.kind in ("pictures", "camera"):
+            stem = entry.stem
         stem = os.fsencode(stem)[:_LONGEST].decode(errors="ignore") if _is_long(stem) else stem
         name, count = stem, 1
         while name in taken:
             count += 1
             name = f"{stem}_{count}"
         taken.add(name)
-        made.append(dataclasses.replace(one, stem=name))
+        made.append(dataclasses.replace(entry, stem=name))
     return made
 
 

@@ -41,11 +41,11 @@ class Outputs:
     maps: pi_maps.Maps | None = None
 
     def table(self, stem: str) -> pathlib.Path:
-        """File of the table of an input."""
+        """Returns the file of the table of an input."""
         return self.out / f"{stem}.{self.kind}"
 
     def overlay_of(self, source: Input) -> pathlib.Path | None:
-        """File or folder of the overlay of an input; None where none is wanted."""
+        """Returns the file or folder of the overlay of an input; None where none is wanted."""
         if self.overlay == "none":
             return None
         ending = {"picture": ".jpg", "film": _FILM if self.overlay == "video" else ""}

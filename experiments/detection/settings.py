@@ -33,12 +33,12 @@ class Settings:
     batch: int = 32
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values by name."""
+        """Returns plain values by name."""
         return dataclasses.asdict(self)
 
 
 def digest(told: Any) -> str:
-    """Sixteen hexadecimal digits of a value's canonical JSON."""
+    """Computes sixteen hexadecimal digits of a value's canonical JSON."""
     text = json.dumps(told, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
@@ -58,7 +58,7 @@ class Selection:
         self._last_tick: int | None = None
 
     def __call__(self, number: int, timestamp: float | None) -> bool:
-        """Whether a frame is looked at.
+        """Returns whether a frame is looked at.
 
         Raises:
             PastEnd: for the first frame at or after ``end``.

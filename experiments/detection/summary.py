@@ -66,7 +66,7 @@ def build(
         "notes": list(told["notes"]),
         "faults": faults(finished),
         "stand_ins": model.stand_ins,
-        "licences": _licences(detector, settings),
+        "licences": _licenses(detector, settings),
         "outputs": outputs,
     }
 
@@ -89,13 +89,13 @@ def _made_by(detector: Detector, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _licences(detector: Detector, settings: Settings) -> list[dict[str, str]]:
+def _licenses(detector: Detector, settings: Settings) -> list[dict[str, str]]:
     finder = {
         "of": f"face finder {settings.finder}",
-        "terms": detector.finder.licence,
+        "terms": detector.finder.license,
         "source": "",
     }
-    return [*(licence._asdict() for licence in detector.model.licences), finder]
+    return [*(license._asdict() for license in detector.model.licences), finder]
 
 
 def cuts(settings: Settings, detector: Detector) -> dict[int, float | None]:

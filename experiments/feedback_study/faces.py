@@ -61,7 +61,7 @@ def blocks(study: Study) -> list[Block]:
 
 
 def run(study: Study, work: Work) -> None:
-    """Does what is not done yet: worlds, mechanism, ablations with what they tune."""
+    """Runs what is not done yet: worlds, mechanism, ablations with what they tune."""
     work.settings_of("supervised")
     _train(work, blocks(study))
     work.mechanism()

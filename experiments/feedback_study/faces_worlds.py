@@ -126,7 +126,7 @@ class Deck:
         return ((hog - mean) @ matrix).astype(np.float32)
 
     def published(self, seed: int, wrong: int) -> np.ndarray:
-        """[P, K, C] int8 labels of which `wrong` percent are flipped, cell by cell."""
+        """Returns [P, K, C] int8 labels of which `wrong` percent are flipped, cell by cell."""
         labels = self.faces.labels
         drawn = generator("feedback study", "wrong", seed).random(labels.shape)
         return np.where(drawn < wrong / 100, 1 - labels, labels)

@@ -63,7 +63,7 @@ def _train(study: Study, name: str, lanes: list[tuple[int, float, float]], split
 
 
 def candidates(study: Study, name: str) -> list[tuple[float, float]]:
-    """Pairs (learning rate, weight) that a variant chooses among: equally many for every variant."""
+    """Returns pairs (learning rate, weight) that a variant chooses among: equally many for every variant."""
     unit = VARIANTS[name].unit
     if unit:
         pairs = [(rate, unit * w) for rate, w in itertools.product(LEARNING_RATES, WEIGHTS)]
@@ -73,7 +73,7 @@ def candidates(study: Study, name: str) -> list[tuple[float, float]]:
 
 
 def tune(study: Study, name: str) -> tuple[float, float]:
-    """The candidate whose model agrees best with the published labels of validation points.
+    """Returns the candidate whose model agrees best with the published labels of validation points.
 
     Mean over the tuning seeds; true labels are not drawn.
     """
@@ -85,14 +85,14 @@ def tune(study: Study, name: str) -> tuple[float, float]:
 
 
 def at_edge(study: Study, name: str, pair: tuple[float, float]) -> bool:
-    """Whether a choice is an end of its row of candidates, so that a better one may lie beyond."""
+    """Returns whether a choice is an end of its row of candidates, so that a better one may lie beyond."""
     rows = zip(*candidates(study, name), strict=True)
     ends = [{min(row), max(row)} if len(set(row)) > 1 else set() for row in rows]
     return any(value in end for value, end in zip(pair, ends, strict=True))
 
 
 def measure(study: Study, name: str, learning_rate: float, weight: float) -> dict[str, Any]:
-    """A row of the results: one training a test seed, scored by true labels."""
+    """Makes a row of the results: one training a test seed, scored by true labels."""
     lanes = [(seed, learning_rate, weight) for seed in study.test_seeds]
     runs = _train(study, name, lanes, "test")
     variant = VARIANTS[name]

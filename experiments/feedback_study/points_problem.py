@@ -35,7 +35,7 @@ class Problem(NamedTuple):
         validation: points with published labels, to tune by.
         test: points with true labels.
         wrong: probability that a published label is not the true one.
-        spread: standard deviation of a cluster; half the distance of neighbouring clusters is 1.
+        spread: standard deviation of a cluster; half the distance of neighboring clusters is 1.
         noise: standard deviation of what is added to a point.
         rates: probability of the rarest and of the commonest label.
     """
@@ -61,7 +61,7 @@ class Points(NamedTuple):
 
 
 def draw(problem: Problem, seed: jax.Array, split: str) -> Points:
-    """The points of one split of the world that a seed makes.
+    """Draws the points of one split of the world that a seed makes.
 
     Args:
         problem: sizes and rates.
@@ -98,7 +98,7 @@ def draw(problem: Problem, seed: jax.Array, split: str) -> Points:
 
 
 def stream(seed: jax.Array, number: int) -> jax.Array:
-    """One of the independent random streams of a seed, a typed key."""
+    """Returns one of the independent random streams of a seed, a typed key."""
     return jax.random.fold_in(jax.random.key(seed), number)
 
 
@@ -110,7 +110,7 @@ def _world(problem: Problem, seed: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def initial_params(problem: Problem, seed: jax.Array) -> dict[str, jax.Array]:
-    """Weights of a network with one hidden layer, as the seed draws them.
+    """Draws the weights of a network with one hidden layer.
 
     Returns:
         `a` [D, H], `b` [H], `c` [H, C], `d` [C].
@@ -126,19 +126,19 @@ def initial_params(problem: Problem, seed: jax.Array) -> dict[str, jax.Array]:
 
 
 def logits(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    """The network: z = relu(x a + b) c + d, [B, D] -> [B, C]."""
+    """Computes the network: z = relu(x a + b) c + d, [B, D] -> [B, C]."""
     hidden = jax.nn.relu(x @ params["a"] + params["b"][None])
     return hidden @ params["c"] + params["d"][None]
 
 
 def label_loss(z: jax.Array, batch: Any, labels: jax.Array, mask: jax.Array) -> jax.Array:
-    """Binary cross entropy, mean over the cells where `mask` is true; 0 where it is nowhere."""
+    """Computes binary cross entropy, mean over the cells where `mask` is true; 0 where it is nowhere."""
     del batch
     return masked_mean(optax.sigmoid_binary_cross_entropy(z, labels), mask)
 
 
 def learner(optimizer: optax.GradientTransformation, **losses: Any) -> Learner:
-    """The network as `piapdf_jax.feedback` takes it; `losses` replace what Learner holds."""
+    """Returns the network as `piapdf_jax.feedback` takes it; `losses` replace what Learner holds."""
 
     def apply(params: Any, model_state: Any, batch: Points, key: jax.Array, mode: str) -> Any:
         del key, mode  # no dropout, no batch statistics
@@ -149,11 +149,11 @@ def learner(optimizer: optax.GradientTransformation, **losses: Any) -> Learner:
 
 
 def known_labels(batch: Points) -> tuple[jax.Array, jax.Array]:
-    """Labels of a batch, and where they are known."""
+    """Returns labels of a batch, and where they are known."""
     return batch.y, batch.y >= 0
 
 
 def accuracy(params: dict[str, jax.Array], points: Points) -> jax.Array:
-    """Percentage of cells [] on whose side of 0.5 the network stands with the label."""
+    """Computes the percentage of cells [] on whose side of 0.5 the network stands with the label."""
     right = (logits(params, points.x) >= 0) == (points.y >= 0.5)
     return 100 * jnp.mean(right.astype(jnp.float32))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.page import charts, facts
-from experiments.page.charts import Frame
+from experiments.page.charts import PlotArea
 from experiments.page.facts import Method
 from experiments.page.markup import Markup, join, tag
 from experiments.report_types import Cell, Group, Table
@@ -124,21 +124,21 @@ def panel(name: str, bars: Sequence[Bar], *, floor: float | None, named: bool) -
         floor: F1 of saying yes always.
         named: whether each dot tells whose it is.
     """
-    frame = charts.small((0, max(len(bars), 1)), (0, 100))
+    area = charts.small((0, max(len(bars), 1)), (0, 100))
     head, rests = _heading(name, bars)
     gaps = [f"{bar.method.title}: {bar.cell.note}" for bar in bars if bar.cell.value is None]
     title = f"F1 of {head}: " + "; ".join(_told(bar) for bar in bars)
-    drawn = [_bar(frame, place, bar, named) for place, bar in enumerate(bars)]
+    drawn = [_bar(area, place, bar, named) for place, bar in enumerate(bars)]
     if floor is not None:
-        y = frame.py(floor)
-        drawn.append(charts.line(frame.left, y, frame.right, y, cls="mean"))
+        y = area.py(floor)
+        drawn.append(charts.line(area.left, y, area.right, y, cls="mean"))
     words = tag("p", f"{head}: no value. {'; '.join(gaps)}", cls="lead") if gaps else None
     chart = charts.picture(
-        frame,
+        area,
         title,
-        charts.axes(frame, (), (0, 25, 50, 75, 100)),
+        charts.axes(area, (), (0, 25, 50, 75, 100)),
         *drawn,
-        charts.heading(frame, head, rests),
+        charts.heading(area, head, rests),
     )
     return tag("div", chart, words)
 
@@ -159,17 +159,17 @@ def _told(bar: Bar) -> str:
     return f"{bar.method.title} {value:.1f}{between}"
 
 
-def _half(frame: Frame) -> float:
+def _half(area: PlotArea) -> float:
     """Half of a bar's width in pixels."""
-    return min(_BAR / 2 * (frame.px(1) - frame.px(0)), _WIDEST / 2)
+    return min(_BAR / 2 * (area.px(1) - area.px(0)), _WIDEST / 2)
 
 
-def _bar(frame: Frame, place: int, bar: Bar, named: bool) -> Markup | None:
+def _bar(area: PlotArea, place: int, bar: Bar, named: bool) -> Markup | None:
     if bar.cell.value is None:
         return None
-    middle, half = frame.px(place + 0.5), _half(frame)
+    middle, half = area.px(place + 0.5), _half(area)
     left, right = middle - half, middle + half
-    top = frame.py(bar.cell.value)
+    top = area.py(bar.cell.value)
     hollow = {"fill_opacity": "0.15", "stroke": bar.method.color, "stroke_dasharray": "3 2"}
     rect = tag(
         "rect",
@@ -177,7 +177,7 @@ def _bar(frame: Frame, place: int, bar: Bar, named: bool) -> Markup | None:
         x=charts.shown(left),
         y=charts.shown(top),
         width=charts.shown(right - left),
-        height=charts.shown(frame.bottom - top),
+        height=charts.shown(area.bottom - top),
         fill=bar.method.color,
         **(hollow if bar.method.said.teacher else {"fill_opacity": "0.62"}),
     )
@@ -185,11 +185,11 @@ def _bar(frame: Frame, place: int, bar: Bar, named: bool) -> Markup | None:
     # Multiples of the golden section lie apart without being drawn by lot.
     spread = [(k * 0.618) % 1 - 0.5 for k in range(len(names))]
     places = [
-        (middle + across * 1.6 * half, frame.py(value))
+        (middle + across * 1.6 * half, area.py(value))
         for across, value in zip(spread, bar.people.values(), strict=True)
     ]
     low, high = bar.cell.low, bar.cell.high
     between = None
     if low is not None and high is not None:
-        between = charts.whisker(middle, frame.py(low), frame.py(high))
+        between = charts.whisker(middle, area.py(low), area.py(high))
     return join(rect, charts.dots(places, names if named else None), between)

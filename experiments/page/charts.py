@@ -8,7 +8,7 @@ import numpy as np
 from experiments.page.markup import Markup, join, tag
 
 
-class Frame(NamedTuple):
+class PlotArea(NamedTuple):
     """The rectangle that data are drawn into, and what its edges stand for.
 
     Attributes:
@@ -37,16 +37,16 @@ class Frame(NamedTuple):
         return self.bottom - (self.bottom - self.top) * (value - first) / (last - first)
 
 
-def small(x: tuple[float, float], y: tuple[float, float], *, height: float = 200) -> Frame:
-    """Returns the frame of one of many small charts."""
-    return Frame(280, height, 34, 40, 272, height - 22, x, y)
+def small(x: tuple[float, float], y: tuple[float, float], *, height: float = 200) -> PlotArea:
+    """Returns the rectangle of one of many small charts."""
+    return PlotArea(280, height, 34, 40, 272, height - 22, x, y)
 
 
-def heading(frame: Frame, name: str, detail: str) -> Markup:
+def heading(area: PlotArea, name: str, detail: str) -> Markup:
     """Writes what a small chart shows, and below it on what it rests."""
     short = name if len(name) <= 32 else name[:31] + "\N{HORIZONTAL ELLIPSIS}"
     return join(
-        text(frame.left, 14, short, cls="name"), text(frame.left, 29, detail) if detail else None
+        text(area.left, 14, short, cls="name"), text(area.left, 29, detail) if detail else None
     )
 
 
@@ -56,9 +56,9 @@ def shown(value: float) -> str:
     return f"{round(float(value), 1) + 0:.1f}".removesuffix(".0")
 
 
-def picture(frame: Frame, title: str, *children: Any, cls: str | None = None) -> Markup:
+def picture(area: PlotArea, title: str, *children: Any, cls: str | None = None) -> Markup:
     """Makes a chart that has a title, for those who hear a page as well."""
-    box = f"0 0 {shown(frame.width)} {shown(frame.height)}"
+    box = f"0 0 {shown(area.width)} {shown(area.height)}"
     return tag("svg", tag("title", title), *children, role="img", viewBox=box, cls=cls)
 
 
@@ -76,30 +76,30 @@ def line(x1: float, y1: float, x2: float, y2: float, *, cls: str) -> Markup:
 
 
 def axes(
-    frame: Frame, x_ticks: Sequence[float], y_ticks: Sequence[float], *, x_digits: str = "g"
+    area: PlotArea, x_ticks: Sequence[float], y_ticks: Sequence[float], *, x_digits: str = "g"
 ) -> Markup:
     """Draws horizontal rules with their values, the base line, and values below it."""
     rules = [
         join(
-            line(frame.left, frame.py(v), frame.right, frame.py(v), cls="rule"),
-            text(frame.left - 5, frame.py(v) + 4, f"{v:g}", anchor="end"),
+            line(area.left, area.py(v), area.right, area.py(v), cls="rule"),
+            text(area.left - 5, area.py(v) + 4, f"{v:g}", anchor="end"),
         )
         for v in y_ticks
     ]
     below = [
-        text(frame.px(v), frame.bottom + 15, f"{v:{x_digits}}", anchor=_anchor(frame, v))
+        text(area.px(v), area.bottom + 15, f"{v:{x_digits}}", anchor=_anchor(area, v))
         for v in x_ticks
     ]
-    base = line(frame.left, frame.bottom, frame.right, frame.bottom, cls="axis")
+    base = line(area.left, area.bottom, area.right, area.bottom, cls="axis")
     return join(*rules, base, *below)
 
 
-def _anchor(frame: Frame, value: float) -> str:
-    return "end" if value == frame.x[1] else "middle"
+def _anchor(area: PlotArea, value: float) -> str:
+    return "end" if value == area.x[1] else "middle"
 
 
 def polyline(
-    frame: Frame, xs: Iterable[float], ys: Iterable[float], *, stroke: str, cls: str = "curve"
+    area: PlotArea, xs: Iterable[float], ys: Iterable[float], *, stroke: str, cls: str = "curve"
 ) -> Markup:
     """Draws a curve through points; where a value is nan it is interrupted."""
     parts, pen = [], "M"
@@ -107,7 +107,7 @@ def polyline(
         if np.isnan(y):
             pen = "M"
             continue
-        parts.append(f"{pen}{shown(frame.px(x))} {shown(frame.py(y))}")
+        parts.append(f"{pen}{shown(area.px(x))} {shown(area.py(y))}")
         pen = "L"
     return tag("path", d="".join(parts), stroke=stroke, cls=cls)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from experiments.page import charts, style
-from experiments.page.charts import Frame
+from experiments.page.charts import PlotArea
 from experiments.page.markup import Markup, join, tag
 from experiments.report_types import Cell, Row, Table
 from experiments.trainings import TRAININGS
@@ -90,39 +90,39 @@ def panel(title: str, claims: Sequence[Claim]) -> Markup:
     ends = charts.ticks(0, max(most, 1e-9))
     high = ends[-1] if ends[-1] >= most else ends[-1] + (ends[1] - ends[0] if len(ends) > 1 else 1)
     height = 30 + _ROW * len(claims)
-    frame = Frame(720, height, 270, 6, 690, height - 24, (0, high), (0, max(len(claims), 1)))
+    area = PlotArea(720, height, 270, 6, 690, height - 24, (0, high), (0, max(len(claims), 1)))
     rules = [
         join(
-            charts.line(frame.px(v), frame.top, frame.px(v), frame.bottom, cls="rule"),
-            charts.text(frame.px(v), frame.bottom + 16, f"{v:g}", anchor="middle"),
+            charts.line(area.px(v), area.top, area.px(v), area.bottom, cls="rule"),
+            charts.text(area.px(v), area.bottom + 16, f"{v:g}", anchor="middle"),
         )
         for v in charts.ticks(0, high)
     ]
-    rows = [_row(frame, k, claim) for k, claim in enumerate(claims)]
-    return charts.picture(frame, title, *rules, *rows, cls="wide")
+    rows = [_row(area, k, claim) for k, claim in enumerate(claims)]
+    return charts.picture(area, title, *rules, *rows, cls="wide")
 
 
-def _row(frame: Frame, place: int, claim: Claim) -> Markup:
-    y = frame.top + _ROW * (place + 0.5)
+def _row(area: PlotArea, place: int, claim: Claim) -> Markup:
+    y = area.top + _ROW * (place + 0.5)
     value, low, high = claim.cell[:3]
     assert value is not None
     between = None
     if low is not None and high is not None:
-        between = charts.line(frame.px(low), y, frame.px(high), y, cls="interval")
+        between = charts.line(area.px(low), y, area.px(high), y, cls="interval")
     chance = None
     if claim.chance is not None:
-        x = frame.px(claim.chance)
+        x = area.px(claim.chance)
         chance = charts.line(x, y - 8, x, y + 8, cls="interval")
     dot = tag(
         "circle",
         tag("title", f"{claim.title}: {value:.1f}"),
-        cx=charts.shown(frame.px(value)),
+        cx=charts.shown(area.px(value)),
         cy=charts.shown(y),
         r="4.5",
         fill=_color(claim.title),
     )
     name = claim.title if len(claim.title) <= 42 else claim.title[:41] + "\N{HORIZONTAL ELLIPSIS}"
-    label = charts.text(frame.left - 8, y + 4, name, anchor="end", cls="on")
+    label = charts.text(area.left - 8, y + 4, name, anchor="end", cls="on")
     return join(label, between, chance, dot)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.page import charts, facts, style
-from experiments.page.charts import Frame
+from experiments.page.charts import PlotArea
 from experiments.page.facts import Bins, Method, Rates
 from experiments.page.markup import Markup, join, tag
 from experiments.report_types import Group
@@ -52,13 +52,13 @@ def reliability(groups: Sequence[Group], *, against: str) -> Markup:
 
 def reliability_panel(method: Method, bins: Bins) -> Markup:
     """Draws one method's curve over the counts of its bins."""
-    frame = charts.small((0, 1), (0, 1), height=246)
+    area = charts.small((0, 1), (0, 1), height=246)
     points = [
         tag(
             "circle",
             tag("title", f"said {p:.3f}, coded {share:.3f}: {count:,}"),
-            cx=charts.shown(frame.px(p)),
-            cy=charts.shown(frame.py(share)),
+            cx=charts.shown(area.px(p)),
+            cy=charts.shown(area.py(share)),
             r="3",
             fill=method.color,
         )
@@ -69,29 +69,29 @@ def reliability_panel(method: Method, bins: Bins) -> Markup:
     there = bins.counts > 0
     error = "no label known" if np.isnan(bins.error) else f"error {bins.error:.3f}"
     return charts.picture(
-        frame,
+        area,
         f"Reliability of {method.title}: {error}",
-        charts.axes(frame, (0, 0.25, 0.5, 0.75, 1), (0, 0.25, 0.5, 0.75, 1)),
-        *_histogram(frame, bins.counts),
-        charts.line(frame.px(0), frame.py(0), frame.px(1), frame.py(1), cls="mean"),
-        charts.polyline(frame, bins.probs[there], bins.shares[there], stroke=method.color, cls=cls),
+        charts.axes(area, (0, 0.25, 0.5, 0.75, 1), (0, 0.25, 0.5, 0.75, 1)),
+        *_histogram(area, bins.counts),
+        charts.line(area.px(0), area.py(0), area.px(1), area.py(1), cls="mean"),
+        charts.polyline(area, bins.probs[there], bins.shares[there], stroke=method.color, cls=cls),
         *points,
-        charts.heading(frame, method.title, f"{error}, {int(bins.counts.sum()):,} probabilities"),
+        charts.heading(area, method.title, f"{error}, {int(bins.counts.sum()):,} probabilities"),
     )
 
 
-def _histogram(frame: Frame, counts: np.ndarray) -> Iterator[Markup]:
+def _histogram(area: PlotArea, counts: np.ndarray) -> Iterator[Markup]:
     """Bars of counts, the fullest as high as the chart."""
-    width = (frame.right - frame.left) / len(counts)
+    width = (area.right - area.left) / len(counts)
     for place, count in enumerate(counts):
         if count:
-            top = frame.py(count / counts.max())
+            top = area.py(count / counts.max())
             yield tag(
                 "rect",
-                x=charts.shown(frame.left + place * width),
+                x=charts.shown(area.left + place * width),
                 y=charts.shown(top),
                 width=charts.shown(width - 1),
-                height=charts.shown(frame.bottom - top),
+                height=charts.shown(area.bottom - top),
                 fill="#8c8c8c",
                 fill_opacity="0.18",
             )
@@ -132,22 +132,22 @@ def rates(groups: Sequence[Group], *, against: str, named: bool) -> Markup:
 
 def rates_panel(method: Method, au: int, told: Rates, place: int, *, named: bool) -> Markup:
     """Draws one unit's rates of every person."""
-    frame = charts.small((0, 100), (0, 100), height=246)
+    area = charts.small((0, 100), (0, 100), height=246)
     coded, said = told.coded[:, place], told.said[:, place]
     there = np.flatnonzero(~np.isnan(coded) & ~np.isnan(said))
-    places = [(frame.px(coded[k]), frame.py(said[k])) for k in there]
+    places = [(area.px(coded[k]), area.py(said[k])) for k in there]
     names = [f"{told.people[k]}: coded {coded[k]:.1f} %, said {said[k]:.1f} %" for k in there]
     bias = f"{np.mean(said[there] - coded[there]):+.1f}" if len(there) else "no label known"
     everything = "".join(f"M{charts.shown(x)} {charts.shown(y)}h0" for x, y in places)
     ring = tag("path", d=everything, stroke=method.color, cls="rings") if places else None
     return charts.picture(
-        frame,
+        area,
         f"{method.title}, AU{au}: said less coded {bias}",
-        charts.axes(frame, (0, 25, 50, 75, 100), (0, 25, 50, 75, 100)),
-        charts.line(frame.px(0), frame.py(0), frame.px(100), frame.py(100), cls="mean"),
+        charts.axes(area, (0, 25, 50, 75, 100), (0, 25, 50, 75, 100)),
+        charts.line(area.px(0), area.py(0), area.px(100), area.py(100), cls="mean"),
         ring,
         charts.dots(places, names) if named else None,
-        charts.heading(frame, f"AU{au}", f"{bias}, {len(there)} people"),
+        charts.heading(area, f"AU{au}", f"{bias}, {len(there)} people"),
     )
 
 
@@ -216,18 +216,18 @@ def loss_panel(name: str, found: Sequence[Loss]) -> Markup:
     first, last = (end(end(loss.steps) for loss in found) for end in (min, max))
     low = min(0.0, *(min(loss.values) for loss in found))
     high = max(max(loss.values) for loss in found)
-    frame = charts.small((first, max(last, first + 1)), (low, high if high > low else low + 1))
+    area = charts.small((first, max(last, first + 1)), (low, high if high > low else low + 1))
     known = TRAININGS.get(name)
     title = known.title if known else name
     ends = np.mean([loss.values[-1] for loss in found])
     curves = [
-        charts.polyline(frame, loss.steps, loss.values, stroke=style.color(name)) for loss in found
+        charts.polyline(area, loss.steps, loss.values, stroke=style.color(name)) for loss in found
     ]
     runs = "1 run" if len(found) == 1 else f"{len(found)} runs"
     return charts.picture(
-        frame,
+        area,
         f"Loss of {title}: {', '.join(loss.where for loss in found)}",
-        charts.axes(frame, (first, last), charts.ticks(*frame.y)),
+        charts.axes(area, (first, last), charts.ticks(*area.y)),
         *curves,
-        charts.heading(frame, title, f"{runs}, ends at {ends:.3f}"),
+        charts.heading(area, title, f"{runs}, ends at {ends:.3f}"),
     )

@@ -1,6 +1,6 @@
 """Joint augmentation of an image, its packed PI maps and its landmarks, numpy and OpenCV.
 
-One draw is one similarity transform and one change of colour, so that image, maps and landmarks stay in register. A
+One draw is one similarity transform and one change of color, so that image, maps and landmarks stay in register. A
 flip mirrors the maps, renames the landmarks and swaps nothing among the labels: an action unit is coded present on
 either side of the face.
 """
@@ -37,7 +37,7 @@ class AugmentConfig:
     saturation: Share = 0.25
 
 
-def similarity(rng: np.random.Generator, config: AugmentConfig, size: int) -> np.ndarray:
+def sample_affine(rng: np.random.Generator, config: AugmentConfig, size: int) -> np.ndarray:
     """Draws the transform from source pixels to augmented pixels.
 
     Args:
@@ -55,8 +55,8 @@ def similarity(rng: np.random.Generator, config: AugmentConfig, size: int) -> np
     turn = np.array([[cos, -sin], [sin, cos]])
     if rng.uniform() < config.flip:
         turn = turn @ np.array([[-1.0, 0.0], [0.0, 1.0]])
-    centre = np.full(2, (size - 1) / 2)
-    return np.column_stack([turn, centre + shift - turn @ centre])
+    center = np.full(2, (size - 1) / 2)
+    return np.column_stack([turn, center + shift - turn @ center])
 
 
 def warp(image: np.ndarray, packed: np.ndarray | None, matrix: np.ndarray):
@@ -65,7 +65,7 @@ def warp(image: np.ndarray, packed: np.ndarray | None, matrix: np.ndarray):
     Args:
         image: [S, S, 3] uint8.
         packed: [S, S] uint16 bit planes, or None.
-        matrix: [2, 3] from ``similarity``.
+        matrix: [2, 3] from ``sample_affine``.
 
     Returns:
         The moved image and planes.
@@ -77,7 +77,7 @@ def warp(image: np.ndarray, packed: np.ndarray | None, matrix: np.ndarray):
         image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     if packed is not None:
-        # Bits of different planes must not blend, so the planes move by nearest neighbour.
+        # Bits of different planes must not blend, so the planes move by nearest neighbor.
         packed = cv2.warpAffine(packed, matrix, size, flags=cv2.INTER_NEAREST)
     return image, packed
 
@@ -86,8 +86,8 @@ def warp_landmarks(landmarks: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Moves landmarks as ``warp`` moves their image; after a flip they stand in the order of the mirrored face.
 
     Args:
-        landmarks: [68, 2] float, (x, y) in pixels, pixel centres at whole numbers.
-        matrix: [2, 3] from ``similarity``.
+        landmarks: [68, 2] float, (x, y) in pixels, pixel centers at whole numbers.
+        matrix: [2, 3] from ``sample_affine``.
 
     Returns:
         [68, 2] of the same dtype.
@@ -97,10 +97,10 @@ def warp_landmarks(landmarks: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return (landmarks @ matrix[:, :2].T + matrix[:, 2]).astype(landmarks.dtype)
 
 
-def recolor(rng: np.random.Generator, config: AugmentConfig, image: np.ndarray) -> np.ndarray:
+def color_jitter(rng: np.random.Generator, config: AugmentConfig, image: np.ndarray) -> np.ndarray:
     """Changes saturation, contrast and brightness, all at once.
 
-    With gray g(x) the mean of a pixel's channels and m the mean of g, the new colour is
+    With gray g(x) the mean of a pixel's channels and m the mean of g, the new color is
     m + c (g + s (I - g) - m) + b = c s I + c (1 - s) g + (1 - c) m + b, affine in the old one.
 
     Args:

@@ -11,7 +11,7 @@ from piapdf_jax.data.source import MissingDataset
 
 
 def fingerprint(folder: pathlib.Path, *, cache: pathlib.Path | None = None) -> str:
-    """A hash of a data set's description and of the content of all its shards.
+    """Computes a hash of a data set's description and of the content of all its shards.
 
     Args:
         folder: what ``dataset_folder`` returned.
@@ -45,7 +45,7 @@ def fingerprint(folder: pathlib.Path, *, cache: pathlib.Path | None = None) -> s
 
 
 def metadata(folder: pathlib.Path) -> dict[str, Any]:
-    """The builder's metadata, such as LFW's pairs."""
+    """Reads the builder's metadata, such as LFW's pairs."""
     path = folder / "metadata.json"
     return json.loads(path.read_text()) if path.exists() else {}
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from piapdf_jax.action_units import UNKNOWN, record_columns
 from piapdf_jax.batch import Batch, IdentityBatch
-from piapdf_jax.data.augment import AugmentConfig, recolor, similarity, warp, warp_landmarks
-from piapdf_jax.data.source import CorruptShard, Records
+from piapdf_jax.data.augment import AugmentConfig, color_jitter, sample_affine, warp, warp_landmarks
+from piapdf_jax.data.source import CorruptShard, Record, Records
 from piapdf_jax.records import LANDMARKS, select_planes
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
+class ReaderConfig:
     """How records become arrays.
 
     Attributes:
@@ -38,24 +38,38 @@ class Reading:
     hosts: int = 1
 
 
+class SampleRef(NamedTuple):
+    """Where one frame of a batch comes from.
+
+    Attributes:
+        records: its source.
+        record_index: position of the record there.
+        hide_labels: whether the batch has its labels as unknown.
+    """
+
+    records: Records
+    record_index: int
+    hide_labels: bool = False
+
+
 class Frame(NamedTuple):
     """One record, read.
 
     Attributes:
         record: as it came from its shard.
         image: [S, S, 3] uint8 RGB.
-        pi_maps: [S, S] uint16, bit k is the map of ``Reading.maps[k]``; None where none are read.
+        pi_maps: [S, S] uint16, bit k is the map of ``ReaderConfig.maps[k]``; None where none are read.
         landmarks: [68, 2] float32, (x, y) in pixels of ``image``; None where none are read.
     """
 
-    record: dict[str, Any]
+    record: Record
     image: np.ndarray
     pi_maps: np.ndarray | None
     landmarks: np.ndarray | None
 
 
-def frame_name(record: dict[str, Any]) -> str:
-    """Subject/task/frame of a record, or name/number in a face recognition set."""
+def frame_name(record: Record) -> str:
+    """Returns subject/task/frame of a record, or name/number in a face recognition set."""
     if "name" in record:
         return f"{record['name'].decode()}/{record['number']}"
     place = (record["subject"].decode(), record["task"].decode(), str(record["frame"]))
@@ -63,7 +77,7 @@ def frame_name(record: dict[str, Any]) -> str:
 
 
 def load_frame(
-    records: Records, row: int, reading: Reading, rng: np.random.Generator | None = None
+    records: Records, row: int, reading: ReaderConfig, rng: np.random.Generator | None = None
 ) -> Frame:
     """Decodes, shrinks and augments one record.
 
@@ -92,17 +106,19 @@ def load_frame(
         landmarks = np.asarray(record["landmarks"], np.float32)
     image, packed, landmarks = _shrink(image, packed, landmarks, reading.image_size)
     if rng is not None and reading.augment is not None:
-        matrix = similarity(rng, reading.augment, reading.image_size)
+        matrix = sample_affine(rng, reading.augment, reading.image_size)
         image, packed = warp(image, packed, matrix)
         landmarks = landmarks if landmarks is None else warp_landmarks(landmarks, matrix)
-        image = recolor(rng, reading.augment, image)
+        image = color_jitter(rng, reading.augment, image)
     if packed is not None:
         packed = select_planes(packed, record_columns(reading.maps))
     return Frame(record, image, packed, landmarks)
 
 
-def _shrink(image: np.ndarray, packed: Any, landmarks: Any, size: int) -> tuple[Any, Any, Any]:
-    """Everything at another size; the centre of the picture stays its centre."""
+def _shrink(
+    image: np.ndarray, packed: np.ndarray | None, landmarks: np.ndarray | None, size: int
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Everything at another size; the center of the picture stays its center."""
     import cv2
 
     before = image.shape[0]
@@ -117,8 +133,8 @@ def _shrink(image: np.ndarray, packed: Any, landmarks: Any, size: int) -> tuple[
     return image, packed, landmarks
 
 
-def host_slots(reading: Reading, count: int) -> range:
-    """The slots of a global batch that this process reads.
+def host_slice(reading: ReaderConfig, count: int) -> range:
+    """Returns the slots of a global batch that this process reads.
 
     Raises:
         ValueError: where the batch does not divide over the hosts.
@@ -129,19 +145,21 @@ def host_slots(reading: Reading, count: int) -> range:
     return range(reading.host * share, (reading.host + 1) * share)
 
 
-def _generator(reading: Reading, name: int, step: int, slot: int) -> np.random.Generator | None:
+def _generator(
+    reading: ReaderConfig, name: int, step: int, slot: int
+) -> np.random.Generator | None:
     if reading.augment is None:
         return None
     return np.random.default_rng([reading.seed, name, step, slot])
 
 
 def read_batch(
-    places: list[tuple[Records, int, bool]], reading: Reading, *, step: int, name: int = 0
+    samples: list[SampleRef], reading: ReaderConfig, *, step: int, name: int = 0
 ) -> Batch:
     """Reads this host's share of one batch.
 
     Args:
-        places: for each slot of the global batch: records, row, and whether its labels are withheld.
+        samples: one for each slot of the global batch.
         reading: how.
         step: global step, for the augmentation's draw.
         name: number of the stream, so that two streams of a step draw apart.
@@ -150,30 +168,32 @@ def read_batch(
         A ``Batch`` of numpy arrays.
     """
     columns, size = record_columns(reading.aus), reading.image_size
-    slots = host_slots(reading, len(places))
+    slots = host_slice(reading, len(samples))
     count = len(slots)
     # Batches are numpy arrays on this side of the devices.
     arrays: dict[str, Any] = {
         "image": np.empty((count, size, size, 3), np.uint8),
         "labels": np.full((count, len(columns)), UNKNOWN, np.float32),
         "pi_maps": np.empty((count, size, size), np.uint16) if reading.maps else None,
-        "valid": np.ones(count, np.float32),
-        "row": np.array([places[slot][1] for slot in slots], np.int32),
+        "mask": np.ones(count, np.float32),
+        "record_index": np.array([samples[slot].record_index for slot in slots], np.int32),
         "landmarks": np.empty((count, LANDMARKS, 2), np.float32) if reading.landmarks else None,
     }
     for k, slot in enumerate(slots):
-        records, row, withheld = places[slot]
-        frame = load_frame(records, row, reading, _generator(reading, name, step, slot))
+        sample = samples[slot]
+        frame = load_frame(
+            sample.records, sample.record_index, reading, _generator(reading, name, step, slot)
+        )
         for field in ("image", "pi_maps", "landmarks"):
             if arrays[field] is not None:
                 arrays[field][k] = getattr(frame, field)
-        if "labels" in frame.record and not withheld:
+        if "labels" in frame.record and not sample.hide_labels:
             arrays["labels"][k] = np.asarray(frame.record["labels"])[columns]
     return Batch(**arrays)
 
 
 def read_identities(
-    records: Records, rows: np.ndarray, reading: Reading, *, step: int
+    records: Records, rows: np.ndarray, reading: ReaderConfig, *, step: int
 ) -> IdentityBatch:
     """Reads this host's share of one batch of known people.
 
@@ -188,7 +208,7 @@ def read_identities(
     """
     frames = [
         load_frame(records, rows[slot], reading, _generator(reading, 0, step, slot))
-        for slot in host_slots(reading, len(rows))
+        for slot in host_slice(reading, len(rows))
     ]
     arrays: Any = np.stack([frame.image for frame in frames])
     identities: Any = np.array([frame.record["identity"] for frame in frames], np.int32)

@@ -17,13 +17,13 @@ class LabeledFrames(NamedTuple):
     Attributes:
         folder: of the data set.
         split: split expression of the coded frames.
-        without: subjects none of whose frames is among them.
+        exclude: subjects none of whose frames is among them.
         count: how many.
     """
 
     folder: pathlib.Path
     split: str
-    without: tuple[str, ...]
+    exclude: tuple[str, ...]
     count: int
 
     @property
@@ -33,7 +33,7 @@ class LabeledFrames(NamedTuple):
         Raises:
             ValueError: where there are fewer, with their number.
         """
-        order = _ordered(self.folder, self.split, self.without)
+        order = _ordered(self.folder, self.split, self.exclude)
         if self.count > len(order):
             raise ValueError(f"there are {len(order)} labeled frames")
         return order[: self.count]
@@ -44,20 +44,20 @@ class LabeledFrames(NamedTuple):
         return hashlib.sha256("\n".join(self.names).encode()).hexdigest()[:16]
 
     def rows(
-        self, split: str, only: tuple[str, ...], without: tuple[str, ...], *, withheld: bool
+        self, split: str, include: tuple[str, ...], exclude: tuple[str, ...], *, hide_labels: bool
     ) -> np.ndarray:
         """Returns the rows of some people in a split of the same data set, in their old order: [N] integers.
 
         Args:
             split: split expression, of coded frames or of uncoded ones as well.
-            only: subjects that stay; () for all.
-            without: subjects that go.
-            withheld: the rows of all other frames, instead of those that keep their labels.
+            include: subjects that stay; () for all.
+            exclude: subjects that go.
+            hide_labels: the rows of all other frames, instead of those that keep their labels.
         """
         frames = _frames(self.folder, split)
-        stays = np.isin(frames.subjects, only) if only else np.ones(len(frames.names), bool)
-        stays &= ~np.isin(frames.subjects, without)
-        return np.flatnonzero(stays & (np.isin(frames.names, self.names) != withheld))
+        stays = np.isin(frames.subjects, include) if include else np.ones(len(frames.names), bool)
+        stays &= ~np.isin(frames.subjects, exclude)
+        return np.flatnonzero(stays & (np.isin(frames.names, self.names) != hide_labels))
 
     def subjects(self, split: str, rows: np.ndarray) -> set[str]:
         """Returns whose frames some rows of a split are."""
@@ -82,13 +82,13 @@ def _frames(folder: pathlib.Path, split: str) -> _Frames:
 
 
 @functools.lru_cache(maxsize=16)
-def _ordered(folder: pathlib.Path, split: str, without: tuple[str, ...]) -> tuple[str, ...]:
+def _ordered(folder: pathlib.Path, split: str, exclude: tuple[str, ...]) -> tuple[str, ...]:
     """Labeled frames in the order in which they keep their labels: everybody's first one, then the second ones.
 
     A person's frames, and the people of a round, come by SHA-256 of their names: no choice of ours, and no seed.
     """
     names, subjects, labeled = _frames(folder, split)
-    kept = labeled & ~np.isin(subjects, without)
+    kept = labeled & ~np.isin(subjects, exclude)
     of_person: dict[str, list[str]] = {}
     for name, subject in zip(names[kept].tolist(), subjects[kept].tolist(), strict=True):
         of_person.setdefault(subject, []).append(name)

@@ -9,7 +9,9 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+Read = TypeVar("Read")
 
 #: Batches that a worker process holds ready.
 _BUFFERED = 2
@@ -21,13 +23,13 @@ _SHARED_MEMORY = "/dev/shm"
 
 
 def prefetch(
-    stream: Callable[[int], Any],
+    stream: Callable[[int], Read],
     start_step: int,
     *,
     workers: int = 0,
     stop: int = 2**31,
     modules: tuple[str, ...] = (),
-) -> Iterator[Any]:
+) -> Iterator[Read]:
     """Reads ahead from a step on, in threads or in spawned worker processes.
 
     Args:
@@ -99,16 +101,16 @@ class ReaderDied(RuntimeError):
     """A reader process ended without an error of its own; the message says how."""
 
 
-class _Watched:
+class _Watched(Generic[Read]):
     """An iterator over worker processes that tells a dead one from an error in one."""
 
     def __init__(self, steps: Any) -> None:
         self._steps = steps
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Read]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> Read:
         try:
             return next(self._steps)
         except RuntimeError as error:

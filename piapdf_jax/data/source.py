@@ -8,13 +8,20 @@ import functools
 import importlib.util
 import operator
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from piapdf_jax import commands, paths
 from piapdf_jax.records import AU_FEATURES, IDENTITY_FEATURES
-from piapdf_jax.tfds_files import checked_folder
+from piapdf_jax.tfds_files import validate_tfds_dir
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+
+#: One record as its shard holds it, pictures encoded.
+Record = dict[str, Any]
 
 
 class MissingDataset(FileNotFoundError):
@@ -67,11 +74,11 @@ def missing_dataset(name: str, data_dir: str | pathlib.Path, *flags: str) -> Mis
     return MissingDataset(told)
 
 
-def _builder(folder: pathlib.Path) -> Any:
+def _builder(folder: pathlib.Path) -> "tfds.core.DatasetBuilder":
     import tensorflow_datasets as tfds
 
     try:
-        return tfds.builder_from_directory(checked_folder(folder))
+        return tfds.builder_from_directory(validate_tfds_dir(folder))
     except ValueError as error:
         raise CorruptShard(str(error)) from error
 
@@ -90,7 +97,7 @@ class Records:
         self._shards: list[tuple[int, str]] = []
         self._open()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # Readers hold open files, which no worker process can inherit by pickling.
         return {"folder": self.folder, "split": self.split, "_source": None, "_shards": []}
 
@@ -98,8 +105,8 @@ class Records:
         if self._source is None:
             import tensorflow_datasets as tfds
 
-            builder = _builder(self.folder)
-            features: Any = builder.info.features
+            builder: Any = _builder(self.folder)
+            features = builder.info.features
             skip = {
                 key: tfds.decode.SkipDecoding() for key in ("image", "pi_maps")
                 if key in features
@@ -133,7 +140,7 @@ class Records:
     def __len__(self) -> int:
         return len(self._open())
 
-    def __getitem__(self, row: int) -> dict[str, Any]:
+    def __getitem__(self, row: int) -> Record:
         row = range(len(self))[operator.index(row)]
         try:
             record = self._open()[row]
@@ -149,11 +156,11 @@ class Records:
         return next((name for end, name in self._shards if row < end), "?")
 
     def shard_of(self, row: int) -> pathlib.Path:
-        """The shard file that holds a row, for error messages."""
+        """Returns the shard file that holds a row, for error messages."""
         return self.folder / self._shard_of(row)
 
     def table(self) -> dict[str, np.ndarray]:
-        """Everything but pictures of every record, one array a feature."""
+        """Reads everything but pictures of every record, one array a feature."""
         keep = [k for k in (*AU_FEATURES, *IDENTITY_FEATURES) if k not in ("image", "pi_maps")]
         rows = [self[row] for row in range(len(self))]
         columns = {key: [row[key] for row in rows] for key in dict.fromkeys(keep) if key in rows[0]}
@@ -168,42 +175,42 @@ class SomeRows:
         rows: [N] integers.
     """
 
-    def __init__(self, records: Any, rows: np.ndarray):
+    def __init__(self, records: "Records | SomeRows", rows: np.ndarray):
         self._records, self._rows = records, rows
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, row: int) -> dict[str, Any]:
+    def __getitem__(self, row: int) -> Record:
         return self._records[self._rows[row]]
 
     def shard_of(self, row: int) -> pathlib.Path:
-        """The shard file that holds a row, for error messages."""
+        """Returns the shard file that holds a row, for error messages."""
         return self._records.shard_of(self._rows[row])
 
     def table(self) -> dict[str, np.ndarray]:
-        """Everything but pictures of every record, one array a feature."""
+        """Reads everything but pictures of every record, one array a feature."""
         return {key: column[self._rows] for key, column in self._records.table().items()}
 
 
-class SomePeople(SomeRows):
-    """Records of some people alone, in their old order: no filter stands in a stream.
+class SubjectSubset(SomeRows):
+    """Restricts records to some subjects, and keeps their order.
 
     Args:
         records: of one split.
-        only: subjects (of a face recognition set: names) that stay; () for all.
-        without: subjects that go.
+        include: subjects (of a face recognition set: names) that stay; () for all.
+        exclude: subjects that go.
 
     Raises:
         NoRecords: where nobody is left.
     """
 
-    def __init__(self, records: Records, *, only: tuple[str, ...], without: tuple[str, ...]):
+    def __init__(self, records: Records, *, include: tuple[str, ...], exclude: tuple[str, ...]):
         subjects = _subjects(records.folder, records.split)
-        stays = np.isin(subjects, only) if only else np.ones(len(subjects), bool)
-        super().__init__(records, np.flatnonzero(stays & ~np.isin(subjects, without)))
+        stays = np.isin(subjects, include) if include else np.ones(len(subjects), bool)
+        super().__init__(records, np.flatnonzero(stays & ~np.isin(subjects, exclude)))
         if not len(self):
-            whom = f"of {', '.join(only)}" if only else f"but of {', '.join(without)}"
+            whom = f"of {', '.join(include)}" if include else f"but of {', '.join(exclude)}"
             raise NoRecords(f"split {records.split!r} of {records.folder} holds no record {whom}")
 
 
@@ -220,7 +227,7 @@ def _column(values: list[Any]) -> np.ndarray:
     return np.asarray(values)
 
 
-def _shard_ends(builder: Any, split: str) -> list[tuple[int, str]]:
+def _shard_ends(builder: "tfds.core.DatasetBuilder", split: str) -> list[tuple[int, str]]:
     ends, total = [], 0
     for part in split.split("+"):
         for instruction in builder.info.splits[part.strip()].file_instructions:
@@ -229,12 +236,12 @@ def _shard_ends(builder: Any, split: str) -> list[tuple[int, str]]:
     return ends
 
 
-def _corrupt(path: pathlib.Path, error: Any) -> str:
+def _corrupt(path: pathlib.Path, error: object) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return f"shard {path} cannot be read ({reason}): delete its data set folder and build it again"
 
 
 def split_sizes(folder: pathlib.Path) -> dict[str, int]:
-    """Number of records by split."""
+    """Returns the number of records by split."""
     splits = _builder(folder).info.splits
     return {name: split.num_examples for name, split in splits.items()}

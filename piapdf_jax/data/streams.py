@@ -12,7 +12,8 @@ import numpy as np
 
 from piapdf_jax.batch import Batch, IdentityBatch
 from piapdf_jax.data.frames import (
-    Reading,
+    ReaderConfig,
+    SampleRef,
     frame_name,
     read_batch,
     read_identities,
@@ -25,16 +26,18 @@ def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch, size]).permutation(size)
 
 
-def epoch_rows(size: int, batch_size: int, seed: int, step: int, *, ahead: int = 0) -> np.ndarray:
-    """Rows of one step: whole batches of an epoch's permutation, the remainder dropped.
+def epoch_rows(
+    size: int, batch_size: int, seed: int, step: int, *, epoch_offset: int = 0
+) -> np.ndarray:
+    """Returns the rows of one step: whole batches of an epoch's permutation, the remainder dropped.
 
     Args:
         size: number of records.
         batch_size: rows a step; a set smaller than one batch is repeated to fill it.
         seed: of the permutations.
         step: global step.
-        ahead: take the batch that comes this many steps later in the same epoch, wrapping inside it. With
-            0 < ahead < batches an epoch the rows are disjoint from those of ``ahead=0``.
+        epoch_offset: take the batch that comes this many steps later in the same epoch, wrapping inside it. With
+            0 < epoch_offset < batches an epoch the rows are disjoint from those of ``epoch_offset=0``.
 
     Returns:
         [batch_size] int64.
@@ -42,7 +45,7 @@ def epoch_rows(size: int, batch_size: int, seed: int, step: int, *, ahead: int =
     batches = max(1, size // batch_size)
     epoch, position = divmod(step, batches)
     rows = _permutation(seed, epoch, size)
-    start = (position + ahead) % batches * batch_size
+    start = (position + epoch_offset) % batches * batch_size
     return np.resize(rows[start : start + batch_size], batch_size)
 
 
@@ -50,11 +53,11 @@ class Stream(Protocol):
     """Batches as a function of the global step."""
 
     def __call__(self, step: int) -> Any:
-        """The batch of a step, from 0; of several hosts, this one's share."""
+        """Reads the batch of a step, from 0; of several hosts, this one's share."""
         ...
 
     def frames(self, step: int) -> dict[str, list[str]]:
-        """Names of the frames of a step, of all hosts, by part of the batch."""
+        """Returns the names of the frames of a step, of all hosts, by part of the batch."""
         ...
 
 
@@ -63,18 +66,18 @@ class LabeledStream:
     """Step to ``Batch``: coded frames with labels, or any frames for their predefined maps."""
 
     records: Records
-    reading: Reading
+    reading: ReaderConfig
 
     def __call__(self, step: int) -> Batch:
-        """The batch of one step."""
-        r = self.reading
-        return read_batch([(self.records, row, False) for row in self._rows(step)], r, step=step)
+        """Reads the batch of one step."""
+        samples = [SampleRef(self.records, int(row)) for row in self._rows(step)]
+        return read_batch(samples, self.reading, step=step)
 
     def _rows(self, step: int) -> np.ndarray:
         return epoch_rows(len(self.records), self.reading.batch_size, self.reading.seed, step)
 
     def frames(self, step: int) -> dict[str, list[str]]:
-        """Names of the frames of one step."""
+        """Returns the names of the frames of one step."""
         return {"frames": [frame_name(self.records[row]) for row in self._rows(step)]}
 
 
@@ -83,15 +86,15 @@ class IdentityStream:
     """Step to ``IdentityBatch``: faces of known people."""
 
     records: Records
-    reading: Reading
+    reading: ReaderConfig
 
     def __call__(self, step: int) -> IdentityBatch:
-        """The batch of one step."""
+        """Reads the batch of one step."""
         return read_identities(self.records, self._rows(step), self.reading, step=step)
 
     def _rows(self, step: int) -> np.ndarray:
         return epoch_rows(len(self.records), self.reading.batch_size, self.reading.seed, step)
 
     def frames(self, step: int) -> dict[str, list[str]]:
-        """Names of the pictures of one step."""
+        """Returns the names of the pictures of one step."""
         return {"frames": [frame_name(self.records[row]) for row in self._rows(step)]}

@@ -4,12 +4,12 @@ import hashlib
 import json
 import pathlib
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from piapdf_jax.export.formats import BY_FILE, FORMATS, Runtime
-from piapdf_jax.model_json import FILE_NAME, Model, ModelError, read_model
+from piapdf_jax.model_json import FILE_NAME, JsonObject, Model, ModelError, read_model
 
 MODEL_FILE, GOLDEN_FILE, CHECK_FILE = FORMATS["onnx"].file, "golden.npz", "check.json"
 #: Largest difference of a probability to that of JAX in float32; 8 bits are judged by F1 on labeled frames.
@@ -98,7 +98,7 @@ def told(folder: pathlib.Path, results: list[Result], golden: Golden) -> str:
         golden: its golden frames.
     """
     model = read_model(folder)
-    files: dict[str, Any] = {}
+    files: dict[str, JsonObject] = {}
     for result in results:
         facts = model.files[result.file]
         kept = {key: facts[key] for key in _KEPT if key in facts}
@@ -114,7 +114,7 @@ def told(folder: pathlib.Path, results: list[Result], golden: Golden) -> str:
     return json.dumps(found, indent=1) + "\n"
 
 
-def described(path: pathlib.Path) -> dict[str, Any]:
+def described(path: pathlib.Path) -> JsonObject:
     """Returns what ``model.json`` says of every file: its size in bytes and its SHA-256."""
     data = path.read_bytes()
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -203,8 +203,8 @@ def _run(path: pathlib.Path, name: str, version: str, runtime: Runtime, golden: 
     return Result(path.name, name, version, difference, spent)
 
 
-def _entry(result: Result) -> dict[str, Any]:
-    entry: dict[str, Any] = {"version": result.version}
+def _entry(result: Result) -> JsonObject:
+    entry: JsonObject = {"version": result.version}
     if result.difference is None:
         return {**entry, "unsupported": result.unsupported}
     spent = round(result.milliseconds or 0.0, 3)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+from piapdf_jax.model_json import JsonObject
+
 #: Seconds for one answer, and for a page to load. A loaded machine needs several.
 TIMEOUT = 60.0
 MISSING = "Chromium is missing; install it (Debian: apt install chromium)"
@@ -73,7 +75,7 @@ class Browser:
         os.close(its_read)
         os.close(its_write)
         self._buffer, self._number = b"", 0
-        self.on_event: Callable[[dict[str, Any]], None] = lambda message: None
+        self.on_event: Callable[[JsonObject], None] = lambda message: None
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -84,7 +86,7 @@ class Browser:
         os.close(self._read)
         _remove(self._folder)
 
-    def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
+    def call(self, method: str, session: str | None = None, **params: object) -> JsonObject:
         """Sends a command and returns its answer; what happens meanwhile goes to ``on_event``."""
         number = self.send(method, session, **params)
         deadline = time.monotonic() + TIMEOUT
@@ -94,7 +96,7 @@ class Browser:
             raise BrowserError(f"{method}: {answer['error']['message']}")
         return answer["result"]
 
-    def send(self, method: str, session: str | None = None, **params: Any) -> int:
+    def send(self, method: str, session: str | None = None, **params: object) -> int:
         """Sends a command and returns its number, without waiting."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}
@@ -105,7 +107,7 @@ class Browser:
             data = data[os.write(self._write, data) :]
         return self._number
 
-    def receive(self, deadline: float, what: str) -> dict[str, Any]:
+    def receive(self, deadline: float, what: str) -> JsonObject:
         """Returns the next message; raises ``BrowserError`` where none is whole before ``deadline``."""
         while b"\0" not in self._buffer:
             wait = deadline - time.monotonic()
@@ -181,11 +183,11 @@ class Page:
             raise BrowserError(_exception(answer["exceptionDetails"]))
         return answer["result"].get("value")
 
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
+    def call(self, method: str, **params: object) -> JsonObject:
         """Sends a command to the page and returns its answer."""
         return self._browser.call(method, self._session, **params)
 
-    def _happened(self, message: dict[str, Any]) -> None:
+    def _happened(self, message: JsonObject) -> None:
         method, params = message.get("method"), message.get("params", {})
         if message.get("sessionId") not in (self._session, *self._workers) or method is None:
             return
@@ -223,7 +225,7 @@ def _above_ten(descriptor: int) -> int:
     return moved
 
 
-def _exception(details: dict[str, Any]) -> str:
+def _exception(details: JsonObject) -> str:
     return details.get("exception", {}).get("description") or details["text"]
 
 

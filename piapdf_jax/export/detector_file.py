@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from piapdf_jax.export.onnx_file import write_onnx
 from piapdf_jax.export.operations import Operation
 from piapdf_jax.model_json import Model, ModelError, read_model
 from piapdf_jax.models.config import ModelConfig
+from piapdf_jax.models.parts import Part
 
 #: Golden frames: as many, drawn anew from this seed.
 _FRAMES, _SEED = 4, 20
@@ -22,7 +23,7 @@ class Light(NamedTuple):
 
     model: Model
     config: ModelConfig
-    parts: dict[str, Any]
+    parts: dict[str, Part]
     operations: list[Operation]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from piapdf_jax.export.folding import fold
+from piapdf_jax.export.folding import Variables, fold
 from piapdf_jax.export.operations import Conv, Operation, Residual, SqueezeExcite, Swish
 from piapdf_jax.models.efficientnet import EfficientNetConfig, blocks
 from piapdf_jax.models.layers import PaddingAndBatchNorm
@@ -63,6 +63,6 @@ class _Walk:
         return lacking // 2, lacking - lacking // 2
 
 
-def _plain(params: Any) -> Conv:
+def _plain(params: Variables) -> Conv:
     kernel, bias = (np.asarray(params[name], np.float32) for name in ("kernel", "bias"))
     return Conv(kernel, bias)

@@ -1,7 +1,6 @@
 """Operations of encoders by class. No encoder is imported here: a plugin with its own operations rests on none."""
 
 import functools
-from typing import Any
 
 from piapdf_jax.export.operations import Operation
 from piapdf_jax.model_json import ModelError
@@ -9,7 +8,7 @@ from piapdf_jax.types import Part
 
 
 @functools.singledispatch
-def encoder_operations(encoder: Any, part: Part, side: int) -> list[Operation]:
+def encoder_operations(encoder: object, part: Part, side: int) -> list[Operation]:
     """Lists the operations of an encoder; a function is registered for each class of encoders that exports.
 
     Args:

@@ -5,7 +5,6 @@ hundreds of slices and reshapes; who only infers wants the convolution itself.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from piapdf_jax.export.operations import (
     MaxPool,
     Mean,
     Normalize,
+    Operation,
     Relu,
     Residual,
     Resize,
@@ -32,7 +32,7 @@ _EXACT = lax.Precision.HIGHEST
 
 
 def folded_function(
-    operations: Sequence[Any], *, dtype: str = "float32", input_type: str = "uint8"
+    operations: Sequence[Operation], *, dtype: str = "float32", input_type: str = "uint8"
 ) -> Callable[[jax.Array], jax.Array]:
     """Returns the detector as a function from images to probabilities.
 
@@ -57,84 +57,84 @@ def folded_function(
     return probabilities
 
 
-def _apply(operation: Any, x: jax.Array, dtype: Any) -> jax.Array:
+def _apply(operation: Operation, x: jax.Array, dtype: np.dtype) -> jax.Array:
     return _FUNCTIONS[type(operation)](operation, x, dtype)
 
 
-def _resize(o: Resize, x: jax.Array, dtype: Any) -> jax.Array:
+def _resize(op: Resize, x: jax.Array, dtype: np.dtype) -> jax.Array:
     del dtype
     # By einsum and not by reshapes: the batch stays free.
-    x = jnp.einsum("oh,bhwc->bowc", o.rows, x, precision=_EXACT)
-    return jnp.einsum("ow,bhwc->bhoc", o.columns, x, precision=_EXACT)
+    x = jnp.einsum("oh,bhwc->bowc", op.rows, x, precision=_EXACT)
+    return jnp.einsum("ow,bhwc->bhoc", op.columns, x, precision=_EXACT)
 
 
-def _normalize(o: Normalize, x: jax.Array, dtype: Any) -> jax.Array:
-    return (x * o.scale + o.shift).astype(dtype)
+def _normalize(op: Normalize, x: jax.Array, dtype: np.dtype) -> jax.Array:
+    return (x * op.scale + op.shift).astype(dtype)
 
 
-def _conv(o: Conv, x: jax.Array, dtype: Any) -> jax.Array:
+def _conv(op: Conv, x: jax.Array, dtype: np.dtype) -> jax.Array:
     made = lax.conv_general_dilated(
         x,
-        jnp.asarray(o.kernel, dtype),
-        (o.stride, o.stride),
-        o.padding,
+        jnp.asarray(op.kernel, dtype),
+        (op.stride, op.stride),
+        op.padding,
         dimension_numbers=_LAYOUT,
-        feature_group_count=o.groups,
+        feature_group_count=op.groups,
         precision=_EXACT,
     )
-    return made + jnp.asarray(o.bias, dtype)
+    return made + jnp.asarray(op.bias, dtype)
 
 
-def _swish(o: Swish, x: jax.Array, dtype: Any) -> jax.Array:
-    del o, dtype
+def _swish(op: Swish, x: jax.Array, dtype: np.dtype) -> jax.Array:
+    del op, dtype
     return x * lax.logistic(x)
 
 
-def _relu(o: Relu, x: jax.Array, dtype: Any) -> jax.Array:
-    del o, dtype
+def _relu(op: Relu, x: jax.Array, dtype: np.dtype) -> jax.Array:
+    del op, dtype
     return jnp.maximum(x, 0)
 
 
-def _max_pool(o: MaxPool, x: jax.Array, dtype: Any) -> jax.Array:
+def _max_pool(op: MaxPool, x: jax.Array, dtype: np.dtype) -> jax.Array:
     del dtype
-    sides = ((0, 0), (o.padding, o.padding), (o.padding, o.padding), (0, 0))
+    sides = ((0, 0), (op.padding, op.padding), (op.padding, op.padding), (0, 0))
     lowest = jnp.array(-jnp.inf, x.dtype)
-    window, stride = (1, o.size, o.size, 1), (1, o.stride, o.stride, 1)
+    window, stride = (1, op.size, op.size, 1), (1, op.stride, op.stride, 1)
     return lax.reduce_window(x, lowest, lax.max, window, stride, sides)
 
 
-def _squeeze_excite(o: SqueezeExcite, x: jax.Array, dtype: Any) -> jax.Array:
+def _squeeze_excite(op: SqueezeExcite, x: jax.Array, dtype: np.dtype) -> jax.Array:
     gate = jnp.mean(x, axis=(1, 2), keepdims=True)
-    gate = _conv(o.reduce, gate, dtype)
-    gate = _conv(o.expand, gate * lax.logistic(gate), dtype)
+    gate = _conv(op.reduce, gate, dtype)
+    gate = _conv(op.expand, gate * lax.logistic(gate), dtype)
     return x * lax.logistic(gate)
 
 
-def _residual(o: Residual, x: jax.Array, dtype: Any) -> jax.Array:
+def _residual(op: Residual, x: jax.Array, dtype: np.dtype) -> jax.Array:
     branch, shortcut = x, x
-    for operation in o.branch:
+    for operation in op.branch:
         branch = _apply(operation, branch, dtype)
-    for operation in o.shortcut:
+    for operation in op.shortcut:
         shortcut = _apply(operation, shortcut, dtype)
     return shortcut + branch
 
 
-def _mean(o: Mean, x: jax.Array, dtype: Any) -> jax.Array:
-    del o, dtype
+def _mean(op: Mean, x: jax.Array, dtype: np.dtype) -> jax.Array:
+    del op, dtype
     return jnp.mean(x, axis=(1, 2))
 
 
-def _dense(o: Dense, x: jax.Array, dtype: Any) -> jax.Array:
-    made = jnp.dot(x, jnp.asarray(o.kernel, dtype), precision=_EXACT) + jnp.asarray(o.bias, dtype)
+def _dense(op: Dense, x: jax.Array, dtype: np.dtype) -> jax.Array:
+    made = jnp.dot(x, jnp.asarray(op.kernel, dtype), precision=_EXACT) + jnp.asarray(op.bias, dtype)
     return made.astype(jnp.float32)
 
 
-def _sigmoid(o: Sigmoid, x: jax.Array, dtype: Any) -> jax.Array:
-    del o, dtype
+def _sigmoid(op: Sigmoid, x: jax.Array, dtype: np.dtype) -> jax.Array:
+    del op, dtype
     return lax.logistic(x)
 
 
-_FUNCTIONS: dict[type, Callable[[Any, jax.Array, Any], jax.Array]] = {
+_FUNCTIONS: dict[type, Callable[..., jax.Array]] = {
     Resize: _resize,
     Normalize: _normalize,
     Conv: _conv,

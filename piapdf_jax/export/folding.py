@@ -1,8 +1,12 @@
 """BatchNorm of the running statistics, folded into the convolution before it."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+
+#: Parameters or running statistics of a network: arrays by name, nested.
+Variables = Mapping[str, Any]
 
 
 class Folded(NamedTuple):
@@ -12,7 +16,7 @@ class Folded(NamedTuple):
     bias: np.ndarray
 
 
-def fold(params: Any, stats: Any, name: str, epsilon: float) -> Folded:
+def fold(params: Variables, stats: Variables, name: str, epsilon: float) -> Folded:
     """Folds a normalization into its convolution, in float64 until the end.
 
     Args:

@@ -5,12 +5,16 @@ import importlib.util
 import pathlib
 import tempfile
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from piapdf_jax import commands
 from piapdf_jax.detector_runtimes import Probabilities, choose
+from piapdf_jax.model_json import JsonObject
+
+if TYPE_CHECKING:
+    from piapdf_jax.export.detector_file import Light
 
 #: The version whose private modules litert_file.py calls.
 CONVERTER = "litert-converter==0.5.0"
@@ -80,7 +84,7 @@ class Format(NamedTuple):
     """
 
     file: str
-    write: Callable[[pathlib.Path, Any, Wanted], dict[str, Any]]
+    write: Callable[[pathlib.Path, "Light", Wanted], JsonObject]
     runtimes: dict[str, Runtime]
     modules: tuple[str, ...] = ()
     extra: str = ""
@@ -97,7 +101,7 @@ class Format(NamedTuple):
         return told
 
 
-def _write_onnx(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]:
+def _write_onnx(path: pathlib.Path, light: "Light", wanted: Wanted) -> JsonObject:
     from piapdf_jax.export.detector_file import write_file
 
     if wanted.dtype != "int8":
@@ -109,13 +113,13 @@ def _write_onnx(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any
     return quantize_onnx(path, wanted.calibration, wanted.input_type)
 
 
-def _write_stablehlo(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]:
+def _write_stablehlo(path: pathlib.Path, light: "Light", wanted: Wanted) -> JsonObject:
     from piapdf_jax.export.stablehlo_file import write_stablehlo
 
     return write_stablehlo(path, light.operations, **_settings(light, wanted))
 
 
-def _write_litert(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]:
+def _write_litert(path: pathlib.Path, light: "Light", wanted: Wanted) -> JsonObject:
     from piapdf_jax.export.litert_file import write_litert
 
     model = light.model
@@ -123,7 +127,7 @@ def _write_litert(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, A
     return write_litert(path, light.operations, told=told, **_settings(light, wanted))
 
 
-def _write_web(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]:
+def _write_web(path: pathlib.Path, light: "Light", wanted: Wanted) -> JsonObject:
     from piapdf_jax.export.detector_file import write_file
     from piapdf_jax.export.web_file import write_web
     from piapdf_jax.export.web_runtime import PACKAGE
@@ -135,7 +139,7 @@ def _write_web(path: pathlib.Path, light: Any, wanted: Wanted) -> dict[str, Any]
     return {"runtime": PACKAGE}
 
 
-def _settings(light: Any, wanted: Wanted) -> dict[str, Any]:
+def _settings(light: "Light", wanted: Wanted) -> JsonObject:
     kinds = {"dtype": wanted.dtype, "input_type": wanted.input_type}
     return {"image_size": light.model.image_size, **kinds}
 

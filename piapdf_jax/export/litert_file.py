@@ -11,6 +11,7 @@ import importlib.metadata
 import io
 import json
 import pathlib
+import types
 import zipfile
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +21,8 @@ import numpy as np
 from piapdf_jax import commands
 from piapdf_jax.detector_runtimes import PREPARE, Probabilities
 from piapdf_jax.export.formats import CONVERTER
-from piapdf_jax.model_json import ModelError
+from piapdf_jax.export.operations import Operation
+from piapdf_jax.model_json import JsonObject, ModelError
 
 #: Versions whose private modules are those that this file calls: the converter has no public ones.
 WORKS = "litert-converter 0.5"
@@ -31,7 +33,7 @@ _CONVERTER = "litert_converter.mlir"
 #: What has most weights. The resize is a product as the head is, and stays exact.
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 #: Types of weights beside float32, as recipes of ai-edge-quantizer.
-_RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+_RECIPES: dict[str, tuple[str, JsonObject]] = {
     # Weights are widened when they are read; arithmetic is that of the device.
     "float16": (
         "float_casting",
@@ -58,13 +60,13 @@ _RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def write_litert(
     path: pathlib.Path,
-    operations: Sequence[Any],
+    operations: Sequence[Operation],
     *,
     image_size: int,
     dtype: str = "float32",
     input_type: str = "uint8",
     told: dict[str, str] | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Writes the file. Its batch is 1, and may be resized before tensors are allocated.
 
     Args:
@@ -126,7 +128,7 @@ def load_litert(path: pathlib.Path, threads: int | None = None) -> Probabilities
     return probabilities
 
 
-def told_by(path: pathlib.Path) -> dict[str, Any]:
+def told_by(path: pathlib.Path) -> JsonObject:
     """Returns what a file of ours says of itself; no package is needed for it.
 
     Raises:
@@ -155,7 +157,7 @@ def told_by(path: pathlib.Path) -> dict[str, Any]:
     return told
 
 
-def _sealed(data: bytes, told: dict[str, Any]) -> bytes:
+def _sealed(data: bytes, told: JsonObject) -> bytes:
     facts = {**told, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     file = io.BytesIO(data)
     with zipfile.ZipFile(file, "a") as archive:
@@ -164,7 +166,7 @@ def _sealed(data: bytes, told: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _program(operations: Sequence[Any], image_size: int, input_type: str) -> str:
+def _program(operations: Sequence[Operation], image_size: int, input_type: str) -> str:
     """The text of a module of StableHLO for a batch of 1."""
     import jax
 
@@ -198,7 +200,7 @@ def _converted(text: str) -> bytes:
         return bytes(api.export_flatbuffer_to_bytes(merged.operation))
 
 
-def _converter() -> tuple[Any, Any, Any]:
+def _converter() -> tuple[types.ModuleType, ...]:
     """The converter's modules of MLIR, and its functions.
 
     Raises:

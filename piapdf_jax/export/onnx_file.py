@@ -1,10 +1,11 @@
 """A list of operations as an .onnx file. The package ``onnx`` is imported inside the functions."""
 
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from piapdf_jax.detector_runtimes import sealed
 from piapdf_jax.export.operations import (
@@ -13,6 +14,7 @@ from piapdf_jax.export.operations import (
     MaxPool,
     Mean,
     Normalize,
+    Operation,
     Relu,
     Residual,
     Resize,
@@ -21,13 +23,16 @@ from piapdf_jax.export.operations import (
     Swish,
 )
 
+if TYPE_CHECKING:
+    import onnx
+
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "images", "probabilities"
 
 
 def write_onnx(
     path: pathlib.Path,
-    operations: Sequence[Any],
+    operations: Sequence[Operation],
     *,
     image_size: int,
     units: int,
@@ -70,12 +75,12 @@ class _Graph:
     """Nodes and constants; channels come first between the input and the mean over pixels."""
 
     def __init__(self, dtype: str):
-        self.nodes: list[Any] = []
-        self.initializers: list[Any] = []
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
         self._half = dtype == "float16"
         self._dtype = np.dtype(dtype)
 
-    def fill(self, operations: Sequence[Any], input_type: str) -> None:
+    def fill(self, operations: Sequence[Operation], input_type: str) -> None:
         """Adds all, from the input to the output."""
         made = self.add_input(input_type)
         for operation in operations:
@@ -89,7 +94,7 @@ class _Graph:
             x = self.node("Mul", [x, self._constant(np.float32(1) / np.float32(255), "pixel")])
         return self.node("Transpose", [x], perm=[0, 3, 1, 2])
 
-    def add(self, operation: Any, x: str) -> str:
+    def add(self, operation: Operation, x: str) -> str:
         """Adds an operation on x; returns the name of what it makes."""
         return _EMITTERS[type(operation)](self, operation, x)
 
@@ -100,68 +105,68 @@ class _Graph:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def conv(self, o: Conv, x: str) -> str:
-        (top, bottom), (left, right) = o.padding
-        kernel = np.ascontiguousarray(o.kernel.transpose(3, 2, 0, 1))
+    def conv(self, op: Conv, x: str) -> str:
+        (top, bottom), (left, right) = op.padding
+        kernel = np.ascontiguousarray(op.kernel.transpose(3, 2, 0, 1))
         return self.node(
             "Conv",
-            [x, self._weight(kernel), self._weight(o.bias)],
+            [x, self._weight(kernel), self._weight(op.bias)],
             kernel_shape=list(kernel.shape[2:]),
-            strides=[o.stride] * 2,
+            strides=[op.stride] * 2,
             pads=[top, left, bottom, right],
-            group=o.groups,
+            group=op.groups,
         )
 
-    def resize(self, o: Resize, x: str) -> str:
-        x = self.node("MatMul", [self._constant(o.rows, "rows"), x])
+    def resize(self, op: Resize, x: str) -> str:
+        x = self.node("MatMul", [self._constant(op.rows, "rows"), x])
         return self.node(
-            "MatMul", [x, self._constant(np.ascontiguousarray(o.columns.T), "columns")]
+            "MatMul", [x, self._constant(np.ascontiguousarray(op.columns.T), "columns")]
         )
 
-    def normalize(self, o: Normalize, x: str) -> str:
-        x = self.node("Mul", [x, self._constant(o.scale[None, :, None, None], "scale")])
-        x = self.node("Add", [x, self._constant(o.shift[None, :, None, None], "shift")])
+    def normalize(self, op: Normalize, x: str) -> str:
+        x = self.node("Mul", [x, self._constant(op.scale[None, :, None, None], "scale")])
+        x = self.node("Add", [x, self._constant(op.shift[None, :, None, None], "shift")])
         return self._cast(x, np.float16) if self._half else x
 
     def swish(self, _: Swish, x: str) -> str:
         return self.node("Mul", [x, self.node("Sigmoid", [x])])
 
-    def squeeze_excite(self, o: SqueezeExcite, x: str) -> str:
+    def squeeze_excite(self, op: SqueezeExcite, x: str) -> str:
         gate = self.node("GlobalAveragePool", [x])
-        gate = self.conv(o.expand, self.swish(Swish(), self.conv(o.reduce, gate)))
+        gate = self.conv(op.expand, self.swish(Swish(), self.conv(op.reduce, gate)))
         return self.node("Mul", [x, self.node("Sigmoid", [gate])])
 
-    def residual(self, o: Residual, x: str) -> str:
+    def residual(self, op: Residual, x: str) -> str:
         y = x
-        for operation in o.branch:
+        for operation in op.branch:
             y = self.add(operation, y)
-        for operation in o.shortcut:
+        for operation in op.shortcut:
             x = self.add(operation, x)
         return self.node("Add", [x, y])
 
     def relu(self, _: Relu, x: str) -> str:
         return self.node("Relu", [x])
 
-    def max_pool(self, o: MaxPool, x: str) -> str:
+    def max_pool(self, op: MaxPool, x: str) -> str:
         return self.node(
             "MaxPool",
             [x],
-            kernel_shape=[o.size] * 2,
-            strides=[o.stride] * 2,
-            pads=[o.padding] * 4,
+            kernel_shape=[op.size] * 2,
+            strides=[op.stride] * 2,
+            pads=[op.padding] * 4,
         )
 
     def mean(self, _: Mean, x: str) -> str:
         return self.node("Flatten", [self.node("GlobalAveragePool", [x])], axis=1)
 
-    def dense(self, o: Dense, x: str) -> str:
-        x = self.node("Gemm", [x, self._weight(o.kernel), self._weight(o.bias)])
+    def dense(self, op: Dense, x: str) -> str:
+        x = self.node("Gemm", [x, self._weight(op.kernel), self._weight(op.bias)])
         return self._cast(x, np.float32) if self._half else x
 
     def sigmoid(self, _: Sigmoid, x: str) -> str:
         return self.node("Sigmoid", [x])
 
-    def _cast(self, x: str, dtype: Any) -> str:
+    def _cast(self, x: str, dtype: npt.DTypeLike) -> str:
         from onnx import helper
 
         return self.node("Cast", [x], to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
@@ -169,7 +174,7 @@ class _Graph:
     def _weight(self, value: np.ndarray) -> str:
         return self._constant(value.astype(self._dtype), "parameter")
 
-    def _constant(self, value: Any, name: str) -> str:
+    def _constant(self, value: npt.ArrayLike, name: str) -> str:
         from onnx import numpy_helper
 
         name = f"{name}_{len(self.initializers)}"
@@ -177,7 +182,7 @@ class _Graph:
         return name
 
 
-_EMITTERS: dict[type, Any] = {
+_EMITTERS: dict[type, Callable[..., str]] = {
     Conv: _Graph.conv,
     Resize: _Graph.resize,
     Normalize: _Graph.normalize,

@@ -1,7 +1,7 @@
 """Operations on NumPy arrays of which a light detector is a list; what writes a file for another runtime walks it."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -70,8 +70,8 @@ class SqueezeExcite(NamedTuple):
 class Residual(NamedTuple):
     """``shortcut(x) + branch(x)``; a shortcut of no operations is x itself."""
 
-    branch: tuple[Any, ...]
-    shortcut: tuple[Any, ...] = ()
+    branch: tuple["Operation", ...]
+    shortcut: tuple["Operation", ...] = ()
 
 
 class Mean(NamedTuple):
@@ -104,7 +104,7 @@ Operation = (
 )
 
 
-def count_parameters(operations: Sequence[Any]) -> int:
+def count_parameters(operations: Sequence[Operation]) -> int:
     """Returns how many numbers of a list are parameters: kernels and biases, not the resize and normalization."""
     count = 0
     for operation in operations:

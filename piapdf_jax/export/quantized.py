@@ -3,18 +3,18 @@
 import logging
 import pathlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from piapdf_jax.detector_runtimes import PREPARE, sealed
+from piapdf_jax.model_json import JsonObject
 
 _INPUT = "images"
 
 
 def quantize_onnx(
     path: pathlib.Path, calibration: np.ndarray | None, input_type: str
-) -> dict[str, Any]:
+) -> JsonObject:
     """Rounds the convolutions of an .onnx file to 8 bits, in its place.
 
     Weights by output channel, activations by the ranges that frames show, those inside gates too; resize,

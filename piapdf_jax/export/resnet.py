@@ -1,8 +1,6 @@
 """ResNet as a list of operations: a walk over its blocks, BatchNorm folded into its convolution."""
 
-from typing import Any
-
-from piapdf_jax.export.folding import fold
+from piapdf_jax.export.folding import Variables, fold
 from piapdf_jax.export.operations import Conv, MaxPool, Operation, Relu, Residual
 from piapdf_jax.models.resnet import (
     POOL,
@@ -26,7 +24,7 @@ def resnet_operations(config: ResNetConfig, part: Part) -> list[Operation]:
     return found
 
 
-def _residual(block: Bottleneck, params: Any, stats: Any, epsilon: float) -> Residual:
+def _residual(block: Bottleneck, params: Variables, stats: Variables, epsilon: float) -> Residual:
     reduce, conv, expand = (
         _conv(params, stats, name, epsilon, stride=stride)
         for name, stride in (("reduce", 1), ("conv", block.stride), ("expand", 1))
@@ -37,7 +35,7 @@ def _residual(block: Bottleneck, params: Any, stats: Any, epsilon: float) -> Res
     return Residual((reduce, Relu(), conv, Relu(), expand), shortcut)
 
 
-def _conv(params: Any, stats: Any, name: str, epsilon: float, *, stride: int) -> Conv:
+def _conv(params: Variables, stats: Variables, name: str, epsilon: float, *, stride: int) -> Conv:
     kernel, bias = fold(params, stats, name, epsilon)
     padding = (kernel.shape[0] // 2,) * 2
     return Conv(kernel, bias, stride, (padding, padding))

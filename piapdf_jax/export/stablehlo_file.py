@@ -6,13 +6,13 @@ that is a constant when it is compiled.
 
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from piapdf_jax.detector_runtimes import PREPARE, Probabilities
 from piapdf_jax.export.folded import folded_function
-from piapdf_jax.model_json import ModelError
+from piapdf_jax.export.operations import Operation
+from piapdf_jax.model_json import JsonObject, ModelError
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 #: What JAX promises of files of ``jax.export`` (docs.jax.dev, Exporting and serializing: compatibility guarantees).
@@ -24,12 +24,12 @@ WINDOW = (
 
 def write_stablehlo(
     path: pathlib.Path,
-    operations: Sequence[Any],
+    operations: Sequence[Operation],
     *,
     image_size: int,
     dtype: str = "float32",
     input_type: str = "uint8",
-) -> dict[str, Any]:
+) -> JsonObject:
     """Writes one file for all of ``PLATFORMS`` and batches of any size, the same bytes wherever it is called from.
 
     Args:

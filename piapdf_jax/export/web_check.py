@@ -5,13 +5,12 @@ import pathlib
 import subprocess
 import time
 import weakref
-from typing import Any
 
 import numpy as np
 
 from piapdf_jax.detector_runtimes import Probabilities
 from piapdf_jax.export import chromium
-from piapdf_jax.model_json import ModelError
+from piapdf_jax.model_json import JsonObject, ModelError
 
 #: Seconds in which a page must have its network ready, on a machine that does other things as well.
 LOADING = 300.0
@@ -85,7 +84,7 @@ class _WebPage:
         self.milliseconds = spent / max(len(frames), 1)
         return rows
 
-    def _probabilities(self, batch: np.ndarray) -> dict[str, Any]:
+    def _probabilities(self, batch: np.ndarray) -> JsonObject:
         text = base64.b64encode(np.ascontiguousarray(batch).tobytes()).decode()
         return self._page.evaluate(f"piapdf.probabilities('{text}', {len(batch)})")
 

@@ -7,12 +7,11 @@ import hashlib
 import json
 import pathlib
 import re
-from typing import Any
 
 from piapdf_jax.action_units import ACTION_UNITS
 from piapdf_jax.detector_runtimes import is_whole, property_of
 from piapdf_jax.export.web_runtime import PACKAGE, web_runtime
-from piapdf_jax.model_json import Model, ModelError, to_json
+from piapdf_jax.model_json import JsonObject, Model, ModelError, to_json
 
 _PARTS = pathlib.Path(__file__).with_name("web")
 #: In the order in which they build on one another.
@@ -46,7 +45,7 @@ def write_web(
         # No tag can begin or end in it: these three stand within texts alone in JSON.
         "facts": re.sub("[<>&]", lambda sign: f"\\u{ord(sign[0]):04x}", json.dumps(facts)),
         "runtime": PACKAGE,
-        "licence": _part("onnxruntime.txt"),
+        "license": _part("onnxruntime.txt"),
         "code": code,
         "wasm": wasm,
         "network": _packed(onnx_file),
@@ -63,7 +62,7 @@ def _packed_runtime(cache: pathlib.Path | None) -> tuple[str, str]:
     return _packed((_as_script(script) + _part("worker.js")).encode()), _packed(wasm)
 
 
-def _facts(onnx_file: bytes, model: Model) -> dict[str, Any]:
+def _facts(onnx_file: bytes, model: Model) -> JsonObject:
     """What the page knows of its model."""
     if not is_whole(onnx_file):
         raise ModelError(

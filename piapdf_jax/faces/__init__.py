@@ -3,15 +3,6 @@
 dlib and OpenCV are imported inside the functions that use them; JAX never is.
 """
 
-from piapdf_jax.faces.base import (
-    NO_FACE,
-    TILTED,
-    TOO_SMALL,
-    Face,
-    FaceFinder,
-    Found,
-    LandmarkDetector,
-)
 from piapdf_jax.faces.cropping import (
     BOX_LIFT,
     BOX_SCALE,
@@ -22,12 +13,21 @@ from piapdf_jax.faces.cropping import (
 )
 from piapdf_jax.faces.dlib_finder import (
     PREDICTOR_FILE,
-    PREDICTOR_LICENCE,
+    PREDICTOR_LICENSE,
     PREDICTOR_SHA256,
     PREDICTOR_VARIABLE,
     DlibDetector,
     DlibFinder,
     find_predictor,
+)
+from piapdf_jax.faces.face import (
+    NO_FACE,
+    TILTED,
+    TOO_SMALL,
+    Face,
+    FaceFinder,
+    Found,
+    LandmarkDetector,
 )
 from piapdf_jax.faces.finders import DEFAULT_FINDER, FINDERS, check_finder, make_finder
 from piapdf_jax.faces.reading import read_image
@@ -39,7 +39,7 @@ __all__ = [
     "FINDERS",
     "NO_FACE",
     "PREDICTOR_FILE",
-    "PREDICTOR_LICENCE",
+    "PREDICTOR_LICENSE",
     "PREDICTOR_SHA256",
     "PREDICTOR_VARIABLE",
     "TILTED",

@@ -8,10 +8,10 @@ import numpy as np
 from piapdf_jax import pictures
 from piapdf_jax.records import IMAGE_SIZE
 
-#: Side of the crop in units of the largest extent of eye centres, nose tip and mouth corners.
+#: Side of the crop in units of the largest extent of eye centers, nose tip and mouth corners.
 #: With these two the forehead above the brows (AU 1 and 2) and the chin are inside.
 BOX_SCALE = 3.1
-#: How far the centre of the crop lies above the centre of those points, in the same units.
+#: How far the center of the crop lies above the center of those points, in the same units.
 BOX_LIFT = 0.08
 
 #: Landmarks whose extent across is less than this share of their extent along lie on a line.
@@ -19,15 +19,15 @@ _FLAT = 0.01
 
 
 def crop_matrix(landmarks: np.ndarray, *, size: int = IMAGE_SIZE) -> np.ndarray:
-    """The similarity transform from a picture to the aligned crop.
+    """Computes the similarity transform from a picture to the aligned crop.
 
-    The line between the eye centres becomes level. In those axes a square of side ``BOX_SCALE`` d,
-    d being the larger side of the box around eye centres, nose tip and mouth corners, is laid
-    around the centre of that box, lifted by ``BOX_LIFT`` d. A similarity transform of the picture
+    The line between the eye centers becomes level. In those axes a square of side ``BOX_SCALE`` d,
+    d being the larger side of the box around eye centers, nose tip and mouth corners, is laid
+    around the center of that box, lifted by ``BOX_LIFT`` d. A similarity transform of the picture
     leaves the crop as it is. After the alignment of JAA-Net, with more room at the forehead.
 
     Args:
-        landmarks: [68, 2] float, (x, y) in pixels of the picture, pixel centres at whole numbers.
+        landmarks: [68, 2] float, (x, y) in pixels of the picture, pixel centers at whole numbers.
         size: side of the crop in pixels.
 
     Returns:
@@ -47,9 +47,9 @@ def crop_matrix(landmarks: np.ndarray, *, size: int = IMAGE_SIZE) -> np.ndarray:
     stable = np.stack([left, right, points[30], points[48], points[54]]) @ level.T
     low, high = stable.min(0), stable.max(0)
     extent = (high - low).max()
-    centre = (low + high) / 2 - [0.0, BOX_LIFT * extent]
+    center = (low + high) / 2 - [0.0, BOX_LIFT * extent]
     scale = size / (BOX_SCALE * extent)
-    shift = (size - 1) / 2 - scale * centre
+    shift = (size - 1) / 2 - scale * center
     return np.concatenate([scale * level, shift[:, None]], axis=1)
 
 

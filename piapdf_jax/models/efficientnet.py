@@ -195,7 +195,7 @@ class EfficientNet(nn.Module):
         """Encodes images.
 
         Args:
-            images: [B, H, W, C] float32, normalised.
+            images: [B, H, W, C] float32, normalized.
             mode: see ``layers.Mode``; ``train`` draws from the random stream ``dropout``.
 
         Returns:

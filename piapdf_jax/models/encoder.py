@@ -37,7 +37,7 @@ def encoder_apply(
     """Computes the feature map and the vector of images.
 
     Args:
-        config: sizes; the input is resized to ``encoder_size``, RGB is normalised.
+        config: sizes; the input is resized to ``encoder_size``, RGB is normalized.
         part: an encoder for as many channels as the inputs have.
         inputs: [B, S, S, 3] float32 RGB in [0, 1], or [B, S, S, 12] float32, see
             ``gray_times_maps``.

@@ -28,7 +28,7 @@ class PaddingAndBatchNorm(NamedTuple):
             ``"SYMMETRIC"`` by k // 2 on every side; both give ceil(side / stride) rows.
         epsilon: added to the variance.
         momentum: share of the old running statistics that a step keeps.
-        unbiased: the running variance takes the batch's variance times n / (n - 1); normalising
+        unbiased: the running variance takes the batch's variance times n / (n - 1); normalizing
             takes it without.
     """
 

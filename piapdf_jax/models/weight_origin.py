@@ -102,7 +102,7 @@ def _three(fields: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
     if not numbers or len(values) != 3 or not all(
         math.isfinite(x) and least <= x <= 1 for x in values
     ):  # fmt: skip
-        raise ValueError(f"{name}={values!r} is not three numbers for colours in [0, 1]")
+        raise ValueError(f"{name}={values!r} is not three numbers for colors in [0, 1]")
     return tuple(float(x) for x in values)
 
 
@@ -112,7 +112,7 @@ def _keras_normalization(
     """Mean and standard deviation that a Keras file says; None for another.
 
     Keras's published files call the standard deviation a variance, and their models divide by its
-    root a second time; a model that fits its own normalisation stores a true variance.
+    root a second time; a model that fits its own normalization stores a true variance.
     """
     names = ("normalization/mean", "normalization/variance")
     if not all(name in arrays for name in names):
@@ -154,7 +154,7 @@ def complete(config: ModelConfig, known: Origin, library: str, weights: Weights)
     ]
     if left and theirs.several_normalizations and config.pretrained not in weights.published:
         log.warning(
-            "model.pretrained=%s does not say how its images were normalised: ImageNet's mean and"
+            "model.pretrained=%s does not say how its images were normalized: ImageNet's mean and"
             " standard deviation are taken; others are set as %s",
             *(config.pretrained, " and ".join(left)),
         )

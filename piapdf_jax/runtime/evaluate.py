@@ -10,7 +10,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from piapdf_jax.batch import Batch, unit_images, unpack_maps
+from piapdf_jax.batch import Batch, images_to_float, unpack_maps
 from piapdf_jax.runtime.mesh import replicate, shard_batch
 from piapdf_jax.stages.base import Scores
 from piapdf_jax.types import Parts
@@ -22,14 +22,14 @@ class Evaluation(NamedTuple):
     """What an export says of a split, sorted by row; None where it has no such part.
 
     Attributes:
-        row: [N] int64, position of the record in its split.
+        record_index: [N] int64, position of the record in its split.
         au_probs: [N, C] float32 in [0, 1].
         vector: [N, F] float32, the encoder's pooled vector.
         pi_intersection: [N, K] int64, pixels where map and predefined map are both 1.
         pi_union: [N, K] int64, pixels where either is.
     """
 
-    row: np.ndarray
+    record_index: np.ndarray
     au_probs: np.ndarray | None
     vector: np.ndarray | None
     pi_intersection: np.ndarray | None
@@ -48,7 +48,7 @@ def evaluate(
     Args:
         predict: of a stage; sees the export and images [B, S, S, 3] and nothing else.
         exported: parts by name.
-        batches: this host's share of the split; rows whose ``valid`` is 0 are padding, dropped.
+        batches: this host's share of the split; rows whose ``mask`` is 0 are padding, dropped.
         mesh: devices to split each batch over; None for one device a host.
 
     Returns:
@@ -65,8 +65,10 @@ def evaluate(
         images, maps = batch.image, batch.pi_maps
         if mesh is not None:
             images, maps = shard_batch(mesh, (images, maps))
-        scores = predict(exported, unit_images(jnp.asarray(images)))
-        waiting.append(({"valid": batch.valid, "row": batch.row}, _arrays(scores, maps)))
+        scores = predict(exported, images_to_float(jnp.asarray(images)))
+        waiting.append(
+            ({"mask": batch.mask, "record_index": batch.record_index}, _arrays(scores, maps))
+        )
         if len(waiting) > 1:  # the device works on one batch while the host fetches the one before
             collected.append(_fetch(*waiting.popleft(), mesh))
     collected += [_fetch(*entry, mesh) for entry in waiting]
@@ -97,15 +99,15 @@ def _fetch(own: _Arrays, scored: _Arrays, mesh: Mesh | None) -> dict[str, np.nda
         scored = scored if mesh is not None else jax.device_get(scored)
         scored = multihost_utils.process_allgather(scored, tiled=True)
     host = {name: np.asarray(value) for name, value in {**own, **scored}.items()}
-    kept = host.pop("valid") > 0
+    kept = host.pop("mask") > 0
     return {name: value[kept] for name, value in host.items()}
 
 
 def _by_row(found: dict[str, np.ndarray]) -> Evaluation:
-    rows, first = np.unique(found["row"].astype(np.int64), return_index=True)
-    if len(rows) != len(found["row"]):
-        twice = np.setdiff1d(np.arange(len(found["row"])), first)[0]
-        raise ValueError(f"record row {found['row'][twice]} was evaluated twice")
+    rows, first = np.unique(found["record_index"].astype(np.int64), return_index=True)
+    if len(rows) != len(found["record_index"]):
+        twice = np.setdiff1d(np.arange(len(found["record_index"])), first)[0]
+        raise ValueError(f"record row {found['record_index'][twice]} was evaluated twice")
     counts = {
         name: found[name][first].astype(np.int64)
         for name in ("pi_intersection", "pi_union")
@@ -117,4 +119,4 @@ def _by_row(found: dict[str, np.ndarray]) -> Evaluation:
         if name in found
     }
     blank = dict.fromkeys(Evaluation._fields)
-    return Evaluation(**{**blank, "row": rows, **floats, **counts})
+    return Evaluation(**{**blank, "record_index": rows, **floats, **counts})

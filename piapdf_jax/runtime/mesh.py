@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from piapdf_jax.batch import unit_images
+from piapdf_jax.batch import images_to_float
 from piapdf_jax.keys import named_key
 from piapdf_jax.runtime import PyTree
 from piapdf_jax.stages.base import Stage
@@ -133,7 +133,7 @@ def load_step(mesh: Mesh, key: jax.Array, batch: PyTree, step: int) -> tuple[PyT
         batch: this host's share of the batch, NumPy arrays.
         step: updates done before.
     """
-    return unit_images(shard_batch(mesh, batch)), named_key(key, "train_step", step)
+    return images_to_float(shard_batch(mesh, batch)), named_key(key, "train_step", step)
 
 
 def update(

@@ -70,7 +70,7 @@ class FeedbackStage:
         image_size: S, pixels.
         num_aus: C.
         num_maps: K.
-        binarise: cut the generator's soft maps at 0.5 before L_PI.
+        binarize: cut the generator's soft maps at 0.5 before L_PI.
         positive_weight: of the maps' inside in the cross-entropy of L_PI.
         dice: weight of the Dice term of L_PI.
         init_from: training that both copies start from; None for fresh networks.
@@ -90,7 +90,7 @@ class FeedbackStage:
     image_size: int
     num_aus: int
     num_maps: int
-    binarise: bool = False
+    binarize: bool = False
     positive_weight: float = 1.0
     dice: float = 0.0
     init_from: str | None = None
@@ -187,7 +187,7 @@ def _targets(
     stage: FeedbackStage, frozen: Parts, batch: Batch, clean: jax.Array | None = None
 ) -> ImagesWithTargets:
     targets = frozen_targets(
-        stage.model, frozen, batch.image, batch.labels, binarise=stage.binarise
+        stage.model, frozen, batch.image, batch.labels, binarize=stage.binarize
     )
     return ImagesWithTargets(batch.image, targets, clean)
 

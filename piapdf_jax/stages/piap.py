@@ -46,7 +46,7 @@ class PIAPStage:
         image_size: S, pixels.
         num_aus: C.
         num_maps: K.
-        binarise: cut the generator's soft maps at 0.5 before L_PI.
+        binarize: cut the generator's soft maps at 0.5 before L_PI.
         positive_weight: of the maps' inside in the cross-entropy of L_PI.
         dice: weight of the Dice term of L_PI.
         init_from: training whose encoder and decoder this one goes on from; None for a fresh start.
@@ -63,7 +63,7 @@ class PIAPStage:
     image_size: int
     num_aus: int
     num_maps: int
-    binarise: bool = False
+    binarize: bool = False
     positive_weight: float = 1.0
     dice: float = 0.0
     init_from: str | None = None
@@ -123,7 +123,7 @@ class PIAPStage:
             batch.image,
             batch.labels,
             landmarks=batch.landmarks,
-            binarise=self.binarise,
+            binarize=self.binarize,
         )
 
         def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:

@@ -17,7 +17,7 @@ def frozen_targets(
     labels: jax.Array,
     *,
     landmarks: jax.Array | None = None,
-    binarise: bool = False,
+    binarize: bool = False,
 ) -> Targets:
     """Computes M from PI Generator 1 and P (sections 3.1, 3.2), with the labels of the images.
 
@@ -30,7 +30,7 @@ def frozen_targets(
         images: [B, S, S, 3] float32 in [0, 1].
         labels: [B, C], 0, 1 or -1.
         landmarks: [B, 68, 2], (x, y) in pixels of the images, where P is made of them.
-        binarise: cut the soft maps at 0.5.
+        binarize: cut the soft maps at 0.5.
 
     Returns:
         Targets without gradient; that of a part that is not in ``frozen`` stays None.
@@ -39,7 +39,7 @@ def frozen_targets(
     if "generator" in frozen:
         logits, _ = generator_apply(model, frozen["generator"], images, mode="eval")
         maps = jax.nn.sigmoid(logits)
-        if binarise:
+        if binarize:
             maps = (maps >= 0.5).astype(logits.dtype)
     vector = person_vector(model, frozen, images, landmarks)
     return jax.lax.stop_gradient(Targets(maps, vector, labels))

@@ -125,9 +125,9 @@ def batch_of(step, images):
     """Shapes of one global batch."""
     image = jax.ShapeDtypeStruct((images, step.side, step.side, 3), jnp.float32)
     labels = jax.ShapeDtypeStruct((images, AUS), jnp.float32)
-    valid = jax.ShapeDtypeStruct((images,), jnp.float32)
-    row = jax.ShapeDtypeStruct((images,), jnp.int32)
-    batch = Batch(image, labels, None, valid, row)
+    mask = jax.ShapeDtypeStruct((images,), jnp.float32)
+    record_index = jax.ShapeDtypeStruct((images,), jnp.int32)
+    batch = Batch(image, labels, None, mask, record_index)
     return FeedbackBatch(batch, batch)
 
 

@@ -9,7 +9,7 @@ from mean_face import mean_face, mirror_landmarks
 
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS, record_columns
 from piapdf_jax.data import augment, streams
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.pi_maps import predefined_pi_maps
 from piapdf_jax.records import pack_planes, unpack_planes
 
@@ -38,7 +38,7 @@ class Faces:
 
 
 def stream(size: int, config) -> streams.LabeledStream:
-    reading = Reading(size, 16, augment=config, aus=BP4D_AUS, maps=BP4D_AUS, landmarks=True)
+    reading = ReaderConfig(size, 16, augment=config, aus=BP4D_AUS, maps=BP4D_AUS, landmarks=True)
     return streams.LabeledStream(Faces(), reading)  # type: ignore[arg-type]
 
 
@@ -66,7 +66,7 @@ def test_landmarks_go_where_their_pixels_go():
     rng = np.random.default_rng(3)
     landmarks = rng.uniform(60, 190, (68, 2)).round()
     for _ in range(20):
-        matrix = augment.similarity(rng, augment.AugmentConfig(), 256)
+        matrix = augment.sample_affine(rng, augment.AugmentConfig(), 256)
         moved = augment.warp_landmarks(landmarks, matrix)
         one = 30  # the tip of the nose stays itself in the mirror
         image = np.zeros((256, 256, 3), np.uint8)
@@ -74,11 +74,11 @@ def test_landmarks_go_where_their_pixels_go():
         image[y - 2 : y + 3, x - 2 : x + 3] = 200
         mass = augment.warp(image, None, matrix)[0][..., 0].astype(float)
         rows, columns = np.mgrid[:256, :256]
-        centre = [(mass * axis).sum() / mass.sum() for axis in (columns, rows)]
-        np.testing.assert_allclose(moved[one], centre, atol=0.1)
+        center = [(mass * axis).sum() / mass.sum() for axis in (columns, rows)]
+        np.testing.assert_allclose(moved[one], center, atol=0.1)
 
 
-def test_colour_is_saturation_then_contrast_then_brightness():
+def test_color_is_saturation_then_contrast_then_brightness():
     image = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     config = augment.AugmentConfig(brightness=0.3, contrast=0.5, saturation=0.5)
     for seed in range(10):
@@ -89,7 +89,7 @@ def test_colour_is_saturation_then_contrast_then_brightness():
         gray = unit.mean(-1, keepdims=True)
         mixed = gray + saturation * (unit - gray)
         expected = np.clip((mixed - gray.mean()) * contrast + gray.mean() + brightness, 0, 1)
-        changed = augment.recolor(np.random.default_rng(seed), config, image)
+        changed = augment.color_jitter(np.random.default_rng(seed), config, image)
         assert changed.dtype == np.uint8
         # Rounded to whole levels, by coefficients of ten fractional bits.
         np.testing.assert_allclose(changed, 255 * expected, rtol=0, atol=1)

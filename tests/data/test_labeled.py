@@ -86,13 +86,13 @@ def test_people_without_labels_to_give_are_not_among_them(folder):
 
 def test_rows_are_those_frames_or_all_others(folder):
     chosen = LabeledFrames(folder, "train", (), 7)
-    kept = chosen.rows("train", (), (), withheld=False)
-    rest = chosen.rows("train", (), (), withheld=True)
+    kept = chosen.rows("train", (), (), hide_labels=False)
+    rest = chosen.rows("train", (), (), hide_labels=True)
     assert ["/".join(map(str, FRAMES[row])) for row in kept] == sorted(
         chosen.names, key=["/".join(map(str, frame)) for frame in FRAMES].index
     )
     # One that nobody has coded is among the others, whose labels nobody reads.
     assert sorted([*kept, *rest]) == list(range(20)) and NOTHING_KNOWN in rest
-    own = chosen.rows("train", ("F001", "F002"), ("F002",), withheld=False)
+    own = chosen.rows("train", ("F001", "F002"), ("F002",), hide_labels=False)
     assert own.tolist() == [row for row in kept if FRAMES[row][0] == "F001"]
     assert chosen.subjects("train", own) == {"F001"}

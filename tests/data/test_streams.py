@@ -43,14 +43,14 @@ def test_epoch_visits_every_record_once():
 
 @pytest.mark.parametrize("size", [8, 9, 21, 100])
 def test_rows_ahead_are_disjoint(size):
-    for step, ahead in itertools.product(range(30), range(1, size // 4)):
+    for step, offset in itertools.product(range(30), range(1, size // 4)):
         now = streams.epoch_rows(size, 4, 1, step)
-        assert not set(now) & set(streams.epoch_rows(size, 4, 1, step, ahead=ahead))
+        assert not set(now) & set(streams.epoch_rows(size, 4, 1, step, epoch_offset=offset))
 
 
 def test_labels_belong_to_their_image():
     batch = streams.LabeledStream(MemoryRecords(20), reading())(3)
-    for row, label in zip(batch.row, batch.labels, strict=True):
+    for row, label in zip(batch.record_index, batch.labels, strict=True):
         np.testing.assert_array_equal(label, labels_of(row))
 
 
@@ -84,8 +84,8 @@ def test_smaller_maps_lie_on_the_smaller_image(size):
     # The shares of a pixel that the region covers, against the pixels that the map calls its own.
     grid = np.arange(size)
     for axis in (1, 2):
-        centre = lambda mass, axis=axis: (mass.sum(3 - axis) @ grid) / mass.sum((1, 2))  # noqa: E731
-        apart = centre(image) - centre(maps)
+        center = lambda mass, axis=axis: (mass.sum(3 - axis) @ grid) / mass.sum((1, 2))  # noqa: E731
+        apart = center(image) - center(maps)
         assert np.abs(apart).max() < 0.51
         # A pixel of an even number of pixels has none in its middle: half of one is the best there is.
         assert np.abs(apart.mean()) < 0.2 + 0.2 * (size == 128)
@@ -100,11 +100,11 @@ def feedback_stream(**more) -> FeedbackStream:
 def test_feedback_frames_are_disjoint_and_withheld():
     stream = feedback_stream()
     for step in range(25):
-        labeled, places = stream.rows(step)
-        withheld = [row for records, row, _ in places if records is stream.coded]
+        labeled, samples = stream.rows(step)
+        withheld = [row for records, row, _ in samples if records is stream.coded]
         assert len(withheld) == 2
         assert not set(labeled) & set(withheld)
-        counts = [sum(place[0] is pool for place in places) for pool, _ in stream.pools]
+        counts = [sum(sample.records is pool for sample in samples) for pool, _ in stream.pools]
         assert counts == [2, 4]
     batch = stream(0)
     assert set(np.unique(batch.labeled.labels)) <= {0.0, 1.0}
@@ -137,13 +137,13 @@ def test_several_unlabeled_frames_a_labeled_one(ratio, relabel):
     plain = dataclasses.replace(feedback_stream(), relabel_fraction=relabel)
     stream = dataclasses.replace(plain, unlabeled_ratio=ratio)
     for step in range(12):
-        labeled, places = stream.rows(step)
-        assert len(labeled) == 8 and len(places) == 8 * ratio
-        withheld = [row for records, row, _ in places if records is stream.coded]
+        labeled, samples = stream.rows(step)
+        assert len(labeled) == 8 and len(samples) == 8 * ratio
+        withheld = [row for records, row, _ in samples if records is stream.coded]
         assert len(set(withheld)) == len(withheld) == round(relabel * 8 * ratio)
         assert not set(labeled) & set(withheld)
         # DISFA's quarter of all, and the rest.
-        counts = [sum(place[0] is pool for place in places) for pool, _ in stream.pools]
+        counts = [sum(sample.records is pool for sample in samples) for pool, _ in stream.pools]
         left = 8 * ratio - len(withheld)
         assert counts == [min(left, 2 * ratio), left - min(left, 2 * ratio)]
         # The labeled frames, and the first of those withheld, are those of one a labeled frame.
@@ -172,9 +172,9 @@ def test_frames_that_judge_come_in_an_order_of_their_own_with_labels():
     for step in range(5):
         batch, plain = stream(step), without(step)
         assert plain.judge is None and equal(batch[:2], plain[:2])
-        for row, labels in zip(batch.judge.row, batch.judge.labels, strict=True):
+        for row, labels in zip(batch.judge.record_index, batch.judge.labels, strict=True):
             np.testing.assert_array_equal(labels, labels_of(row))
-        seen.append(batch.judge.row.tolist())
+        seen.append(batch.judge.record_index.tolist())
         names = stream.frames(step)
         assert names.pop("judge") == [f"F003/T1/{row}" for row in seen[-1]]
         assert names == without.frames(step)
@@ -182,9 +182,11 @@ def test_frames_that_judge_come_in_an_order_of_their_own_with_labels():
     assert all(len({*seen[k], *seen[k + 1]}) == 16 for k in (0, 2))
     assert seen[:2] != seen[2:4]
     same = dataclasses.replace(stream, judges=MemoryRecords(40, seed=3))
-    assert all(set(same(k).judge.row) != set(same(k).labeled.row) for k in range(3))
+    assert all(
+        set(same(k).judge.record_index) != set(same(k).labeled.record_index) for k in range(3)
+    )
     few = dataclasses.replace(stream, judges=MemoryRecords(3, seed=3))(0)
-    assert np.bincount(few.judge.row).tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
+    assert np.bincount(few.judge.record_index).tolist() in ([3, 3, 2], [3, 2, 3], [2, 3, 3])
 
 
 def test_each_part_of_a_batch_is_augmented_by_draws_of_its_own():
@@ -287,9 +289,9 @@ def test_frames_name_what_the_batch_holds():
     stream = feedback_stream(augment=AugmentConfig())
     batch, names = stream(5), stream.frames(5)
     for part, read in (("labeled", batch.labeled), ("unlabeled", batch.unlabeled)):
-        assert len(names[part]) == len(read.row)
+        assert len(names[part]) == len(read.record_index)
         assert [name.split("/")[1:] for name in names[part]] == [
-            ["T1", str(row)] for row in read.row.tolist()
+            ["T1", str(row)] for row in read.record_index.tolist()
         ]
     share = feedback_stream(augment=AugmentConfig(), host=1, hosts=2)
     assert share.frames(5) == names
@@ -298,15 +300,15 @@ def test_frames_name_what_the_batch_holds():
 def test_hosts_share_the_global_batch():
     whole = feedback_stream(augment=AugmentConfig())(5)
     shares = [feedback_stream(augment=AugmentConfig(), host=h, hosts=2)(5) for h in range(2)]
-    for field in ("image", "labels", "pi_maps", "row"):
+    for field in ("image", "labels", "pi_maps", "record_index"):
         joined = [np.asarray(getattr(share.unlabeled, field)) for share in shares]
         np.testing.assert_array_equal(np.concatenate(joined), getattr(whole.unlabeled, field))
 
 
 def test_evaluation_pads_and_marks_the_last_batch():
     batches = list(evaluation.evaluation_batches(MemoryRecords(10), reading()))
-    assert [int(batch.valid.sum()) for batch in batches] == [4, 4, 2]
-    rows = np.concatenate([b.row[np.asarray(b.valid) > 0] for b in batches])
+    assert [int(batch.mask.sum()) for batch in batches] == [4, 4, 2]
+    rows = np.concatenate([b.record_index[np.asarray(b.mask) > 0] for b in batches])
     np.testing.assert_array_equal(rows, np.arange(10))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from piapdf_jax.action_units import BP4D_AUS
 
 SIDE = 96
-#: Grey value of the first pixel of a picture in which the detector finds nothing.
+#: Gray value of the first pixel of a picture in which the detector finds nothing.
 NO_FACE = 0
 
 
@@ -44,7 +44,7 @@ class NoDetector:
 
 
 def write_picture(path: pathlib.Path, mark: int, *, seed: int = 0) -> None:
-    """A noisy gradient whose upper left corner is a block of the grey value ``mark``."""
+    """A noisy gradient whose upper left corner is a block of the gray value ``mark``."""
     rng = np.random.default_rng([mark, seed])
     ramp = np.linspace(40, 220, SIDE)[:, None, None] + rng.normal(0, 8, (SIDE, SIDE, 3))
     image = ramp.clip(0, 255).astype(np.uint8)

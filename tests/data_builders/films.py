@@ -11,13 +11,13 @@ import numpy as np
 from piapdf_jax.action_units import DISFA_AUS
 
 SIDE = 64
-_STEP, _DARKEST = 10, 5  # grey values
+_STEP, _DARKEST = 10, 5  # gray values
 
 
 def picture(number: int) -> bytes:
-    """A JPEG file whose grey value is its number, up to 25."""
-    grey = np.full((SIDE, SIDE, 3), _STEP * number + _DARKEST, np.uint8)
-    return cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
+    """A JPEG file whose gray value is its number, up to 25."""
+    gray = np.full((SIDE, SIDE, 3), _STEP * number + _DARKEST, np.uint8)
+    return cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, 100])[1].tobytes()
 
 
 def shown(image: np.ndarray) -> int:
@@ -159,7 +159,7 @@ def write_disfa(root: pathlib.Path, subject: str, *, rows: int = 20) -> pathlib.
     return root / "Videos_LeftCamera" / f"LeftVideo{subject}_comp.avi"
 
 
-#: Ten frames of MPEG-4 with B-frames in an AVI, of 32 x 32 pixels; frame k has grey value 20 k + 20. Made by FFmpeg
+#: Ten frames of MPEG-4 with B-frames in an AVI, of 32 x 32 pixels; frame k has gray value 20 k + 20. Made by FFmpeg
 #: 8.1 (through PyAV): ``-c:v mpeg4 -bf 2 -q:v 2 -r 20``.
 _REORDERED = (
     "c-"

@@ -10,7 +10,7 @@ import pytest
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import shard_utils
 
-from data_builders import base, prepare, units
+from data_builders import prepare, record_builder, work_units
 
 pytestmark = [
     pytest.mark.beam,
@@ -37,7 +37,7 @@ def _surroundings(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", f"{here}{os.pathsep}{here.parent.parent}")
     monkeypatch.setenv("SEARCHED_BY", str(tmp_path / "searched"))
     (tmp_path / "searched").mkdir()
-    monkeypatch.setattr(base.RecordBuilder, "detector", ProcessDetector)
+    monkeypatch.setattr(record_builder.RecordBuilder, "detector", ProcessDetector)
 
 
 def build(name, manual, data, beam_options=None):
@@ -121,7 +121,7 @@ def test_units_of_an_interrupted_build_serve_beam_and_the_other_way_round(tmp_pa
     for first, second in ((None, []), ([], None)):
         data = tmp_path / str(first)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(units.disk, "write_arrays", stop_after(patch, 4))
+            patch.setattr(work_units.target_files, "write_arrays", stop_after(patch, 4))
             with pytest.raises(Exception, match="enough"):
                 build("bp4d", manual, data, first)
         kept = len(interrupted.unit_files(data))
@@ -135,7 +135,7 @@ def test_units_of_an_interrupted_build_serve_beam_and_the_other_way_round(tmp_pa
 
 def stop_after(patch, count):
     """Writes of units, of which the one after so many fails; landmarks are none."""
-    write, written = units.disk.write_arrays, []
+    write, written = work_units.target_files.write_arrays, []
 
     def stop(path, **arrays):
         if "faults" in arrays:

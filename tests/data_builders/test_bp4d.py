@@ -8,7 +8,7 @@ import tensorflow_datasets as tfds
 from data_builders import schema
 from data_builders.bp4d import raw
 from data_builders.bp4d.bp4d_dataset_builder import Builder
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from piapdf_jax import faces
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS, record_columns
 from piapdf_jax.folds import BP4D_PARTS, part_of, part_split
@@ -90,7 +90,7 @@ def test_metadata_tell_what_was_read(built):
         "label rows": 18,
         "label cells unknown (9)": 6 * nines,
         "landmarks detected": 36,
-        "landmarks from neighbouring frames": 0,
+        "landmarks from neighboring frames": 0,
     }
     assert metadata["skipped"] == {} and metadata["frame_offset"] == {"0": 6}
 
@@ -133,13 +133,13 @@ def test_faults_are_counted_and_left_out(tmp_path):
     assert skipped == {
         "file that is no numbered picture": 1,
         "label row without its picture": 3,
-        "no face found, none in the neighbouring frames": 1,
+        "no face found, none in the neighboring frames": 1,
         "picture that cannot be read": 1,
         "second label row of a frame": 1,
         "second picture of a frame": 1,
         "unknown participant": 1,
     }
-    assert builder.info.metadata["read"]["landmarks from neighbouring frames"] == 1
+    assert builder.info.metadata["read"]["landmarks from neighboring frames"] == 1
     records = read(builder)
     assert {key[-1] for key in records} == {11, 12, 14, 15, 16}
     # The frame before (11) and the next readable one (14) lend frame 12 their landmarks.
@@ -185,7 +185,7 @@ def test_known_layouts(tmp_path, folder, labels):
     intensity = tmp_path / "AUCoding" / "AU_INT" / "AU06" / "M018_T8_AU06.csv"
     intensity.parent.mkdir(parents=True)
     intensity.write_text("1,5\n")
-    (video,) = raw.read_videos(tmp_path, report := Report())
+    (video,) = raw.read_videos(tmp_path, report := FaultReport())
     assert (video.subject, video.task, video.offset) == ("M018", "T8", 0)
     assert [frame.number for frame in video.frames] == list(range(11, 17))
     assert [frame.labels is None for frame in video.frames] == [True] + 3 * [False] + 2 * [True]
@@ -197,7 +197,7 @@ def test_pictures_numbered_from_0_and_padded_names(tmp_path, name, digits):
     bp4d_tree.write_tree(tmp_path, subjects=("F001",), name=name, offset=-11)
     bp4d_tree.write_labels(tmp_path / "AUCoding" / "AU_OCC" / "F001_T1.csv", [1, 2, 3])
     bp4d_tree.write_labels(tmp_path / "AUCoding" / "AU_OCC" / "F001_T2.csv", [2, 3, 6])
-    one, two = raw.read_videos(tmp_path, report := Report())
+    one, two = raw.read_videos(tmp_path, report := FaultReport())
     assert (one.offset, one.digits) == (two.offset, two.digits) == (-1, digits)
     assert [f.number for f in one.frames if f.labels] == [1, 2, 3]
     assert [f.path.rsplit("/", 1)[1] for f in two.frames if f.labels] == [
@@ -211,7 +211,7 @@ def test_pictures_numbered_from_0_and_padded_names(tmp_path, name, digits):
 @pytest.mark.parametrize("order", [range(41), [0, *reversed(range(1, 41))], [0, *BP4D_AUS]])
 def test_columns_are_taken_by_the_header(tmp_path, order):
     bp4d_tree.write_labels(tmp_path / "F001_T1.csv", [3, 4], header=list(order))
-    rows = raw.read_labels(tmp_path / "F001_T1.csv", Report())
+    rows = raw.read_labels(tmp_path / "F001_T1.csv", FaultReport())
     assert rows == {
         frame: {au: -1 if v == 9 else v for au, v in bp4d_tree.label_row(frame).items()}
         for frame in (3, 4)
@@ -239,23 +239,23 @@ def test_label_files_that_cannot_be_read(tmp_path, text, said):
     bp4d_tree.write_tree(tmp_path, subjects=("F001",), tasks=("T1",))
     (tmp_path / "AUCoding" / "AU_OCC" / "F001_T1.csv").write_text(text)
     with pytest.raises(ValueError, match=f"F001_T1.csv.*({said})"):
-        raw.read_videos(tmp_path, Report())
+        raw.read_videos(tmp_path, FaultReport())
 
 
 def test_a_video_without_label_file_is_uncoded_and_counted(tmp_path):
     bp4d_tree.write_tree(tmp_path, subjects=("F001",))
     (tmp_path / "AUCoding" / "AU_OCC" / "F001_T2.csv").unlink()
-    videos = raw.read_videos(tmp_path, report := Report())
+    videos = raw.read_videos(tmp_path, report := FaultReport())
     assert all(frame.labels is None for frame in videos[1].frames)
     assert report.counts == {"video without a label file": 1}
 
 
 def test_folders_without_the_data_set(tmp_path):
     with pytest.raises(FileNotFoundError, match="2D\\+3D/F001/T1"):
-        raw.read_videos(tmp_path, Report())
+        raw.read_videos(tmp_path, FaultReport())
     bp4d_tree.write_picture(tmp_path / "2D+3D" / "F001" / "T1" / "1.jpg", 10)
     with pytest.raises(FileNotFoundError, match="F001_T1.csv"):
-        raw.read_videos(tmp_path, Report())
+        raw.read_videos(tmp_path, FaultReport())
 
 
 def test_a_build_that_fails_leaves_no_data_set(tmp_path):

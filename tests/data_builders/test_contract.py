@@ -217,7 +217,7 @@ def test_configs_are_named_once_described_and_constructible(name, tmp_path):
 
 @pytest.mark.parametrize("name", sorted(SIZES))
 def test_dummy_data_are_what_the_command_draws(name, tmp_path):
-    """Codecs and compilers may differ in a grey value, so pictures are compared by their pixels."""
+    """Codecs and compilers may differ in a gray value, so pictures are compared by their pixels."""
     kept = BUILDERS / name / "dummy_data"
     drawn = dummy_data.write_dummy_data(name, tmp_path / "drawn")
     listed = [

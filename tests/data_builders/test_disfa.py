@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from data_builders import film_frames
 from data_builders.disfa import raw
 from data_builders.disfa.disfa_dataset_builder import Builder
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from data_builders.synthetic_faces.raw_layouts import write_raw
 from piapdf_jax import faces
 from piapdf_jax.action_units import RECORD_AUS
@@ -77,7 +77,7 @@ def test_label_row_k_belongs_to_picture_k_less_1(tree, built):
 
 def test_films_give_the_frames_of_the_pictures(tree, tmp_path):
     """Coded twice as JPEG, so not the same bytes: of all pictures, each frame is most like its own."""
-    films = raw.find_files(tree, Report()).films
+    films = raw.find_files(tree, FaultReport()).films
     assert not films  # pictures go before films
     for subject in PEOPLE:
         folder = tmp_path / subject
@@ -114,7 +114,9 @@ def test_another_film_of_a_person_is_read_anew(tree, tmp_path):
     assert (tmp_path / "frames" / "0.jpg").read_bytes() == first
     builder = Builder(data_dir=tmp_path / "data")
     other = tree / "Videos_LeftCamera" / "LeftVideoSN003_comp.avi"
-    one, two = (builder._extracted({"SN001": path}, Report())["SN001"] for path in (film, other))
+    one, two = (
+        builder._extracted({"SN001": path}, FaultReport())["SN001"] for path in (film, other)
+    )
     assert one != two
     assert (one / "0.jpg").read_bytes() != (two / "0.jpg").read_bytes()
 
@@ -130,7 +132,7 @@ def test_faults_are_counted(manual, tmp_path):
     (pictures / "notes.txt").write_text("")
     cut = pictures / "5.jpg"
     cut.write_bytes(cut.read_bytes()[:900])
-    for au in raw.read_intensities(raw.find_files(manual, Report()).labels["SN001"])[1]:
+    for au in raw.read_intensities(raw.find_files(manual, FaultReport()).labels["SN001"])[1]:
         path = manual / "ActionUnit_Labels" / "SN001" / f"SN001_au{au}.txt"
         path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")  # a frame uncoded
     shutil.copytree(pictures, manual / "Images" / "SN099")
@@ -155,7 +157,7 @@ def numbered_from_1(folder):
 
 def videos(manual):
     """{participant: video} of a tree without films, and what was reported."""
-    tree = raw.find_files(manual, report := Report())
+    tree = raw.find_files(manual, report := FaultReport())
     return {v.subject: v for v in raw.read_videos(tree, tree.pictures, report)}, report
 
 

@@ -96,8 +96,8 @@ def test_a_picture_without_a_face_stays_in_its_pairs(pairs_tree, tmp_path):
     name = population.subjects("lfw")[2]
     blank(manual / "lfw" / name / f"{name}_0004.jpg")
     built = build(lfw, manual, tmp_path / "data")
-    grey = records(built, "test")[name, 4]["image"].astype(int)
-    assert np.abs(grey - 128).max() < 4
+    gray = records(built, "test")[name, 4]["image"].astype(int)
+    assert np.abs(gray - 128).max() < 4
     assert [count for what, count in built.info.metadata["read"].items() if "median" in what] == [1]
 
 

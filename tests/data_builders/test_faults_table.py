@@ -136,11 +136,17 @@ def test_every_fault_from_the_field_names_tests_that_exist():
 @pytest.mark.parametrize(
     ("cell", "said"),
     [
-        ("[test_disk.py::test_a_read_only_disk_is_named](../tests/data_builders/test_disk.py)", ""),
+        (
+            "[test_target_files.py::test_a_read_only_disk_is_named](../tests/data_builders/test_target_files.py)",
+            "",
+        ),
         ("", "no list of tests"),
         ("cannot occur: it reads no films", "no list of tests"),
-        ("[test_disk.py::test_none](../tests/data_builders/test_disk.py)", "does not exist"),
-        ("[test_disk.py::test_none](../tests/runtime/test_disk.py)", "leads to"),
+        (
+            "[test_target_files.py::test_none](../tests/data_builders/test_target_files.py)",
+            "does not exist",
+        ),
+        ("[test_target_files.py::test_none](../tests/runtime/test_target_files.py)", "leads to"),
     ],
 )
 def test_a_wrong_row_of_the_field_is_found(cell, said):

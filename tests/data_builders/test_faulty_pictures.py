@@ -128,7 +128,7 @@ def test_landmarks_outside_are_counted_where_records_are_made(place, picture):
         points[1, 36] = 1e6, 0
     else:
         points[1] += np.float32(PLACES[place])
-    frames = tuple(videos.Frame(number, str(picture), None) for number in (1, 2))
+    frames = tuple(videos.VideoFrame(number, str(picture), None) for number in (1, 2))
     made = videos.make(videos.Block("F001", "T1", frames, points))
     assert [key for key, _ in made.examples] == ["F001_T1_00001"]
     assert made.faults == [(crops.NO_FACE, "a/b/0007.png")]
@@ -140,17 +140,17 @@ def test_landmarks_outside_are_counted_where_records_are_made(place, picture):
         lfw.make(person)
 
 
-class Centre:
+class Center:
     """Finds the mean face in every picture."""
 
-    digest = "centre"
+    digest = "center"
 
     def __call__(self, image):
         return np.float32(mean_face())
 
 
 def test_landmarks_of_another_reader_are_not_taken_over(picture, tmp_path, monkeypatch):
-    asked = landmarks.VideoFiles("v", (str(picture),), (), str(tmp_path / "cache"), Centre)
+    asked = landmarks.VideoFiles("v", (str(picture),), (), str(tmp_path / "cache"), Center)
     assert landmarks.find_landmarks(asked).origin.tolist() == [landmarks.FOUND]
     state = picture.stat()
     # Another content with the size and time of before, which only reading tells.

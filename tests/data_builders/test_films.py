@@ -13,7 +13,7 @@ from test_faults import fails
 from data_builders import film_frames
 from data_builders.disfa import raw
 from data_builders.disfa.disfa_dataset_builder import Builder
-from data_builders.report import Report
+from data_builders.fault_report import FaultReport
 from piapdf_jax import faces, video
 from piapdf_jax.action_units import RECORD_AUS
 
@@ -165,7 +165,7 @@ def test_a_whole_film_that_is_only_late_beside_its_sound_keeps_all_rows(tmp_path
     """As many pictures as rows: none is missing, however late an edit list says that they are shown."""
     path = films.write_disfa(tmp_path, "SN001").with_suffix(".mp4")
     films.write_mp4(path, ALL, lasting(20), edits=[(TICKS, -1), (20 * TICKS, 0)])
-    tree = raw.find_files(tmp_path, report := Report())
+    tree = raw.find_files(tmp_path, report := FaultReport())
     film_frames.extract(path, tmp_path / "frames")
     (found,) = raw.read_videos(tree, {"SN001": tmp_path / "frames"}, report)
     rows = {frame.number: films.shown(faces.read_image(frame.path)) for frame in found.frames}
@@ -199,7 +199,7 @@ def test_frames_of_films_that_an_earlier_version_counted_are_not_taken(tmp_path)
         old.mkdir(parents=True)
         for place, content in enumerate(without(5, 6)):
             (old / f"{place}.jpg").write_bytes(content)
-    folder = Builder(data_dir=tmp_path / "data")._extracted({"SN001": film}, Report())["SN001"]
+    folder = Builder(data_dir=tmp_path / "data")._extracted({"SN001": film}, FaultReport())["SN001"]
     assert {p.name for p in folder.iterdir()} == {f"{k}.jpg" for k in range(20) if k not in (5, 6)}
 
 

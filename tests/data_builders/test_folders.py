@@ -8,8 +8,8 @@ import pytest
 from test_faults import NAMES, ONE, OTHER, PICTURE, build, dummy, fails, skipped, total, write_pairs
 
 from data_builders import folders, prepare
+from data_builders.fault_report import FaultReport
 from data_builders.lfw_pairs import raw
-from data_builders.report import Report
 
 #: Folder of each tree that a copy may hold once more, or in a folder of another name.
 INNER = {"lfw_pairs": "lfw", "casia_webface": "CASIA-WebFace"}
@@ -232,7 +232,7 @@ def test_names_of_people_to_leave_out_lie_on_the_way_to_them(whole, tmp_path):
 def test_pictures_of_the_dummy_data_are_where_these_tests_think(tmp_path):
     for name in NAMES:
         assert (dummy(name, tmp_path / name) / PICTURE[name]).is_file()
-    assert prepare.BUILDERS.keys() >= set(NAMES) and not Report().counts
+    assert prepare.BUILDERS.keys() >= set(NAMES) and not FaultReport().counts
 
 
 #: Where an archive may lie that was left packed while the others were unpacked.

@@ -12,7 +12,7 @@ import pytest
 from hostile import Mark
 from test_faults import PICTURE, dummy, fails
 
-from data_builders import disk, film_frames, prepare
+from data_builders import film_frames, prepare, target_files
 from piapdf_jax.data import source
 
 
@@ -50,7 +50,7 @@ def test_a_tree_beside_one_of_nearly_its_name_is_outside(tmp_path):
     (tmp_path / "tree2").mkdir()
     (tmp_path / "tree" / "a").symlink_to(tmp_path / "tree2")
     with pytest.raises(ValueError, match="tree/a is a link to .*tree2"):
-        disk.check_links(tmp_path / "tree")
+        target_files.check_links(tmp_path / "tree")
 
 
 def test_an_actor_whose_name_is_a_path_is_only_a_name(tmp_path):
@@ -118,7 +118,7 @@ def stored(path, content):
 def test_objects_in_a_cache_are_not_unpickled(tmp_path):
     packed, mark = io.BytesIO(), tmp_path / "mark"
     np.savez(packed, keys=np.array([Mark(mark)], object))
-    assert disk.read_arrays(stored(tmp_path / "c.npz", packed.getvalue())) is None
+    assert target_files.read_arrays(stored(tmp_path / "c.npz", packed.getvalue())) is None
     assert not mark.exists()
     np.load(io.BytesIO(packed.getvalue()), allow_pickle=True)["keys"]
     assert mark.exists()
@@ -141,9 +141,9 @@ def test_archives_of_another_kind_count_as_missing(tmp_path, change):
     with zipfile.ZipFile(packed, "w") as archive, archive.open("keys.npy", "w") as file:
         np.lib.format.write_array(file, np.arange(3))
     content = packed.getvalue()
-    assert disk.read_arrays(stored(tmp_path / "c.npz", content))
+    assert target_files.read_arrays(stored(tmp_path / "c.npz", content))
     assert change(content) != content
-    assert disk.read_arrays(stored(tmp_path / "c.npz", change(content))) is None
+    assert target_files.read_arrays(stored(tmp_path / "c.npz", change(content))) is None
 
 
 def test_names_in_an_archive_lead_nowhere(tmp_path):
@@ -153,6 +153,6 @@ def test_names_in_an_archive_lead_nowhere(tmp_path):
     (tmp_path / "a" / "b").mkdir(parents=True)
     path = stored(tmp_path / "a" / "b" / "c.npz", packed.getvalue())
     before = everything(tmp_path)
-    found = disk.read_arrays(path)
+    found = target_files.read_arrays(path)
     assert found and list(found) == ["../../out"]
     assert everything(tmp_path) == before

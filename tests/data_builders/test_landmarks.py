@@ -15,7 +15,7 @@ def test_frames_between_two_others_take_from_both_by_distance():
     assert np.isnan(filled.landmarks[4]).all()
 
 
-def test_neighbours_out_of_reach_lend_nothing():
+def test_neighbors_out_of_reach_lend_nothing():
     origin = np.array([landmarks.FOUND, landmarks.NO_FACE, landmarks.NO_FACE], np.uint8)
     points = np.full((3, 68, 2), np.nan, np.float32)
     points[0] = 7

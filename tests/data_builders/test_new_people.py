@@ -23,13 +23,13 @@ def test_new_people_are_others_who_do_the_same_by_the_same_thresholds():
     }
     assert (config.kind, config.rules) == ("bp4d", bp4d.rules)
     splits = builders._splits(config)
-    assert [(split, len(jobs)) for split, jobs in splits.items()] == [
+    assert [(split, len(specs)) for split, specs in splits.items()] == [
         ("train", 800),
         ("train_uncoded", 800),
     ]
-    assert all({job.subject for job in jobs} == set(new) for jobs in splits.values())
-    assert {job.coded for job in splits["train"]} == {True}
-    assert not any(job.coded for job in splits["train_uncoded"])
+    assert all({spec.subject for spec in specs} == set(new) for specs in splits.values())
+    assert {spec.coded for spec in splits["train"]} == {True}
+    assert not any(spec.coded for spec in splits["train_uncoded"])
     looks = {population.person("bp4d", name).shape for name in (*new, *folds.BP4D_SUBJECTS)}
     assert len(looks) == 141
     # A unit shows above the quantile of the 41 that leaves its published rate.
@@ -47,7 +47,7 @@ def test_new_people_are_others_who_do_the_same_by_the_same_thresholds():
     assert [clip.clean[au].tolist() for au in BP4D_AUS] == (drive > bars).T.astype(int).tolist()
 
 
-#: By config: what was drawn before there was ``bp4d_more``; the digest is of jobs, frames and labels.
+#: By config: what was drawn before there was ``bp4d_more``; the digest is of specs, frames and labels.
 DRAWN_BEFORE = {
     "bp4d": ("BP4D's participants and tasks.", "74eb063a96e086b0"),
     "disfa": ("DISFA's participants.", "7f5314b81bdead1e"),
@@ -63,12 +63,12 @@ DRAWN_BEFORE = {
 def test_what_a_config_draws_has_not_changed(name):
     (config,) = [c for c in builders.Builder.BUILDER_CONFIGS if c.name == name]
     digest = hashlib.sha256()
-    for split, jobs in builders._splits(config).items():
-        for job in jobs:
-            digest.update(repr((split, *job[1:])).encode())
+    for split, specs in builders._splits(config).items():
+        for spec in specs:
+            digest.update(repr((split, *spec[1:])).encode())
         if config.kind in population.AU_KINDS:
-            for job in (jobs[0], jobs[-1]):
-                clip = population.sequence(job.rules, job.subject, job.task)
+            for spec in (specs[0], specs[-1]):
+                clip = population.sequence(spec.rules, spec.subject, spec.task)
                 labels = [
                     (au, v.tolist()) for of in (clip.clean, clip.published) for au, v in of.items()
                 ]

@@ -1,6 +1,6 @@
 """Copies that count pictures from 0 here and from 1 there: by video, row k belongs to its k-th picture.
 
-Every picture of BP4D's tree holds its place in the video as a grey value, so that the files say what is right.
+Every picture of BP4D's tree holds its place in the video as a gray value, so that the files say what is right.
 """
 
 import bp4d_tree
@@ -13,8 +13,8 @@ from data_builders import numbering, prepare
 from data_builders.bp4d import raw
 from data_builders.bp4d.bp4d_dataset_builder import Builder
 from data_builders.disfa import raw as disfa
+from data_builders.fault_report import FaultReport
 from data_builders.numbering import Counting, Numbers, find_countings
-from data_builders.report import Report
 from piapdf_jax import faces
 
 
@@ -34,7 +34,7 @@ def place_of(frame):
 
 def check(root, *, coded=range(8, 13), uncoded=()):
     """Every frame has the number and label row of its place; {video: number of its first picture}."""
-    videos = raw.read_videos(root, report := Report())
+    videos = raw.read_videos(root, report := FaultReport())
     for video in videos:
         for frame in video.frames:
             row = place_of(frame)
@@ -102,7 +102,7 @@ def test_label_rows_that_count_from_0(tmp_path):
     for subject, first in (("F001", 0), ("M001", 1)):
         write_video(tmp_path, subject, "T1", first)
         bp4d_tree.write_labels(tmp_path / "AUCoding" / "AU_OCC" / f"{subject}_T1.csv", range(20))
-    videos = raw.read_videos(tmp_path, report := Report())
+    videos = raw.read_videos(tmp_path, report := FaultReport())
     assert [video.offset for video in videos] == [0, 1] and not report.counts
     assert all(place_of(frame) == frame.number + 1 for video in videos for frame in video.frames)
 
@@ -152,7 +152,7 @@ def read_disfa(root, pictures):
         for place in places:
             name = f"{place - 1 + first}.jpg"
             (root / "Images" / subject / name).write_bytes(films.picture(place))
-    tree = disfa.find_files(root, report := Report())
+    tree = disfa.find_files(root, report := FaultReport())
     videos = disfa.read_videos(tree, tree.pictures, report)
     rows = {
         video.subject: {frame.number: films.shown(faces.read_image(frame.path))

@@ -197,8 +197,8 @@ def test_frames_with_numbers_lend_landmarks_and_other_pictures_do_not(marked, tm
     first, lent, last = (found["part2", "Ada", "", k]["landmarks"] for k in (10, 11, 12))
     assert np.allclose(lent, (first + last) / 2, atol=0.05) and np.abs(first - last).max() > 1
     lost = ["manual/Ben/1.png", "manual/Cleo/1.png"]
-    assert skipped(built) == {"no face found, none in the neighbouring frames": (2, lost)}
-    assert built.info.metadata["read"]["landmarks from neighbouring frames"] == 1
+    assert skipped(built) == {"no face found, none in the neighboring frames": (2, lost)}
+    assert built.info.metadata["read"]["landmarks from neighboring frames"] == 1
 
 
 NAMES = ["../../outside", "/outside", "a_b", "a", "Zoë Ünal 张", "x" * 200, "."]

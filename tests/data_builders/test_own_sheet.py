@@ -7,8 +7,8 @@ import sys
 import pytest
 from own_tree import write_csv
 
+from data_builders.fault_report import FaultReport
 from data_builders.own import raw, sheet
-from data_builders.report import Report
 
 HEAD = "path,subject,AU1,AU12"
 GOOD = ("a.jpg,Ada,0,1", "b.jpg,Ben,1,0", "c.jpg,Cleo,,1")
@@ -16,7 +16,7 @@ GOOD = ("a.jpg,Ada,0,1", "b.jpg,Ben,1,0", "c.jpg,Cleo,,1")
 
 def read(root, *lines, report=None, **how):
     write_csv(root, *lines, **how)
-    return sheet.read(root, Report() if report is None else report)
+    return sheet.read(root, FaultReport() if report is None else report)
 
 
 def plain(found):
@@ -75,7 +75,7 @@ def test_paths_of_windows_and_what_changes_nothing(tmp_path):
 
 
 def test_columns_that_are_not_read_and_units_without_a_label_are_counted(tmp_path):
-    report = Report()
+    report = FaultReport()
     read(tmp_path, f"{HEAD},AU25,age", *(f"{line},,31" for line in GOOD), report=report)
     assert {reason: case["examples"] for reason, case in report.as_dict().items()} == {
         "column that is not read": ["age"],
@@ -164,7 +164,7 @@ def test_cells_that_cannot_be_read_are_named(row, column, value, said, tmp_path)
 def test_files_that_are_no_such_csv(content, said, tmp_path):
     (tmp_path / "labels.csv").write_bytes(content)
     with pytest.raises(ValueError) as error:
-        sheet.read(tmp_path, Report())
+        sheet.read(tmp_path, FaultReport())
     assert said in str(error.value) and str(tmp_path / "labels.csv") in str(error.value)
 
 
@@ -173,7 +173,7 @@ def test_a_folder_without_the_file_is_told_what_goes_there(tmp_path):
     with pytest.raises(
         FileNotFoundError, match="no labels.csv in .* subject, AU1.*films.zip is packed"
     ):
-        sheet.read(tmp_path, Report())
+        sheet.read(tmp_path, FaultReport())
 
 
 FILM = "film,path,subject,task,frame,part,AU12"

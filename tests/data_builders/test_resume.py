@@ -14,7 +14,7 @@ import psutil
 import pytest
 import tensorflow_datasets as tfds
 
-from data_builders import base, disk, prepare, units, videos
+from data_builders import prepare, record_builder, target_files, videos, work_units
 from data_builders.bp4d import bp4d_dataset_builder as bp4d
 from data_builders.casia_webface import casia_webface_dataset_builder as webface
 from data_builders.synthetic_faces import synthetic_faces_dataset_builder as synthetic_faces
@@ -25,7 +25,7 @@ CLIPS = 24
 
 @pytest.fixture(autouse=True)
 def _detector(monkeypatch):
-    monkeypatch.setattr(base.RecordBuilder, "detector", bp4d_tree.FrameDetector)
+    monkeypatch.setattr(record_builder.RecordBuilder, "detector", bp4d_tree.FrameDetector)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ class Stop(Exception):
 def counted(monkeypatch, *, stop_after=None):
     """Makes of units, in this process; the build ends at the make after so many."""
     made = []
-    make = units.Kept.__call__
+    make = work_units.Kept.__call__
 
     def call(self, unit):
         def count(unit):
@@ -63,9 +63,9 @@ def counted(monkeypatch, *, stop_after=None):
             return self.make(unit)
 
         count.__module__, count.__qualname__ = self.make.__module__, self.make.__qualname__
-        return make(units.Kept(count, self.folder), unit)
+        return make(work_units.Kept(count, self.folder), unit)
 
-    monkeypatch.setattr(units.Kept, "__call__", call)
+    monkeypatch.setattr(work_units.Kept, "__call__", call)
     return made
 
 
@@ -126,9 +126,9 @@ def finish(manual, tmp_path):
 def test_what_is_on_disk_is_what_is_taken(tmp_path, monkeypatch):
     manual, data = stopped(tmp_path, monkeypatch)
     for path in interrupted.unit_files(data):
-        arrays = disk.read_arrays(path)
+        arrays = target_files.read_arrays(path)
         arrays["plain/task"] = np.full_like(arrays["plain/task"], "T9")
-        disk.write_arrays(path, **arrays)
+        target_files.write_arrays(path, **arrays)
     folder = prepare.prepare("bp4d", data_dir=data, manual_dir=manual, workers=1)
     read = tfds.builder_from_directory(folder)
     tasks = [r["task"] for split in read.info.splits for r in read.as_data_source(split)]
@@ -159,7 +159,7 @@ def test_a_changed_label_is_made_again_with_its_block_alone(tmp_path, monkeypatc
 
 def test_other_sources_take_nothing_and_sweep(tmp_path, monkeypatch):
     manual, data = stopped(tmp_path, monkeypatch)
-    monkeypatch.setattr(units, "recipe", lambda: "another")
+    monkeypatch.setattr(work_units, "recipe", lambda: "another")
     made = counted(monkeypatch)
     folder = prepare.prepare("bp4d", data_dir=data, manual_dir=manual, workers=1)
     assert len(made) == 12 and folder.exists() and not interrupted.leftovers(data)
@@ -185,7 +185,7 @@ def test_a_finished_data_set_sweeps_what_a_kill_after_it_left(tmp_path):
     manual, data = bp4d_tree.write_tree(tmp_path / "manual"), tmp_path / "data"
     folder = prepare.prepare("bp4d", data_dir=data, manual_dir=manual, workers=1)
     records = data / ".cache" / "records" / "bp4d" / "1.0.0"
-    disk.write_arrays(records / units.recipe() / "x.npz", keys=np.zeros(1))
+    target_files.write_arrays(records / work_units.recipe() / "x.npz", keys=np.zeros(1))
     assert prepare.prepare("bp4d", data_dir=data) == folder
     assert not interrupted.leftovers(data)
 
@@ -193,7 +193,10 @@ def test_a_finished_data_set_sweeps_what_a_kill_after_it_left(tmp_path):
 def unit(tmp_path):
     path = tmp_path / "1.jpg"
     bp4d_tree.write_picture(path, 50)
-    frames = (videos.Frame(7, str(path), {1: 0, 2: 1, 4: -1}), videos.Frame(8, str(path), None))
+    frames = (
+        videos.VideoFrame(7, str(path), {1: 0, 2: 1, 4: -1}),
+        videos.VideoFrame(8, str(path), None),
+    )
     return videos.Block("F001", "T1", frames, np.stack([bp4d_tree.face_points(50)] * 2))
 
 
@@ -208,7 +211,7 @@ def same(one, other):
 
 
 def test_no_damage_goes_unnoticed(tmp_path):
-    kept = units.Kept(videos.make, str(tmp_path / "kept"))
+    kept = work_units.Kept(videos.make, str(tmp_path / "kept"))
     block = unit(tmp_path)
     first, second = kept(block), kept(block)
     assert (first.reused, second.reused) == (False, True)
@@ -237,7 +240,7 @@ class Bomb:
 
 def test_nothing_read_from_disk_is_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    kept = units.Kept(videos.make, str(tmp_path / "kept"))
+    kept = work_units.Kept(videos.make, str(tmp_path / "kept"))
     block = unit(tmp_path)
     expected = kept(block)
     (path,) = (tmp_path / "kept").iterdir()
@@ -264,13 +267,15 @@ def test_units_differ_by_what_they_hold(tmp_path):
         block._replace(landmarks=block.landmarks + 1),
         block._replace(landmarks=block.landmarks.astype(np.float64)),
     ]
-    digests = [units.digest(videos.make, other) for other in others]
-    digests.append(units.digest(webface.portraits.make, block))
+    digests = [work_units.digest(videos.make, other) for other in others]
+    digests.append(work_units.digest(webface.portraits.make, block))
     assert len(set(digests)) == len(digests)
-    assert units.digest(videos.make, unit(tmp_path)) != digests[0]  # written again: another time
-    assert units.digest(bp4d.shared.make, block) != digests[0]
+    assert (
+        work_units.digest(videos.make, unit(tmp_path)) != digests[0]
+    )  # written again: another time
+    assert work_units.digest(bp4d.shared.make, block) != digests[0]
     with pytest.raises(TypeError, match="may not hold"):
-        units.digest(videos.make, block._replace(subject=object()))
+        work_units.digest(videos.make, block._replace(subject=object()))
 
 
 def wait_for(there, process, *, seconds=120.0):

@@ -68,8 +68,8 @@ def test_examples_are_encoded_by_their_features():
         features.encode_example(schema.identity_example(landmarks=POINTS[:49], **told))
 
 
-def test_jpeg_keeps_colour_at_full_resolution():
-    """Alternate red and blue columns: halved colour resolution would make them all purple."""
+def test_jpeg_keeps_color_at_full_resolution():
+    """Alternate red and blue columns: halved color resolution would make them all purple."""
     image = np.zeros((256, 256, 3), np.uint8)
     image[:, ::2, 0] = image[:, 1::2, 2] = 200
     data = schema.encode_jpeg(image)

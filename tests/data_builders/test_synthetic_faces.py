@@ -63,7 +63,7 @@ def test_people_are_disjoint_over_data_sets():
 def test_splits_share_no_person_and_leave_none_out(kind):
     config = builders.SyntheticFacesConfig(name=kind, kind=kind)
     splits = {
-        split: {job.subject for job in jobs} for split, jobs in builders._splits(config).items()
+        split: {spec.subject for spec in specs} for split, specs in builders._splits(config).items()
     }
     coded = {split: names for split, names in splits.items() if not split.endswith("uncoded")}
     assert sum(map(len, coded.values())) == len(set().union(*coded.values()))
@@ -92,11 +92,11 @@ def test_variants_of_bp4d_are_the_same_people_with_other_switches():
 
 
 def test_a_picture_is_a_function_of_its_words_alone():
-    job = builders.Job(population.Rules("bp4d"), "F003", "T4", False, 0)
-    other = job._replace(subject="M002", coded=True)
-    first = builders.draw(job)
+    spec = builders.SequenceSpec(population.Rules("bp4d"), "F003", "T4", False, 0)
+    other = spec._replace(subject="M002", coded=True)
+    first = builders.draw(spec)
     builders.draw(other)
-    again = builders.draw(job)
+    again = builders.draw(spec)
     assert [key for key, _ in first] == [key for key, _ in again]
     for (_, one), (_, two) in zip(first, again, strict=True):
         assert one["image"] == two["image"]
@@ -367,7 +367,7 @@ def test_truth_lies_outside_the_data_set_and_covers_its_coded_frames(tmp_path):
 
 def test_afew_va_has_maps_but_no_labels():
     rules = population.Rules("afew_va")
-    examples = builders.draw(builders.Job(rules, "actor007", "", True, 0))
+    examples = builders.draw(builders.SequenceSpec(rules, "actor007", "", True, 0))
     assert len(examples) == 10
     for _, example in examples:
         assert (example["labels"] == -1).all() and example["coded"] == 0

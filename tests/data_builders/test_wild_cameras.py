@@ -60,7 +60,7 @@ def test_landmarks_go_where_the_lens_puts_what_they_mark(bend):
     assert abs(points[0] - (230, 30)).max() > 2
 
 
-def test_gray_colours_contrast_and_gamma():
+def test_gray_colors_contrast_and_gamma():
     gray, _ = camera.record(PICTURE, POINTS, dataclasses.replace(PLAIN, saturation=0.0))
     assert (gray == gray[..., :1]).all()
     luma = PICTURE @ np.array((0.299, 0.587, 0.114))
@@ -127,7 +127,9 @@ BEFORE = {
 def test_pictures_of_the_other_kinds_have_not_changed(kind):
     task, expected = BEFORE[kind]
     subject = population.subjects(kind)[1]
-    _, example = builders.draw(builders.Job(population.Rules(kind), subject, task, True, 0))[3]
+    _, example = builders.draw(
+        builders.SequenceSpec(population.Rules(kind), subject, task, True, 0)
+    )[3]
     image = cv2.imdecode(np.frombuffer(example["image"], np.uint8), cv2.IMREAD_GRAYSCALE)
     found = cv2.resize(image.astype(np.float32), (4, 4), interpolation=cv2.INTER_AREA)
     # Other processors round a few pixels otherwise.

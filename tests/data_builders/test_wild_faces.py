@@ -9,7 +9,7 @@ import pytest
 from data_builders.synthetic_faces import anatomy, population, render
 from data_builders.synthetic_faces import synthetic_faces_dataset_builder as builders
 from data_builders.synthetic_faces.scene import draw_scene
-from data_builders.synthetic_faces.wild import behaviour, draw
+from data_builders.synthetic_faces.wild import behavior, draw
 from data_builders.synthetic_faces.wild.people import Pull, draw_halves, draw_stranger
 from piapdf_jax.action_units import BP4D_AUS
 from piapdf_jax.pi_maps import MIRROR
@@ -136,7 +136,7 @@ def test_a_unit_changes_the_picture_where_it_pulls():
         assert change[top:bottom].sum() > 0.8 * change.sum() > 0, au
 
 
-CLIPS = [behaviour.clip(name, "S1") for name in behaviour.subjects()[:150]]
+CLIPS = [behavior.clip(name, "S1") for name in behavior.subjects()[:150]]
 
 
 def table() -> np.ndarray:
@@ -190,12 +190,12 @@ def test_faces_do_not_do_two_things_that_exclude_each_other():
 
 
 def test_parts_share_nobody_and_leave_nobody_out():
-    parts = behaviour.parts()
+    parts = behavior.parts()
     assert [len(parts[k]) for k in (1, 2, 3)] == [120, 120, 120]
-    assert sorted(sum(parts.values(), ())) == list(behaviour.subjects())
+    assert sorted(sum(parts.values(), ())) == list(behavior.subjects())
     (config,) = [c for c in builders.Builder.BUILDER_CONFIGS if c.name == "wild"]
     splits = builders._splits(config)
-    assert {split: len({job.subject for job in jobs}) for split, jobs in splits.items()} == {
+    assert {split: len({spec.subject for spec in specs}) for split, specs in splits.items()} == {
         name: 120 for k in (1, 2, 3) for name in (f"part{k}", f"part{k}_uncoded")
     }
     assert sum(map(builders._count, splits["part1"])) == 120 * 3 * 10
@@ -203,10 +203,10 @@ def test_parts_share_nobody_and_leave_nobody_out():
 
 
 def test_records_of_a_stranger():
-    job = builders.Job(population.Rules("wild", 0.0, 0.0, False), "W007", "S2", True, 0)
-    made = builders.draw(job)
+    spec = builders.SequenceSpec(population.Rules("wild", 0.0, 0.0, False), "W007", "S2", True, 0)
+    made = builders.draw(spec)
     assert [key for key, _ in made] == [f"W007_S2_{k:05d}" for k in range(1, 11)]
-    clip = behaviour.clip("W007", "S2")
+    clip = behavior.clip("W007", "S2")
     for k, (_, example) in enumerate(made, 1):
         picture = cv2.imdecode(np.frombuffer(example["image"], np.uint8), cv2.IMREAD_COLOR)
         assert picture.shape == (256, 256, 3)

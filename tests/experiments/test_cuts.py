@@ -1,10 +1,10 @@
-"""Base rates and cuts against a few lines of NumPy on labels and scores made by hand; data and licences."""
+"""Base rates and cuts against a few lines of NumPy on labels and scores made by hand; data and licenses."""
 
 import numpy as np
 import pytest
 
 from experiments import config as configs
-from experiments import licences, model_json
+from experiments import licenses, model_json
 from experiments.pipeline import Pipeline
 from piapdf_jax import metrics
 from piapdf_jax.model_json import Data
@@ -44,7 +44,7 @@ def test_the_share_of_scores_is_the_base_rate():
         assert cut == np.float32(cut) and np.abs(scores - cut).min() > 0
 
 
-def test_a_cut_between_neighbours_among_the_floats():
+def test_a_cut_between_neighbors_among_the_floats():
     low = np.float32(0.3)
     scores = np.array([low, np.nextafter(low, np.float32(1))])
     cut, _ = metrics.matching_cut(scores, 0.5)
@@ -73,10 +73,10 @@ def test_scored_frames_are_evenly_spaced(monkeypatch):
 
 
 def terms(*arguments):
-    return {licence.of: licence for licence in licences.licences(*arguments, PUBLISHED)}
+    return {license.of: license for license in licenses.licenses(*arguments, PUBLISHED)}
 
 
-def test_licences_are_of_all_that_it_is_made_of():
+def test_licenses_are_of_all_that_it_is_made_of():
     found = terms(["bp4d", "synthetic_faces/lfw", "bp4d", "mine"], "imagenet")
     assert list(found) == [
         "software piapdf_jax", "data set bp4d", "data set synthetic_faces/lfw", "data set mine",

@@ -7,7 +7,7 @@ import shipped_detector
 from test_labeled_frames import fingerprints
 
 from experiments import config as configs
-from experiments import licences
+from experiments import licenses
 from experiments.model_json import _learned_before
 from experiments.trainings import TRAININGS
 from piapdf_jax import drawn_detector
@@ -69,9 +69,9 @@ def test_an_export_says_what_its_start_learned_from(monkeypatch, tmp_path):
     )
     assert _learned_before("drawn") == [own._replace(training="drawn: baseline")]
     assert _learned_before("none") == [] == _learned_before("imagenet")
-    told = licences.licences(["synthetic_faces/drawn"], "drawn", {})
-    assert [licence.of for licence in told][1:] == [
+    told = licenses.licenses(["synthetic_faces/drawn"], "drawn", {})
+    assert [license.of for license in told][1:] == [
         "data set synthetic_faces/drawn",
         "weights drawn",
     ]
-    assert "not known" not in " ".join(licence.terms for licence in told)
+    assert "not known" not in " ".join(license.terms for license in told)

@@ -65,7 +65,7 @@ def before(small_data, tmp_path_factory):
         ("data.workers=2", set()),
         ("methods=disfa", set()),
         ("eval.validation_subjects=1", LABELED),
-        ("pi.binarise=true", WITH_MAPS),
+        ("pi.binarize=true", WITH_MAPS),
         ("pi.dice=0.5", {"pi1", *WITH_MAPS}),
         ("pi.positive_weight=2", {"pi1", *WITH_MAPS}),
         ("pi.units=1,4,12", {"pi1", "pi2", *WITH_MAPS}),

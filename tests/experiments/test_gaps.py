@@ -14,7 +14,7 @@ import pytest
 from experiments import au_scores, gaps, pair_scores, report, scoring
 from experiments.config import ConfigError
 from experiments.scoring import Tools
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.runtime.hosts import HostLost
 from piapdf_jax.runtime.steps import Interrupted
 from piapdf_jax.stages.base import Scores
@@ -69,7 +69,7 @@ def scored(said=SAID, *, subjects=("F004",) * 4, tasks=("T1", "T1", "T2", "T2"),
         stage=types.SimpleNamespace(predict=predict),
         slices=types.SimpleNamespace(test=types.SimpleNamespace(records=lambda: records)),
     )
-    tools = Tools(Reading(image_size=8, batch_size=4, aus=AUS), truth=truth)
+    tools = Tools(ReaderConfig(image_size=8, batch_size=4, aus=AUS), truth=truth)
     return scoring.action_units(job, EXPORT, tools)
 
 
@@ -253,7 +253,7 @@ def test_a_verification_that_cannot_be_made_is_a_gap(
     job = types.SimpleNamespace(slices=types.SimpleNamespace(test=test))
     seen = types.SimpleNamespace(vector=np.array(vectors, np.float32))
     monkeypatch.setattr(scoring, "evaluated", lambda *_: seen)
-    found = pair_scores.verification(job, {}, Tools(Reading(8, 4)))
+    found = pair_scores.verification(job, {}, Tools(ReaderConfig(8, 4)))
     assert found["verification"] is None and found["pairs"] == 2
     assert found["gaps"]["verification"].startswith(reason)
 
@@ -267,7 +267,7 @@ def test_maps_whose_first_generator_is_gone_have_not_moved(monkeypatch, moved):
 
     monkeypatch.setattr(scoring, "action_units", lambda *_: {"frames": 3, "gaps": {"true": "few"}})
     monkeypatch.setattr(scoring, "maps_moved", lambda job, exported, before, tools: moved)
-    found = scoring.refinement(None, {}, Tools(Reading(8, 4), finished=finished))
+    found = scoring.refinement(None, {}, Tools(ReaderConfig(8, 4), finished=finished))
     assert found["maps_moved"] == moved and found["frames"] == 3
     more = {} if moved else {"maps_moved": "training 'pi1' has no export"}
     assert found["gaps"] == {"true": "few", **more}
@@ -283,7 +283,7 @@ def test_a_state_whose_numbers_are_not_finite_is_never_the_best(monkeypatch):
     monkeypatch.setattr(
         scoring, "evaluate", lambda *_, **__: types.SimpleNamespace(au_probs=next(said))
     )
-    score = scoring.mean_f1(job, Tools(Reading(8, 4, aus=(1, 4))))
+    score = scoring.mean_f1(job, Tools(ReaderConfig(8, 4, aus=(1, 4))))
     monkeypatch.setattr(scoring.metrics, "mean_f1", lambda probs, labels: 45.0)
     assert score({}) == 45.0 and math.isnan(score({}))
 
@@ -292,7 +292,7 @@ def test_maps_that_are_empty_everywhere_are_a_gap():
     result = types.SimpleNamespace(
         pi_intersection=np.array([[1, 0, 2], [1, 0, 0]]), pi_union=np.array([[2, 0, 2], [2, 0, 2]])
     )
-    reading = dataclasses.replace(Reading(8, 4), maps=(1, 4, 12))
+    reading = dataclasses.replace(ReaderConfig(8, 4), maps=(1, 4, 12))
     found = scoring._overlap(result, reading)
     assert found["iou_per_map"] == {"1": 0.5, "4": None, "12": 0.5} and found["iou"] == 0.5
     assert found["gaps"] == {"iou_per_map": "the maps of AU4 are empty in every test frame"}

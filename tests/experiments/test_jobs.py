@@ -8,7 +8,7 @@ from experiments import config as configs
 from experiments.pipeline import Pipeline
 from piapdf_jax.data import frames, prefetch
 from piapdf_jax.data.augment import AugmentConfig
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.folds import BP4D_PARTS
 
 NANO = [
@@ -22,8 +22,8 @@ NANO = [
 
 
 def test_draws_of_seeds_streams_steps_and_slots_differ():
-    reading = Reading(64, 4, seed=5, augment=AugmentConfig())
-    other = Reading(64, 4, seed=6, augment=AugmentConfig())
+    reading = ReaderConfig(64, 4, seed=5, augment=AugmentConfig())
+    other = ReaderConfig(64, 4, seed=6, augment=AugmentConfig())
     draws = {
         frames._generator(r, name, step, slot).random()  # type: ignore[union-attr]
         for r in (reading, other)

@@ -127,7 +127,7 @@ def told(**changes) -> Model:
 
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
-    """A tree of four people whose green is AU12, pairs of whom one has no face, and a model that sees colours."""
+    """A tree of four people whose green is AU12, pairs of whom one has no face, and a model that sees colors."""
     monkeypatch.setattr(faces, "make_finder", lambda name: BrightFaces())
     models = {"model": told(), "second": told(digest="f" * 16, units=(12, 1, 4))}
     monkeypatch.setattr(
@@ -162,7 +162,7 @@ def run(stage, models, capsys, **flags) -> tuple[dict, str]:
     return json.loads((stage / "judged.json").read_text()), capsys.readouterr().out
 
 
-def test_a_whole_judgement(stage, capsys):
+def test_a_whole_judgment(stage, capsys):
     tree = {"tree": str(stage / "tree"), "truth": str(stage / "truth.npz")}
     found, text = run(
         stage, ["model", "second"], capsys, **tree, pairs=str(stage / "pairs"), half="all"

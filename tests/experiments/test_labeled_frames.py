@@ -77,7 +77,7 @@ def test_frames_whose_labels_are_withheld_are_unlabeled_ones(small_data, everyth
 def test_a_judges_labels_are_some_of_them_and_those_kept_apart_are_not(small_data, everything):
     settings = ["df.judge_subjects=1", "eval.validation_subjects=1", "data.labeled_frames=9"]
     slices = a_pipeline(small_data, *settings).job("df").slices
-    (judge,), (held,) = slices.judges.only, slices.validation.only
+    (judge,), (held,) = slices.judges.include, slices.validation.include
     kept, judged = names(slices.train), names(slices.judges)
     assert set(by_person(judged)) == {judge} and len(kept) + len(judged) == 9
     assert len(by_person(kept)) == 2 and not {judge, held} & set(by_person(kept))

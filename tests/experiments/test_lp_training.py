@@ -78,7 +78,7 @@ def test_a_resumed_training_is_the_straight_one(small_data, trained, tmp_path, m
 def test_landmarks_are_mirrored_with_the_picture(small_data, tmp_path):
     plain = pipeline(small_data, tmp_path, *STILL, "data.augment.flip=0").job("lp").stream()(1)
     view = pipeline(small_data, tmp_path, *STILL, "data.augment.flip=1").job("lp").stream()(1)
-    np.testing.assert_array_equal(view.row, plain.row)
+    np.testing.assert_array_equal(view.record_index, plain.record_index)
     np.testing.assert_array_equal(view.image, plain.image[:, :, ::-1])
     for ours, others in MIRRORED.items():
         x, y = plain.landmarks[:, others].T
@@ -89,13 +89,13 @@ def test_the_mean_is_that_of_the_plain_frames_that_it_trains_on(small_data, tmp_
     job = pipeline(small_data, tmp_path, "eval.validation_subjects=1").job("lp")
     _, frozen = job.stage.init(jax.random.key(0), {})
     train = job.slices.train
-    assert train.without
+    assert train.exclude
     table = source.Records(train.folder, train.split).table()
     shapes = []
     for subject, points in zip(
         table["subject"], table["landmarks"].astype(np.float64), strict=True
     ):
-        if subject not in train.without:
+        if subject not in train.exclude:
             left, right = points[36], points[45]
             distance = np.hypot(*(left - right))
             shapes.append(((points - (left + right) / 2) / distance).ravel())

@@ -12,7 +12,7 @@ from data_builders.synthetic_faces.wild import draw
 from experiments import frame_table
 from experiments.frame_table import FrameTable
 from piapdf_jax import faces
-from piapdf_jax.model_json import Data, Licence, Model, to_json
+from piapdf_jax.model_json import Data, License, Model, to_json
 
 model_card = load("experiments.model_card")
 UNITS, DIGEST = (1, 12), "0123456789abcdef"
@@ -40,7 +40,7 @@ def model() -> Model:
         base_rates=dict.fromkeys(UNITS, 0.5), cuts=dict.fromkeys(UNITS, 0.5), no_cut={},
         frames={"labeled": 7200, "scored": 7200},
         data=(Data("piap", "synthetic_faces/wild", "1.0.0", "part1+part2", 240, True),),
-        licences=(Licence("faces", "none needed", "drawn"),), stand_ins={}, weak_units=(1,), files={},
+        licences=(License("faces", "none needed", "drawn"),), stand_ins={}, weak_units=(1,), files={},
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 from absl.testing import flagsaver
 from programs import load
 
-from data_builders import base, prepare
+from data_builders import prepare, record_builder
 from experiments import config as configs
 from experiments.pipeline import Pipeline
 
@@ -62,7 +62,7 @@ def fixture_data(tmp_path_factory):
                 lines.append(",".join(map(str, cells)))
     (root / "manual" / "labels.csv").write_text("\n".join(lines) + "\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base.RecordBuilder, "detector", Face)
+        patch.setattr(record_builder.RecordBuilder, "detector", Face)
         prepare.prepare("own", data_dir=root, manual_dir=root / "manual", workers=1)
     return root
 
@@ -141,7 +141,7 @@ def test_a_training_is_scored_told_and_scored_again(data, tmp_path, capsys):
     (export,) = runs.glob("exports/baseline/*")
     model = json.loads((export / "model.json").read_text())
     assert model["units"] == sorted(UNITS) and model["data"][0]["people"] == 4
-    assert any(licence["of"] == "data set own" for licence in model["licences"])
+    assert any(license["of"] == "data set own" for license in model["licences"])
     capsys.readouterr()
     with flagsaver.flagsaver(dataset="own", split="part3", data_dir=str(data)):
         score.main(["score", str(export)])

@@ -44,7 +44,7 @@ def data(tmp_path_factory):
         def splits(config, members=members):
             return {
                 split: [
-                    faces.Job(config.rules, person, task, "uncoded" not in split, 0)
+                    faces.SequenceSpec(config.rules, person, task, "uncoded" not in split, 0)
                     for person in people
                     for task in ("T1", "T2")
                 ]
@@ -305,7 +305,7 @@ def test_people_who_choose_a_state_need_labels(data, tmp_path):
     read = mock.patch.object(
         type(job.slices.train),
         "records",
-        lambda part: [NOTHING if part.only else {"labels": np.ones(15)}],
+        lambda part: [NOTHING if part.include else {"labels": np.ones(15)}],
     )
     told = "to choose a state by: synthetic_faces/thirds"
     with read, pytest.raises(configs.ConfigError, match=told):
@@ -322,7 +322,7 @@ def test_encoder_p_learns_to_tell_two_people_apart_at_least(people, refused):
         training=types.SimpleNamespace(feed=types.SimpleNamespace(labels=False)),
         datasets=types.SimpleNamespace(describe=lambda name: told),
         slices=types.SimpleNamespace(
-            train=mock.MagicMock(dataset="faces", split="train", without=()), validation=None
+            train=mock.MagicMock(dataset="faces", split="train", exclude=()), validation=None
         ),
         stream=lambda: stream,
     )

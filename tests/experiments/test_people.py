@@ -62,7 +62,10 @@ def data(small_data, tmp_path_factory):
         """One person of each published part to train on, and another to test."""
         jobs = {"train": ("F001", "F003", "F004"), "test": ("F005",)}
         return {
-            split: [faces.Job(config.rules, name, "T1", True, k) for k, name in enumerate(names)]
+            split: [
+                faces.SequenceSpec(config.rules, name, "T1", True, k)
+                for k, name in enumerate(names)
+            ]
             for split, names in jobs.items()
         }
 
@@ -472,10 +475,10 @@ def test_records_are_opened_in_one_room():
             node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
         ]
         names = {getattr(call.func, "attr", getattr(call.func, "id", "")) for call in calls}
-        if found := names & {"Records", "SomePeople", "DataSlice", "as_data_source"}:
+        if found := names & {"Records", "SubjectSubset", "DataSlice", "as_data_source"}:
             opened[path.name] = found
     # A finished export is scored on what a person names, and told where it was trained on it.
     assert opened.pop("export_scores.py") == {"Records"}
     # So are 8 bits, and whom it was trained on is kept apart.
     assert opened.pop("export_int8.py") == {"Records"}
-    assert opened == {"datasets.py": {"DataSlice"}, "data_slices.py": {"Records", "SomePeople"}}
+    assert opened == {"datasets.py": {"DataSlice"}, "data_slices.py": {"Records", "SubjectSubset"}}

@@ -16,7 +16,7 @@ from nano_runs import NANO, contents, run
 from experiments import config as configs
 from experiments import frame_table, status
 from experiments.pipeline import Pipeline
-from piapdf_jax.batch import unit_images
+from piapdf_jax.batch import images_to_float
 from piapdf_jax.data.by_unit import FramesByUnit
 from piapdf_jax.data.evaluation import evaluation_batches
 from piapdf_jax.data.source import CorruptShard, MissingDataset
@@ -181,7 +181,7 @@ def test_an_export_is_used_by_itself(demo, small_data, name):
     job = pipeline.job(name)
     reading = job.reading(training=False)
     batch = next(evaluation_batches(job.slices.test.records(), reading))
-    own = job.stage.predict(pipeline.exported(name), unit_images(jnp.asarray(batch.image)))
+    own = job.stage.predict(pipeline.exported(name), images_to_float(jnp.asarray(batch.image)))
     shown = FramesByUnit(small_data / "synthetic_faces" / "small_bp4d" / "1.0.0", "part3[:48]")
     theirs = probabilities(np.stack([frame.image for frame in shown]))
     np.testing.assert_allclose(theirs, own.au_probs, rtol=0, atol=2e-6)
@@ -209,7 +209,7 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
         ({"units": told["units"][:-1], **fewer}, "for 11 units, the export of .* for 12"),
         ({"schema": 2}, "is of schema 2; this version of piapdf_jax reads schema 3"),
         (own, "training 'baseline' has networks of its own, a plugin's"),
-        ({"model": {**told["model"], "colour": 1}}, "model in model.json is no configuration"),
+        ({"model": {**told["model"], "color": 1}}, "model in model.json is no configuration"),
         (
             {"model": {**told["model"], "convention": "x"}},
             "no configuration .*convention='x' is not one of",
@@ -392,13 +392,13 @@ def test_corrupt_shard_is_named(small_data, tmp_path):
 
 def test_status_of_a_run(demo, tmp_path):
     _, runs = demo
-    standings = {one.name: one for one in status.standing(runs / "demo" / "fold1_seed0")}
-    assert list(standings) == ["pi1", "pi2", "identity", "baseline", "piap", "piapdf"]
-    for one in standings.values():
+    statuses = {one.name: one for one in status.training_statuses(runs / "demo" / "fold1_seed0")}
+    assert list(statuses) == ["pi1", "pi2", "identity", "baseline", "piap", "piapdf"]
+    for one in statuses.values():
         assert (one.state, one.step, one.steps) == ("done", 4, 4)
         assert one.row["peak_memory_gib"] > 0.1 and 0 <= one.row["input_wait"] <= 1
         assert one.row["first_step_seconds"] > 0 and one.row["images_per_second"] > 0
-    counts = [standings["piapdf"].row[f"count_{sign}"] for sign in ("positive", "negative", "zero")]
+    counts = [statuses["piapdf"].row[f"count_{sign}"] for sign in ("positive", "negative", "zero")]
     assert sum(counts) == 4
     command = [sys.executable, "-m", "experiments.status", str(runs / "demo" / "fold1_seed0")]
     told = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=True)

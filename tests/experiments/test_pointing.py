@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_builders.synthetic_faces import moved, population, truth_path
-from data_builders.synthetic_faces.wild import behaviour
+from data_builders.synthetic_faces.wild import behavior
 from experiments import config as configs
 from experiments import figure1, pointing
 from experiments.pipeline import Pipeline
@@ -38,7 +38,7 @@ def test_a_toy_unit_moves_its_patch_alone_and_is_drawn_in_the_frame_of_the_whole
         assert np.array_equal(bits, wanted)
 
 
-def test_two_grey_levels_are_the_limit():
+def test_two_gray_levels_are_the_limit():
     dark = np.full((1, 3, 3), 50, np.uint8)
     assert moved.difference(dark + np.array([[[2], [3], [0]]], np.uint8), dark).tolist() == [
         [False, True, False]
@@ -54,7 +54,7 @@ def test_a_smile_leaves_the_corners_of_the_picture_where_they_are():
 
 
 def stranger_rows(count):
-    clips = [behaviour.clip(name, "S1") for name in behaviour.subjects()[:count]]
+    clips = [behavior.clip(name, "S1") for name in behavior.subjects()[:count]]
     shown = [(c, k) for c in clips for k in range(12) if any(v[k] for v in c.clean.values())]
     rows = [(c.subject, "S1", k) for c, k in shown]
     return rows, np.array([[v[k] for v in c.clean.values()] for c, k in shown], np.int8)

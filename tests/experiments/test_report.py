@@ -311,9 +311,11 @@ def test_every_cell_of_the_standing_of_a_run():
         "count_zero": 7,
     }
     found = [
-        status.Standing("pi1", "done", 4, 4, {"loss": 1.0}, age=5.0, checkpoint=4, left=0.0),
-        status.Standing("df", "under way", 25, 100, row, age=75.4, checkpoint=20, left=7384.0),
-        status.Standing("piap", "not begun"),
+        status.TrainingStatus("pi1", "done", 4, 4, {"loss": 1.0}, age=5.0, checkpoint=4, left=0.0),
+        status.TrainingStatus(
+            "df", "under way", 25, 100, row, age=75.4, checkpoint=20, left=7384.0
+        ),
+        status.TrainingStatus("piap", "not begun"),
     ]
     table = status.table(found, "runs/hand")
     columns = {column.header: list(column.cells) for column in table.columns}
@@ -345,9 +347,9 @@ def test_the_standing_of_a_training_is_read_off_its_files(tmp_path):
         '{"step": 1, "loss": 2.0}\n{"step": 13, "loss": 1.5, "images_per_second": 4.0}\n'
     )
     os.utime(metrics, (time.time() - 100,) * 2)
-    first, second, one = status.standing(tmp_path)
+    first, second, one = status.training_statuses(tmp_path)
     assert [first, second] == [
-        status.Standing("pi1", "not begun"), status.Standing("pi2", "not begun"),
+        status.TrainingStatus("pi1", "not begun"), status.TrainingStatus("pi2", "not begun"),
     ]  # fmt: skip
     assert (one.name, one.state, one.step, one.steps) == ("baseline", "under way", 13, 40)
     # 27 steps of 8 images are left at 4 images a second.

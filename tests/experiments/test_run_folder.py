@@ -181,6 +181,6 @@ def test_the_standing_of_a_name_tells_of_its_folds_and_seeds(tmp_path):
     with pytest.raises(
         FileNotFoundError, match="no config.json; it holds fold1_seed0, fold2_seed0"
     ):
-        status.standing(tmp_path)
-    (one,) = status.standing(tmp_path / "fold2_seed0")
+        status.training_statuses(tmp_path)
+    (one,) = status.training_statuses(tmp_path / "fold2_seed0")
     assert (one.name, one.state) == ("baseline", "not begun")

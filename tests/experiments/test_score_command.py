@@ -15,7 +15,7 @@ from experiments.export_scores import ScoreError
 from piapdf_jax.action_units import RECORD_AUS
 from piapdf_jax.data import description, source
 from piapdf_jax.losses import LossWeights
-from piapdf_jax.model_json import Data, Licence, Model, to_json
+from piapdf_jax.model_json import Data, License, Model, to_json
 from piapdf_jax.models.config import part_settings
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.runtime import exports
@@ -66,7 +66,7 @@ def model(**changes):
         frames={"labeled": 8, "scored": 8},
         data=(Data("baseline", "disfa", "1.0.0", "part1", 9, True),),
         stand_ins={},
-        licences=(Licence("software", "free", "here"),),
+        licences=(License("software", "free", "here"),),
         files={},
     )
     return told._replace(**changes)

@@ -11,7 +11,7 @@ import numpy as np
 from experiments import pair_scores, scoring
 from experiments.scoring import Tools
 from piapdf_jax.action_units import BP4D_AUS, RECORD_AUS, record_columns
-from piapdf_jax.data.frames import Reading
+from piapdf_jax.data.frames import ReaderConfig
 from piapdf_jax.stages.base import Scores
 
 SIDE = 32
@@ -76,7 +76,7 @@ def seen(aus):
 def test_scores_of_a_predictor_that_sees_the_labels_are_100_for_each_unit():
     aus, records = BP4D_AUS, Shown()
     job = a_job(seen(aus), types.SimpleNamespace(records=lambda: records))
-    reading = Reading(image_size=SIDE, batch_size=16, aus=aus)
+    reading = ReaderConfig(image_size=SIDE, batch_size=16, aus=aus)
     found = scoring.action_units(job, {"encoder": ({}, {}), "head": ({}, {})}, Tools(reading))
     assert found["published"]["f1"] == [100.0] * len(aus)
     rate = (records.labels[:, record_columns(aus)] == 1).mean(0)
@@ -131,6 +131,6 @@ def test_verification_of_vectors_that_tell_people_apart_is_whole(tmp_path):
     predict = lambda exported, images: Scores(None, images.mean((1, 2)) + 0.01, None)  # noqa: E731
     test = types.SimpleNamespace(records=Portraits, folder=pathlib.Path(tmp_path))
     job = a_job(predict, test)
-    found = pair_scores.verification(job, {}, Tools(Reading(image_size=SIDE, batch_size=4)))
+    found = pair_scores.verification(job, {}, Tools(ReaderConfig(image_size=SIDE, batch_size=4)))
     blocks = {"interval": [1.0, 1.0], "blocks": [1.0] * 2}
     assert found == {"verification": 1.0, "deviation": 0.0, "pairs": 12, **blocks}

@@ -178,8 +178,8 @@ def test_pi_maps_are_compared_as_the_settings_say(job):
     cut = {"baseline": False, "pi3": True, "ap": False, "lp": False, "piap": True, "df": False}
     cut |= {"piapdf": True, "disfa": True}
     for name, expected in cut.items():
-        assert job(name, "pi.binarise=true").stage.binarise is expected, name
-        assert job(name, "pi.binarise=false").stage.binarise is False, name
+        assert job(name, "pi.binarize=true").stage.binarize is expected, name
+        assert job(name, "pi.binarize=false").stage.binarize is False, name
 
 
 def test_encoder_p_is_taught_as_the_settings_say(job):
@@ -211,10 +211,10 @@ def test_losses_have_the_weights_of_their_row_and_those_of_feedback_the_ones_it_
 
 
 def test_a_loss_of_no_weight_needs_no_export(job):
-    settings = ["piap.au=0.75", "piap.pi=0", "piap.ap=0.25", "pi.binarise=true"]
+    settings = ["piap.au=0.75", "piap.pi=0", "piap.ap=0.25", "pi.binarize=true"]
     assert job("piap", *settings).depends_on == ("identity",)
     assert job("piapdf", *settings).depends_on == ("identity", "piap")
-    assert job("piapdf", *settings).stage.binarise is False
+    assert job("piapdf", *settings).stage.binarize is False
 
 
 def test_the_vector_of_lp_is_that_of_landmarks_or_of_a_network_that_finds_them(job):

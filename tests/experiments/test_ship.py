@@ -76,7 +76,7 @@ def test_units_below_seven_tenths_or_never_judged_are_weak(tmp_path, model, aucs
         ({"models": [{"digest": "f" * 16, "tree": {"units": {}}}]}, "KeyError"),
     ],
 )
-def test_a_file_of_nobodys_judgement(tmp_path, model, told, said):
+def test_a_file_of_nobodys_judgment(tmp_path, model, told, said):
     with pytest.raises(shipping.ShipError, match=said) as error:
         if isinstance(told, dict) and told and "models" not in told:
             units = {key: {"auc": auc} for key, auc in told.items()}

@@ -79,7 +79,7 @@ def test_a_training_under_way_and_checkpoints_of_another_configuration(
     settings = ["methods=baseline", "run.checkpoint_every=1", "run.max_skipped=0"]
     with pytest.raises(NonFiniteError):
         run(small_data, tmp_path, *settings, "baseline.learning_rate=1e30")
-    (one,) = status.standing(tmp_path / "demo" / "fold1_seed0")
+    (one,) = status.training_statuses(tmp_path / "demo" / "fold1_seed0")
     assert one.state == "under way" and one.steps == 4 and one.step >= 1
     assert one.checkpoint is not None and one.age is not None
     with caplog.at_level("WARNING", logger="piapdf"):
@@ -97,7 +97,7 @@ def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data,
     results = pipeline.run()
     for name in ("baseline", "df"):
         job = pipeline.job(name)
-        (held,) = job.slices.validation.only
+        (held,) = job.slices.validation.include
         read = set()
         for step in range(60):
             names = sum(job.stream().frames(step).values(), [])

@@ -55,7 +55,7 @@ def test_a_data_set_is_learned_with_the_units_it_has_labels_of(job):
             assert made.reading(training=training).aus == units
         batch = made.stream()(0)
         assert batch.labels.shape == (8, len(units))
-        np.testing.assert_array_equal(batch.labels, published(made, batch.row, units))
+        np.testing.assert_array_equal(batch.labels, published(made, batch.record_index, units))
         assert (batch.labels != -1).any(0).all()
 
 
@@ -63,7 +63,7 @@ def test_units_are_learned_in_the_order_of_the_settings(job):
     made = job("baseline", "small_disfa", "data.units=25,1,9")
     batch = made.stream()(0)
     assert made.stage.num_aus == head_width(made, {}) == 3
-    np.testing.assert_array_equal(batch.labels, published(made, batch.row, (25, 1, 9)))
+    np.testing.assert_array_equal(batch.labels, published(made, batch.record_index, (25, 1, 9)))
 
 
 @pytest.mark.parametrize("name", ["pi2", "baseline", "df"])

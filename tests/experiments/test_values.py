@@ -270,7 +270,7 @@ def test_every_key_is_set_by_what_print_config_shows_of_it(name):
         ("model.std=1,1,1", (1.0, 1.0, 1.0)),
         ("model.unet_widths=8,16", (8, 16)),
         ('methods=["baseline", "df"]', ("baseline", "df")),
-        ("pi.binarise=True", True),
+        ("pi.binarize=True", True),
         ("eval.truth=", ""),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_photograph_and_a_file_are_all_that_is_needed(tmp_path, detector, phot
     assert all(0 < float(row[f"AU{au:02d}_p"]) < 1 for au in light_model.UNITS)
     told = json.loads((tmp_path / "units" / "portrait.json").read_text())
     assert told["runtime"] == "onnx" and told["model"]["digest"] == light_model.DIGEST
-    assert any("excludes commercial use" in licence["terms"] for licence in told["licences"])
+    assert any("excludes commercial use" in license["terms"] for license in told["licences"])
 
 
 def test_the_script_has_help(tmp_path):

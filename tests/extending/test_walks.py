@@ -15,7 +15,7 @@ import time
 import numpy as np
 import pytest
 
-from data_builders import prepare, registry, units
+from data_builders import prepare, registry, work_units
 from experiments import config as configs
 from experiments import data_folders, datasets, fingerprint, status
 from experiments.config import TrainSection
@@ -128,8 +128,8 @@ def test_training(small_data, tmp_path):
     assert section["gamma"] == 0.5 and section["steps"] == 2000
     walk_of_stops(folder, launch)
     assert len(list(folder.glob("seen.*[0-9]"))) == 2
-    (standing,) = status.standing(folder / "stopped" / "demo" / "fold1_seed0")
-    assert (standing.name, standing.state, standing.step) == ("focal", "done", LONG)
+    (trained,) = status.training_statuses(folder / "stopped" / "demo" / "fold1_seed0")
+    assert (trained.name, trained.state, trained.step) == ("focal", "done", LONG)
     results = json.loads(
         (folder / "straight" / "demo" / "fold1_seed0" / "results.json").read_text()
     )
@@ -140,7 +140,7 @@ def test_training(small_data, tmp_path):
     model = read_model(folder_of_export)
     assert model.model is model.mean is None and model.parts == ("encoder", "head")
     assert all(0 < cut < 1 for cut in model.cuts.values()) and len(model.cuts) == 12
-    assert "weights imagenet" not in {licence.of for licence in model.licences}
+    assert "weights imagenet" not in {license.of for license in model.licences}
     with pytest.raises(ModelError, match="training 'focal' has networks of its own"):
         load_export(folder_of_export)
     assert focal["scores"]["parameters"] == 16 * 16 * 32 + 32 + 32 * 12 + 12
@@ -196,7 +196,7 @@ def f1_of_people(data, runs):
     said = np.zeros((len(records), 12), bool)
     for batch in evaluation_batches(records, job.reading(training=False)):
         images = np.asarray(batch.image, np.float32) / np.float32(255)
-        rows = np.asarray(batch.row)[np.asarray(batch.valid) > 0]
+        rows = np.asarray(batch.record_index)[np.asarray(batch.mask) > 0]
         said[rows] = np.asarray(job.stage.predict(exported, images).au_probs)[: len(rows)] >= 0.5
     table, found = records.table(), {}
     for person in set(table["subject"]):
@@ -283,7 +283,7 @@ def test_a_section_of_a_plugin_hides_no_other():
 
 def test_status_names_a_plugins_training_that_has_not_begun(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"methods": ["baseline", "focal"]}))
-    found = [(one.name, one.state) for one in status.standing(tmp_path)]
+    found = [(one.name, one.state) for one in status.training_statuses(tmp_path)]
     assert found == [("baseline", "not begun"), ("focal", "not begun")]
 
 
@@ -307,14 +307,14 @@ def test_data_set_of_original_files_names_its_command(tmp_path, monkeypatch):
 
 
 def test_unfinished_records_of_a_builder_from_outside_depend_on_its_sources(tmp_path, monkeypatch):
-    assert units.recipe_outside("data_builders.bp4d.bp4d_dataset_builder") == ""
+    assert work_units.recipe_outside("data_builders.bp4d.bp4d_dataset_builder") == ""
     for name in ("outer_builder", "outer_helper"):
         (tmp_path / f"{name}.py").write_text("import outer_helper\n")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("outer_builder")
-    before = units.recipe_outside("outer_builder")
+    before = work_units.recipe_outside("outer_builder")
     (tmp_path / "outer_helper.py").write_text("SIDE = 3\n")
-    assert before.startswith("-") and units.recipe_outside("outer_builder") != before
+    assert before.startswith("-") and work_units.recipe_outside("outer_builder") != before
 
 
 def test_a_module_that_a_plugin_misses_is_the_plugins_own_error(tmp_path, monkeypatch):

@@ -55,7 +55,7 @@ def test_the_start_says_that_few_pixels_are_positive():
 
 @pytest.fixture(scope="module")
 def trained():
-    """Forty steps towards a map that a 3x3 filter can find: where a bright square lies."""
+    """Forty steps toward a map that a 3x3 filter can find: where a bright square lies."""
     rng = np.random.default_rng(0)
     images, maps = rng.uniform(0, 0.3, (8, 16, 16, 3)), np.zeros((8, 16, 16, 3))
     for i in range(8):

@@ -139,8 +139,8 @@ def windows(x, kernel, stride):
 
 
 def norm(params, stats, x):
-    centred = (x - stats["mean"]) / np.sqrt(stats["var"] + 1e-3)
-    return centred * params["scale"] + params["bias"]
+    centered = (x - stats["mean"]) / np.sqrt(stats["var"] + 1e-3)
+    return centered * params["scale"] + params["bias"]
 
 
 def block(row, p, s, x):

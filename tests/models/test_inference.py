@@ -36,7 +36,7 @@ def test_what_is_said_of_an_image_does_not_depend_on_its_batch():
     )
     np.testing.assert_allclose(many.pi_maps[:1], one.pi_maps, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(many.identity[:1], one.identity, rtol=1e-4, atol=1e-5)
-    cut = frozen_targets(NANO, frozen, images, jnp.zeros((4, 3)), binarise=True).pi_maps
+    cut = frozen_targets(NANO, frozen, images, jnp.zeros((4, 3)), binarize=True).pi_maps
     np.testing.assert_array_equal(cut, (many.pi_maps >= 0.5).astype(np.float32))
 
 

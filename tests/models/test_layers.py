@@ -63,7 +63,7 @@ def test_batch_norm_by_mode_against_numpy(mode):
 
 
 def test_running_variance_may_take_the_unbiased_one():
-    """As NumPy's with ddof 1, while the batch is normalised with ddof 0."""
+    """As NumPy's with ddof 1, while the batch is normalized with ddof 0."""
     x = np.random.default_rng(0).normal(2.0, 3.0, (2, 2, 1, 3))
     variables = {
         "params": {"scale": jnp.ones(3), "bias": jnp.zeros(3)},

@@ -157,8 +157,8 @@ def test_no_gradient_needs_a_scatter():
     assert "scatter" not in program and "select_and_gather" not in program
 
 
-def test_encoder_sees_the_resized_normalised_image(parts):
-    """An image of any size equals the same image resized and normalised beforehand."""
+def test_encoder_sees_the_resized_normalized_image(parts):
+    """An image of any size equals the same image resized and normalized beforehand."""
     config = dataclasses.replace(NANO, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     plain = dataclasses.replace(NANO, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     images = random_images(2)

@@ -101,7 +101,7 @@ def test_every_leaf_comes_back(variables, tmp_path, library):
     ("variance", "std"),
     [((0.229, 0.224, 0.225), (0.229, 0.224, 0.225)), ((0.25, 0.04, 1.0), (0.5, 0.2, 1.0))],
 )
-def test_normalisation_follows_a_keras_file(variables, tmp_path, variance, std):
+def test_normalization_follows_a_keras_file(variables, tmp_path, variance, std):
     """The published files store the standard deviation under the name of a variance."""
     extra = {
         "mean": np.float32([0.1, 0.2, 0.3]),

@@ -1,4 +1,4 @@
-"""What a file of weights does not say by its names: convention and normalisation, told or asked for, never guessed."""
+"""What a file of weights does not say by its names: convention and normalization, told or asked for, never guessed."""
 
 import dataclasses
 import json
@@ -48,7 +48,7 @@ def test_names_that_two_networks_share_are_asked_about_in_one_line(file):
 
 
 @pytest.mark.parametrize("convention", ["pytorch", "tensorflow_ported", "tensorflow"])
-def test_the_answer_is_taken_and_the_normalisation_said(file, caplog, convention):
+def test_the_answer_is_taken_and_the_normalization_said(file, caplog, convention):
     with caplog.at_level(logging.WARNING):
         found = resolved(file, convention=convention)
     assert found.convention == convention and found.normalization == IMAGENET
@@ -162,7 +162,7 @@ def test_names_of_one_convention_are_enough(variables, tmp_path, library, conven
     path = tmp_path / "w.safetensors"
     safetensors.numpy.save_file(theirs(variables, library), path)
     assert resolved(path).convention == convention
-    # A description of another network changes nothing of that, its normalisation counts.
+    # A description of another network changes nothing of that, its normalization counts.
     other = {"tensorflow_ported": "efficientnet_b1", "pytorch": "tf_efficientnet_b1"}[convention]
     describe(path, architecture=other, mean=[0.5] * 3, std=[0.5] * 3)
     found = resolved(path)

@@ -144,7 +144,7 @@ def test_torchvisions_own_networks_have_the_convention_that_their_files_are_take
 def test_a_file_of_timm_with_the_description_that_timm_writes(
     torch: Any, tmp_path: Any, name: str
 ) -> None:
-    """Both of its kinds of EfficientNet, told apart and normalised by the config.json beside the file."""
+    """Both of its kinds of EfficientNet, told apart and normalized by the config.json beside the file."""
     import timm
     from timm.models import save_for_hf
 

@@ -67,7 +67,7 @@ def test_a_training_on_a_full_disk_ends_with_one_error_and_goes_on(roomy_disk, t
 
     def filling(step):
         for batch in ToyStream(step):
-            if batch.row[0] == 8 * BATCH:  # checkpoints come after 5, 10 and 15 steps
+            if batch.record_index[0] == 8 * BATCH:  # checkpoints come after 5, 10 and 15 steps
                 with suppress(OSError), (where / "ballast").open("wb", buffering=0) as ballast:
                     while True:
                         ballast.write(bytes(4096))

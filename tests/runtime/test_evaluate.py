@@ -26,14 +26,14 @@ def split(order, maps=True):
     rng = np.random.default_rng(0)
     planes = (rng.random((RECORDS, 4, 4, 2)) < 0.4).astype(np.float32)
     padded = np.concatenate([order, np.zeros(-RECORDS % BATCH, int)])
-    valid = (np.arange(len(padded)) < RECORDS).astype(np.float32)
+    mask = (np.arange(len(padded)) < RECORDS).astype(np.float32)
     batches = [
         data._replace(
             image=data.image[rows],
             labels=data.labels[rows],
             pi_maps=np.stack([pack_planes(p) for p in planes[rows]]) if maps else None,
-            valid=valid[k * BATCH : (k + 1) * BATCH],
-            row=rows.astype(np.int32),
+            mask=mask[k * BATCH : (k + 1) * BATCH],
+            record_index=rows.astype(np.int32),
         )
         for k, rows in enumerate(np.split(padded, len(padded) // BATCH))
     ]
@@ -59,7 +59,7 @@ def test_arrays_by_row_without_padding(exported, devices):
     on = mesh.data_mesh(jax.devices()[:devices]) if devices else None
     result = evaluate(ToyStage().predict, exported, iter(batches), mesh=on)
     probs, vector, intersection, union = reference(exported, image, planes)
-    np.testing.assert_array_equal(result.row, np.arange(RECORDS))
+    np.testing.assert_array_equal(result.record_index, np.arange(RECORDS))
     np.testing.assert_allclose(result.au_probs, probs, rtol=0, atol=1e-6)
     np.testing.assert_allclose(result.vector, vector, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(result.pi_intersection, intersection)
@@ -85,6 +85,6 @@ def test_a_half_is_inside_a_map():
 def test_nothing_and_double_rows_are_refused(exported):
     with pytest.raises(ValueError, match="nothing to evaluate"):
         evaluate(ToyStage().predict, exported, [])
-    batch = toy_batch(0)._replace(row=np.array([3, 4, 3, 5, 6, 7, 8, 9], np.int32))
+    batch = toy_batch(0)._replace(record_index=np.array([3, 4, 3, 5, 6, 7, 8, 9], np.int32))
     with pytest.raises(ValueError, match="row 3 was evaluated twice"):
         evaluate(ToyStage().predict, exported, [batch])

@@ -280,7 +280,7 @@ def test_nothing_is_written_from_when_the_lock_is_lost(tmp_path, batch, steps):
 
     def stream(step):
         for batch in ToyStream(step):
-            read.append(int(batch.row[0]) // BATCH)
+            read.append(int(batch.record_index[0]) // BATCH)
             yield batch
 
     def check():

@@ -28,7 +28,7 @@ def test_too_many_skips_end_the_training_and_save_the_batch(tmp_path, limit):
     assert "/0007 and 2 more. Its batch is saved in" in told and str(error.path) in told
     with np.load(error.path) as saved:
         wanted = toy_batch(error.step - 1)
-        for field in ("image", "labels", "row", "valid"):
+        for field in ("image", "labels", "record_index", "mask"):
             np.testing.assert_array_equal(saved[field], getattr(wanted, field))
         assert saved["frames.frames"].tolist() == names(error.step - 1)["frames"]
 

@@ -37,7 +37,7 @@ CONFIG = {"training": "toy", "settings": {"learning_rate": 0.02, "aus": [1, 2, 4
 
 @dataclasses.dataclass(frozen=True)
 class ToyStage:
-    """Image, standardised, tanh layer, AU logits; with noise and a frozen part."""
+    """Image, standardized, tanh layer, AU logits; with noise and a frozen part."""
 
     optimizer: OptimizerConfig = OptimizerConfig(steps=40, learning_rate=0.02, warmup=0.1)
     noise: float = 0.1
@@ -56,7 +56,7 @@ class ToyStage:
     @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
     def train_step(self, state, frozen, batch, key):
         def loss_fn(params):
-            x, stats = _standardise(batch.image, state.batch_stats["encoder"])
+            x, stats = _standardize(batch.image, state.batch_stats["encoder"])
             x = x + self.noise * jax.random.normal(key, x.shape)
             vector = jnp.tanh(x @ params["encoder"]["kernel"])
             logits = vector @ params["head"]["kernel"] + params["head"]["bias"][None]
@@ -92,7 +92,7 @@ def _statistics():
     return {"mean": jnp.zeros(size), "var": jnp.ones(size)}
 
 
-def _standardise(image, stats):
+def _standardize(image, stats):
     x = image.reshape(len(image), -1)
     mean, var = x.mean(0), x.var(0)
     running = {"mean": 0.9 * stats["mean"] + 0.1 * mean, "var": 0.9 * stats["var"] + 0.1 * var}

@@ -61,7 +61,7 @@ def l_pi(z, target, weight=1.0, dice=0.0):
 @pytest.mark.parametrize("cut", [False, True])
 def test_pi_loss_is_that_against_the_maps_of_the_setting(inputs, cut):
     stage = PIAPStage(
-        NANO, STEPS, WEIGHTS, num_aus=AUS, init_from="piap", binarise=cut, **SIZES
+        NANO, STEPS, WEIGHTS, num_aus=AUS, init_from="piap", binarize=cut, **SIZES
     )  # fmt: skip
     state, frozen = stage.init(KEY, inputs)
     parts = {name: (state.params[name], state.batch_stats[name]) for name in state.params}
@@ -76,7 +76,7 @@ def test_pi_loss_is_that_against_the_maps_of_the_setting(inputs, cut):
 @pytest.mark.parametrize("cut", [False, True])
 def test_feedback_compares_with_the_maps_of_the_setting(inputs, cut):
     stage = FeedbackStage(
-        NANO, STEPS, STEPS, WEIGHTS, num_aus=AUS, init_from="piap", binarise=cut, **SIZES
+        NANO, STEPS, STEPS, WEIGHTS, num_aus=AUS, init_from="piap", binarize=cut, **SIZES
     )
     _, frozen = stage.init(KEY, inputs)
     found = _targets(stage, frozen, batch()).targets.pi_maps

@@ -13,7 +13,7 @@ import web_pages
 from browser import Browser, Page
 from drawn_people import portrait
 
-from piapdf_jax.model_json import Data, Licence
+from piapdf_jax.model_json import Data, License
 
 pytestmark = pytest.mark.web
 NASTY = (
@@ -167,7 +167,7 @@ def test_what_the_model_says_stays_text(written, browser: Browser, face, tmp_pat
         data=(Data(NASTY, NASTY, NASTY, NASTY, 28, True),),
         no_cut={6: NASTY},
         stand_ins={NASTY: NASTY},
-        licences=(Licence(NASTY, NASTY, NASTY),),
+        licences=(License(NASTY, NASTY, NASTY),),
     )
     web_pages.write(tmp_path / "nasty.html", written.light, model=nasty)
     named = web_pages.ready(browser, tmp_path / "nasty.html")

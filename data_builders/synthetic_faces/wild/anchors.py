@@ -21,7 +21,7 @@ def anchors(points: np.ndarray, side: int) -> dict[str, np.ndarray]:
         side: 1 the image-right half, -1 the other.
 
     Returns:
-        {name: [2]}; beside the landmarks the centre of the eye ``eye``, of its lower lid ``lid``, and ``axis``, the
+        {name: [2]}; beside the landmarks the center of the eye ``eye``, of its lower lid ``lid``, and ``axis``, the
         origin of the head, from which what hangs on no landmark is measured.
     """
     indices = _LANDMARKS if side > 0 else _LANDMARKS | _MIRRORED

@@ -18,7 +18,7 @@ class Camera:
 
     Attributes:
         bend: radial distortion of the lens, share at the corner; positive bends outward.
-        second: a second light beside the scene's: direction [3] and colour [3], or ().
+        second: a second light beside the scene's: direction [3] and color [3], or ().
         side: pixels that the face was recorded at; 256 is the picture's own.
         motion: length of the smear, pixels of 256, and its angle in degrees.
         gain: [3] factors on the channels.

@@ -7,14 +7,14 @@ import numpy as np
 
 from data_builders.synthetic_faces.population import generator
 from data_builders.synthetic_faces.render import Picture, render
-from data_builders.synthetic_faces.wild import behaviour, camera, circumstances
+from data_builders.synthetic_faces.wild import behavior, camera, circumstances
 from data_builders.synthetic_faces.wild.people import Pull, Stranger, draw_halves, draw_stranger
 
 
 @functools.lru_cache(maxsize=8)
 def stranger(subject: str) -> Stranger:
     """Returns the face of a subject and how it moves."""
-    return draw_stranger(generator("person", behaviour.KIND, subject))
+    return draw_stranger(generator("person", behavior.KIND, subject))
 
 
 def frame(subject: str, session: str, number: int, strengths: dict[int, float]) -> Picture:
@@ -22,7 +22,7 @@ def frame(subject: str, session: str, number: int, strengths: dict[int, float]) 
 
     Args:
         subject: who.
-        session: of ``behaviour.SESSIONS``.
+        session: of ``behavior.SESSIONS``.
         number: of the frame in its session.
         strengths: {AU: 0..1}, what the face does.
 
@@ -42,7 +42,7 @@ def steady(
 
     Args:
         subject: who.
-        session: of ``behaviour.SESSIONS``.
+        session: of ``behavior.SESSIONS``.
         number: of the frame in its session.
         strengths: {AU: 0..1}, what the face does in that frame; crop and halves are those of it.
         shown: those of them that are drawn.
@@ -61,7 +61,7 @@ def steady(
 
 def _setting(subject: str, session: str, number: int, strengths: dict[int, float]):
     """Who is drawn, in which scene, by which camera, and how the halves pull."""
-    who, rng = stranger(subject), generator("scene", behaviour.KIND, subject, session, number)
+    who, rng = stranger(subject), generator("scene", behavior.KIND, subject, session, number)
     scene, recording = circumstances.draw(rng)
     halves = draw_halves(rng, strengths, who.manner.tilt)
     return who, scene, recording, Pull(who.manner, halves)

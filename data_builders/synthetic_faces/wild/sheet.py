@@ -12,7 +12,7 @@ from data_builders.synthetic_faces import contact_sheet
 from data_builders.synthetic_faces.population import generator
 from data_builders.synthetic_faces.render import render
 from data_builders.synthetic_faces.scene import draw_scene
-from data_builders.synthetic_faces.wild import behaviour, draw
+from data_builders.synthetic_faces.wild import behavior, draw
 from data_builders.synthetic_faces.wild.people import Pull
 from piapdf_jax import command_line
 from piapdf_jax.action_units import BP4D_AUS
@@ -36,7 +36,7 @@ def sheet(*, cell: int = 96) -> np.ndarray:
         faces = [_calm(subject, strengths) for strengths in columns.values()]
         rows.append(np.concatenate([_small(face, cell) for face in faces], axis=1))
     rows.append(np.full((8, rows[0].shape[1], 3), 255, np.uint8))
-    others = iter(behaviour.subjects()[30:])
+    others = iter(behavior.subjects()[30:])
     for _ in range(_ROWS):
         cells = [_recorded(next(others), cell) for _ in columns]
         rows.append(np.concatenate(cells, axis=1))
@@ -53,9 +53,9 @@ def _calm(subject: str, strengths: dict[int, float]) -> np.ndarray:
 
 def _recorded(subject: str, cell: int) -> np.ndarray:
     """The fourth frame of a stranger, with the units that show."""
-    strengths = behaviour.clip(subject, behaviour.SESSIONS[0]).strengths[3]
-    image = _small(draw.frame(subject, behaviour.SESSIONS[0], 3, strengths).image, cell)
-    shown = "+".join(str(au) for au in BP4D_AUS if strengths.get(au, 0) >= behaviour.VISIBLE)
+    strengths = behavior.clip(subject, behavior.SESSIONS[0]).strengths[3]
+    image = _small(draw.frame(subject, behavior.SESSIONS[0], 3, strengths).image, cell)
+    shown = "+".join(str(au) for au in BP4D_AUS if strengths.get(au, 0) >= behavior.VISIBLE)
     for color, thick in (((0, 0, 0), 2), ((255, 255, 255), 1)):
         _say(image, shown, (3, cell - 4), color, thick)
     return image

@@ -82,7 +82,7 @@ const about = () => {
     "A face that is unlike those it learned from may be read wrongly. What a face shows is not what a person feels.",
   ];
   byId("notes").append(...notes.map(note => element("li", note)));
-  byId("licences").append(...MODEL.licences.map(({of, terms, source}) =>
+  byId("licenses").append(...MODEL.licences.map(({of, terms, source}) =>
     element("li", [of, terms, source].filter(Boolean).join(" \u2013 "))));
 };
 about();

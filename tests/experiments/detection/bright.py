@@ -18,7 +18,7 @@ BACKGROUND = (40, 40, 40)
 class BrightFinder:
     """A face is a square of which red is above 100; its landmarks are the mean face in it."""
 
-    name, digest, licence = "bright", "bright-1", "free of terms"
+    name, digest, license = "bright", "bright-1", "free of terms"
 
     def find(self, image: np.ndarray) -> Found:
         mask = (image[..., 0] > 100).astype(np.uint8)

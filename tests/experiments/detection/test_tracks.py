@@ -76,7 +76,7 @@ def test_cuts_are_seen_and_movement_is_not():
 
 
 def test_hue_is_a_circle():
-    # Two reds on both sides of hue 0, as different as two neighbouring greens.
+    # Two reds on both sides of hue 0, as different as two neighboring greens.
     red, other = np.full((2, 72, 128, 3), (200, 20, 20), np.uint8)
     other[..., 2] += 9
     red[..., 1] += 9

@@ -6,7 +6,7 @@ import subprocess
 import interrupted
 import pytest
 
-from data_builders import disk, prepare
+from data_builders import prepare, target_files
 
 CLIPS = 12
 
@@ -119,7 +119,7 @@ def test_a_finished_data_set_on_a_read_only_disk_is_taken(clips, small_disk):
 def test_faults_of_other_places_pass_as_they_are(tmp_path):
     for error in (PermissionError(13, "Permission denied", "/elsewhere/1.png"), OSError("odd"),
                   RuntimeError("something else")):  # fmt: skip
-        with pytest.raises(type(error)) as caught, disk.explained(tmp_path):
+        with pytest.raises(type(error)) as caught, target_files.explained(tmp_path):
             raise error
         assert caught.value is error
 
@@ -134,5 +134,5 @@ def test_a_failed_write_leaves_nothing_and_names_its_file(tmp_path, monkeypatch)
 
     monkeypatch.setattr(type(path), "replace", full)
     with pytest.raises(OSError, match="No space left") as caught:
-        disk.write_arrays(path, keys=np.zeros(3))
+        target_files.write_arrays(path, keys=np.zeros(3))
     assert caught.value.filename == str(path) and not list(tmp_path.iterdir())

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_builders import disk
+from data_builders import target_files
 
 #: Modules of the core that records depend on, beside everything in this package.
 _CORE = (
     *("action_units", "folds", "records", "pi_maps", "pictures"),
-    *(f"faces/{name}" for name in ("base", "reading", "dlib_finder", "cropping")),
+    *(f"faces/{name}" for name in ("face", "reading", "dlib_finder", "cropping")),
 )
 
 
@@ -52,20 +52,20 @@ class Kept:
     folder: str | None
 
     def __call__(self, unit: Any) -> Made:
-        """The records of a unit, from disk where they are there."""
+        """Makes the records of a unit, or reads them where they are on disk."""
         if self.folder is None:
             return self.make(unit)
         path = pathlib.Path(self.folder, f"{digest(self.make, unit)}.npz")
-        found = _unpack(disk.read_arrays(path))
+        found = _unpack(target_files.read_arrays(path))
         if found is not None:
             return found
         made = self.make(unit)
-        disk.write_arrays(path, **_pack(made))
+        target_files.write_arrays(path, **_pack(made))
         return made
 
 
 def digest(make: Callable[[Any], Made], unit: Any) -> str:
-    """Name of a unit by all its records depend on, with size and time of change of its files."""
+    """Computes the name of a unit from all its records depend on, with size and time of change of its files."""
     states = [os.stat(path) for path in getattr(unit, "paths", ())]
     told = [
         make.__module__,
@@ -78,7 +78,7 @@ def digest(make: Callable[[Any], Made], unit: Any) -> str:
 
 @functools.lru_cache(maxsize=1)
 def recipe() -> str:
-    """Digest of the sources that make records, and of the libraries whose results they hold.
+    """Computes a digest of the sources that make records, and of the libraries whose results they hold.
 
     Returns:
         Name of a folder for ``Kept`` that other sources or another decoder do not share.
@@ -97,7 +97,7 @@ def recipe() -> str:
 
 
 def recipe_outside(module: str) -> str:
-    """Digest of the sources of a builder from outside this package, as a second part of the recipe's name.
+    """Computes a digest of the sources of a builder from outside this package, a second part of the recipe's name.
 
     Args:
         module: that holds the ``Builder``, imported.

@@ -5,7 +5,7 @@ import collections
 _LISTED = 20  # how many cases of one fault are named
 
 
-class Report:
+class FaultReport:
     """Counts what was left out and why, and names the first cases of each reason."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Report:
                 listed.append(case)
 
     def as_dict(self) -> dict[str, dict[str, object]]:
-        """{reason: {"count": how many, "examples": the first of them}}, for JSON."""
+        """Returns {reason: {"count": how many, "examples": the first of them}}, for JSON."""
         return {
             reason: {"count": count, "examples": self.examples[reason]}
             for reason, count in sorted(self.counts.items())

@@ -6,7 +6,7 @@ from data_builders.synthetic_faces.actions import MOVES, Fold
 
 
 def folds(points: np.ndarray, strengths: dict[int, float], *, age: float) -> list[Fold]:
-    """Every visible line of a face.
+    """Draws every visible line of a face.
 
     Args:
         points: [68, 2] landmarks after the action units have moved them, head units.

@@ -48,7 +48,7 @@ def write_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
 
 
 def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-    """What ``write_arrays`` wrote; None for a file that is missing, torn or anything else.
+    """Reads what ``write_arrays`` wrote; None for a file that is missing, torn or anything else.
 
     Nothing in the file is executed, and a checksum covers all of it.
     """

@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from data_builders import schema, units
-from data_builders.report import Report
+from data_builders import schema, work_units
+from data_builders.fault_report import FaultReport
 from piapdf_jax import faces
 
 
@@ -36,7 +36,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self.expected_examples: dict[str, int] = {}
         self.reused = 0
         self.planned = 0
-        self._elsewhere: list[tuple[units.Kept, Sequence[Any], Report]] = []
+        self._elsewhere: list[tuple[work_units.Kept, Sequence[Any], FaultReport]] = []
 
     def changed(self, manual: pathlib.Path) -> str:
         """Returns what of the original files is not as it was when the data set was built; "" for nothing known.
@@ -47,7 +47,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return ""
 
     def cache(self, what: str) -> pathlib.Path:
-        """Folder below the data directory for what outlives a build."""
+        """Returns the folder below the data directory for what outlives a build."""
         return pathlib.Path(self.data_dir_root, ".cache", what, self.name)
 
     def describe(
@@ -74,7 +74,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def in_advance(
         self, function: Callable[[Any], Any], items: Sequence[Any], *, label: str
     ) -> Iterator[Any]:
-        """Results of a function that finds its earlier ones on disk.
+        """Yields the results of a function that finds its earlier ones on disk.
 
         Args:
             function: importable by name.
@@ -96,11 +96,11 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def records(
         self,
-        make: Callable[[Any], units.Made],
+        make: Callable[[Any], work_units.Made],
         work: Sequence[Any],
-        report: Report | None = None,
+        report: FaultReport | None = None,
     ) -> Any:
-        """The records of units of work.
+        """Makes the records of units of work.
 
         Args:
             make: makes one unit; importable by name.
@@ -110,7 +110,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         Returns:
             What ``_generate_examples`` may return: an iterator over (key, example), or a transform of Beam.
         """
-        kept = units.Kept(make, self.kept_in)
+        kept = work_units.Kept(make, self.kept_in)
         self.planned += len(work)
         if self.beam_options is None:
             return self._in_order(kept, work, report)
@@ -121,11 +121,11 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return beam.records(kept, work)
 
     def units_on_disk(self) -> tuple[int, int]:
-        """How many units are kept, and how many there will be."""
+        """Counts the units that are kept, and those that there will be."""
         return sum(1 for _ in pathlib.Path(self.kept_in or "").glob("*.npz")), self.planned
 
     def _in_order(
-        self, kept: units.Kept, work: Sequence[Any], report: Report | None
+        self, kept: work_units.Kept, work: Sequence[Any], report: FaultReport | None
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         for made in schema.parallel(kept, work, workers=self.workers):
             self.reused += made.reused
@@ -142,7 +142,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             for unit in work:
                 self._left_out(kept(unit).faults, report)
 
-    def _left_out(self, faults: Iterable[tuple[str, str]], report: Report) -> None:
+    def _left_out(self, faults: Iterable[tuple[str, str]], report: FaultReport) -> None:
         for reason, case in faults:
             report.add(reason, case)
         assert self.info.metadata is not None

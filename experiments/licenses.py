@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from piapdf_jax import drawn_detector
-from piapdf_jax.faces import PREDICTOR_LICENCE
-from piapdf_jax.model_json import Licence
+from piapdf_jax.faces import PREDICTOR_LICENSE
+from piapdf_jax.model_json import License
 from piapdf_jax.models.weight_files import Published
 
 #: By builder. What their owners say, in short: the words that bind stand at the source.
@@ -39,9 +39,9 @@ _LANDMARKS = ("bp4d", "disfa", "casia_webface", "lfw_pairs", "own")
 _IMAGENET = "; learned from ImageNet, whose pictures are for non-commercial research"
 
 
-def licences(
+def licenses(
     datasets: list[str], weights: str, published: Mapping[str, Published]
-) -> tuple[Licence, ...]:
+) -> tuple[License, ...]:
     """Returns the terms of what an export is made of, as far as they are known.
 
     Args:
@@ -49,20 +49,20 @@ def licences(
         weights: ``model.pretrained``: ``none``, ``drawn``, a published name or a file.
         published: files that are published for the encoder.
     """
-    found = [Licence("software piapdf_jax", *_own())]
+    found = [License("software piapdf_jax", *_own())]
     for name in dict.fromkeys(datasets):
         unknown = ("not known: a plugin's builder made it", "")
-        found.append(Licence(f"data set {name}", *_DATA.get(name.partition("/")[0], unknown)))
+        found.append(License(f"data set {name}", *_DATA.get(name.partition("/")[0], unknown)))
     if any(name.partition("/")[0] in _LANDMARKS for name in datasets):
         source = "https://github.com/davisking/dlib-models"
-        found.append(Licence("landmarks", PREDICTOR_LICENCE, source))
+        found.append(License("landmarks", PREDICTOR_LICENSE, source))
     if weights in published:
         terms, source = published[weights].terms
-        found.append(Licence(f"weights {weights}", terms + _IMAGENET, source))
+        found.append(License(f"weights {weights}", terms + _IMAGENET, source))
     elif weights == drawn_detector.NAME:
-        found.append(Licence(f"weights {weights}", "those of the software, which ships them", ""))
+        found.append(License(f"weights {weights}", "those of the software, which ships them", ""))
     elif weights != "none":
-        found.append(Licence("weights", "not known: a file of the user's", ""))
+        found.append(License("weights", "not known: a file of the user's", ""))
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ NO_FACE, TILTED, TOO_SMALL = "no_face", "tilted", "too_small"
 
 
 class Face(NamedTuple):
-    """A face of a picture; pixel centres at whole numbers.
+    """A face of a picture; pixel centers at whole numbers.
 
     Attributes:
         box: x and y of the upper left corner, width and height, pixels of the picture.
@@ -49,12 +49,12 @@ class FaceFinder(Protocol):
     Attributes:
         name: as ``--finder`` has it.
         digest: another finder, or another version of one, has another.
-        licence: terms of its models, in one sentence.
+        license: terms of its models, in one sentence.
     """
 
     name: str
     digest: str
-    licence: str
+    license: str
 
     def find(self, image: np.ndarray) -> Found:
         """Returns the faces of a picture [H, W, 3] uint8 RGB."""
@@ -68,13 +68,13 @@ class LandmarkDetector(Protocol):
     digest: str
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
-        """Landmarks of one face.
+        """Finds the landmarks of one face.
 
         Args:
             image: [H, W, 3] uint8 RGB.
 
         Returns:
-            [68, 2] float32, (x, y) in pixels of the picture, pixel centres at whole numbers; None
+            [68, 2] float32, (x, y) in pixels of the picture, pixel centers at whole numbers; None
             where no face is found.
         """
         ...
