@@ -1,6 +1,7 @@
 # Thin over the commands that README.md gives for people without make.
 #
-#   make demo | test | soak | page | lint | parity | beam | export-check | web-check | litert-check | clean      [PYTHON=python3.12]
+#   make demo | test | soak | page | lint | parity | beam | export-check | web-check | litert-check | docs | clean
+#   [PYTHON=python3.12]
 #
 # The default interpreter has the environment .venv; one named by PYTHON= has its own, .venv-3.12 and so on.
 # Apache Beam wants older releases of what others use, so it lies apart, in .venv-beam or .venv-3.12-beam.
@@ -26,7 +27,7 @@ NPM = command -v npm >/dev/null || { echo "make: npm is missing; install it (Deb
 SOURCES := $(shell find piapdf_jax experiments data_builders -name '*.py' -o -path '*/web/*' 2>/dev/null)
 
 .PHONY: demo test soak page lint parity beam beam-tests export-check export-tests web-check web-tests litert-check \
-	litert-tests clean fresh
+	litert-tests docs docs-site clean fresh
 # Two targets that install into one environment must not do so at once.
 .NOTPARALLEL:
 
@@ -88,16 +89,25 @@ litert-tests: $(VENV)/litert.stamp
 	mkdir -p $(VENV)/outside
 	cd $(VENV)/outside && "$(abspath $(VENV))/bin/pytest" -c "$(CURDIR)/pyproject.toml" -m litert -rP "$(CURDIR)/tests/litert"
 
+# The documentation as a site, in site. What is missing fails: a page in the navigation, a link, an anchor.
+# REPO_URL=https://... is where its links to sources lead.
+docs:
+	$(MAKE) --no-print-directory VENV=$(VENV)-docs docs-site
+
+docs-site: export NO_MKDOCS_2_WARNING := 1
+docs-site: $(VENV)/site.stamp
+	$(BIN)/python -m mkdocs build --config-file=docs/site/mkdocs.yml
+
 lint: $(VENV)/dev.stamp
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m pyright --pythonpath $(BIN)/python
 
 fresh:
-	rm -rf $(VENV) $(VENV)-beam $(VENV)-export $(VENV)-litert
+	rm -rf $(VENV) $(VENV)-beam $(VENV)-export $(VENV)-litert $(VENV)-docs
 
 clean:
-	rm -rf .venv .venv-* .cache build dist piapdf_jax.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* .cache build dist site piapdf_jax.egg-info .pytest_cache .ruff_cache
 
 $(VENV)/made.stamp:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
@@ -116,13 +126,20 @@ $(VENV)/installed.stamp: $(VENV)/made.stamp $(DECLARED) $(SOURCES)
 	rm -rf $(VENV)/wheel build
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir=$(VENV)/wheel .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps $(VENV)/wheel/*.whl
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'piapdf_jax[export,export-check,landmarks]' 'pytest>=8'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'piapdf_jax[export,export-check,landmarks,plots]' 'pytest>=8'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(MESH)
 	touch $@
 
 $(VENV)/litert.stamp: $(VENV)/installed.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'piapdf_jax[litert]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(CONVERTER)
+	touch $@
+
+# Sources are read and not imported: the site needs nothing of what the package needs.
+DOCS := import configparser; c = configparser.ConfigParser(); c.read("setup.cfg"); print(c["options.extras_require"]["docs"])
+$(VENV)/site.stamp: $(VENV)/made.stamp $(DECLARED)
+	$(BIN)/python -c '$(DOCS)' >$(VENV)/docs.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $(VENV)/docs.txt
 	touch $@
 
 $(VENV)/%.stamp: $(VENV)/made.stamp $(DECLARED)

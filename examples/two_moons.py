@@ -1,6 +1,6 @@
 """Two moons with four known labels each: a teacher labels the rest of the points for a student.
 
-python examples/two_moons.py [picture.png]
+python examples/two_moons.py [picture.png] [--steps=2000]
 """
 
 import argparse
@@ -91,7 +91,11 @@ if __name__ == "__main__":
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("picture", nargs="?", default="two_moons.png", help="file to draw")
-    path = os.path.expanduser(parser.parse_args().picture)
+    parser.add_argument("--steps", type=int, default=2000, help="of each training")
+    given = parser.parse_args()
+    path = os.path.expanduser(given.picture)
     if not os.path.isdir(os.path.dirname(path) or "."):
         parser.error(f"{path} does not lie in a folder that is there")
-    main(path)
+    if given.steps < 1:
+        parser.error(f"--steps={given.steps} is not at least 1")
+    main(path, given.steps)

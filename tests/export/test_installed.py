@@ -5,6 +5,8 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +18,7 @@ import pytest
 
 pytestmark = pytest.mark.export
 SITE = pathlib.Path(sysconfig.get_path("purelib"))
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def run(folder, *command):
@@ -23,6 +26,10 @@ def run(folder, *command):
     return subprocess.run(
         list(map(str, command)), cwd=folder, env=clean, capture_output=True, text=True, check=False
     )
+
+
+def script(name):
+    return pathlib.Path(sys.executable).with_name(name)
 
 
 @pytest.mark.skipif(
@@ -59,7 +66,7 @@ def test_a_photograph_and_a_file_are_all_that_is_needed(tmp_path, detector, phot
     path, landmarks = photo
     command = [sys.executable, "-m", "experiments.detect"]
     if program == "script":
-        command = [pathlib.Path(sys.executable).with_name("piapdf-detect")]
+        command = [script("piapdf-detect")]
     done = run(
         tmp_path,
         *command,
@@ -88,8 +95,44 @@ def test_a_photograph_and_a_file_are_all_that_is_needed(tmp_path, detector, phot
     assert any("excludes commercial use" in license["terms"] for license in told["licences"])
 
 
-def test_the_script_has_help(tmp_path):
-    done = run(tmp_path, pathlib.Path(sys.executable).with_name("piapdf-detect"), "--help")
-    assert done.returncode == 0
-    assert "A row for every frame".lower() in done.stdout.lower() and "--overlay" in done.stdout
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [("piapdf", "--config"), ("piapdf-detect", "--overlay"), ("piapdf-prepare", "--manual_dir")],
+)
+def test_every_script_has_help(tmp_path, name, flag):
+    done = run(tmp_path, script(name), "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    module = {"piapdf-prepare": "data_builders.prepare", "piapdf": "experiments.piapdf"}
+    assert flag in done.stdout and module.get(name, "experiments.detect") in done.stdout
+    # its own flags alone, and not those of every library that it imports
     assert done.stdout.count("\n") < 120
+
+
+@pytest.mark.parametrize("program", [("-m", "experiments.piapdf"), "piapdf"])
+def test_the_launcher_prints_its_settings(tmp_path, program):
+    command = [script(program)] if isinstance(program, str) else [sys.executable, *program]
+    done = run(tmp_path, *command, "--config=demo", "--set=df.drop_rate=0.25", "--print_config")
+    assert done.returncode == 0, done.stderr
+    settings = json.loads(done.stdout)
+    assert settings["df"]["drop_rate"] == 0.25 and settings["data"]["dataset"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_feedback_of_the_readme_runs_in_an_empty_folder(tmp_path):
+    section = (
+        (ROOT / "README.md").read_text(encoding="utf-8").split("## Discrete feedback alone")[1]
+    )
+    (code,) = re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
+    (tmp_path / "snippet.py").write_text(code, encoding="utf-8")
+    done = run(tmp_path, sys.executable, "snippet.py")
+    assert done.returncode == 0, done.stderr
+    # tests/extending/test_feedback_examples.py has the numbers by hand
+    fb, coefficient = map(float, done.stdout.split())
+    assert fb < 0 and coefficient == pytest.approx(-0.1)
+
+
+def test_the_two_moons_run_in_a_folder_that_holds_nothing_else(tmp_path):
+    shutil.copy(ROOT / "examples" / "two_moons.py", tmp_path)
+    done = run(tmp_path, sys.executable, "two_moons.py", "moons.png", "--steps=20")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "moons.png").read_bytes().startswith(b"\x89PNG")
