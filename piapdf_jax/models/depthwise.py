@@ -77,7 +77,7 @@ def pointwise(x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def zeros_around(size: int, kernel: int, stride: int, padding: str | int) -> tuple[int, int]:
-    """Zeros before and after one axis.
+    """Counts the zeros before and after one axis.
 
     Args:
         size: of the axis.
