@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-#: What JSON has between braces.
-JsonObject = dict[str, Any]
+from piapdf_jax.types import JsonObject
 
 
 class KindError(ValueError):

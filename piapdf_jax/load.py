@@ -13,13 +13,14 @@ import numpy as np
 from piapdf_jax import faces, paths, ranges
 from piapdf_jax.batch import images_to_float
 from piapdf_jax.losses import LossWeights
-from piapdf_jax.model_json import JsonObject, Model, ModelError, read_model
+from piapdf_jax.model_json import Model, ModelError, read_model
 from piapdf_jax.models.config import ModelConfig, encoder_of
 from piapdf_jax.models.encoders import encoder_fields, encoder_names
 from piapdf_jax.models.parts import Part
 from piapdf_jax.stages.base import OptimizerConfig
 from piapdf_jax.stages.pi2_refine import PI2Stage
 from piapdf_jax.stages.piap import PIAPStage
+from piapdf_jax.types import JsonObject
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from piapdf_jax import json_kinds as kinds
 from piapdf_jax import paths
-from piapdf_jax.json_kinds import JsonObject as JsonObject
+from piapdf_jax.types import JsonObject
 
 #: Version of the format. It grows by 1 with every change of a key or of its meaning.
 SCHEMA = 3

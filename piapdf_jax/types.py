@@ -4,6 +4,9 @@ from typing import Any, NamedTuple
 
 #: Dicts, lists, tuples and dataclasses of arrays, nested in each other; JAX has no narrower static type for them.
 PyTree = Any
+#: What JSON holds: numbers, text, true, false, null, lists and objects of them.
+Json = Any
+JsonObject = dict[str, Json]
 #: Parameters of a network, by module and name.
 Params = PyTree
 #: Running statistics of a network's normalizations, by module and name.

@@ -31,8 +31,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.keys": (),
     "piapdf_jax.types": (),
     "piapdf_jax.landmarks": (),
-    "piapdf_jax.json_kinds": (),
-    "piapdf_jax.model_json": ("piapdf_jax.json_kinds", "piapdf_jax.paths"),
+    "piapdf_jax.json_kinds": ("piapdf_jax.types",),
+    "piapdf_jax.model_json": (
+        *("piapdf_jax.json_kinds", "piapdf_jax.paths", "piapdf_jax.types"),
+    ),
     "piapdf_jax.detector": (
         *("piapdf_jax.faces.*", "piapdf_jax.model_json", "piapdf_jax.paths", "piapdf_jax.commands"),
         "piapdf_jax.detector_runtimes",
@@ -60,6 +62,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "piapdf_jax.paths",
         "piapdf_jax.ranges",
         "piapdf_jax.model_json",
+        "piapdf_jax.types",
         "piapdf_jax.batch",
         "piapdf_jax.losses",
         "piapdf_jax.models.*",
@@ -229,6 +232,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "piapdf_jax.intervals": JAX,
     "piapdf_jax.model_json": (*JAX, *HEAVY, "numpy"),
     "piapdf_jax.json_kinds": (*JAX, *HEAVY, "numpy"),
+    "piapdf_jax.types": (*JAX, *HEAVY, "numpy"),
     "piapdf_jax.losses": ("flax", *HEAVY),
     "piapdf_jax.feedback": ("flax", *HEAVY),
     "piapdf_jax.feedback_labels": ("flax", *HEAVY),

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from piapdf_jax.export.formats import BY_FILE, FORMATS, Runtime
-from piapdf_jax.model_json import FILE_NAME, JsonObject, Model, ModelError, read_model
+from piapdf_jax.model_json import FILE_NAME, Model, ModelError, read_model
+from piapdf_jax.types import JsonObject
 
 MODEL_FILE, GOLDEN_FILE, CHECK_FILE = FORMATS["onnx"].file, "golden.npz", "check.json"
 #: Largest difference of a probability to that of JAX in float32; 8 bits are judged by F1 on labeled frames.

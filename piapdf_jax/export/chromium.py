@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
-from piapdf_jax.model_json import JsonObject
+from piapdf_jax.types import JsonObject
 
 #: Seconds for one answer, and for a page to load. A loaded machine needs several.
 TIMEOUT = 60.0

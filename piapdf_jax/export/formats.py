@@ -11,7 +11,7 @@ import numpy as np
 
 from piapdf_jax import commands
 from piapdf_jax.detector_runtimes import Probabilities, choose
-from piapdf_jax.model_json import JsonObject
+from piapdf_jax.types import JsonObject
 
 if TYPE_CHECKING:
     from piapdf_jax.export.detector_file import Light

@@ -22,7 +22,8 @@ from piapdf_jax import commands
 from piapdf_jax.detector_runtimes import PREPARE, Probabilities
 from piapdf_jax.export.formats import CONVERTER
 from piapdf_jax.export.operations import Operation
-from piapdf_jax.model_json import JsonObject, ModelError
+from piapdf_jax.model_json import ModelError
+from piapdf_jax.types import JsonObject
 
 #: Versions whose private modules are those that this file calls: the converter has no public ones.
 WORKS = "litert-converter 0.5"

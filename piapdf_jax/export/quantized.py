@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from piapdf_jax.detector_runtimes import PREPARE, sealed
-from piapdf_jax.model_json import JsonObject
+from piapdf_jax.types import JsonObject
 
 _INPUT = "images"
 

@@ -12,7 +12,8 @@ import numpy as np
 from piapdf_jax.detector_runtimes import PREPARE, Probabilities
 from piapdf_jax.export.folded import folded_function
 from piapdf_jax.export.operations import Operation
-from piapdf_jax.model_json import JsonObject, ModelError
+from piapdf_jax.model_json import ModelError
+from piapdf_jax.types import JsonObject
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 #: What JAX promises of files of ``jax.export`` (docs.jax.dev, Exporting and serializing: compatibility guarantees).

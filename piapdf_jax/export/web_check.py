@@ -10,7 +10,8 @@ import numpy as np
 
 from piapdf_jax.detector_runtimes import Probabilities
 from piapdf_jax.export import chromium
-from piapdf_jax.model_json import JsonObject, ModelError
+from piapdf_jax.model_json import ModelError
+from piapdf_jax.types import JsonObject
 
 #: Seconds in which a page must have its network ready, on a machine that does other things as well.
 LOADING = 300.0

@@ -11,7 +11,8 @@ import re
 from piapdf_jax.action_units import ACTION_UNITS
 from piapdf_jax.detector_runtimes import is_whole, property_of
 from piapdf_jax.export.web_runtime import PACKAGE, web_runtime
-from piapdf_jax.model_json import JsonObject, Model, ModelError, to_json
+from piapdf_jax.model_json import Model, ModelError, to_json
+from piapdf_jax.types import JsonObject
 
 _PARTS = pathlib.Path(__file__).with_name("web")
 #: In the order in which they build on one another.

@@ -13,12 +13,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from piapdf_jax.runtime import Json, JsonObject, PyTree
 from piapdf_jax.runtime.digests import differences, tree_digest
 from piapdf_jax.runtime.filesystem import explain_disk_errors
 from piapdf_jax.runtime.hosts import primary, run_on_primary
 from piapdf_jax.runtime.orbax_files import WrittenCheckpoint, describe_arrays, find_damage
-from piapdf_jax.types import Parts
+from piapdf_jax.types import Json, JsonObject, Parts, PyTree
 
 log = logging.getLogger("piapdf.checkpoints")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
-from piapdf_jax.runtime import Json, PyTree
+from piapdf_jax.types import Json, PyTree
 
 
 def digest_of(value: Json) -> str:

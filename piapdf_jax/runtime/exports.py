@@ -12,11 +12,11 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from piapdf_jax.runtime import JsonObject, orbax_files
+from piapdf_jax.runtime import orbax_files
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.filesystem import explain_disk_errors, sync_tree
 from piapdf_jax.runtime.hosts import barrier, holds_everywhere, primary
-from piapdf_jax.types import Parts
+from piapdf_jax.types import JsonObject, Parts
 
 #: Folder beside the parts, of what the score alone reads; and its digest's key in ``export.json``.
 _BESIDE, _BESIDE_CONTENT = "beside", "beside_content"

@@ -19,9 +19,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from piapdf_jax.runtime import JsonObject
 from piapdf_jax.runtime.filesystem import explain_disk_errors
 from piapdf_jax.runtime.hosts import broadcast_from_primary
+from piapdf_jax.types import JsonObject
 
 log = logging.getLogger("piapdf")
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 import jax
 from jax.sharding import Mesh
 
-from piapdf_jax.runtime import JsonObject, PyTree
 from piapdf_jax.runtime.checkpoints import BestCheckpoint, Checkpoints, Validation
 from piapdf_jax.runtime.hosts import as_host_lost, primary
 from piapdf_jax.runtime.mesh import check_divides, data_mesh
@@ -25,7 +24,7 @@ from piapdf_jax.runtime.steps import (
 from piapdf_jax.runtime.train_stats import Audit, TrainResult, TrainStats, count_skipped
 from piapdf_jax.runtime.writers import MultiWriter, Progress, open_writers, read_jsonl
 from piapdf_jax.stages.base import Stage
-from piapdf_jax.types import Parts
+from piapdf_jax.types import JsonObject, Parts, PyTree
 
 log = logging.getLogger("piapdf.loop")
 

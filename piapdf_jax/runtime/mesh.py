@@ -13,9 +13,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from piapdf_jax.batch import images_to_float
 from piapdf_jax.keys import named_key
-from piapdf_jax.runtime import PyTree
 from piapdf_jax.stages.base import Stage
-from piapdf_jax.types import Parts
+from piapdf_jax.types import Parts, PyTree
 
 DATA_AXIS = "data"
 

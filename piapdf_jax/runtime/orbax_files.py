@@ -10,9 +10,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
-from piapdf_jax.runtime import PyTree
 from piapdf_jax.runtime.digests import tree_digest
-from piapdf_jax.types import Part, Parts
+from piapdf_jax.types import Part, Parts, PyTree
 
 _FIELDS = ("params", "batch_stats")
 _KEY = re.compile(r"\w[\w.-]*", re.ASCII)

@@ -15,11 +15,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from piapdf_jax import process_memory
-from piapdf_jax.runtime import PyTree
 from piapdf_jax.runtime.mesh import init_state, load_step, update
 from piapdf_jax.runtime.train_stats import TrainStats, count_skipped
 from piapdf_jax.stages.base import Stage
-from piapdf_jax.types import Parts
+from piapdf_jax.types import Parts, PyTree
 
 #: Step -> names of its frames (subject/task/frame), by part of the batch.
 Frames = Callable[[int], dict[str, list[str]]]

@@ -9,9 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from piapdf_jax.runtime import JsonObject, PyTree
 from piapdf_jax.runtime.digests import tree_digest
-from piapdf_jax.types import Parts
+from piapdf_jax.types import JsonObject, Parts, PyTree
 
 #: Fields of ``metrics.jsonl`` that say when, not what: two equal runs differ in these alone.
 WALL_CLOCK = (

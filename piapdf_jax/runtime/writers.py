@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from piapdf_jax.runtime import Json, JsonObject, PyTree
 from piapdf_jax.runtime.filesystem import explain_disk_errors
+from piapdf_jax.types import Json, JsonObject, PyTree
 
 log = logging.getLogger("piapdf.writers")
 
