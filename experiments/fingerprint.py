@@ -44,6 +44,13 @@ _DATA_KEYS = (
     *("dataset", "pairs", "seed", "units", "start", "disfa_fraction", "judge_subjects"),
     *("unlabeled_dataset", "unlabeled_fraction"),
 )
+#: What a fingerprint calls some classes and fields: exports on disk are found by its words.
+_WORDS = {
+    "PI1Stage": "PI1Generator",
+    "PI2Stage": "PI2Refine",
+    "init_from": "begin",
+    "binarize": "binarise",
+}
 
 
 def fingerprint(job: Job, taken: dict[str, str], *, cache: pathlib.Path) -> dict[str, Any]:
@@ -111,7 +118,7 @@ def stage_fields(stage: Any) -> dict[str, Any]:
     """
     if not dataclasses.is_dataclass(stage) or isinstance(stage, type):
         raise TypeError(f"stage {type(stage).__name__} must be a dataclass, whose fields decide it")
-    found: dict[str, Any] = {"class": type(stage).__name__}
+    found: dict[str, Any] = {"class": _word(type(stage).__name__)}
     for field in dataclasses.fields(stage):
         if field.metadata.get("runtime_only"):
             continue
@@ -121,8 +128,13 @@ def stage_fields(stage: Any) -> dict[str, Any]:
             if parts is None or "encoder" in parts:
                 found["encoder"] = encoder_fields(encoder_of(value))
             value = part_settings(value, parts)
-        found[field.name] = _decisive_fields(value) if _is_instance(value) else value
+        found[_word(field.name)] = _decisive_fields(value) if _is_instance(value) else value
     return found
+
+
+def _word(name: str) -> str:
+    """What a fingerprint calls a class or field."""
+    return _WORDS.get(name, name)
 
 
 def _decisive_fields(value: Any) -> dict[str, Any]:
@@ -150,9 +162,9 @@ def _section_fields(section: Any, stage: dict[str, Any]) -> dict[str, Any]:
     # The same name with another value is another thing.
     stands = [(name, value) for told in (stage, *inner) for name, value in told.items()]
     return {
-        name: value
+        _word(name): value
         for name, value in dataclasses.asdict(section).items()
-        if name not in skip and (name, value) not in stands
+        if name not in skip and (_word(name), value) not in stands
     }
 
 

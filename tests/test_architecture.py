@@ -32,9 +32,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "piapdf_jax.types": (),
     "piapdf_jax.landmarks": (),
     "piapdf_jax.json_kinds": ("piapdf_jax.types",),
-    "piapdf_jax.model_json": (
-        *("piapdf_jax.json_kinds", "piapdf_jax.paths", "piapdf_jax.types"),
-    ),
+    "piapdf_jax.model_json": (*("piapdf_jax.json_kinds", "piapdf_jax.paths", "piapdf_jax.types"),),
     "piapdf_jax.detector": (
         *("piapdf_jax.faces.*", "piapdf_jax.model_json", "piapdf_jax.paths", "piapdf_jax.commands"),
         "piapdf_jax.detector_runtimes",

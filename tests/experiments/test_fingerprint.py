@@ -408,6 +408,15 @@ def test_keys_of_a_section_count_unless_the_stage_says_the_same():
     assert {"relabel_fraction", "unlabeled_ratio", "variant"} <= set(own)
 
 
+def test_exports_on_disk_are_found_by_the_words_of_a_fingerprint(before):
+    told = {name: before[name]["settings"]["stage"] for name in ("pi1", "pi2", "piap", "piapdf")}
+    classes = [stage["class"] for stage in told.values()]
+    assert classes == ["PI1Generator", "PI2Refine", "PIAPStage", "FeedbackStage"]
+    for name in ("piap", "piapdf"):
+        assert {"begin", "binarise"} <= set(told[name])
+    assert not {"init_from", "binarize"} & set(json.dumps(before).split('"'))
+
+
 def test_a_stage_that_is_no_dataclass_is_refused():
     with pytest.raises(TypeError, match="object must be a dataclass"):
         fingerprint.stage_fields(object())
