@@ -20,7 +20,7 @@ class Case:
             student, each a ``b1``) or ``targets`` (of the frozen networks) of ``benchmarks.feedback``.
         side: of the image, px; the encoder of ``piap`` gets it at the size of its configuration.
         batch: images a step.
-        model: sizes, a key of ``models.config.MODELS``.
+        model: sizes, a key of ``models.presets.MODELS``.
         passes: of ``forward`` and ``train``.
         way: of ``feedback``, see ``benchmarks.feedback``.
     """

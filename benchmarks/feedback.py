@@ -21,7 +21,7 @@ WAYS = ("supervised", "grad", "jvp", "vjp", "difference", "exact", "whole", "tar
 FORMS = ("contiguous", "channels_last")
 MEBI = 2**20
 
-_MODEL = flags.DEFINE_string("model", "b1", "a preset of models/config.py")
+_MODEL = flags.DEFINE_string("model", "b1", "a preset of models/presets.py")
 _SIDE = flags.DEFINE_integer("side", 128, "of the images, px", lower_bound=32)
 _BATCH = flags.DEFINE_integer("batch", 8, "labeled images, and as many unlabeled", lower_bound=1)
 _WAYS = flags.DEFINE_list(

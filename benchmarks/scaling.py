@@ -252,7 +252,7 @@ def _input_table(machine: Machine, side: int, steps: list[tuple[str, Step]]) -> 
     return table(head, rows)
 
 
-_MODEL = flags.DEFINE_string("model", "b1", "a preset of models/config.py")
+_MODEL = flags.DEFINE_string("model", "b1", "a preset of models/presets.py")
 _SIDE = flags.DEFINE_integer("side", 256, "of the images, px", lower_bound=32)
 _IMAGES = flags.DEFINE_integer("images", 32, "labeled images a device", lower_bound=1)
 for _field in dataclasses.fields(Machine):
