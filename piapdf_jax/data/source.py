@@ -101,6 +101,11 @@ class Records:
         # Readers hold open files, which no worker process can inherit by pickling.
         return {"folder": self.folder, "split": self.split, "_source": None, "_shards": []}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Before the threads of a worker process, of which several would open them at the same time.
+        self.__dict__.update(state)
+        self._open()
+
     def _open(self) -> Any:
         if self._source is None:
             import tensorflow_datasets as tfds

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -111,3 +113,16 @@ def test_some_rows_are_those_of_the_records_in_their_order():
     assert [found[row]["subject"] for row in range(len(found))] == ["e", "a", "c"]
     assert found.shard_of(1) == pathlib.Path("shard0")
     assert found.table()["subject"].tolist() == ["e", "a", "c"]
+
+
+def test_records_that_arrive_in_another_process_are_opened_at_once(small_data, tmp_path):
+    # And not by the first of several reading threads that asks for a row.
+    folder = tmp_path / "1.0.0"
+    shutil.copytree(small_data / "synthetic_faces" / "small_bp4d" / "1.0.0", folder)
+    records = source.Records(folder, "part1")
+    sent = pickle.dumps(records)
+    arrived = pickle.loads(sent)
+    (folder / "features.json").unlink()
+    assert arrived[1]["image"] == records[1]["image"]
+    with pytest.raises(FileNotFoundError, match="features.json"):
+        pickle.loads(sent)

@@ -32,7 +32,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 FILES = {name: code for code, name in re.findall(r"```python\n(# (\w+\.py)\n.*?)```", TEXT, re.S)}
 COMMANDS = "\n".join(re.findall(r"```sh\n(.*?)```", TEXT, re.S)).splitlines()
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+# What hangs says where when it is ended.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
 NANO = ["df=paper", "model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
 NANO += ["run.audit=true"]
 NANO += ["baseline.batch_size=8", "baseline.steps=2", "data.dataset=synthetic_faces/small_bp4d"]
@@ -56,11 +57,16 @@ def command(*words, settings=(), **flags):
 
 def started(folder, arguments):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(arguments, cwd=folder, env=ENVIRONMENT, **pipes)
+    return subprocess.Popen(arguments, cwd=folder, env=ENVIRONMENT, start_new_session=True, **pipes)
 
 
 def ended(process, code=0):
-    out, told = process.communicate(timeout=300)
+    """What a process printed; one that hangs is ended with its readers, and where each thread stood is told."""
+    try:
+        out, told = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGABRT)
+        pytest.fail(process.communicate()[1])
     assert process.returncode == code, told
     return out, told
 
