@@ -82,7 +82,6 @@ MISTAKES: list[tuple[str, tuple[str, ...], str]] = [
     (DUMMY, ("gs://b/x",), "gs://b/x is no path on"),
     (CHECKS, ("--data_dir=gs://b/x",), "--data_dir=gs://b/x is no path on"),
     (READING, ("--data_dir=gs://b/x", "--dataset=bp4d"), "--data_dir=gs://b/x is no path on"),
-    (SCALING, ("--check=nano", "--json=gs://b/x"), "--json=gs://b/x is no path on"),
     # no text, a file in the place of a folder, a link that leads nowhere, no access
     (LAUNCHER, (*DEMO, "--runs_dir="), "--runs_dir='' is no path"),
     (LAUNCHER, (*DEMO, "--data_dir="), "--data_dir='' is no path"),
