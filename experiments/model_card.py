@@ -152,8 +152,6 @@ _LIMITS = (
     "- It sees muscles that move a face, and not what somebody feels, thinks, means or suffers from.",
     "  Nothing that it says is a diagnosis, and a smile is not joy.",
     "- It was never scored on coded recordings of people: BP4D and DISFA are licensed, and nobody here has them.",
-    "- What else a smile does to a face lowers its numbers of brows and drooping corners (AU1, AU2, AU15) more often",
-    "  than it raises them.",
     "- It knows no intensities, no left and right, and no units but these.",
     "- A face at rest that looks like a unit (a low brow, thin lips) is taken for one: compare pictures of one",
     "  person, and not people.",

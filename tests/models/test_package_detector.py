@@ -19,7 +19,7 @@ from piapdf_jax.models.prediction import predict_action_units
 
 FOLDER = drawn_detector.FOLDER
 CARD = FOLDER / "MODEL_CARD.md"
-#: A stranger of the part that no training read, calm.
+#: A stranger of the part that no training read.
 PLACE = (behaviour.subjects()[0], behaviour.SESSIONS[0], 0)
 FILES = (drawn_detector.ONNX_FILE, drawn_detector.PARTS_FILE)
 
