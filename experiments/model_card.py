@@ -122,7 +122,9 @@ def _worth(model: Model, judged: dict[str, Any]) -> list[str]:
     return [
         "## What it is worth where it was not made",
         "",
-        f"By `experiments.judge`, people of {half}.",
+        f"By `experiments.judge`, people of {half}. The frames are of people whom another program drew.",
+        "The pairs are photographs of people, neutral and smiling, in which nobody coded units: a smile raises",
+        "AU12 and mostly AU6, and should raise AU1, AU2 and AU15 as often as it lowers them.",
         "",
         judged_report.report(judged),
         "",

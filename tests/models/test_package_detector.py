@@ -1,0 +1,66 @@
+"""The detector that lies in this repository: whole, small, of the same numbers in both files, with its own card."""
+
+import hashlib
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from data_builders.synthetic_faces.wild import behaviour, draw
+from piapdf_jax import drawn_detector
+from piapdf_jax.action_units import BP4D_AUS
+from piapdf_jax.detector import Detector
+from piapdf_jax.load import networks
+from piapdf_jax.model_json import read_model
+from piapdf_jax.models import shipped
+from piapdf_jax.models.prediction import predict_action_units
+
+FOLDER = drawn_detector.FOLDER
+CARD = FOLDER / "MODEL_CARD.md"
+#: A stranger of the part that no training read.
+PLACE = (behaviour.subjects()[0], behaviour.SESSIONS[0], 0)
+FILES = (drawn_detector.ONNX_FILE, drawn_detector.PARTS_FILE)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return read_model(FOLDER)
+
+
+def test_files_are_those_that_its_description_names(model):
+    assert sorted(model.files) == sorted(FILES)
+    for name in FILES:
+        content = (FOLDER / name).read_bytes()
+        facts = model.files[name]
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (
+            facts["bytes"],
+            facts["sha256"],
+        )
+        assert 0 < facts["difference"] <= 2e-3
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 4_000_000
+    assert tuple(model.units) == BP4D_AUS and model.training == "piapdf"
+    assert {data.name.partition("/")[0] for data in model.data} == {"synthetic_faces"}
+
+
+def test_its_card_is_of_it(model):
+    text = CARD.read_text(encoding="utf-8")
+    weak = ", ".join(f"AU{au}" for au in model.weak_units)
+    assert f"`{model.digest}`" in text and f"**Weak** (below 0.7): {weak}." in text
+    for au in model.units:
+        assert text.count(f"| AU{au} |") >= 2
+
+
+def test_both_files_say_the_same_of_drawn_faces_and_see_a_smile(model):
+    """Of a stranger who smiles and one who does not; OpenCV and JAX in half a percent of each other."""
+    crops = np.stack([draw.frame(*PLACE, strengths).image for strengths in ({}, {12: 1.0, 6: 0.8})])
+    found = Detector.load(FOLDER / drawn_detector.ONNX_FILE, runtime="opencv")(crops)
+    size = model.image_size
+    small = np.stack([cv2.resize(c, (size, size), interpolation=cv2.INTER_AREA) for c in crops])
+    parts = shipped.read_parts(model.files[drawn_detector.PARTS_FILE]["sha256"])
+    images = jnp.asarray(small, jnp.float32) / np.float32(255)
+    said = predict_action_units(networks(FOLDER, model), parts, images)
+    np.testing.assert_allclose(found, jax.nn.sigmoid(said.au_logits), atol=5e-3)
+    smile = found[:, model.units.index(12)]
+    assert smile[1] > 0.9 and smile[0] < 0.5, smile
