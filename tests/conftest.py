@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import logging
 import os
 import pathlib
 import shutil
@@ -34,6 +35,7 @@ process_memory.keep_freed_memory()
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
+from absl import logging as absl_logging  # noqa: E402
 
 # TFDS and Orbax read absl flags, which only absl's own main would parse.
 flags.FLAGS.mark_as_parsed()
@@ -45,6 +47,19 @@ def _float_width(request: pytest.FixtureRequest) -> None:
     wide = any(request.node.get_closest_marker(name) for name in ("x64", "parity"))
     if wide and not jax.config.jax_enable_x64:
         pytest.fail("this test needs 64-bit floats: run it with JAX_ENABLE_X64=1")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """Undoes what a command that a test runs in this process did to logging: later tests read warnings."""
+    root = logging.getLogger()
+    level, handlers, verbosity = root.level, list(root.handlers), absl_logging.get_verbosity()
+    yield
+    for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+    absl_logging.set_verbosity(verbosity)
+    root.setLevel(level)
 
 
 @pytest.fixture(autouse=True, scope="module")
