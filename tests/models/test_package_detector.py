@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from data_builders.synthetic_faces.wild import behaviour, draw
+from data_builders.synthetic_faces.wild import behavior, draw
 from piapdf_jax import drawn_detector
 from piapdf_jax.action_units import BP4D_AUS
 from piapdf_jax.detector import Detector
@@ -20,7 +20,7 @@ from piapdf_jax.models.prediction import predict_action_units
 FOLDER = drawn_detector.FOLDER
 CARD = FOLDER / "MODEL_CARD.md"
 #: A stranger of the part that no training read.
-PLACE = (behaviour.subjects()[0], behaviour.SESSIONS[0], 0)
+PLACE = (behavior.subjects()[0], behavior.SESSIONS[0], 0)
 FILES = (drawn_detector.ONNX_FILE, drawn_detector.PARTS_FILE)
 
 
