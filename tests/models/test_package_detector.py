@@ -15,7 +15,7 @@ from piapdf_jax.detector import Detector
 from piapdf_jax.load import networks
 from piapdf_jax.model_json import read_model
 from piapdf_jax.models import shipped
-from piapdf_jax.models.prediction import predict_action_units
+from piapdf_jax.models.piap import predict_action_units
 
 FOLDER = drawn_detector.FOLDER
 CARD = FOLDER / "MODEL_CARD.md"
