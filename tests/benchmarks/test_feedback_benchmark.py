@@ -3,16 +3,18 @@
 import jax
 import numpy as np
 import pytest
+from programs import load
 
 from benchmarks.cases import sizes
-from benchmarks.feedback import WAYS, case_of, table
 from benchmarks.jax_side import JaxSide
+
+feedback = load("benchmarks.feedback")
 
 
 # The tests of the stage train the other two, which compile longest.
-@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("exact", "vjp")])
+@pytest.mark.parametrize("way", [way for way in feedback.WAYS if way not in ("exact", "vjp")])
 def test_our_ways_run(way):
-    case = case_of(way, "nano", 32, 2)
+    case = feedback.case_of(way, "nano", 32, 2)
     side = JaxSide(case, sizes(case))
     before = jax.tree.map(np.array, side.state)
     assert side.train() > 0
@@ -23,7 +25,7 @@ def test_our_ways_run(way):
 
 def test_the_table_counts_in_supervised_steps():
     row = {"first_s": 1.0, "steps": 3, "peak_mib": 7}
-    lines = table({"supervised": {"ms": 50.0, **row}, "contiguous": {"ms": 125.0, **row}})
+    lines = feedback.table({"supervised": {"ms": 50.0, **row}, "contiguous": {"ms": 125.0, **row}})
     assert lines.splitlines()[2:] == [
         "| supervised | 50 | 1.00 | 1.0 | 7 |",
         "| PyTorch, contiguous | 125 | 2.50 | 1.0 | 7 |",

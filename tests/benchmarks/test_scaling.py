@@ -9,10 +9,12 @@ import subprocess
 import sys
 
 import pytest
-from compiled_step import Collective, array_bytes, collectives, predicted
+from programs import load
 
-from benchmarks.scaling import AUS, Machine, Prediction, predict, report
 from piapdf_jax.models.presets import MODELS
+
+scaling = load("benchmarks.scaling")
+compiled_step = load("compiled_step")
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DEVICES = 8
@@ -82,6 +84,7 @@ def compared(name, wanted, found, counted):
     return lines
 
 
+@pytest.mark.nightly
 def test_xla_agrees_with_the_prediction(tmp_path):
     told = check_in_a_process_of_eight(tmp_path / "check.json")
     assert told["devices"] == DEVICES
@@ -100,7 +103,7 @@ def test_xla_agrees_with_the_prediction(tmp_path):
 @pytest.fixture(scope="module")
 def ideal():
     """As if XLA had found just what is predicted."""
-    told = predicted(Prediction(MODELS["nano"], 32), DEVICES)
+    told = compiled_step.predicted(scaling.Prediction(MODELS["nano"], 32), DEVICES)
     rows = {row["name"]: {**row, "kinds": ["all-reduce"]} for row in told["predicted"]}
     free = {"name": "_prepare", "kinds": [], "bytes": 0, "collectives": 0, "lowered": 0, "flops": 0}
     calls = [copy.deepcopy(rows.get(name, free)) for name in CALLS]
@@ -121,7 +124,7 @@ def test_bytes_are_the_closed_form(ideal):
     """
     assert differences(ideal) == []
     a_pass = 4 * (ideal["parameters"] + 3 * ideal["channels"] + 4)
-    metrics = 4 * (3 * AUS + 2)
+    metrics = 4 * (3 * scaling.AUS + 2)
     for rows in (ideal["phases"], ideal["whole"]):
         assert sum(row["bytes"] for row in rows) == 4 * a_pass + 3 * 4 + 2 + metrics
 
@@ -188,32 +191,32 @@ ENTRY %main (p: f32[8]) -> f32[8] {
 
 
 def test_collectives_of_every_form():
-    assert collectives(HLO) == [
-        Collective("all-reduce", 4 * 18 + 1 + 8 * 5),
-        Collective("all-reduce", 2 * 4 + 4 * 4),
-        Collective("all-gather", 4 * 16),
-        Collective("reduce-scatter", 8),
+    assert compiled_step.collectives(HLO) == [
+        compiled_step.Collective("all-reduce", 4 * 18 + 1 + 8 * 5),
+        compiled_step.Collective("all-reduce", 2 * 4 + 4 * 4),
+        compiled_step.Collective("all-gather", 4 * 16),
+        compiled_step.Collective("reduce-scatter", 8),
     ]
-    assert array_bytes("(f32[]{:T(128)}, s4[6]{0}, (u32[2,0], token[]))") == 4 + 3 + 1
+    assert compiled_step.array_bytes("(f32[]{:T(128)}, s4[6]{0}, (u32[2,0], token[]))") == 4 + 3 + 1
 
 
 def test_seconds_of_a_step_by_hand():
-    machine = Machine(
+    machine = scaling.Machine(
         tflops=1.0, utilization=0.5, link_gbs=10.0, network_gbs=1.0, launch_us=1.0, hop_us=2.0
     )
     step = (1e9, 10**8, 100)
-    alone = predict(machine, *step, 1, 4)
+    alone = scaling.predict(machine, *step, 1, 4)
     assert alone.seconds == alone.compute == 4 * 2e9 / 0.5e12
-    host = predict(machine, *step, 8, 4)
+    host = scaling.predict(machine, *step, 8, 4)
     assert host.send == pytest.approx(2 * 7 / 8 * 1e8 / 10e9)
     assert host.wait == pytest.approx(100 * 1e-6 * (1 + 2 * 3 * 2))
     assert host.seconds == pytest.approx(0.016 + host.send + host.wait)
-    hosts = predict(machine, *step, 64, 4)
+    hosts = scaling.predict(machine, *step, 64, 4)
     assert hosts.send == pytest.approx(2 * 63 / 64 * 1e8 / 1e9)
     assert hosts.wait == pytest.approx(100 * 1e-6 * (1 + 2 * (3 * 2 + math.log2(8) * 5)))
 
 
 def test_the_page_shows_what_the_command_prints():
     page = (ROOT / "docs" / "scaling.md").read_text()
-    for table in report(Machine(), MODELS["b1"], 256, 32):
+    for table in scaling.report(scaling.Machine(), MODELS["b1"], 256, 32):
         assert table in page

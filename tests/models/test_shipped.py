@@ -17,6 +17,7 @@ from piapdf_jax.models.encoder import init_encoder
 from piapdf_jax.models.piap import init_part
 from piapdf_jax.models.presets import MODELS
 from piapdf_jax.models.weight_files import WeightsError
+from piapdf_jax.types import Part
 
 NANO = dataclasses.replace(MODELS["nano"], pretrained="drawn")
 
@@ -132,8 +133,10 @@ def test_arrays_that_are_none_of_the_encoder(monkeypatch, folder, changes, said)
 def test_what_is_written_is_read_back(folder):
     folder.mkdir()
     parts = {
-        "encoder": ({"a": {"b": np.float32([1 / 3, -2.0])}}, {"c": {"var": np.float32([1e-3])}}),
-        "head": ({"kernel": np.ones((2, 1), np.float32)}, {}),
+        "encoder": Part(
+            {"a": {"b": np.float32([1 / 3, -2.0])}}, {"c": {"var": np.float32([1e-3])}}
+        ),
+        "head": Part({"kernel": np.ones((2, 1), np.float32)}, {}),
     }
     shipped.write_parts(folder / "parts.npz", parts)
     with np.load(folder / "parts.npz") as stored:
