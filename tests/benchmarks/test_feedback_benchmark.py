@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from nightly import nightly
 from programs import load
 
 from benchmarks.cases import sizes
@@ -11,8 +12,11 @@ from benchmarks.jax_side import JaxSide
 feedback = load("benchmarks.feedback")
 
 
-# The tests of the stage train the other two, which compile longest.
-@pytest.mark.parametrize("way", [way for way in feedback.WAYS if way not in ("exact", "vjp")])
+#: The tests of the stage train the last two, which compile longest.
+OTHERS = [way for way in feedback.WAYS if way not in ("grad", "exact", "vjp")]
+
+
+@pytest.mark.parametrize("way", ["grad", *nightly(*OTHERS)])
 def test_our_ways_run(way):
     case = feedback.case_of(way, "nano", 32, 2)
     side = JaxSide(case, sizes(case))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from nano_runs import NANO, contents, run
+from nightly import nightly
 
 from experiments import config as configs
 from experiments import frame_table, status
@@ -348,7 +349,7 @@ def test_flipped_truth_changes_no_training(demo, small_data, tmp_path):
     assert scores["true"] != before["true"]
 
 
-@pytest.mark.parametrize("variant", ["continuous", "none", "constant"])
+@pytest.mark.parametrize("variant", ["none", *nightly("continuous", "constant")])
 def test_variants_of_feedback_run(demo, small_data, variant):
     fine = int(variant == "none")
     settings = ["methods=piapdf", "df.steps=2", f"df.finetune_steps={fine}"]

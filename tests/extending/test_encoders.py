@@ -103,6 +103,7 @@ def test_every_stage_has_the_encoder_from_outside(exports):
     assert told["settings"]["stage"]["encoder"]["widths"] == [16, 32, 64, 128]
 
 
+@pytest.mark.nightly
 def test_a_resnet_of_one_block_a_stage_goes_the_same_way(folder, small_data):
     launch = [
         "-m",

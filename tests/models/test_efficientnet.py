@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from nightly import nightly
 
 from piapdf_jax.models.efficientnet import (
     COEFFICIENTS,
@@ -37,12 +38,14 @@ def shapes(config, size, channels=3):
     [
         ("b0", 5_288_548),
         ("b1", 7_794_184),
-        ("b2", 9_109_994),
-        ("b3", 12_233_232),
         ("b4", 19_341_616),
-        ("b5", 30_389_784),
-        ("b6", 43_040_704),
-        ("b7", 66_347_960),
+        *nightly(
+            ("b2", 9_109_994),
+            ("b3", 12_233_232),
+            ("b5", 30_389_784),
+            ("b6", 43_040_704),
+            ("b7", 66_347_960),
+        ),
     ],
 )
 def test_published_parameter_counts(name, count):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import test_discrete_feedback
 import test_mixed_precision
+from nightly import nightly
 
 from piapdf_jax.batch import Batch, FeedbackBatch
 from piapdf_jax.losses import COSINE_MARGIN
@@ -193,7 +194,8 @@ def test_edges_of_the_third_stage(dtype, case):
 
 
 @pytest.mark.parametrize(
-    ("kind", "dtype"), [("feedback", "float32"), ("feedback", "bfloat16"), ("exact", "float32")]
+    ("kind", "dtype"),
+    [("feedback", "float32"), *nightly(("feedback", "bfloat16"), ("exact", "float32"))],
 )
 @pytest.mark.parametrize("case", LABELS + VECTORS)
 def test_edges_of_feedback(kind, dtype, case):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from nightly import nightly
 
 from piapdf_jax.batch import Batch
 from piapdf_jax.losses import LossWeights
@@ -52,7 +53,7 @@ def stages(kind: str) -> list:
     return [PIAPStage(m, OPTIMIZER, weights, **sizes) for m in models()]
 
 
-@pytest.mark.parametrize("kind", ["pi1", "piap"])
+@pytest.mark.parametrize("kind", ["pi1", *nightly("piap")])
 def test_losses_stay_within_two_percent_for_twenty_steps(kind):
     inputs = {"pi2": {"generator": part("generator")}, "identity": {"encoder": part("encoder")}}
     losses, dtypes = [], []

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from nightly import nightly
 
 from piapdf_jax.batch import Batch, Prediction
 from piapdf_jax.losses import LossWeights
@@ -84,7 +85,7 @@ def test_feedback_compares_with_the_maps_of_the_setting(inputs, cut):
     np.testing.assert_allclose(found, soft >= 0.5 if cut else soft, atol=1e-5)
 
 
-@pytest.mark.parametrize(("weight", "dice"), [(3.0, 0.0), (1.0, 0.5), (2.0, 0.25)])
+@pytest.mark.parametrize(("weight", "dice"), [*nightly((3.0, 0.0), (1.0, 0.5)), (2.0, 0.25)])
 def test_maps_are_compared_with_the_weight_and_the_dice_term_of_the_setting(inputs, weight, dice):
     maps = {"positive_weight": weight, "dice": dice, "init_from": "piap", "num_aus": AUS, **SIZES}
     stage = PIAPStage(NANO, STEPS, WEIGHTS, **maps)
