@@ -107,7 +107,7 @@ def _write(export: pathlib.Path, out: pathlib.Path) -> None:
     for name, facts in files.items():
         print(f"{light.model.title}, {wanted.dtype}: {out / name}, {facts['bytes']:,} bytes")
     if sample is not None:
-        print(sample.told)
+        print(sample.summary)
         _print_f1(files)
 
 
@@ -125,7 +125,7 @@ def _print_f1(files: dict[str, dict[str, Any]]) -> None:
 def _check(folder: pathlib.Path) -> int:
     golden = check.read_golden(folder / check.GOLDEN_FILE)
     results = check.check(folder)
-    text = check.told(folder, results, golden)
+    text = check.to_json(folder, results, golden)
     with explain_disk_errors(folder, len(text)), replacing(folder / check.CHECK_FILE) as part:
         part.write_text(text, encoding="utf-8")
     _print(folder, results, golden.dtype)

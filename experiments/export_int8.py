@@ -29,14 +29,14 @@ class Sample(NamedTuple):
         frames: [M, S, S, 3] uint8, of other people.
         labels: [M, C] int8 of these, 1, 0 or -1, in the order of ``aus``.
         aus: FACS numbers of units that both the model and the data set have.
-        told: who calibrates and who is scored, in a line.
+        summary: who calibrates and who is scored, in a line.
     """
 
     calibration: np.ndarray
     frames: np.ndarray
     labels: np.ndarray
     aus: tuple[int, ...]
-    told: str
+    summary: str
 
 
 def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
@@ -81,7 +81,7 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
         frames=_frames(records, scored, reading),
         labels=labels[scored],
         aus=aus,
-        told=(
+        summary=(
             f"{len(shown)} frames of {len(set(people[shown]))} people of {dataset}{why} calibrate,"
             f" {len(scored)} frames of {len(set(people[scored]))} others are scored"
         ),

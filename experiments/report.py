@@ -48,8 +48,8 @@ def stand_ins(config: ExperimentConfig, jobs: Sequence[Job]) -> dict[str, str]:
 
 def feedback(config: ExperimentConfig, jobs: Sequence[Job]) -> str:
     """Returns which feedback some trainings are of; "" where none has any."""
-    taught = any(hasattr(job.stage, "export_for_scoring") for job in jobs)
-    return presets.feedback_title(dataclasses.asdict(config.df)) if taught else ""
+    has_feedback = any(hasattr(job.stage, "export_for_scoring") for job in jobs)
+    return presets.feedback_title(dataclasses.asdict(config.df)) if has_feedback else ""
 
 
 def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None:

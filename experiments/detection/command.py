@@ -191,7 +191,7 @@ def _is_done(source: Input, place: pathlib.Path, mark: str, wanted: Outputs) -> 
 
 
 def _told(source: Input, finished: Finished, place: pathlib.Path) -> Told:
-    counts, told = finished.counts, finished.told
+    counts, told = finished.counts, finished.description
     reasons = ", ".join(f"{name} {count}" for name, count in sorted(counts.reasons.items()))
     say(
         f"{source.text}: {counts.frames} frames, {counts.with_face} with a face"

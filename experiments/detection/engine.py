@@ -33,7 +33,7 @@ class Finished(NamedTuple):
     """An input whose rows all stand in its journal: their counts, what the input told, seconds by what they went to."""
 
     counts: Counts
-    told: dict[str, Any]
+    description: dict[str, Any]
     seconds: dict[str, float]
 
 
@@ -70,7 +70,7 @@ def run(
     with feed(source, settings, first=done.blocks, workers=workers, stop=stop) as made:
         for block in made:
             if isinstance(block, End):
-                return Finished(counts, block.told, seconds)
+                return Finished(counts, block.description, seconds)
             rows = _rows(block, settings, detector, tracker, seconds)
             counts = _counted(counts, block)
             state = {"tracker": tracker.state(), "counts": counts._asdict()}

@@ -59,7 +59,7 @@ class Block(NamedTuple):
 class End(NamedTuple):
     """An input is at its end: what is known of it, see ``inputs.Shots``."""
 
-    told: dict[str, Any]
+    description: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +149,7 @@ def blocks(
         pass
     if builder.frames:
         yield builder.block(current)
-    yield End(shots.told())
+    yield End(shots.describe())
 
 
 class _Builder:

@@ -28,7 +28,7 @@ class Shots(Protocol):
         """Yields frames in order, see ``capture.Film.shots``."""
         ...
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Returns, at the end, frames ``read`` and ``expected``, ``notes``, whether the input is ``broken``."""
         ...
 
@@ -117,7 +117,7 @@ class _Film:
         rate = min(reader.rate / settings.every, settings.fps or float("inf"))
         return max(0, round((end - settings.start) * rate))
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """See ``Shots``; where no more was asked for than a part, nothing is missing."""
         reader = self._reader
         return {
@@ -149,7 +149,7 @@ class _Pictures:
         """See ``Shots``."""
         return -(-len(self._files) // settings.every)
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """See ``Shots``."""
         count = len(self._files)
         return {"read": count, "expected": count, "notes": [], "broken": False}

@@ -43,7 +43,7 @@ def build(
 
     ``mark`` is a digest of all that decides it, which ``written_by`` returns.
     """
-    model, counts, told = detector.model, finished.counts, finished.told
+    model, counts, told = detector.model, finished.counts, finished.description
     return {
         "schema": SCHEMA,
         _TIME_OF_DAY: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -132,7 +132,7 @@ def write(path: pathlib.Path, told: dict[str, Any]) -> pathlib.Path:
 
 def faults(finished: Finished) -> list[str]:
     """Returns what is wrong with an input that was read, a line each."""
-    told = finished.told
+    told = finished.description
     early = [f"ends early: {told['read']} of {told['expected']} frames came"]
     return [*finished.counts.faults, *(early if told["broken"] else [])]
 

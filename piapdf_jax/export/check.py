@@ -90,7 +90,7 @@ def within(results: list[Result], dtype: str) -> bool:
     return bool(found) and small and ran == {result.file for result in results}
 
 
-def told(folder: pathlib.Path, results: list[Result], golden: Golden) -> str:
+def to_json(folder: pathlib.Path, results: list[Result], golden: Golden) -> str:
     """Returns the text of ``check.json``.
 
     Args:

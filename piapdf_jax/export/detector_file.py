@@ -93,7 +93,7 @@ def golden_probabilities(light: Light, frames: np.ndarray) -> np.ndarray:
 def write_file(path: pathlib.Path, light: Light, *, dtype: str, input_type: str) -> None:
     """Writes the .onnx file; it names the export and its units."""
     model = light.model
-    told = {
+    metadata = {
         "digest": model.digest,
         "units": " ".join(map(str, model.units)),
         "dtype": dtype,
@@ -106,5 +106,5 @@ def write_file(path: pathlib.Path, light: Light, *, dtype: str, input_type: str)
         units=len(model.units),
         dtype=dtype,
         input_type=input_type,
-        told=told,
+        metadata=metadata,
     )

@@ -66,9 +66,9 @@ def _seal(path: pathlib.Path) -> None:
     import onnx
 
     model = onnx.load(str(path))
-    told = {entry.key: entry.value for entry in model.metadata_props if entry.key != "sha256"}
+    metadata = {entry.key: entry.value for entry in model.metadata_props if entry.key != "sha256"}
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, told | {"dtype": "int8"})
+    onnx.helper.set_model_props(model, metadata | {"dtype": "int8"})
     path.write_bytes(sealed(model.SerializeToString()))
 
 

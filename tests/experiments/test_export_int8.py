@@ -81,7 +81,7 @@ def test_people_of_the_training_calibrate_and_others_are_scored(
     ours = [r for split in records.values() for r in split if str(r["subject"]) in learned]
     rows = np.rint(np.linspace(0, len(ours) - 1, 7)).astype(int)
     np.testing.assert_array_equal(found.calibration, pictures([ours[row] for row in rows]))
-    assert found.told == (
+    assert found.summary == (
         f"7 frames of {len(learned)} people of {DATASET} that the export was trained on calibrate,"
         f" {len(scored)} frames of {len(others)} others are scored"
     )
@@ -93,8 +93,8 @@ def test_of_a_set_that_it_never_met_half_calibrate(export, small_data, records):
     everybody = sorted(people(*records.values()))
     scored = [r for p in PARTS for r in records[p] if str(r["subject"]) in everybody[3:]]
     assert len(found.frames) == len(scored)
-    assert " that the export was trained on" not in found.told
-    assert f"{len(everybody) - 3} others are scored" in found.told
+    assert " that the export was trained on" not in found.summary
+    assert f"{len(everybody) - 3} others are scored" in found.summary
 
 
 def test_nobody_is_left(export, small_data):

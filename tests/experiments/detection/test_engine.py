@@ -69,7 +69,10 @@ def test_rows_by_hand(tmp_path, batch):
         11,
         16,
     )
-    assert finished.told["read"] == finished.told["expected"] == 13 and not finished.told["broken"]
+    assert (
+        finished.description["read"] == finished.description["expected"] == 13
+        and not finished.description["broken"]
+    )
 
 
 def test_the_clearest_face_alone(tmp_path):
@@ -89,7 +92,7 @@ def test_a_part_of_a_film_keeps_its_numbers_and_times(tmp_path):
         (45, 1.8),
     ]
     # What was not asked for is not missing.
-    assert not finished.told["broken"] and finished.told["notes"] == []
+    assert not finished.description["broken"] and finished.description["notes"] == []
 
 
 def outputs(tmp_path, **more):
