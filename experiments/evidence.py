@@ -4,7 +4,7 @@ python -m experiments.evidence runs/printed runs/chosen --out=docs
 python -m experiments.evidence --out=docs
 
 The first copies the tables of frames of runs to docs/evidence; the second makes the page from those alone. What is kept
-are folders of runs as well: `python -m experiments.tables docs/evidence/printed --out=report`.
+are folders of runs as well: ``python -m experiments.tables docs/evidence/printed --out=report``.
 """
 
 import pathlib

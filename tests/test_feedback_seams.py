@@ -453,7 +453,7 @@ def test_an_optimizer_that_needs_more_than_the_loss_is_refused():
 
 
 def recording():
-    """SGD that keeps the last `value` it was given."""
+    """SGD that keeps the last ``value`` it was given."""
     keep = optax.GradientTransformationExtraArgs(
         lambda params: jnp.zeros(()),
         lambda updates, state, params=None, *, value, **extra: (updates, value),

@@ -44,7 +44,7 @@ def measure(
         rates: learning rates of the start and of the student's step.
 
     Returns:
-        Rows as `faces_results.Results.mechanism` holds them: the share of batches in which feedback is
+        Rows as ``faces_results.Results.mechanism`` holds them: the share of batches in which feedback is
         above that of the teacher's labels (nan for these), and above 0.
     """
     lengths = lengths._replace(start=start)

@@ -60,7 +60,7 @@ class Estimate(NamedTuple):
         mean: over seeds.
         half: half the width of its 95 % interval (paired t).
         p: of no difference by sign flips, Holm's correction over all that were planned; nan for others.
-        negligible: whether the 90 % interval lies within +-`BOUND`.
+        negligible: whether the 90 % interval lies within +-``BOUND``.
         seeds: n.
     """
 
@@ -90,7 +90,7 @@ def by_seed(
 
     Args:
         results: of the study.
-        metric: of `faces_results.METRICS`.
+        metric: of ``faces_results.METRICS``.
         worlds: keys.
         arm: name.
         model: "teacher" or "student"; by default the one that the arm hands on.
@@ -184,7 +184,7 @@ def over_people(
 
     Args:
         results: with counts of all arms in this world.
-        cut: of `faces_results.CUTS`.
+        cut: of ``faces_results.CUTS``.
         world: key.
         pairs: of arms.
 
