@@ -205,7 +205,7 @@ def parallel(
             yield running.popleft().result()
     except concurrent.futures.process.BrokenProcessPool as error:
         raise ChildProcessError(
-            "a worker process died, perhaps for lack of memory: try again with fewer --workers"
+            "a worker process died, perhaps out of memory: try again with fewer --workers"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

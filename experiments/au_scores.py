@@ -37,7 +37,7 @@ def register_metric(name: str, metric: Metric) -> None:
     """
     own = (*PERCENT, *PLAIN, *_OTHERS)
     if name in (*METRICS, *own, *(f"mean_{key}" for key in own)):
-        raise ValueError(f"there is a metric {name!r} already")
+        raise ValueError(f"metric {name!r} is already registered")
     METRICS[name] = metric
 
 

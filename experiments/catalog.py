@@ -91,14 +91,14 @@ class Catalog:
         if found is None:
             taken = self.fingerprint(name)["takes"]
             log.warning(
-                "%s: --accept_stale finds no export of these settings, data%s",
+                "%s: --accept_stale finds no export with these settings, data%s",
                 *(name, f" and of {', '.join(taken)} as they are now" if taken else ""),
             )
             return None
         digest, sources = found
         self.stale[name] = {"digest": digest, "sources": sources}
         told = ", ".join(sources[:4]) + (f" and {len(sources) - 4} more" if sources[4:] else "")
-        log.warning("%s: stale export %s is taken; sources that differ: %s", name, digest, told)
+        log.warning("%s: stale export %s is used; sources that differ: %s", name, digest, told)
         return digest
 
     def stale_rows(self, rows: list[str]) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class Catalog:
                 asked = self.config.methods
                 left_out = "--stages leaves it out: add it to --stages"
                 if name not in ordered(asked, self.job):
-                    left_out = f"no method of methods={','.join(asked)} trains it"
+                    left_out = f"no method in methods={','.join(asked)} trains it"
                 raise ConfigError(
                     f"training {name!r} with digest {self.digest(name)} has no export in"
                     f" {self.runs / 'exports'} and {left_out}"

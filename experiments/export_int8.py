@@ -58,7 +58,7 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
     told = description.describe(where)
     aus = tuple(au for au in model.units if au in told.action_units)
     if not aus:
-        raise CalibrationError(f"data set {dataset!r} has labels of no unit of the export")
+        raise CalibrationError(f"data set {dataset!r} has no labels for any unit of the export")
     splits = "+".join(name for name, count in sorted(source.split_sizes(where).items()) if count)
     records = source.Records(where, splits)
     table = records.table()
@@ -71,7 +71,7 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
     aus, labels = tuple(np.array(aus)[known].tolist()), labels[:, known]
     if not len(shown) or not len(scored):
         raise CalibrationError(
-            f"nobody of data set {dataset!r} is left to score 8 bits on: the export was trained on all of its"
+            f"data set {dataset!r} has no people left to score int8 on: the export was trained on all of its"
             " labeled people"
         )
     reading = ReaderConfig(model.image_size, _BATCH, aus=aus)
@@ -114,7 +114,7 @@ def _trained(model: Model, told: description.Description, data_dir: pathlib.Path
             if part.name.partition("/")[0] != told.builder:
                 continue
             raise CalibrationError(
-                f"whom 8 bits may be scored on cannot be told: the export was trained on {part.name}, which is not in"
+                f"cannot decide whom to score int8 on: the export was trained on {part.name}, which is not in"
                 f" {data_dir}"
             ) from error
         if (theirs.builder, theirs.kind) == (told.builder, told.kind):

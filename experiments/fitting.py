@@ -61,7 +61,7 @@ class Fitting:
             if alone.acquire(lambda: exports.find_export(catalog.runs, name, digest) is not None):
                 self._fit(catalog.job(name), digest, alone.check)
             else:
-                log.info("%s: export %s is there, not trained again", title, digest)
+                log.info("%s: export %s exists, not trained again", title, digest)
         told = exports.read_info(path)
         stale = {"stale": catalog.stale[name]} if name in catalog.stale else {}
         self.write(f"{name}/{digest}/export.json", json.dumps(told | stale, indent=1))
@@ -148,7 +148,7 @@ class Fitting:
                 continue
             found = differences(json.loads(other.read_text("utf-8")), here)
             log.warning(
-                "%s: checkpoints in %s belong to another configuration and are not taken: %s",
+                "%s: checkpoints in %s belong to another configuration and are ignored: %s",
                 *(name, other.parent, "; ".join(found)),
             )
 

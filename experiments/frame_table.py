@@ -110,4 +110,6 @@ def read(path: str | os.PathLike[str]) -> FrameTable:
     except FileNotFoundError:
         raise
     except Exception as error:  # zip files and arrays fail in many ways
-        raise FrameTableError(f"{path} is no table of frames that can be read: {error}") from error
+        raise FrameTableError(
+            f"{path} is not a table of frames that can be read: {error}"
+        ) from error

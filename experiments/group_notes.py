@@ -61,7 +61,7 @@ def _of_run(run: Run) -> Iterator[str]:
             if probs is not None and not np.isfinite(probs).all():
                 lost = np.flatnonzero(~np.isfinite(probs).all(axis=0))
                 told = ", ".join(f"AU{table.aus[column]}" for column in lost)
-                yield f"{_where(run)}: {name} says what is no number of {told}: no score there"
+                yield f"{_where(run)}: {name} has values that are not numbers for {told}: no score there"
     for name, told in run.results["trainings"].items():
         for key, before, now in _older(run, name, told.get("fingerprint", {}).get("settings", {})):
             yield (

@@ -87,7 +87,7 @@ def read_run(folder: pathlib.Path) -> Run:
         try:
             table = frame_table.read(path)
         except FileNotFoundError:
-            problems[name] = "is not there"
+            problems[name] = "does not exist"
             continue
         except FrameTableError:
             problems[name] = "cannot be read"

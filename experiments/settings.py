@@ -80,7 +80,7 @@ def _preset(config: Any, key: str, text: str) -> Any:
             raise ConfigError(unknown("setting of df", text, presets.FEEDBACK))
         return dataclasses.replace(config, df=presets.with_feedback(config.df, text))
     if text in encoder_names() and text not in MODELS:
-        raise ConfigError(f"model={text} names an encoder: take --set model.encoder={text}")
+        raise ConfigError(f"model={text} names an encoder: use --set model.encoder={text}")
     if text not in MODELS:
         raise ConfigError(unknown("model", text, MODELS))
     model, size = presets.sized(text)

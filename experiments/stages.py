@@ -191,7 +191,7 @@ def _warn_impossible(job: Job, rates: np.ndarray) -> None:
     if odd and hosts.primary():
         log.warning(
             "%s.label_noise=%g allows rates above %g and below %g, those of the training frames are %s:"
-            " pseudo labels of these units come to be all 0 or all 1",
+            " pseudo labels of these units will become all 0 or all 1",
             *(job.training.section, noise, noise, 1 - noise, ", ".join(odd)),
         )
 

@@ -71,7 +71,7 @@ def training_statuses(run: pathlib.Path) -> list[TrainingStatus]:
     if not path.is_file():
         below = sorted(found.parent.name for found in run.glob("*/config.json"))
         there = f"; it holds {', '.join(below)}" if below else ""
-        raise FileNotFoundError(f"{run} is no run: it has no config.json{there}")
+        raise FileNotFoundError(f"{run} is not a run: it has no config.json{there}")
     methods = json.loads(path.read_text("utf-8"))["methods"]
     # A method of a plugin, which is not loaded here, has the name of its training.
     known = tuple(method for method in methods if method in METHODS)

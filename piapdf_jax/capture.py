@@ -249,7 +249,7 @@ def _open(path: pathlib.Path, threads: int) -> "cv2.VideoCapture":
     reader = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
     if not reader.isOpened():
         reader.release()
-        raise CaptureError(f"{path} is no film that OpenCV can read, or it has no picture")
+        raise CaptureError(f"{path} is not a film that OpenCV can read, or it has no picture")
     return reader
 
 

@@ -255,7 +255,7 @@ def _align(like, rows, labels, mask):
     ends = zip(mask.shape[::-1], labels.shape[::-1], strict=False)
     fits = mask.ndim <= labels.ndim and all(m in (1, n) for m, n in ends)
     if labels.shape[1:] != like.shape[1:] or len(labels) != rows or not fits:
-        raise ValueError(f"labels {labels.shape}, mask {mask.shape} beside {like.shape}, B={rows}")
+        raise ValueError(f"labels {labels.shape}, mask {mask.shape} unlike {like.shape}, B={rows}")
     return labels.astype(like.dtype), jnp.broadcast_to(mask.astype(bool), labels.shape)
 
 
@@ -325,7 +325,7 @@ class FeedbackStep:
         c, flags, _ = jax.eval_shape(self.gate.update, fb, key, gate)
         names = *_SIGNS, *_FLAGS, *flags
         if len(set(names)) < len(names) or c.shape != ():
-            raise ValueError(f"a gate gives c [], and no flags named {', '.join(names[:8])}.")
+            raise ValueError(f"a gate returns c [] and no flag named {', '.join(names[:8])}.")
         counts = {name: jnp.zeros((), jnp.int32) for name in names}
         state = FeedbackState(jnp.zeros((), jnp.int32), *states, label, gate, counts)
         # The dtype by name, or a weak one would compile twice.
@@ -353,7 +353,7 @@ class FeedbackStep:
         # 2. The student f_xi steps on the same labels: xi' = xi - eta g_xi_u, or so (7), (8).
         xi_u = run_pass("student_unlabeled", xi[:2], unlabeled, y_p)
         if xi_u.logits.shape != theta_u.logits.shape:
-            raise ValueError(f"student's logits {xi_u.logits.shape} beside {theta_u.logits.shape}.")
+            raise ValueError(f"student's logits {xi_u.logits.shape} unlike {theta_u.logits.shape}.")
         xi_new, stepped = self._step_student(xi, xi_u)
 
         # 3. (x_l, Y_l) judge that step: fb, less the slope of L_l by w at xi' - w g_xi_u (9), (10).

@@ -114,7 +114,9 @@ def matched(
 
     def update(logits, key, state):
         if state.cut.shape != logits.shape[1:]:
-            raise ValueError(f"cuts {state.cut.shape} beside rows {logits.shape[1:]} of the logits")
+            raise ValueError(
+                f"cuts {state.cut.shape} do not fit rows {logits.shape[1:]} of the logits"
+            )
         shifted = upcast(logits) - state.cut.astype(upcast(logits).dtype)
         labels, mask, _ = rule.update(shifted, key, state)
         return labels, mask, moved(logits, state) if follow == "unlabeled" else state

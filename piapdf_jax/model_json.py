@@ -115,13 +115,13 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         file = file / FILE_NAME
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file} is not there: its training has no head of action units, or an older version of"
+            f"{file} does not exist: its training has no head of action units, or an older version of"
             " piapdf_jax exported it"
         )
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ModelError(f"{file} is no text ({error})") from error
+        raise ModelError(f"{file} is not text ({error})") from error
     return from_json(text, str(file))
 
 

@@ -107,7 +107,7 @@ def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise ValueError(f"{path} {'is no file' if path.exists() else 'is not there'}")
+        raise ValueError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     if path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"{path} cannot be read as a picture: it has more than a gigabyte")
     data = path.read_bytes()

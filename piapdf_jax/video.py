@@ -135,7 +135,7 @@ def _check_times(times: np.ndarray, path: pathlib.Path) -> None:
     before = 0.0
     for frame, time in enumerate(times.tolist()):
         if not 0 <= time <= _LONGEST:
-            raise FilmError(f"{path}, frame {frame}: {time} s is no time; {_ADVICE}")
+            raise FilmError(f"{path}, frame {frame}: {time} s is not a time; {_ADVICE}")
         if time < before:
             raise FilmError(
                 f"{path}, frame {frame}: shown at {time:.3f} s, which is before frame {frame - 1}"

@@ -72,7 +72,7 @@ def test_damaged_frames_keep_their_place(tmp_path, ending, lost):
 @pytest.mark.parametrize("chunks", [[], [b"no picture"] * 3], ids=["none", "damaged"])
 def test_a_film_without_a_frame(tmp_path, chunks):
     path = films.write_avi(tmp_path / "a.avi", chunks)
-    with pytest.raises(capture.CaptureError, match=r"a\.avi (holds no frame|is no film)"):
+    with pytest.raises(capture.CaptureError, match=r"a\.avi (holds no frame|is not a film)"):
         read(path)
 
 

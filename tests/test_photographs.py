@@ -209,14 +209,14 @@ def test_values_that_are_not_whole_numbers_and_other_files(tmp_path):
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
     for name, said in {
-        "pipe.jpg": "is no file",
-        "": "is no file",
-        "none.png": "is not there",
+        "pipe.jpg": "is not a file",
+        "": "is not a file",
+        "none.png": "does not exist",
     }.items():
         with pytest.raises(ValueError, match=said):
             photographs.read_photograph(tmp_path / name)
     assert photographs.is_photograph(tmp_path / "pipe.jpg")
-    with pytest.raises(capture.CaptureError, match="pipe.jpg is no file"):
+    with pytest.raises(capture.CaptureError, match="pipe.jpg is not a file"):
         capture.Film(tmp_path / "pipe.jpg")
 
 

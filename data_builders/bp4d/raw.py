@@ -134,13 +134,13 @@ def _row(
     path: pathlib.Path, number: int, line: list[str], columns: dict[int | None, int]
 ) -> tuple[int, dict[int, int]]:
     if not line[0].isdecimal():
-        raise ValueError(f"{path}, line {number}: {line[0]!r} is no frame number")
+        raise ValueError(f"{path}, line {number}: {line[0]!r} is not a frame number")
     labels = {}
     for au in BP4D_AUS:
         cell = line[columns[au]] if columns[au] < len(line) else ""
         if cell not in CELLS:
             raise ValueError(
-                f"{path}, line {number}, AU {au}: {cell!r} is no label"
+                f"{path}, line {number}, AU {au}: {cell!r} is not a label"
                 " (0 absent, 1 present, 9 unknown)"
             )
         labels[au] = CELLS[cell]

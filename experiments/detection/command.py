@@ -120,7 +120,7 @@ def _check_nothing_waits(journal: Journal) -> None:
     """Refuses to lose what a camera showed before."""
     if journal.folder.exists():
         raise FileExistsError(
-            f"{journal.folder} holds rows of a command that was cut off: keep them elsewhere, or give --overwrite"
+            f"{journal.folder} holds rows of an interrupted command: move them elsewhere, or give --overwrite"
         )
 
 
@@ -184,7 +184,7 @@ def _is_done(source: Input, place: pathlib.Path, mark: str, wanted: Outputs) -> 
     taken = [path for path in names if path is not None and path.exists()]
     if taken:
         raise FileExistsError(
-            f"{taken[0]} is there already, of another input, model or other flags: name another --out, or"
+            f"{taken[0]} already exists, made from another input, model or other flags: name another --out, or"
             " give --overwrite"
         )
     return False

@@ -120,7 +120,7 @@ def _scores(crops: np.ndarray, batch: int, detector: Detector) -> np.ndarray:
         parts.append(detector(np.concatenate([part, padding]))[: len(part)])
     scores = np.concatenate(parts)
     if not np.isfinite(scores).all():
-        raise ValueError(f"model {detector.model.digest} gives probabilities that are no numbers")
+        raise ValueError(f"model {detector.model.digest} gives probabilities that are not finite")
     return scores
 
 

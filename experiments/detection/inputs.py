@@ -196,7 +196,7 @@ def _inputs(text: str, recursive: bool, faults: list[str]) -> list[Input]:
     if path.is_dir():
         return _of_folder(text, path, recursive, faults)
     if not path.exists():
-        raise ValueError("is not there")
+        raise ValueError("does not exist")
     if not path.is_file():
         raise ValueError("is neither a file nor a folder")
     kind = "picture" if photographs.is_photograph(path) else "film"

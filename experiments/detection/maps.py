@@ -94,7 +94,7 @@ def _generator_folder(export: pathlib.Path) -> pathlib.Path:
     if _TRAINING in consumed:
         folder = exports / _TRAINING / consumed[_TRAINING]
         if not folder.is_dir():
-            raise MapsError(f"--maps: {folder}, which {export} was trained with, is not there")
+            raise MapsError(f"--maps: {folder}, which {export} was trained with, does not exist")
         return folder
     for training, digest in consumed.items():
         if (exports / training / digest).is_dir():

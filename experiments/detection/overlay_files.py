@@ -43,7 +43,7 @@ def drawn(
     ):
         if shot.number != number:
             raise ValueError(
-                f"frame {shot.number} came where frame {number} was looked at before: the file has changed"
+                f"expected frame {number}, got frame {shot.number}: the file has changed since it was read"
             )
         if shot.picture is not None:
             yield shot.number, shot.timestamp, draw(shot.picture, list(group))

@@ -119,7 +119,7 @@ class _Watched(Generic[Read]):
                 raise
             raise ReaderDied(
                 f"a process that reads data died with exit code {found[1]} (-9: killed, most often"
-                " for want of memory): lower data.workers or the batch size; the same command goes"
+                " out of memory): lower data.workers or the batch size; the same command goes"
                 " on from the last checkpoint"
             ) from error
 

@@ -139,9 +139,7 @@ def read_metadata(path: pathlib.Path) -> JsonObject:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: export the model again")
     data = path.read_bytes()
-    refused = (
-        f"{path} is no .tflite file of experiments.export, or is damaged or cut off: make it anew"
-    )
+    refused = f"{path} is not a .tflite file of experiments.export, or is damaged or cut off: export it again"
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             # As it was written: nothing is unpacked.

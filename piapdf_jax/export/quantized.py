@@ -36,7 +36,7 @@ def quantize_onnx(
 
     if calibration is None or not len(calibration):
         raise ValueError(
-            "8 bits need frames that show the ranges of activations: --calibration_data"
+            "int8 needs frames to calibrate the ranges of activations: give --calibration_data"
         )
 
     class Frames(CalibrationDataReader):

@@ -152,9 +152,9 @@ def register_encoder(name: str, make: EncoderFactory) -> None:
         ValueError: for a name that is taken, or is no identifier.
     """
     if not name.isidentifier():
-        raise ValueError(f"an encoder's name is letters, digits and _, not {name!r}")
+        raise ValueError(f"an encoder's name must be letters, digits and _, not {name!r}")
     if name in encoder_names():
-        raise ValueError(f"there is an encoder {name!r} already")
+        raise ValueError(f"encoder {name!r} is already registered")
     _REGISTERED[name] = make
 
 
@@ -167,7 +167,7 @@ def encoder_factory(name: str) -> EncoderFactory:
     if name in _REGISTERED:
         return _REGISTERED[name]
     if name not in _HOMES:
-        raise ValueError(f"encoder {name!r} is none of {', '.join(encoder_names())}.")
+        raise ValueError(f"encoder {name!r} is not one of {', '.join(encoder_names())}.")
     return importlib.import_module(_HOMES[name]).ENCODERS[name]
 
 

@@ -58,7 +58,7 @@ def upcast(x: jax.Array) -> jax.Array:
 def check_mode(mode: str) -> None:
     """Raises ValueError for a mode that is none of ``MODES``."""
     if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}.")
+        raise ValueError(f"mode {mode!r} is not one of {', '.join(MODES)}.")
 
 
 def conv(

@@ -61,10 +61,10 @@ def init_part(
         "identity": (num_identities,),
     }
     if part not in sizes:
-        raise ValueError(f"part {part!r} is none of {', '.join(PARTS)}.")
+        raise ValueError(f"part {part!r} is not one of {', '.join(PARTS)}.")
     if None in sizes[part]:
         raise ValueError(
-            f"the part {part!r} needs a number that is None: see the docstring of init_part."
+            f"part {part!r} needs a size that was not given: see the docstring of init_part."
         )
     shape = feature_shape(config)
     sized = {"image_size": image_size or 0, "num_maps": num_maps or 0}

@@ -62,7 +62,7 @@ def read_description(encoder: str, folder: pathlib.Path | None = None) -> Descri
         )
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise WeightsError(f"{path} says nothing of {PARTS_FILE} ({reason})") from error
+        raise WeightsError(f"{path} does not describe {PARTS_FILE} ({reason})") from error
     if found.encoder != encoder:
         raise WeightsError(
             f"the shipped detector has encoder {found.encoder!r}, model.encoder is {encoder!r}: take"
@@ -135,7 +135,7 @@ def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Part]:
     found: dict[str, dict[str, PyTree]] = {}
     for key, array in arrays.items():
         if array.dtype != np.float16 or not np.isfinite(array).all():
-            raise ValueError(f"{key} holds {array.dtype}, or what is no number")
+            raise ValueError(f"{key} holds {array.dtype}, or values that are not numbers")
         name, collection, *inner, leaf = key.split("/")
         tree = found.setdefault(name, {each: {} for each in _COLLECTIONS})[collection]
         for module in inner:

@@ -147,7 +147,7 @@ def _read_back(parts: pathlib.Path, folder: pathlib.Path, content: str) -> None:
     if not holds_everywhere(not reason):
         raise ExportError(
             f"export {folder} is not on disk as it was written ({reason or 'seen by another host'}):"
-            " its training's last checkpoint is kept: see to the disk, or give another --runs_dir, and"
+            " its training's last checkpoint is kept: check the disk, or give another --runs_dir, and"
             " start the same command again"
         )
 

@@ -63,11 +63,11 @@ def _check_by_hand(coordinator: str, hosts: int | None, host: int | None) -> Non
         )
     if hosts is None or hosts < 1:
         given = "is not given" if hosts is None else f"is {hosts}"
-        raise HostsError(f"--hosts {given}: with --coordinator it says how many hosts there are")
+        raise HostsError(f"--hosts {given}: with --coordinator it must give the number of hosts")
     if host is None or not 0 <= host < hosts:
         given = "is not given" if host is None else f"is {host}"
         raise HostsError(
-            f"--host {given}: with --hosts={hosts} each host says its own, 0 to {hosts - 1}"
+            f"--host {given}: with --hosts={hosts} each host gives its own index, 0 to {hosts - 1}"
         )
 
 

@@ -89,7 +89,7 @@ def check_divides(batch_size: int, devices: int) -> None:
     if below != batch_size:
         nearest = f"{below} or {below + devices}" if below else str(devices)
         raise ValueError(
-            f"a batch of {batch_size} does not divide over {devices} devices: take {nearest}"
+            f"batch size {batch_size} is not divisible by {devices} devices: use {nearest}"
         )
 
 

@@ -164,7 +164,7 @@ def test_print_config_is_json(tmp_path):
 
 def test_batches_that_make_no_whole_update_are_refused():
     steps = ["baseline.steps=4", "df.steps=4"]
-    with pytest.raises(configs.ConfigError, match="baseline: 4 steps do not divide into updates"):
+    with pytest.raises(configs.ConfigError, match="baseline: 4 steps are not a multiple"):
         configs.load("demo", [*steps, "baseline.accumulate=3"])
     with pytest.raises(configs.ConfigError, match="df.accumulate must be 1"):
         configs.load("demo", [*steps, "df.accumulate=2"])

@@ -317,7 +317,7 @@ def test_new_people_are_nobody_of_the_au_data_and_nobody_tested(data):
     with pytest.raises(configs.ConfigError) as told:
         _ = pipeline.job("df").slices
     assert str(told.value) == (
-        "df.unlabeled_dataset=synthetic_faces/small_mixed is to give frames of new people:"
+        "df.unlabeled_dataset=synthetic_faces/small_mixed must provide frames of new people:"
         " synthetic_faces/small_mixed[train] has nobody left to train on: all of its 3 people are"
         " tested or kept apart, or shown by synthetic_faces/small_bp4d"
     )

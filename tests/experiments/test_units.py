@@ -71,7 +71,7 @@ def test_a_unit_without_labels_is_refused_with_both_lists(job, name):
     with pytest.raises(configs.ConfigError) as told:
         _ = job(name, "small_disfa", "data.units=1,7").stage
     assert str(told.value) == (
-        "data.units=1,7 does not go with data set 'synthetic_faces/small_disfa', which has labels"
+        "data.units=1,7 does not fit data set 'synthetic_faces/small_disfa', which has labels"
         " of 1, 2, 4, 6, 9, 12, 25, 26 alone"
     )
 

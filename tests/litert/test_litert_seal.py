@@ -153,7 +153,7 @@ def test_other_files_are_refused(written, tmp_path):
     others = b"", b"hello\n" * 99, data[: len(data) // 2], bare, data + b"x", b"x" + data
     for other in (*others, bare + archive.getvalue()):
         path.write_bytes(other)
-        with pytest.raises(ModelError, match=r"is no .tflite file of experiments.export"):
+        with pytest.raises(ModelError, match=r"is not a .tflite file of experiments.export"):
             load_litert(path)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="is missing"):
@@ -206,5 +206,5 @@ def test_an_archive_that_would_be_unpacked_is_refused(tmp_path):
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(litert_file.METADATA_FILE, '{"bytes": 7}' + " " * 10_000_000)
     path.write_bytes(file.getvalue())
-    with pytest.raises(ModelError, match="is no .tflite file of experiments.export"):
+    with pytest.raises(ModelError, match="is not a .tflite file of experiments.export"):
         read_metadata(path)

@@ -303,7 +303,7 @@ def test_downloads_lie_where_variables_say(tmp_path, monkeypatch, home, variable
 @pytest.mark.parametrize(
     ("variable", "said"),
     [
-        ("gs://b/w", "PIAPDF_WEIGHTS_DIR=gs://b/w is no path on this machine"),
+        ("gs://b/w", "PIAPDF_WEIGHTS_DIR=gs://b/w is not a path on this machine"),
         ("~/w", "no home directory is known .* name a folder in PIAPDF_WEIGHTS_DIR"),
         ("", "no home directory is known .* name a folder in PIAPDF_WEIGHTS_DIR"),
     ],

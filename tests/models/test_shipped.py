@@ -106,7 +106,7 @@ def no_hash(folder):
 
 @pytest.mark.parametrize(
     ("harm", "said"),
-    [(damaged, "its SHA-256 is"), (gone, "No such file"), (no_hash, "says nothing of parts.npz")],
+    [(damaged, "its SHA-256 is"), (gone, "No such file"), (no_hash, "does not describe parts.npz")],
 )
 def test_files_that_do_not_belong_together(monkeypatch, folder, harm, said):
     shipped_detector.installed(monkeypatch, folder)
