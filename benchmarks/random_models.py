@@ -1,4 +1,4 @@
-"""Networks of random numbers as light detectors, which take as long as trained ones."""
+"""Light detectors with random weights, which are as fast as trained ones."""
 
 import dataclasses
 import pathlib

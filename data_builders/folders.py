@@ -1,4 +1,4 @@
-"""Folders of original files as they lie on people's disks: packed, a folder too deep, with what systems leave there."""
+"""Finds original files in folders as users have them: packed, nested one level too deep, with system files."""
 
 import glob
 import itertools

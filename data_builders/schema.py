@@ -1,4 +1,4 @@
-"""The records of ``piapdf_jax.records`` as TFDS features, and what builders need to fill them.
+"""TFDS features of the records of ``piapdf_jax.records``, and helpers of builders that fill them.
 
 Pictures are encoded here, because TFDS would need TensorFlow to encode an array.
 """

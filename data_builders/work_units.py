@@ -1,6 +1,6 @@
 """Units of work (blocks of frames, people, clips) whose records are kept on disk until the data set is whole.
 
-So an interrupted build goes on where it stopped: a unit is made once, and read back ever after.
+An interrupted build thus resumes where it stopped: each unit is made once, and read back from then on.
 """
 
 import dataclasses

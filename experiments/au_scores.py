@@ -1,4 +1,4 @@
-"""Scores of action units: probabilities against labels, by unit and on the mean, with the gaps among them."""
+"""Scores of action units: probabilities against labels, by unit and averaged, with reasons for missing scores."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

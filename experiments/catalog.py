@@ -1,4 +1,4 @@
-"""The trainings of a configuration and the exports that are theirs: found by digest, or older ones on request."""
+"""Trainings of a configuration and their exports: found by digest, or older ones on request."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""Where data sets lie and what they say of themselves: their splits, people and units, before a record is opened."""
+"""Folders of data sets and their metadata: splits, people and units, read before any record."""
 
 import pathlib
 from collections.abc import Callable

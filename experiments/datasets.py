@@ -1,4 +1,4 @@
-"""Who may be read for what: the one way from a data set's name to its records.
+"""Controls which people's records each purpose may read: the only way from a data set's name to its records.
 
 A person is (builder, kind, subject): configs of one builder that share a kind show the same people
 under other names. People that a fold tests, and those kept apart to choose a state, are in no

@@ -1,4 +1,4 @@
-"""Keeps what finished runs said of their test frames, and writes what follows from it into docs/evidence.md.
+"""Stores the predictions of finished runs on their test frames, and writes docs/evidence.md from them.
 
 python -m experiments.evidence runs/printed runs/chosen --out=docs
 python -m experiments.evidence --out=docs

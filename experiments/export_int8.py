@@ -1,4 +1,4 @@
-"""What 8 bits cost: people who calibrate, other people who are scored, and F1 by unit before and after."""
+"""Measures the cost of int8: some people calibrate, others are scored, with F1 by unit before and after."""
 
 import pathlib
 from typing import NamedTuple

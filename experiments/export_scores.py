@@ -1,4 +1,4 @@
-"""An export on a data set that it may never have met: scores by unit, intervals over people, whom it was trained on."""
+"""Scores an export on another data set: scores by unit, intervals over people, overlap with its training people."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""Where batches come from: which records a training reads, and the stream that makes batches of them."""
+"""Feeds of trainings: which records a training reads, and the stream that makes batches of them."""
 
 import contextlib
 import functools

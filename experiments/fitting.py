@@ -1,4 +1,4 @@
-"""One training of a configuration: trained where its export is not there, going on where it stopped."""
+"""Runs one training of a configuration if its export does not exist, resuming where it stopped."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""What an export said of each test frame, as a file of a run: every number of a table is made from it again."""
+"""Predictions of an export for each test frame, as a file of a run, from which every number can be recomputed."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""Scores that cannot be made: None and the reason in their place, and never the end of a run."""
+"""Scores that cannot be computed: replaced by None and a reason, so that they never end a run."""
 
 import logging
 import math

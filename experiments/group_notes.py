@@ -1,4 +1,4 @@
-"""What a reader must know of runs that are averaged: what is missing, stands in, is stale, or differs among them."""
+"""Notes on averaged runs: what is missing, replaced by a stand-in, stale, or different between them."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Folders of runs to groups that may be averaged, and what a reader must know of each."""
+"""Groups folders of runs that may be averaged, with notes on each group."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""Pictures that a detector is judged on: found, cut out as a user's are, and scored by person."""
+"""Pictures that a detector is judged on: faces are found and cropped as a user's are, and scored by person."""
 
 import dataclasses
 import hashlib

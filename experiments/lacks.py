@@ -1,4 +1,4 @@
-"""What a fold lacks, said before the first training: of its people, labels and pairs, and so of its scores."""
+"""Reports before the first training which people, labels and pairs a fold lacks, and so which scores."""
 
 import pathlib
 from collections.abc import Callable, Sequence

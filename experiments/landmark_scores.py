@@ -1,4 +1,4 @@
-"""Section 3.2's case: how well a network finds landmarks, and what its vectors tell of who is in a picture."""
+"""Scores of section 3.2's case: how well a network finds landmarks, and how well its vectors identify people."""
 
 import dataclasses
 import functools

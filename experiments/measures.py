@@ -1,4 +1,4 @@
-"""Tables of test frames to what scores are made of: sums over people, by fold and seed."""
+"""Turns tables of test frames into sums over people, by fold and seed, from which scores are computed."""
 
 from collections.abc import Callable
 from typing import Any

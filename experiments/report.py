@@ -1,4 +1,4 @@
-"""What a run prints: a line a training, and the table of F1 with "always yes" beside it."""
+"""Prints the results of a run: one line per training, and the table of F1 with "always yes" beside it."""
 
 import dataclasses
 import logging

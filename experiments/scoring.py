@@ -1,4 +1,4 @@
-"""Every number of a results table, from what ``predict`` says of a split and from label tables."""
+"""Computes every number of a results table, from the predictions for a split and from label tables."""
 
 import contextlib
 import dataclasses

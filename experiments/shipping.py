@@ -1,4 +1,4 @@
-"""The detector that the package ships, made of a finished export and checked; units that it does not tell well."""
+"""Makes the detector that the package ships from a finished export, checks it, and lists its weak units."""
 
 import json
 import pathlib

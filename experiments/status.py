@@ -1,4 +1,4 @@
-"""Where runs stand, from the files of their folders; two runs side by side; exports and who uses them.
+"""Shows the progress of runs from the files of their folders, compares two runs, and lists exports with their users.
 
 python -m experiments.status runs                      all runs of a folder
 python -m experiments.status runs/demo                 the folds and seeds of one name

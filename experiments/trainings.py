@@ -1,6 +1,6 @@
 """Table 3 of the paper as data: what trains, on what, how it is scored, and what it needs.
 
-A method is an ordered list of trainings that meet through their exports.
+A method is an ordered list of trainings that are connected by their exports.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""Films and cameras as a person sees them: upright frames with the times at which they are shown, one at a time.
+"""Reads films and cameras: upright frames with their presentation times, one at a time.
 
-For builders, which number frames, see ``video``. OpenCV decodes, by FFmpeg; it is imported inside the functions that
+Builders, which need frame numbers, use ``video``. OpenCV decodes, by FFmpeg; it is imported inside the functions that
 use it, and JAX never is.
 """
 

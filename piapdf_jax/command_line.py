@@ -1,4 +1,4 @@
-"""How every program of this repository starts: its flags, its help, and its user's mistakes in one line."""
+"""Entry point shared by all programs of this repository: flags, help, and user errors as one line."""
 
 import logging
 import sys

@@ -1,6 +1,6 @@
-"""Commands that messages tell the user to give, as they work where the user stands.
+"""Commands that messages suggest, spelled so that they work in the user's environment.
 
-The standard library alone, for readers, builders and the launcher.
+Imports only the standard library, for readers, builders and the launcher.
 """
 
 import configparser

@@ -1,4 +1,4 @@
-"""What stays after training, loaded and run: pictures in, probabilities of action units out; JAX is optional."""
+"""Loads and runs a trained detector: pictures in, probabilities of action units out. JAX is optional."""
 
 import hashlib
 import os

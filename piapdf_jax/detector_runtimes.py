@@ -1,4 +1,4 @@
-"""What runs the network of a detector: JAX an export, onnxruntime and OpenCV an .onnx file."""
+"""Runtimes for the network of a detector: JAX for exports, onnxruntime and OpenCV for .onnx files."""
 
 import hashlib
 import importlib.util

@@ -213,7 +213,7 @@ def cosine(*, through_optimizer: bool = False) -> Measure:
 def exact_teacher_gradient() -> Measure:
     """Returns a measure that hands the teacher d/dtheta L_l(xi') itself, by ``meta_gradient``, in place of g_theta_u.
 
-    For ``soft()`` labels (``soft()._replace(update=...)``) and ``constant_gate(1.0)``; Adam needs ``eps_root`` > 0.
+    For ``soft()`` labels (or ``soft()._replace(update=...)``), ``constant_gate(1.0)``; Adam needs ``eps_root`` > 0.
     """
 
     def measure(step):

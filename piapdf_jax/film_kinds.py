@@ -1,4 +1,4 @@
-"""Which files are films, by their first bytes: OpenCV would also open the files that a play list names."""
+"""Detects films by their first bytes, because OpenCV would also open the files that a play list names."""
 
 import pathlib
 

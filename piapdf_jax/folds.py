@@ -1,4 +1,4 @@
-"""Subject-exclusive parts of BP4D, DISFA and people of one's own, and which part each of the three folds tests.
+"""Subject-exclusive parts of BP4D, DISFA and your own recordings, and which part each of the three folds tests.
 
 The parts are those that ME-GraphAU and JAA-Net publish; fold k tests part 4 - k.
 """

@@ -1,4 +1,4 @@
-"""Who is in a picture, as numbers: pair verification and the identity probe.
+"""Metrics of identity: pair verification and the identity probe.
 
 N is the number of frames, P of pairs, F the length of a vector.
 """

@@ -1,4 +1,4 @@
-"""What a key of a JSON file may hold: kinds that check a value and name its place where it is another."""
+"""Validators for the values of JSON files; errors name the place of a wrong value."""
 
 import re
 from collections.abc import Callable

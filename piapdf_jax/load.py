@@ -1,4 +1,4 @@
-"""An export by itself: its parts and its ``model.json`` to probabilities of action units, nothing else of a run."""
+"""Loads an export from its parts and its ``model.json`` alone, to compute probabilities of action units."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""``model.json``: what an export with a head of action units says of itself, so that it can be used alone.
+"""Reads and writes ``model.json``, which describes an export with a head of action units so that it can be used alone.
 
 The standard library alone, for every runtime. The format is described in docs/exports.md; a reader takes the one
 version that it knows and refuses any other.

@@ -1,4 +1,4 @@
-"""Paths that users name: on this machine, ``~`` expanded, refused in one line where nothing can lie there.
+"""Paths given by users: local, with ``~`` expanded; unusable ones are refused in one line.
 
 The standard library alone, for readers, builders and the launcher.
 """
@@ -65,7 +65,9 @@ def local_file(text: str | os.PathLike[str], what: str) -> pathlib.Path:
     """
     path = local_path(text, what)
     if not path.is_file():
-        raise FileNotFoundError(f"{what}={path} is {'no file' if path.exists() else 'not there'}")
+        raise FileNotFoundError(
+            f"{what}={path} {'is not a file' if path.exists() else 'does not exist'}"
+        )
     return path
 
 

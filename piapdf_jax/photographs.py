@@ -1,4 +1,4 @@
-"""Picture files as a person sees them: turned upright, whatever their kind; for builders' pictures see ``pictures``.
+"""Reads picture files of any kind, turned upright; for the pictures of builders see ``pictures``.
 
 OpenCV and pillow-heif are imported inside the functions that use them; JAX never is.
 """

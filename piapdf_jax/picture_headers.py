@@ -1,4 +1,4 @@
-"""What the header of a picture file says before anything is decoded: its size, and how the camera was held."""
+"""Reads the headers of picture files without decoding: size and orientation."""
 
 import struct
 from collections.abc import Iterator

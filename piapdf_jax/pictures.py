@@ -1,4 +1,4 @@
-"""Encoded pictures to arrays: what is damaged, too large or of an unknown range is refused, never guessed.
+"""Decodes pictures to arrays; those that are damaged, too large or of an unknown range are refused.
 
 OpenCV and simplejpeg are imported inside the functions that use them; JAX never is.
 """

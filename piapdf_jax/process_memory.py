@@ -1,4 +1,4 @@
-"""Memory of a process: what the C library keeps for XLA on a CPU, and mappings, of which Linux gives so many."""
+"""Memory settings of a process on a CPU: heap kept by the C library, and the number of mappings that Linux limits."""
 
 import ctypes
 import gc

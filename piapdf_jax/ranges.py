@@ -1,4 +1,4 @@
-"""What a field of a configuration may hold, declared beside it: ``steps: Annotated[int, Range(1, 100)]``.
+"""Validation of configuration fields, declared in their type hints: ``steps: Annotated[int, Range(1, 100)]``.
 
 Read from the type hints of a dataclass: ``int``, ``float``, ``bool``, ``str``, ``Literal``, tuples
 of these and ``None``, alone or in a union, with rules in ``Annotated``. A rule is any object with a

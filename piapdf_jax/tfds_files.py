@@ -1,4 +1,4 @@
-"""The files of a data set's folder that TFDS would believe, checked before TFDS opens it.
+"""Validates the files of a data set's folder that TFDS trusts, before TFDS opens them.
 
 ``features.json`` names Python classes, and TFDS imports the module of any it does not know;
 ``dataset_info.json`` names files, and TFDS opens whatever they are joined to. The standard library

@@ -1,4 +1,4 @@
-"""Films to pictures, each with the number that the time at which it is shown gives it.
+"""Decodes films to pictures, each numbered by the time at which it is shown.
 
 A picture is not numbered by its place among those that decode: a film leaves out frames, as chunks without content or
 by showing one for longer, and every later number would move. OpenCV decodes, by FFmpeg; what it says of times:

@@ -238,7 +238,7 @@ FAULTS = {
     "accent.m3u8": ("#EXTM3U\n#é\0\n/etc/passwd\n".encode(), "is not a film: it begins with"),
     "picture.mp4": (b"\xff\xd8\xff\xe0" + bytes(40), "is not a film: it begins with"),
     "noise.mp4": (bytes(range(1, 256)) * 40, "is not a film: it begins with"),
-    "head.mp4": (b"\0\0\0\x20ftypisom" + bytes(40), "no film that OpenCV can read"),
+    "head.mp4": (b"\0\0\0\x20ftypisom" + bytes(40), "not a film that OpenCV can read"),
 }
 
 

@@ -135,7 +135,7 @@ def test_a_transport_stream_that_begins_within_a_packet(tmp_path):
     packets = b"".join(b"\x47" + bytes(187) for _ in range(6))
     for start in (0, 1, 100):
         (tmp_path / "a.ts").write_bytes(packets[start:])
-        with pytest.raises(capture.CaptureError, match="no film that OpenCV can read"):
+        with pytest.raises(capture.CaptureError, match="not a film that OpenCV can read"):
             capture.Film(tmp_path / "a.ts")
     (tmp_path / "a.ts").write_bytes(packets[: 2 * 188])
     with pytest.raises(capture.CaptureError, match="it begins with b'G"):

@@ -1,8 +1,7 @@
 """Reads the layout in which BP4D is distributed: which pictures there are, and their AU_OCC labels.
 
-Two things about the distribution are traps. Cells with 9 mean that nobody could code the unit:
-unknown, never absent. And in some copies the pictures are numbered from 0 while the label rows
-count from 1; where copies are merged, in some videos only.
+The distribution has two pitfalls. A cell of 9 means that the unit could not be coded: unknown, never absent. And in
+some copies the pictures are numbered from 0 while the label rows count from 1; in merged copies, only in some videos.
 """
 
 import csv

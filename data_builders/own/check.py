@@ -1,4 +1,4 @@
-"""What must hold of recordings of which nobody has published counts."""
+"""Checks of your own recordings, for which there are no published counts."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Makes videos of the rows of ``labels.csv``: whose frames belong together, what is there, and who is in which part."""
+"""Groups the rows of ``labels.csv`` into videos, finds their files, and assigns people to parts."""
 
 import dataclasses
 import hashlib

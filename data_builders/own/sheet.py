@@ -1,6 +1,6 @@
-"""Reads ``labels.csv``: which frames there are, of whom, and what they show; as Excel, pandas and people write it.
+"""Reads ``labels.csv``, the list of frames with subject and labels, as Excel, pandas and people write it.
 
-Comma, semicolon or tab between cells, UTF-8 with or without a mark at its start, any end of a line, cells in quotes.
+Cells are separated by comma, semicolon or tab and may be quoted; UTF-8 with or without a byte order mark, any line end.
 """
 
 import csv

@@ -1,7 +1,7 @@
-"""What each action unit does: it moves landmarks, raises the skin here and folds it there (FACS).
+"""Effect of each action unit on the face: moved landmarks, bulges and folds of the skin (FACS).
 
-Everything is given for the image-right half at full strength, x outward; the other half mirrors it. Positions of
-bulges and folds hang on landmarks, so that they follow the person and the other action units.
+Everything is given for the image-right half at full strength, x outward; the other half mirrors it. Bulges and folds
+are placed relative to landmarks, so that they follow the person and the other action units.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Measures what the synthetic faces promise, each number beside its target.
+"""Measures the promised properties of the synthetic faces, each number beside its target.
 
 python -m data_builders.synthetic_faces.checks --data_dir=SHARDS
 """

@@ -1,4 +1,4 @@
-"""Writes synthetic faces as the real data sets are distributed, so that their builders have something to read.
+"""Writes synthetic faces in the layouts of the real data sets, as input for their builders.
 
 Pictures are not cropped: the head takes a bit more than half of each, and its landmarks are nowhere in BP4D, DISFA,
 CASIA-WebFace and LFW.

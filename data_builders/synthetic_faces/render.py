@@ -1,4 +1,4 @@
-"""One picture of one person: relief and colors, lit, turned, cropped and photographed."""
+"""Renders one picture of one person: relief and colors, lighting, pose, crop and camera."""
 
 import dataclasses
 from typing import NamedTuple, Protocol

@@ -1,4 +1,4 @@
-"""All inputs of one command, one after another: rows, tables, overlay, and what is told of them."""
+"""Runs all inputs of one command in turn: rows, tables, overlays, and the summary that is printed."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""One input to its finished rows: blocks of crops through the network, faces numbered, every block kept."""
+"""Turns one input into rows: runs blocks of crops through the network, numbers faces, saves every block."""
 
 import time
 from collections.abc import Callable

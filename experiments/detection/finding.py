@@ -1,4 +1,4 @@
-"""Decoding and finding, in processes beside the network: frames to blocks of faces and crops."""
+"""Decodes frames and finds faces in worker processes: frames to blocks of faces and crops."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a user names, as inputs with a table each: a picture, the pictures of a folder, a film, a camera."""
+"""Inputs that a user names, each with its own table: a picture, the pictures of a folder, a film, a camera."""
 
 import collections
 import dataclasses

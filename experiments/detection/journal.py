@@ -1,4 +1,4 @@
-"""Rows on their way: append-only, with a journal of finished blocks, from which a killed command goes on."""
+"""Append-only file of rows with a journal of finished blocks, from which a killed command resumes."""
 
 import json
 import os

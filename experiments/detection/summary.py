@@ -1,4 +1,4 @@
-"""``NAME.json``: where a table of detections comes from, what is in it, and on which terms."""
+"""Writes ``NAME.json``: origin, content and license terms of a table of detections."""
 
 import datetime
 import importlib.metadata

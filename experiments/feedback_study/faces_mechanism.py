@@ -1,4 +1,4 @@
-"""What feedback prefers: the teacher's pseudo labels, the truth, or half of each; judged by whom.
+"""Measures which labels feedback prefers: the teacher's pseudo labels, the truth, or half of each, by judge.
 
 One student step on each batch of new people, from one start; the same step is judged by frames that the
 start was trained on, and by those of other people, with labels published alike.

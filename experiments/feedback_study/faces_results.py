@@ -1,4 +1,4 @@
-"""Results of the study on drawn faces: what they hold, how they are written and read.
+"""Results of the study on drawn faces: their structure, and reading and writing of their files.
 
 A folder of small files, from which tables and figures can be made again:
 

@@ -1,4 +1,4 @@
-"""What the study on drawn faces says: paired differences, the six planned contrasts, shares of the truth's gain.
+"""Statistics of the study on drawn faces: paired differences, six planned contrasts, shares of the truth's gain.
 
 Arms of a world are paired by seed. The seeds of different worlds have the same people, so worlds are no replicates of
 each other: a difference over several worlds is averaged over worlds within each seed first, and n counts seeds.

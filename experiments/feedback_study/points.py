@@ -1,4 +1,4 @@
-"""What feedback can and cannot add where the truth is known and nothing is noisy but the labels.
+"""Tests what feedback can and cannot add where the truth is known and only the labels are noisy.
 
 python -m experiments.feedback_study.points            # writes docs/feedback_study.json and the tables
 python -m experiments.feedback_study.points --quick --out=/tmp/study

@@ -1,4 +1,4 @@
-"""What a data set says of itself before a record is opened: who made it, its people and units, its fingerprint."""
+"""Description of a data set, read before any record: its builder, people and units, and its fingerprint."""
 
 import hashlib
 import json

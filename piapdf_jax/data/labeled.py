@@ -1,4 +1,4 @@
-"""Which coded frames keep their labels where only so many may: nested, spread by person, whatever the seed."""
+"""Selects the coded frames that keep their labels under a limit: nested, spread over people, whatever the seed."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""Batches read ahead of the steps, in threads or in processes of their own."""
+"""Prefetches batches, in threads or in separate processes."""
 
 import functools
 import importlib

@@ -1,4 +1,4 @@
-"""Whether the files of a folder say in every installed runtime what JAX said of the golden frames."""
+"""Checks that exported files reproduce JAX's probabilities of the golden frames in every installed runtime."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""From the export of a training to the file of its light detector."""
+"""Converts the export of a training to the .onnx file of its light detector."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""Operations of encoders by class. No encoder is imported here: a plugin with its own operations rests on none."""
+"""Operations of encoders by class. No encoder is imported here, so a plugin with its own operations needs none."""
 
 import functools
 

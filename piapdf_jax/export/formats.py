@@ -1,4 +1,4 @@
-"""What a light detector can be written as: files, what must be installed to write them, and what runs them."""
+"""File formats of a light detector: how they are written, the packages needed, and the runtimes that run them."""
 
 import importlib.metadata
 import importlib.util

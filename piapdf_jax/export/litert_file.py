@@ -1,7 +1,7 @@
 """A list of operations as a LiteRT (.tflite) file, for phones and small devices; without TensorFlow and without torch.
 
-What the file says of itself lies behind its network as a ZIP archive, where TensorFlow Lite's metadata has the files
-that go with a network: every reader of .tflite files passes over it, every reader of ZIP archives opens it.
+The metadata follow the network as a ZIP archive, as TensorFlow Lite's metadata store associated files: readers of
+.tflite files skip it, and readers of ZIP archives open it.
 """
 
 import contextlib

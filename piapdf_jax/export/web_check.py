@@ -1,4 +1,4 @@
-"""A web page's own network, run on frames in headless Chromium; it shows in numbers what a user would see."""
+"""Runs the network of a web page on frames in headless Chromium, to compare what a user would see in numbers."""
 
 import base64
 import pathlib

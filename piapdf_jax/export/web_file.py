@@ -1,4 +1,4 @@
-"""A light detector as one web page: the network, what runs it and what shows it, in a file that asks for nothing."""
+"""Writes a light detector as one web page: network, runtime and interface in a file that loads nothing else."""
 
 import base64
 import functools

@@ -1,4 +1,4 @@
-"""The one way in which builders and inference cut a face out of a picture.
+"""Crops faces out of pictures, in the one way that builders and inference share.
 
 OpenCV is imported inside the functions that use it; JAX never is.
 """

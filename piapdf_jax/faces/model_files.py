@@ -1,4 +1,4 @@
-"""Files of other people's models: found where a variable or an installed package says, and checked."""
+"""Third-party model files: located through an environment variable or an installed package, and checked."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""Checks of an encoder from outside, made before anything trains."""
+"""Checks of encoders that plugins register, made before anything trains."""
 
 from collections.abc import Callable
 

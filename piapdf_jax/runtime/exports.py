@@ -1,4 +1,4 @@
-"""What a finished training hands on: its parts, under a digest of everything that decided them."""
+"""Exports of finished trainings: their parts, stored under a digest of everything that decided them."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Folders and files: where a run can be written, what a full or broken disk says, and writing whole or not at all."""
+"""Files and folders: checks of where a run can be written, errors of full or broken disks, and atomic writes."""
 
 import contextlib
 import errno

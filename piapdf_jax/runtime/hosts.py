@@ -1,4 +1,4 @@
-"""Several hosts, one process each: how they meet, who writes, and what is said when one is gone."""
+"""Training on several hosts, one process each: connection, the host that writes, and loss of a host."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""One run at a time makes a training: a file that names its holder, who shows by a heartbeat that it lives.
+"""Lock that lets one run at a time make a training: a file that names its holder and carries its heartbeat.
 
 The file is made atomically, by ``O_EXCL``, and its time of change is the heartbeat. A waiting run compares
 that time with what it saw before, never with a clock, so clocks of hosts may differ. What no file system

@@ -1,4 +1,4 @@
-"""Steps of a training: run a little ahead of the devices; watched for numbers, signals to stop, and a profile."""
+"""Runs the steps of a training a little ahead of the devices; watches for non-finite steps and signals; profiles."""
 
 import collections
 import contextlib

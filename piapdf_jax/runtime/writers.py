@@ -1,4 +1,4 @@
-"""Where metrics go: JSON lines always, TensorBoard where it is installed, the terminal as a progress line."""
+"""Writers of metrics: always JSON lines, TensorBoard if it is installed, and a progress line on the terminal."""
 
 import contextlib
 import contextvars

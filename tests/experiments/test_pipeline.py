@@ -212,9 +212,9 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
         ({"model": {**told["model"], "color": 1}}, "model in model.json is not a configuration"),
         (
             {"model": {**told["model"], "convention": "x"}},
-            "no configuration .*convention='x' is not one of",
+            "not a configuration .*convention='x' is not one of",
         ),
-        ({"model": {**told["model"], "dropout": "x"}}, "no configuration .*dropout='x' must be"),
+        ({"model": {**told["model"], "dropout": "x"}}, "not a configuration .*dropout='x' must be"),
         ({"model": {**told["model"], "encoder": "tiny"}}, "is another than it was trained with"),
         ({"model": {**told["model"], "encoder": "mine"}}, "'mine' .*--plugin=MODULE"),
     ):

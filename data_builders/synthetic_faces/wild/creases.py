@@ -1,4 +1,4 @@
-"""What action units do to the skin: mounds, hollows and folds, as tables; soft, and of another depth on every face."""
+"""Tables of mounds, hollows and folds that action units make in the skin: soft, with a depth that varies by face."""
 
 from typing import NamedTuple
 

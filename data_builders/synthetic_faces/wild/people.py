@@ -1,4 +1,4 @@
-"""Who the strangers are, and how each one's muscles pull: more unlike than the people of the other data sets."""
+"""Identities and muscles of the strangers, who vary more than the people of the other data sets."""
 
 import dataclasses
 
