@@ -408,7 +408,7 @@ def test_classes_of_three(way):
 
 
 MISTAKES = {
-    "labels": (lambda b: (b["y"][:, 0], b["y"][:, 0] >= 0), r"labels \(6,\).* beside \(6, 1\)"),
+    "labels": (lambda b: (b["y"][:, 0], b["y"][:, 0] >= 0), r"labels \(6,\).* unlike \(6, 1\)"),
     "row": (lambda b: (b["y"][:1], b["y"][:1] >= 0), r"labels \(1, 1\)"),
     "mask": (lambda b: (b["y"], b["y"][:, 0] >= 0), r"labels \(6, 1\), mask \(6,\) unlike"),
     "mask rows": (

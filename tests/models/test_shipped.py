@@ -120,8 +120,8 @@ def test_files_that_do_not_belong_together(monkeypatch, folder, harm, said):
         ({"encoder/params/stem/kernel": np.ones((3, 3, 3, 8), np.float32)}, "holds float32"),
         ({"encoder/params/stem/kernel": np.full((3, 3, 3, 8), np.nan, np.float16)}, "not numbers"),
         ({"encoder/params/stem/kernel": np.array([{}], object)}, "allow_pickle=False"),
-        ({"encoder/params/stem/kernel": np.ones((3, 3, 3, 7), np.float16)}, "another 'nano'"),
-        ({"encoder/params/stem/bias": np.ones(8, np.float16)}, "another 'nano'"),
+        ({"encoder/params/stem/kernel": np.ones((3, 3, 3, 7), np.float16)}, "do not fit 'nano'"),
+        ({"encoder/params/stem/bias": np.ones(8, np.float16)}, "do not fit 'nano'"),
     ],
 )
 def test_arrays_that_are_none_of_the_encoder(monkeypatch, folder, changes, said):
