@@ -140,7 +140,7 @@ def test_every_method_ends_in_its_row_and_lists_what_it_takes():
             ["--config=demo", "--set=pi1.learning_rate=nan"],
             "error: pi1.learning_rate=nan must be a finite number, at least 1e-12",
         ),
-        (["--config=demo", "--stages=disfa"], "--stages=disfa: no method of"),
+        (["--config=demo", "--stages=disfa"], "--stages=disfa: no method in"),
     ],
 )
 def test_launcher_errors_are_one_line(tmp_path, arguments, told):

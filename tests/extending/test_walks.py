@@ -274,8 +274,8 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path, module):
 def test_a_section_of_a_plugin_hides_no_other():
     own = dataclasses.replace(TRAININGS["baseline"], name="mine", settings=TrainSection(steps=1))
     for section, said in (
-        ("data", "a section 'data' already"),
-        ("longer", "a section 'longer' already"),
+        ("data", "section 'data' already exists"),
+        ("longer", "section 'longer' already exists"),
         ("a.b", "letters and _, not 'a.b'"),
     ):
         with pytest.raises(ValueError, match=said):

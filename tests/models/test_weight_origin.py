@@ -107,7 +107,7 @@ def test_a_convention_that_contradicts_the_file_is_said(file, caplog):
     describe(file, architecture="tf_efficientnet_b1", mean=[0.5] * 3, std=[0.5] * 3)
     with caplog.at_level(logging.WARNING):
         assert resolved(file, convention="pytorch").convention == "pytorch"
-    assert "which is of a network of tensorflow_ported" in caplog.text
+    assert "whose network has convention tensorflow_ported" in caplog.text
 
 
 @pytest.mark.parametrize(

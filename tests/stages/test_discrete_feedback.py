@@ -191,7 +191,7 @@ def test_metrics_tell_of_each_action_unit(inputs):
         ({"variant": "exact", "estimator": "difference"}, "have no effect there"),
         ({"variant": "exact", "estimator": "jvp"}, "have no effect there"),
         ({"variant": "exact", "labels": "sample"}, "have no effect there"),
-        ({"estimator": "difference", "direction": "update"}, "no direction"),
+        ({"estimator": "difference", "direction": "update"}, "has no effect"),
         ({"variant": "mpl"}, "df.variant='mpl' is not one of discrete, continuous"),
         ({"estimator": "fd"}, "df.estimator='fd' is not one of grad, jvp, vjp, difference"),
         ({"direction": "step"}, "df.direction='step' is not one of"),
