@@ -179,7 +179,7 @@ def packed_among(paths: Iterable[pathlib.Path]) -> str:
 
 
 def state(folder: pathlib.Path) -> str:
-    """Returns what is wrong with the place of a folder that holds nothing: empty, not there, a file, still packed."""
+    """Returns why a folder holds nothing: it is empty, missing, a file, or still packed."""
     if folder.is_dir():
         return "is empty"
     if folder.exists():

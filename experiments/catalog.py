@@ -24,7 +24,7 @@ log = logging.getLogger("piapdf")
 
 
 class Catalog:
-    """Every training of a configuration, what decides it, and its export.
+    """Trainings of a configuration, with their fingerprints and exports.
 
     Args:
         config: the experiment.
@@ -78,7 +78,7 @@ class Catalog:
         return self._fingerprints[name]
 
     def digest(self, name: str) -> str:
-        """Returns the digest of the export of a training that is taken: its own, or an accepted stale one's."""
+        """Returns the digest of the export to use for a training: its own, or an accepted stale one."""
         if name not in self._digests:
             digest = digest_of(self.fingerprint(name))
             if name in self.accept_stale and not exports.find_export(self.runs, name, digest):
@@ -110,7 +110,7 @@ class Catalog:
         }
 
     def rests_on(self, name: str) -> set[str]:
-        """Returns a training and all whose exports it is made of, one after another."""
+        """Returns a training and all trainings whose exports it depends on, in order."""
         return {name}.union(*map(self.rests_on, self.job(name).depends_on))
 
     def exported(self, name: str) -> Parts:

@@ -22,12 +22,12 @@ from piapdf_jax.data.labeled import LabeledFrames
 
 
 class DataSets(DataFolders):
-    """The data sets of one experiment, and who of them may be read for what."""
+    """The data sets of one experiment, and which of their people each purpose may read."""
 
     def to_train(
         self, dataset: str, split: str, *, labels: bool = True, strangers_to: str = ""
     ) -> DataSlice:
-        """Returns records that a training may read: nobody's who is tested or kept apart.
+        """Returns records that a training may read: none of people who are tested or kept apart.
 
         Args:
             dataset: its name.
@@ -61,7 +61,7 @@ class DataSets(DataFolders):
         return None if part.is_empty() else part
 
     def to_choose(self, dataset: str) -> DataSlice | None:
-        """Returns the records of people kept apart to choose a state; None where nobody is to be.
+        """Returns the records of people kept apart to choose a state; None if there are none.
 
         Raises:
             ConfigError: where nobody would be left to train on.
@@ -78,7 +78,7 @@ class DataSets(DataFolders):
         return self._only(dataset, self._sample_subjects(people, wanted))
 
     def to_judge(self, dataset: str, section: str) -> DataSlice | None:
-        """Returns the records of people kept apart to judge a student's steps; None where nobody is to.
+        """Returns the records of people kept apart to judge a student's steps; None if there are none.
 
         Args:
             dataset: that the training learns from.

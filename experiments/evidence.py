@@ -42,7 +42,7 @@ _SCORES = ("F1 at 0.5", "F1 at matched cuts", "100 ROC AUC")
 
 
 def keep(run: Run, out: pathlib.Path) -> pathlib.Path:
-    """Copies what tables are made of: configuration, results, versions and tables of frames of a run.
+    """Copies the files that tables are made of: configuration, results, versions and tables of frames of a run.
 
     Args:
         run: a finished one.

@@ -51,7 +51,7 @@ class Fitting:
     plugins: tuple[str, ...] = ()
 
     def train(self, name: str) -> dict[str, Any]:
-        """Makes a training's export where it is not there; returns what ``export.json`` says."""
+        """Makes a training's export unless it exists; returns its ``export.json``."""
         catalog, digest = self.catalog, self.catalog.digest(name)
         title, path = TRAININGS[name].title, exports.export_folder(catalog.runs, name, digest)
         alone = lock.Lock(

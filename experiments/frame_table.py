@@ -21,7 +21,7 @@ class FrameTableError(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrameTable:
-    """N test frames and what an export with a head of C action units said of them.
+    """N test frames, with the predictions of an export for C action units.
 
     Attributes:
         training: name of the training.

@@ -16,7 +16,7 @@ from piapdf_jax.runtime.digests import differences
 def of_runs(
     runs: Sequence[Run], missing: tuple[int, ...], stand_ins: dict[str, str]
 ) -> Iterator[str]:
-    """Tells what a reader must know of a group before believing a number of it.
+    """Lists the caveats of a group that a reader of its numbers must know.
 
     Args:
         runs: of the group, by seed and fold.

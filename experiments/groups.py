@@ -26,7 +26,7 @@ _TOLD = 3
 
 
 class RunsError(ValueError):
-    """What is given cannot be read as runs, or not be averaged; the message says which and why."""
+    """The given folders cannot be read as runs, or not be averaged; the message says which and why."""
 
 
 def read_groups(folders: Iterable[pathlib.Path]) -> list[Group]:

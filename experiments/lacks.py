@@ -19,7 +19,7 @@ Table = dict[str, np.ndarray]
 
 
 class Lacks:
-    """Looks at what trainings read; every part is read once.
+    """Checks the data that trainings read; every part is read once.
 
     Args:
         truth: the table of true labels of a training's test part, where there is one.

@@ -53,7 +53,7 @@ def feedback(config: ExperimentConfig, jobs: Sequence[Job]) -> str:
 
 
 def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None:
-    """Says what one training did: digests, losses, what moved, what stayed, and its scores."""
+    """Logs the result of one training: digests, losses, what moved, what stayed, and its scores."""
     report, scores = result["report"], result["scores"]
     log.info("%s [%s]", TRAININGS[name].title, result["digest"])
     taken = ", ".join(f"{other} [{digest}]" for other, digest in result["consumed"].items())

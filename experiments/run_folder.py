@@ -51,7 +51,7 @@ def with_earlier(
     digest: Callable[[str], str | None],
     methods: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Adds what earlier commands scored of the same configuration, and puts aside what would be lost.
+    """Merges the scores of earlier commands of the same configuration, and renames results that would be lost.
 
     Args:
         results: of this command.

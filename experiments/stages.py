@@ -109,17 +109,17 @@ def feedback(job: Job) -> Stage:
 
 
 def nothing(job: Job) -> tuple[str, ...]:
-    """Returns that a training needs no other."""
+    """Returns the dependencies of a training that needs no other: none."""
     return ()
 
 
 def generator(job: Job) -> tuple[str, ...]:
-    """Returns that a training goes on from PI Generator 0."""
+    """Returns the dependency of a training that starts from PI Generator 0."""
     return ("pi1",)
 
 
 def by_weights(job: Job) -> tuple[str, ...]:
-    """Returns what a training needs: PI Generator 1 and what says P where their loss counts, and its start."""
+    """Returns the dependencies of a training: its start, PI Generator 1 and the source of P where their losses count."""
     weights, start = loss_weights(job), _start(job)
     person = PERSON_TRAININGS[_person(job)] if weights.ap else None
     return tuple(name for name in ("pi2" if weights.pi else None, person, start) if name)

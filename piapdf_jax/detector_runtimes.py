@@ -133,7 +133,7 @@ def _described(path: pathlib.Path) -> tuple[Model, Prepare]:
 
 
 def property_of(data: bytes, key: str) -> str:
-    """Returns a short property that an .onnx file says of itself; "" where it says none.
+    """Returns a short metadata property of an .onnx file; "" if it is missing.
 
     In protocol buffers' encoding: the key is field 1, its value field 2, lengths below 128 are one byte. No package
     is needed to read so much of it.

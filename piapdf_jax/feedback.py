@@ -173,7 +173,7 @@ def upcast(x):
 
 
 def all_finite(*trees):
-    """Returns True if every number is finite: 0 x is 0 but for what is not."""
+    """Returns True if every number is finite: 0 x is 0 only for finite x."""
     floats = [x for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.inexact)]
     total = sum((jnp.sum(x * 0).astype(jnp.float32) for x in floats), jnp.float32(0))
     return jnp.isfinite(jnp.sqrt(total))  # a root, lest XLA copies the sum to every leaf's update

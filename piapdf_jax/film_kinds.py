@@ -21,7 +21,7 @@ _LOOKED_AT = 1024
 
 
 def fault(path: pathlib.Path) -> str | None:
-    """Returns why a file is no film, to stand behind its name; None for what begins like a film that FFmpeg knows."""
+    """Returns why a file is not a film, to follow its name in a message; None if it begins like a known film format."""
     try:
         if path.exists() and not path.is_file():
             return "is not a file"

@@ -85,7 +85,7 @@ def part_of(subject: str, parts: dict[int, list[str]]) -> int:
 
 
 def equal_parts(subjects: Iterable[str]) -> dict[int, list[str]]:
-    """Deals people of whom nobody has published parts, as good as by lot and everywhere alike.
+    """Deals people without published parts, pseudo-randomly and identically everywhere.
 
     In the order of the SHA-256 of their names (UTF-8) they come to part 1, 2, 3, 1, ...: sizes differ by one at most.
 

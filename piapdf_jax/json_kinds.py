@@ -72,7 +72,7 @@ DIGEST = _is(
 
 
 def or_null(kind: Kind) -> Kind:
-    """Returns a kind that null is as well, as None."""
+    """Returns a kind that also accepts null, as None."""
     return lambda value, place: None if value is None else kind(value, place)
 
 

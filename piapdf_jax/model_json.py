@@ -18,7 +18,7 @@ FILE_NAME = "model.json"
 
 
 class ModelError(ValueError):
-    """A ``model.json`` is of another version, or not what it should be; names the file and the key."""
+    """A ``model.json`` has another version or is invalid; the message names the file and the key."""
 
 
 class Data(NamedTuple):

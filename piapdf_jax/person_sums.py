@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Fold(NamedTuple):
-    """What a method got right on the test people of one fold.
+    """Per-person sums of a method on the test people of one fold.
 
     Attributes:
         people: [P] ids, sorted.

@@ -70,7 +70,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def digest() -> str:
-    """Returns a digest of what says which pictures are read and how: this module and the decoder of JPEGs."""
+    """Returns a digest of the code that reads pictures: this module and the decoder of JPEGs."""
     import simplejpeg
 
     source = pathlib.Path(__file__).read_bytes()

@@ -64,7 +64,7 @@ def keep_freed_memory() -> bool:
 
 
 def await_inputs(*inputs: Any) -> None:
-    """Waits for the inputs of a step on a CPU, where one whose inputs wait runs in another thread.
+    """Waits for the inputs of a step on a CPU, because a step with pending inputs runs in another thread.
 
     The heap of that thread keeps no freed memory, see ``keep_freed_memory``.
 

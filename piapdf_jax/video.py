@@ -34,7 +34,7 @@ _ADVICE = "convert the film to a constant frame rate"
 
 
 class FilmError(ValueError):
-    """The times of a film number its frames in no order; the message names file and frame."""
+    """The times of a film do not order its frames; the message names file and frame."""
 
 
 def is_film(path: pathlib.Path) -> bool:

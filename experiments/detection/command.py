@@ -27,7 +27,7 @@ _FAULTS = (ValueError, OSError, MemoryError)
 
 
 class Told(NamedTuple):
-    """What an input came to: frames, faces, what is wrong with it, seconds by what they went to."""
+    """Summary of an input: frames, faces, faults, and seconds per activity."""
 
     frames: int = 0
     faces: int = 0

@@ -30,7 +30,7 @@ class Counts(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """An input whose rows all stand in its journal: their counts, what the input told, seconds by what they went to."""
+    """An input whose rows are all in its journal: their counts, description of the input, seconds per activity."""
 
     counts: Counts
     description: dict[str, Any]

@@ -48,7 +48,7 @@ class FoundFrame(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some frames in order, the crops [N, 256, 256, 3] uint8 of all their faces, and seconds by what they went to."""
+    """Some frames in order, the crops [N, 256, 256, 3] uint8 of all their faces, and seconds per activity."""
 
     number: int
     frames: tuple[FoundFrame, ...]
@@ -57,7 +57,7 @@ class Block(NamedTuple):
 
 
 class End(NamedTuple):
-    """An input is at its end: what is known of it, see ``inputs.Shots``."""
+    """End of an input, with its description, see ``inputs.Shots``."""
 
     description: dict[str, Any]
 

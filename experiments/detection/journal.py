@@ -38,7 +38,7 @@ class Journal:
         self._lock: int | None = None
 
     def open(self, start: dict[str, Any]) -> Progress:
-        """Opens the file of rows, rid of what stands behind the last finished block.
+        """Opens the file of rows, truncated after the last finished block.
 
         Args:
             start: state where there is no finished block.

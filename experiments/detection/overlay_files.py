@@ -143,7 +143,7 @@ def _ticked(
 
 
 def _check_written(path: pathlib.Path, frames: int) -> None:
-    """Looks at what lies on disk: OpenCV does not tell that one was full."""
+    """Checks the file on disk, because OpenCV does not report a full disk."""
     film = capture.Film(path)
     for _ in film.shots(lambda *_: False):
         pass

@@ -39,7 +39,7 @@ def build(
     outputs: dict[str, Any],
     mark: str,
 ) -> dict[str, Any]:
-    """Puts together what ``NAME.json`` says: of an input (SHA-256 and bytes), what made the rows and came of them.
+    """Builds the content of ``NAME.json``: the input (SHA-256 and bytes), what made the rows, and their counts.
 
     ``mark`` is a digest of all that decides it, which ``written_by`` returns.
     """
@@ -99,7 +99,7 @@ def _licenses(detector: Detector, settings: Settings) -> list[dict[str, str]]:
 
 
 def cuts(settings: Settings, detector: Detector) -> dict[int, float | None]:
-    """Returns from which probability on each unit is present; None where the model has no cut for it."""
+    """Returns the probability from which each unit counts as present; None where the model has no cut for it."""
     if settings.threshold is None:
         return dict(detector.model.cuts)
     return dict.fromkeys(detector.model.units, settings.threshold)

@@ -37,7 +37,7 @@ class FeedbackStream:
     unlabeled_ratio: int = 1
 
     def check(self) -> None:
-        """Refuses labeled frames that are too few to withhold the labels of some.
+        """Checks that there are enough labeled frames to hide the labels of some.
 
         Raises:
             ValueError: naming how many there are, and what would do.

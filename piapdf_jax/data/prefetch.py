@@ -59,7 +59,7 @@ def prefetch(
 def auto_workers(
     batch_bytes: Callable[[], int], *, cores: int | None = None, shared_bytes: int | None = None
 ) -> tuple[int, str]:
-    """Returns how many processes read on this machine, and a line where memory makes them fewer.
+    """Returns the number of reader processes for this machine, and a note if memory limits it.
 
     None on one or two cores, which the training itself needs; else half of the cores, at most 16.
     Batches pass through shared memory, where every process holds up to seven of them.

@@ -78,7 +78,7 @@ def golden_frames(size: int) -> np.ndarray:
 
 
 def golden_probabilities(light: Light, frames: np.ndarray) -> np.ndarray:
-    """Returns what JAX says of frames [N, S, S, 3] uint8, in float32: [N, C]."""
+    """Computes JAX's probabilities [N, C] of frames [N, S, S, 3] uint8, in float32."""
     import jax
     import jax.numpy as jnp
 

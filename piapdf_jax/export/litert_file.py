@@ -76,7 +76,7 @@ def write_litert(
         image_size: side S of the images.
         dtype: of the weights of convolutions: float32, float16, or int8, whose activations are rounded as well.
         input_type: ``uint8`` for images [1, S, S, 3] of 0 to 255, ``float32`` for 0 to 1.
-        metadata: what the file says of itself, by name; type, input, length and checksum follow by themselves.
+        metadata: properties to store in the file, by name; type, input, length and checksum are added.
 
     Returns:
         What must be known of the file: what wrote it.
@@ -130,7 +130,7 @@ def load_litert(path: pathlib.Path, threads: int | None = None) -> Probabilities
 
 
 def read_metadata(path: pathlib.Path) -> JsonObject:
-    """Returns what a file of ours says of itself; no package is needed for it.
+    """Reads the metadata of a file of ``write_litert``; needs no package.
 
     Raises:
         FileNotFoundError: where there is none.

@@ -49,7 +49,7 @@ def write_onnx(
         units: number of probabilities, C.
         dtype: of weights and arithmetic behind the normalization.
         input_type: ``uint8`` for images [B, S, S, 3] of 0 to 255, ``float32`` for 0 to 1.
-        metadata: what the file says of itself, by name; the checksum of its content follows by itself.
+        metadata: properties to store in the file, by name; the checksum of its content is added.
     """
     import onnx
     from onnx import helper

@@ -17,7 +17,7 @@ _BATCH = 2
 
 
 def check_encoder(config: ModelConfig, channels: int) -> None:
-    """Refuses an encoder that is not as ``encoders.Encoder`` says; start values are drawn, passes traced alone.
+    """Checks an encoder against ``encoders.Encoder``: draws start values, and only traces the passes.
 
     Args:
         config: names the encoder; its size and compute dtype are those of the images.

@@ -73,7 +73,7 @@ class Encoder(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class FlaxEncoder:
-    """An encoder whose features are what a Flax module says of images; its vector is their mean over pixels.
+    """An encoder whose features are the outputs of a Flax module; its vector is their mean over pixels.
 
     A subclass gives ``module``, whose call takes images [B, H, W, k] and ``mode`` and returns [B, h, w, F].
     """
@@ -142,7 +142,7 @@ def is_plugin_encoder(name: str) -> bool:
 
 
 def register_encoder(name: str, make: EncoderFactory) -> None:
-    """Adds an encoder from outside, which ``model.encoder`` names from then on.
+    """Adds a plugin's encoder under a name for ``model.encoder``.
 
     Args:
         name: a word that no other encoder has.
@@ -159,7 +159,7 @@ def register_encoder(name: str, make: EncoderFactory) -> None:
 
 
 def encoder_factory(name: str) -> EncoderFactory:
-    """Returns what makes the encoder of a name.
+    """Returns the factory of a named encoder.
 
     Raises:
         ValueError: for an unknown name, listing those that there are.

@@ -51,7 +51,7 @@ CONVENTIONS = {
 
 
 def upcast(x: jax.Array) -> jax.Array:
-    """Returns float32 at least, for what half precision is too coarse for."""
+    """Converts to float32 at least, where half precision is too coarse."""
     return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
 
 

@@ -20,7 +20,7 @@ from piapdf_jax.types import Part
 
 
 def weights_of(encoder: Encoder) -> Weights | None:
-    """Returns the files of weights that can start an encoder; None for one that takes no file."""
+    """Returns the files of weights that an encoder can start from; None if it takes no file."""
     return getattr(encoder, "weights", None)
 
 

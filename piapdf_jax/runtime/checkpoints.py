@@ -27,7 +27,7 @@ class CheckpointError(RuntimeError):
 
 
 class Restored(NamedTuple):
-    """A checkpoint: the step it was taken after, the state, and what was said with it."""
+    """A restored checkpoint: its step, its state, and the metadata saved with it."""
 
     step: int
     state: PyTree

@@ -27,7 +27,7 @@ class HostLost(RuntimeError):
 
 
 class HostsError(ValueError):
-    """Several hosts are asked for in a way that cannot be; the message names the flag."""
+    """The flags for several hosts are invalid; the message names the flag."""
 
 
 def is_requested(*, coordinator: str, hosts: int | None, host: int | None, automatic: bool) -> bool:
@@ -181,7 +181,7 @@ def holds_everywhere(holds: bool) -> bool:
 
 
 def as_host_lost(error: BaseException) -> HostLost | None:
-    """Returns an error of a step as the loss of another host, or None where it says nothing of one."""
+    """Returns the ``HostLost`` that an error of a step stands for, or None if it has another cause."""
     if isinstance(error, HostLost):
         return error
     if jax.process_count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError):

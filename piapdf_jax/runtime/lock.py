@@ -30,7 +30,7 @@ _SAID_AGAIN = 600.0  # seconds between two lines of a run that waits
 
 
 class LockLost(RuntimeError):
-    """Another run has taken a training over: this one was silent for too long, and writes no more of it."""
+    """Another run took over this training, because this one was silent for too long; it must write no more."""
 
 
 class Lock:
@@ -76,7 +76,7 @@ class Lock:
             raise self._lost()
 
     def acquire(self, done: Callable[[], bool]) -> bool:
-        """Waits until the lock is held or what it is for is there; says once for whom it waits.
+        """Waits until the lock is held or the export exists; logs once which run it waits for.
 
         Args:
             done: whether another run has made it; asked on the first host.
