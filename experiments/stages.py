@@ -119,7 +119,7 @@ def generator(job: Job) -> tuple[str, ...]:
 
 
 def by_weights(job: Job) -> tuple[str, ...]:
-    """Returns the dependencies of a training: its start, PI Generator 1 and the source of P where their losses count."""
+    """Returns the dependencies of a training: its start, PI Generator 1 and the source of P where their loss counts."""
     weights, start = loss_weights(job), _start(job)
     person = PERSON_TRAININGS[_person(job)] if weights.ap else None
     return tuple(name for name in ("pi2" if weights.pi else None, person, start) if name)
