@@ -99,7 +99,7 @@ def against(
     """
     lost: dict[str, str] = {}
     blank = np.full(len(aus), np.nan)
-    no_rates = "the export says no base rates of its training labels"
+    no_rates = "the export has no base rates of its training labels"
     matched, why = (blank, no_rates) if rates is None else matched_cuts(probs, rates, aus)
     fixed, unknown = (blank, no_rates) if cuts is None else (cuts, _without(cuts, aus))
     make: Mapping[str, Callable[[], Any]] = {

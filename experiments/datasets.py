@@ -72,7 +72,7 @@ class DataSets(DataFolders):
         people = self._candidates(dataset)
         if wanted >= len(people):
             raise ConfigError(
-                f"eval.validation_subjects={wanted} leaves nobody of the {len(people)} people of"
+                f"eval.validation_subjects={wanted} leaves none of the {len(people)} people of"
                 f" {dataset}[{split}] to train on"
             )
         return self._only(dataset, self._sample_subjects(people, wanted))
@@ -96,7 +96,7 @@ class DataSets(DataFolders):
             apart = len(everybody) - len(people)
             also = f": eval.validation_subjects keeps {apart} of them apart" if apart else ""
             raise ConfigError(
-                f"{section}.judge_subjects={wanted} leaves nobody of the {len(everybody)} people of"
+                f"{section}.judge_subjects={wanted} leaves none of the {len(everybody)} people of"
                 f" {dataset}[{self.split_to_train(dataset)}] to train on{also}"
             )
         part = self._only(dataset, self._sample_subjects(people, wanted))
@@ -264,7 +264,7 @@ class DataSets(DataFolders):
         left_out = tuple(person.subject for person in people if person in barred)
         if len(left_out) == len(people):
             raise ConfigError(
-                f"{dataset}[{split}] has nobody left to train on: all of its {len(people)} people"
+                f"{dataset}[{split}] has no one left to train on: all of its {len(people)} people"
                 f" are {why}"
             )
         return DataSlice(dataset, self.folder(dataset), split, exclude=left_out)

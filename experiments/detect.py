@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
             sources, settings, detector, wanted, workers=workers, overwrite=_OVERWRITE.value
         )
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from there", file=sys.stderr)
+        print("stopped; the same command resumes from there", file=sys.stderr)
         return 128 + signal.SIGINT
     return int(bool(faults))
 
@@ -178,7 +178,7 @@ def _outputs() -> Any:
 def _export() -> pathlib.Path:
     if not _MODEL.value:
         raise ValueError(
-            "--maps are of the run that a detector comes from: give its export as --model"
+            "--maps needs the run that trained the detector: give its export as --model"
         )
     return paths.local_path(_MODEL.value, "--model")
 

@@ -207,7 +207,7 @@ def _check_given(job: Job) -> None:
         if section.start == "fresh" and f"{name}.{key}" in job.config.given:
             value = getattr(section, key)
             raise ConfigError(
-                f"{name}.{key}={value} has no effect with {name}.start=fresh: take"
+                f"{name}.{key}={value} has no effect with {name}.start=fresh: use"
                 f" --set {name}.fresh_{key}={value}"
             )
 

@@ -150,15 +150,15 @@ class Film:
         unknown = self._made_up - (self._at_end if held_back else 0)
         if unknown:
             self._notes.append(
-                f"the film says no time, or none after the last, of {unknown:,} of {self.read:,} frames:"
-                " they are taken to follow one frame's duration later"
+                f"no time, or none after the last, is given for {unknown:,} of {self.read:,} frames:"
+                " each is placed one frame's duration after the one before"
             )
         if self._damaged:
             self._notes.append(f"{self._damaged:,} of {self.read:,} frames are damaged")
         if self.expected is None or self.expected == self.read:
             return
         self._notes.append(
-            f"{self.read:,} frames came, where the film says that it has {self.expected:,}"
+            f"{self.read:,} frames were decoded, but the film claims {self.expected:,}"
         )
         # By time: of a variable rate, the number of frames is a guess.
         step = self._step() if self.rate or self.read < 2 else self._last / (self.read - 1)

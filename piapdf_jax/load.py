@@ -91,7 +91,7 @@ def _check_encoder(folder: pathlib.Path, config: ModelConfig, info: JsonObject) 
     if trained not in (None, now):
         keys = [key for key in {**trained, **now} if trained.get(key) != now.get(key)]
         raise ModelError(
-            f"{folder}: encoder {config.encoder!r} is another than it was trained with:"
+            f"{folder}: encoder {config.encoder!r} differs from the one it was trained with:"
             f" {', '.join(f'{key} was {trained.get(key)}, is {now.get(key)}' for key in keys)}"
         )
 

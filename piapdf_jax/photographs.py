@@ -65,7 +65,7 @@ def pictures_and_films(folder: str | os.PathLike[str], *, recursive: bool) -> Li
     listed = Listed([], [], [])
 
     def tell(error: OSError) -> None:
-        listed.faults.append(f"{error.filename} cannot be looked into ({error.strerror})")
+        listed.faults.append(f"{error.filename} cannot be opened ({error.strerror})")
 
     for place, below, files in os.walk(folder, onerror=tell):
         below[:] = sorted(name for name in below if recursive and not name.startswith("."))

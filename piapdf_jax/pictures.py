@@ -133,8 +133,8 @@ def check_size(height: int, width: int) -> None:
     """Raises ValueError for a picture of more than ``MAX_PIXELS`` or a side beyond ``MAX_SIDE``, or of none."""
     if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE or min(height, width) < 1:
         raise ValueError(
-            f"its header says {width:,} x {height:,} pixels; read are up to {MAX_PIXELS:,} in all"
-            f" and {MAX_SIDE:,} a side"
+            f"its header says {width:,} x {height:,} pixels; the limits are {MAX_PIXELS:,} in all"
+            f" and {MAX_SIDE:,} per side"
         )
 
 

@@ -115,7 +115,7 @@ def number_times(
     _check_times(times + start, path)
     rate = _frame_rate(times, rate)
     if not math.isfinite(rate):
-        raise FilmError(f"{path}, frame 0: the film says no frame rate; {_ADVICE}")
+        raise FilmError(f"{path}, frame 0: the film has no frame rate; {_ADVICE}")
     # Where the film starts is rounded once: half a frame there is not half a frame at each picture.
     place = np.floor((start + times[0]) * rate + 0.5) + np.floor((times - times[0]) * rate + 0.5)
     numbers = [first + int(number) for number in place]

@@ -212,7 +212,7 @@ def test_a_variable_rate_is_no_early_end(monkeypatch, tmp_path):
     film = film_of(monkeypatch, tmp_path, reader)
     assert len(list(film.shots(every))) == 45
     assert not film.ended_early and film.notes() == [
-        "45 frames came, where the film says that it has 91"
+        "45 frames were decoded, but the film claims 91"
     ]
 
 
@@ -257,7 +257,7 @@ def test_a_film_cut_off_in_the_middle(tmp_path):
     film = capture.Film(path)
     came = len(list(film.shots(every)))
     assert 5 < came < 25 and film.ended_early
-    assert film.notes() == [f"{came} frames came, where the film says that it has 30"]
+    assert film.notes() == [f"{came} frames were decoded, but the film claims 30"]
     # The index of an MP4 stands at its end.
     whole = write(tmp_path / "b.mp4", [gray(v) for v in LEVELS]).read_bytes()
     (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 2])

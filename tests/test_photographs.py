@@ -302,5 +302,5 @@ def test_folders_name_what_cannot_be_looked_into_and_keep_strange_names(tmp_path
     monkeypatch.setattr(os, "scandir", scandir)
     listed = photographs.pictures_and_films(tmp_path, recursive=True)
     assert listed.pictures == [tmp_path / strange]
-    assert listed.faults == [f"{tmp_path}/closed cannot be looked into (Permission denied)"]
+    assert listed.faults == [f"{tmp_path}/closed cannot be opened (Permission denied)"]
     assert near(shows(photographs.read_photograph(tmp_path / strange)), UPRIGHT)

@@ -81,7 +81,7 @@ def _chosen(layout: str, people: int | Sequence[str] | None) -> tuple[str, ...]:
     strangers = sorted(set(people) - set(everyone))
     if strangers:
         raise ValueError(
-            f"{layout} has nobody called {strangers[0]!r}; give some of {everyone[:3]}..."
+            f"{layout} has no person named {strangers[0]!r}; choose from {everyone[:3]}..."
         )
     return tuple(people)
 

@@ -45,7 +45,7 @@ def read_light(export: pathlib.Path) -> Light:
     model = read_model(export)
     if set(model.parts) != {"encoder", "head"}:
         raise ModelError(
-            f"{export} needs {', '.join(model.parts)}: a light detector has encoder and head alone; take an export"
+            f"{export} needs {', '.join(model.parts)}: a light detector has encoder and head alone; use an export"
             " of baseline, pi3, ap, lp, piap, df, piapdf or disfa"
         )
     # What it computes is float32 everywhere.

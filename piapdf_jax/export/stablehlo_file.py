@@ -19,7 +19,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 #: What JAX promises of files of ``jax.export`` (docs.jax.dev, Exporting and serializing: compatibility guarantees).
 WINDOW = (
     "JAX of this version and of releases up to six months newer; of older ones those up to three weeks back."
-    " From then on export the model anew"
+    " After that, export the model again"
 )
 
 

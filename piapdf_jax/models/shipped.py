@@ -65,7 +65,7 @@ def read_description(encoder: str, folder: pathlib.Path | None = None) -> Descri
         raise WeightsError(f"{path} does not describe {PARTS_FILE} ({reason})") from error
     if found.encoder != encoder:
         raise WeightsError(
-            f"the shipped detector has encoder {found.encoder!r}, model.encoder is {encoder!r}: take"
+            f"the shipped detector has encoder {found.encoder!r}, model.encoder is {encoder!r}: use"
             f" --set model={found.encoder}"
         )
     return found
@@ -95,7 +95,7 @@ def read_parts(sha256: str, folder: pathlib.Path | None = None) -> dict[str, Par
         return _nested(arrays)
     except Exception as error:  # NumPy and its zip files raise all kinds
         reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{path} cannot be used ({reason}): install the package anew") from error
+        raise WeightsError(f"{path} cannot be used ({reason}): reinstall the package") from error
 
 
 def write_parts(path: pathlib.Path, parts: Mapping[str, Part]) -> None:

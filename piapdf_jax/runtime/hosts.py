@@ -119,7 +119,7 @@ def _check_port(port: int) -> None:
         socket.create_server(("", port)).close()
     except OSError as error:
         raise HostsError(
-            f"--coordinator: host 0 cannot listen at port {port} ({os.strerror(error.errno or 0)}); take another one"
+            f"--coordinator: host 0 cannot listen at port {port} ({os.strerror(error.errno or 0)}); use another one"
             " on all hosts"
         ) from error
 
@@ -191,7 +191,7 @@ def as_host_lost(error: BaseException) -> HostLost | None:
         return None
     return HostLost(
         f"host {jax.process_index()} of {jax.process_count()}: another host stopped or cannot be"
-        f" reached ({_one_line(error)}); start all hosts again, the run goes on from its last"
+        f" reached ({_one_line(error)}); start all hosts again, the run resumes from its last"
         " checkpoint"
     )
 

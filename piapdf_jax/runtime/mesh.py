@@ -70,7 +70,7 @@ def shard_batch(mesh: Mesh, batch: PyTree) -> PyTree:
         The batch as global device arrays [b * hosts, ...]; the copying may still be under way.
 
     Raises:
-        ValueError: where the global batch does not divide over the devices.
+        ValueError: where the global batch is not divisible by the number of devices.
     """
     hosts = len({device.process_index for device in mesh.devices.flat})
     sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
@@ -80,7 +80,7 @@ def shard_batch(mesh: Mesh, batch: PyTree) -> PyTree:
 
 
 def check_divides(batch_size: int, devices: int) -> None:
-    """Refuses a global batch that does not divide over the devices.
+    """Refuses a global batch that is not divisible by the number of devices.
 
     Raises:
         ValueError: naming the nearest sizes that do.

@@ -236,7 +236,7 @@ def test_a_picture_that_cannot_be_drawn_is_a_gap(data, tmp_path, monkeypatch):
         # 16 labeled frames make one batch, and feedback takes two that are disjoint.
         ("one", ["methods=df", "df.batch_size=16"], "16 labeled frames are too few for a batch"),
         ("one", ["baseline.batch_size=7"], "batch size 7 is not divisible by 2 devices: use 6 or 8"),
-        ("one", ["eval.validation_subjects=1"], "eval.validation_subjects=1 leaves nobody of the 1"
+        ("one", ["eval.validation_subjects=1"], "eval.validation_subjects=1 leaves none of the 1"
          " people of synthetic_faces/one[part1] to train on"),
     ],
 )  # fmt: skip

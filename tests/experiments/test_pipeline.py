@@ -215,7 +215,10 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
             "not a configuration .*convention='x' is not one of",
         ),
         ({"model": {**told["model"], "dropout": "x"}}, "not a configuration .*dropout='x' must be"),
-        ({"model": {**told["model"], "encoder": "tiny"}}, "is another than it was trained with"),
+        (
+            {"model": {**told["model"], "encoder": "tiny"}},
+            "differs from the one it was trained with",
+        ),
         ({"model": {**told["model"], "encoder": "mine"}}, "'mine' .*--plugin=MODULE"),
     ):
         (folder / "model.json").write_text(json.dumps({**told, **change}))

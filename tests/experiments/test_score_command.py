@@ -259,7 +259,7 @@ def test_intervals_and_gaps_as_they_are_shown():
     found, lost = export_scores.scores_of(frames)
     assert found["published"]["f1_interval"] == [[66.67, 66.67]]
     assert found["published"]["people_showing"] == [6] and found["people"] == 6
-    assert lost["published.f1_matched"] == "the export says no base rates of its training labels"
+    assert lost["published.f1_matched"] == "the export has no base rates of its training labels"
     head = {"export": {"training": "t", "digest": DIGEST}, "dataset": "[red]d", "split": "s"}
     (table,) = export_score_table.tables(head | found)
     rows = list(zip(*[list(column.cells) for column in table.columns], strict=True))

@@ -76,7 +76,7 @@ def refusal(config):
 def test_another_encoder_is_told_both_names(monkeypatch, folder):
     shipped_detector.installed(monkeypatch, folder)
     told = refusal(dataclasses.replace(MODELS["tiny"], pretrained="drawn"))
-    assert "has encoder 'nano', model.encoder is 'tiny': take --set model=nano" in told
+    assert "has encoder 'nano', model.encoder is 'tiny': use --set model=nano" in told
     told = refusal(dataclasses.replace(NANO, convention="pytorch"))
     assert "is of convention tensorflow, model.convention is pytorch" in told
 

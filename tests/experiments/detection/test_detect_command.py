@@ -168,7 +168,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(export, tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process gets it
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.splitlines() == ["stopped; the same command goes on from there"]
+    assert said.splitlines() == ["stopped; the same command resumes from there"]
     detect(*flags)
     assert len(rows(tmp_path / "a.csv")) == 150
 
