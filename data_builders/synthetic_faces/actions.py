@@ -51,7 +51,7 @@ MOVES = {au: both_halves(moves) for au, moves in _MOVES.items()}
 _LIP_GAP = 0.008  # height of a closed mouth between the inner landmarks
 
 
-class Fold(NamedTuple):
+class SkinFold(NamedTuple):
     """A line in the skin: ``points`` [N, 2] in head units, ``width`` in head units, ``depth`` 0..1.
 
     A negative depth is a ridge.

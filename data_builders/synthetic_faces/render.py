@@ -47,7 +47,7 @@ class Muscles(Protocol):
 
     def folds(
         self, points: np.ndarray, strengths: dict[int, float], *, age: float
-    ) -> list[actions.Fold]:
+    ) -> list[actions.SkinFold]:
         """Returns lines in the skin."""
         ...
 

@@ -142,7 +142,7 @@ class Pull:
 
     def folds(
         self, points: np.ndarray, strengths: dict[int, float], *, age: float
-    ) -> list[actions.Fold]:
+    ) -> list[actions.SkinFold]:
         """Returns the lines of the units and of age."""
         sides = self._sides(strengths)
         own = self.manner
