@@ -1,10 +1,10 @@
 """Controls which people's records each purpose may read: the only way from a data set's name to its records.
 
-A person is (builder, kind, subject): configs of one builder that share a kind show the same people
-under other names. People that a fold tests, and those kept apart to choose a state, are in no
-slice that a training reads, whatever data set stands in for which; of those who judge a student's
-steps no training reads a label. Where ``data.labeled_frames`` are fewer than there are, no slice with
-labels has another frame of the AU data set's training people.
+A person is (builder, kind, subject): configs of one builder with the same kind show the same people under other names.
+No slice that a training reads contains people that a fold tests or that are kept apart to choose a state, whichever
+data set stands in for another, and no training reads labels of people who judge a student's steps. If
+``data.labeled_frames`` limits the labeled frames, no slice with labels has any other frame of the AU data set's
+training people.
 """
 
 import dataclasses

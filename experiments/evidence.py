@@ -3,8 +3,8 @@
 python -m experiments.evidence runs/printed runs/chosen --out=docs
 python -m experiments.evidence --out=docs
 
-The first copies the tables of frames of runs to docs/evidence; the second makes the page from those alone. What is kept
-are folders of runs as well: ``python -m experiments.tables docs/evidence/printed --out=report``.
+The first copies the tables of frames of runs to docs/evidence; the second makes the page from those alone. The kept
+folders can be read as runs: ``python -m experiments.tables docs/evidence/printed --out=report``.
 """
 
 import pathlib

@@ -1,7 +1,7 @@
 """A list of operations as a StableHLO file, which plain JAX loads and runs on CPUs, NVIDIA GPUs and TPUs.
 
-JAX lowers convolutions and products by platform, so that the program holds each of them three times, behind a switch
-that is a constant when it is compiled.
+JAX lowers convolutions and matrix products per platform, so the program holds each of them three times, behind a switch
+that is constant at compile time.
 """
 
 import pathlib

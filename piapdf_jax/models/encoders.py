@@ -1,7 +1,7 @@
 """Protocol and registry of encoders.
 
-An encoder is a frozen dataclass. Its fields, and the sources of its module, stand in the digest of whatever it trains;
-its name alone stands in a configuration. One from outside is registered by a plugin.
+An encoder is a frozen dataclass. Its fields and the sources of its module are part of the digest of every training that
+uses it; a configuration holds only its name. Plugins register further encoders.
 """
 
 import dataclasses

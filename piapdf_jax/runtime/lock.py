@@ -1,9 +1,9 @@
 """Lock that lets one run at a time make a training: a file that names its holder and carries its heartbeat.
 
-The file is made atomically, by ``O_EXCL``, and its time of change is the heartbeat. A waiting run compares
-that time with what it saw before, never with a clock, so clocks of hosts may differ. What no file system
-can promise is that a holder which is paused between its last look at the lock and its next write does not
-write: it looks right before each checkpoint, line of metrics and export.
+The file is created atomically (``O_EXCL``), and its modification time is the heartbeat. A waiting run compares that time
+with the one it saw before, never with a clock, so clocks of hosts may differ. No file system can keep a holder from
+writing that is paused between its last check of the lock and its next write; so it checks right before each checkpoint,
+line of metrics and export.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Devices: one mesh axis, ``data``; and one update over them: which batch, which random key, which step.
 
-Parameters are on every device, batches split along axis 0. Nothing else in this package decides the numbers of a
-training, so every digest holds this source.
+Parameters are replicated on every device, batches split along axis 0. Every training depends on this module, so its
+source is part of every digest.
 """
 
 from collections.abc import Sequence
