@@ -1,7 +1,7 @@
 """Lock that lets one run at a time make a training: a file that names its holder and carries its heartbeat.
 
-The file is created atomically (``O_EXCL``), and its modification time is the heartbeat. A waiting run compares that time
-with the one it saw before, never with a clock, so clocks of hosts may differ. No file system can keep a holder from
+The file is created atomically (``O_EXCL``), and its modification time is the heartbeat. A waiting run compares it
+with the time it saw before, never with a clock, so clocks of hosts may differ. No file system can keep a holder from
 writing that is paused between its last check of the lock and its next write; so it checks right before each checkpoint,
 line of metrics and export.
 """
