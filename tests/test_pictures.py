@@ -180,8 +180,8 @@ def test_a_size_that_the_content_does_not_fill_is_refused(tmp_path):
     upright = drawn()
     data = encoded(".bmp", upright[::-1])
     # A negative height says that the rows go from top to bottom.
-    downwards = data[:22] + struct.pack("<i", -303) + data[26:]
-    np.testing.assert_array_equal(read(tmp_path, downwards), upright[..., ::-1])
+    downward = data[:22] + struct.pack("<i", -303) + data[26:]
+    np.testing.assert_array_equal(read(tmp_path, downward), upright[..., ::-1])
 
 
 def chunks(data):
