@@ -88,7 +88,7 @@ def _described(path: pathlib.Path, weights: Weights) -> Origin:
     name = str(fields.get("architecture")).partition(".")[0]
     convention = weights.convention_of(name)
     if convention is None:
-        log.warning("%s is not used: its architecture %.80r is not a %s", path, name, weights.title)
+        log.warning("%s is not used: its architecture %.80r is not %s", path, name, weights.title)
         return Origin()
     return Origin(convention, mean, std)
 

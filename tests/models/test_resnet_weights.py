@@ -191,7 +191,7 @@ def test_a_description_of_another_network_is_not_used(tmp_path, caplog, architec
         found = origin(tmp_path / "w.safetensors", "", "torchvision", {}, weights)
     assert found.convention == "pytorch"
     assert found.mean == ((0.5,) * 3 if known else None)
-    assert caplog.text.count("is not a ResNet-50") == (not known)
+    assert caplog.text.count("is not ResNet-50") == (not known)
 
 
 def test_files_are_published_of_resnet50_alone():

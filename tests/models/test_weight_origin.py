@@ -100,7 +100,7 @@ def test_a_description_of_another_size_is_not_of_this_file(file, caplog, archite
     describe(file, architecture=architecture)
     with caplog.at_level(logging.WARNING):
         assert origin(file, "", "timm", {}, weights("b1")).convention == known
-    assert ("is not an EfficientNet-B1" in caplog.text) == (known is None)
+    assert ("is not EfficientNet-B1" in caplog.text) == (known is None)
 
 
 def test_a_convention_that_contradicts_the_file_is_said(file, caplog):
