@@ -1,1 +1,1 @@
-"""What is fast, beside what a user would take instead; run from the checkout, not installed."""
+"""Benchmarks against what a user would run instead; run from the checkout, not installed."""

@@ -1,9 +1,9 @@
-"""How fast pictures become records, by step and core, and what that means for all of BP4D.
+"""Measures how fast builders turn pictures into records, by step and per core, and estimates the time for all of BP4D.
 
 python -m benchmarks.builders [--frames=64] [--repeats=5]
 
-Pictures are drawn faces in two sizes. CPU time is this process's, so that other work on the machine does not count;
-the wall time beside it says how much there was.
+Pictures are drawn faces in two sizes. CPU time is that of this process, so other work on the machine does not count;
+the wall time beside it shows how much other work there was.
 """
 
 import pathlib

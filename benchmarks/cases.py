@@ -1,4 +1,4 @@
-"""What is timed: networks, sizes and passes; loads neither JAX nor PyTorch."""
+"""The benchmark cases: networks, sizes and passes. Imports neither JAX nor PyTorch."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""Outputs and gradients of both sides with equal weights, in one process that has both.
+"""Compares outputs and gradients of JAX and PyTorch with equal weights, in one process.
 
 python -m benchmarks.compare b1 unet decoder piap
 """

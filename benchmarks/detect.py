@@ -1,10 +1,10 @@
-"""How many frames a second ``experiments.detect`` looks at, end to end, by face finder, runtime and model.
+"""Measures frames per second of ``experiments.detect``, end to end, by face finder, runtime and model.
 
 python -m benchmarks.detect
 python -m benchmarks.detect --film=FILM.mp4 --models=tiny=FOLDER_OR_ONNX,b1=FOLDER_OR_ONNX
 
-Without ``--film`` one of 1280 x 720 pixels is drawn, with one face; without ``--models`` networks of random numbers are
-written, which take as long as trained ones. Every run is a command of its own, as users start it.
+Without ``--film``, a film of 1280 x 720 pixels with one face is drawn; without ``--models``, networks with random
+weights are used, which are as fast as trained ones. Every run is a separate command, as users start it.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""What each format of a light detector weighs, differs by and takes, in each runtime that is installed.
+"""Measures size, difference to JAX and time of each format of a light detector, in each installed runtime.
 
 python -m benchmarks.exports --out=docs/exports.md
 python -m benchmarks.exports runs/exports/piapdf/0123456789abcdef random:b1 --out=docs/exports.md

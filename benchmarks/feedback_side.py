@@ -1,4 +1,4 @@
-"""Our side of ``benchmarks.feedback``: the feedback stage, and the targets that its frozen parts make."""
+"""JAX side of ``benchmarks.feedback``: the feedback stage, and the targets computed by its frozen parts."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Face finders side by side: where they cut, what that does to probabilities, what they miss, and how long they take.
+"""Compares face finders: position of crops, effect on probabilities, misses, and time.
 
 python -m benchmarks.finders --models=EXPORT,EXPORT
 python -m benchmarks.finders --models=EXPORT,EXPORT --pictures=FOLDER --films=FOLDER --trees=FOLDER

@@ -1,4 +1,4 @@
-"""Our side: the package's own stages, as a training runs them."""
+"""JAX side of the benchmarks: the package's own stages, as a training runs them."""
 
 import dataclasses
 import functools

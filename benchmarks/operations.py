@@ -1,4 +1,4 @@
-"""A training step of ours by operation, from JAX's own trace."""
+"""Breaks down a JAX training step by operation, from JAX's profiler trace."""
 
 import collections
 import pathlib

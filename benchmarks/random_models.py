@@ -1,4 +1,4 @@
-"""Networks of random numbers as light detectors, which take as long as trained ones."""
+"""Light detectors with random weights, which are as fast as trained ones."""
 
 import dataclasses
 import pathlib
@@ -33,9 +33,9 @@ def write_random_models(folder: pathlib.Path) -> dict[str, str]:
         light = random_light(name)
         place = folder / name
         place.mkdir()
-        told = {"digest": _DIGEST, "input": "uint8"}
+        metadata = {"digest": _DIGEST, "input": "uint8"}
         sizes = {"image_size": light.model.image_size, "units": len(BP4D_AUS)}
-        write_onnx(place / "model.onnx", light.operations, told=told, **sizes)
+        write_onnx(place / "model.onnx", light.operations, metadata=metadata, **sizes)
         (place / FILE_NAME).write_text(to_json(light.model), encoding="utf-8")
         found[name] = str(place)
     return found

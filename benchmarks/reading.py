@@ -1,4 +1,4 @@
-"""How many images a second one core reads, step by step, and how many cores a device's training needs.
+"""Measures how many images per second one core reads, step by step, and how many cores a device needs.
 
 python -m benchmarks.reading                                  # draws a few synthetic faces first
 python -m benchmarks.reading --data_dir=SHARDS --dataset=bp4d --split=part1 --gpu_images_per_second=800

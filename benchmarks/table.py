@@ -1,4 +1,4 @@
-"""What was timed, as a table."""
+"""Formats benchmark results as a table."""
 
 import statistics
 from collections.abc import Mapping, Sequence

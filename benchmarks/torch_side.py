@@ -1,4 +1,4 @@
-"""The PyTorch side: what trains, in each form that a user may choose."""
+"""PyTorch side of the benchmarks: the same trainings, in each mode that a user may choose."""
 
 import time
 from types import SimpleNamespace

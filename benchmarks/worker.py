@@ -1,4 +1,4 @@
-"""One side in a process of its own: answers requests, one JSON object a line each way.
+"""Runs one side in a separate process, which answers requests: one JSON object per line, each way.
 
 python -m benchmarks.worker SIDE SETTINGS, SIDE being ``jax`` or a form of PyTorch
 """

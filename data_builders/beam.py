@@ -1,4 +1,4 @@
-"""The work of builders on Apache Beam's workers (extra ``beam``), which share the directory of data sets."""
+"""Runs builders on Apache Beam workers (extra ``beam``), which share the directory of data sets."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""A data set that was built, as it is counted: its records without pictures, and the lines that are said of it."""
+"""Counts of a built data set: its records without pictures, and the lines of the comparison."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""The face of a picture file, or the reason why there is none."""
+"""Crops the face out of a picture file, or gives the reason why there is none."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What a builder left out, counted by reason; it ends up in the data set's metadata."""
+"""Counts, by reason, what a builder left out; stored in the data set's metadata."""
 
 import collections
 

@@ -1,4 +1,4 @@
-"""Folders of original files as they lie on people's disks: packed, a folder too deep, with what systems leave there."""
+"""Finds original files in folders as users have them: packed, nested one level too deep, with system files."""
 
 import glob
 import itertools
@@ -179,7 +179,7 @@ def packed_among(paths: Iterable[pathlib.Path]) -> str:
 
 
 def state(folder: pathlib.Path) -> str:
-    """Returns what is wrong with the place of a folder that holds nothing: empty, not there, a file, still packed."""
+    """Returns why a folder holds nothing: it is empty, missing, a file, or still packed."""
     if folder.is_dir():
         return "is empty"
     if folder.exists():

@@ -1,4 +1,4 @@
-"""Landmarks of the frames of a video: detected once, kept on disk, gaps filled from neighbors."""
+"""Landmarks of the frames of a video: detected once, cached on disk, gaps filled from neighboring frames."""
 
 import functools
 import os

@@ -1,6 +1,6 @@
-"""Which picture belongs to which label row, where copies of a data set count pictures from 0 or from 1.
+"""Matches pictures to label rows in copies of a data set that number pictures from 0 or from 1.
 
-Copies are merged, so that this is found by video. Label rows count from 1 unless there is a row 0.
+Merged copies mix both, so this is decided per video. Label rows count from 1 unless there is a row 0.
 """
 
 import pathlib

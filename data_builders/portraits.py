@@ -1,4 +1,4 @@
-"""Pictures of people by name, as face recognition sets hold them: a folder a person."""
+"""Pictures of people in face recognition data sets: one folder per person."""
 
 import pathlib
 import re

@@ -254,7 +254,7 @@ def _guarded(arguments: list[str]) -> int:
     except (OSError, MemoryError) as error:
         code, text = 1, str(error)
     except KeyboardInterrupt:
-        code, text = 130, "stopped; the same command goes on from here"
+        code, text = 130, "stopped; the same command resumes from here"
     print(f"prepare: {' '.join(text.split())}", file=sys.stderr)
     return code
 

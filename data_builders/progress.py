@@ -1,4 +1,4 @@
-"""How far a pass over items is: a bar on a terminal, lines elsewhere."""
+"""Progress of a pass over items: a bar on a terminal, log lines elsewhere."""
 
 import contextlib
 import sys

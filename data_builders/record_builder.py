@@ -1,4 +1,4 @@
-"""What all builders share: how their work is spread, shown and kept."""
+"""Base class of all builders: distributes their work, shows its progress, and caches its results."""
 
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

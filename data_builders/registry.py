@@ -45,7 +45,9 @@ def register_dataset(name: str, module: str) -> None:
         ValueError: for a name that another module has.
     """
     if BUILDERS.setdefault(name, module) != module:
-        raise ValueError(f"data set {name!r} is that of {BUILDERS[name]}: take another name")
+        raise ValueError(
+            f"data set {name!r} is already registered by {BUILDERS[name]}: use another name"
+        )
 
 
 def can_make(name: str) -> bool:
@@ -69,7 +71,7 @@ def import_plugins(modules: Iterable[str]) -> None:
     for module in modules:
         if not all(part.isidentifier() for part in module.split(".")) or module.endswith(".py"):
             raise UsageError(
-                f"--plugin={module} is no name of a module: for FOLDER/my_plugin.py run from FOLDER"
+                f"--plugin={module} is not the name of a module: for FOLDER/my_plugin.py run from FOLDER"
                 " with --plugin=my_plugin"
             )
         try:

@@ -1,4 +1,4 @@
-"""The records of ``piapdf_jax.records`` as TFDS features, and what builders need to fill them.
+"""TFDS features of the records of ``piapdf_jax.records``, and helpers of builders that fill them.
 
 Pictures are encoded here, because TFDS would need TensorFlow to encode an array.
 """
@@ -205,7 +205,7 @@ def parallel(
             yield running.popleft().result()
     except concurrent.futures.process.BrokenProcessPool as error:
         raise ChildProcessError(
-            "a worker process died, perhaps for lack of memory: try again with fewer --workers"
+            "a worker process died, perhaps out of memory: try again with fewer --workers"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

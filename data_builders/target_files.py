@@ -1,4 +1,4 @@
-"""Files of a build in its target directory: written all at once, by one process, cleaned up after a dead one."""
+"""Files of a build in its target directory: written atomically, by one process, cleaned up after a crash."""
 
 import contextlib
 import errno

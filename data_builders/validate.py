@@ -70,7 +70,7 @@ def _folder(name: str, data_dir: pathlib.Path) -> pathlib.Path:
     folder = pathlib.Path(made.data_dir)
     if not (folder / "dataset_info.json").is_file():
         command = commands.prepare(name, data_dir)
-        raise FileNotFoundError(f"{folder} is not there: build it with {command}")
+        raise FileNotFoundError(f"{folder} does not exist: build it with {command}")
     return folder
 
 
@@ -102,7 +102,7 @@ def coded_lines(table: dict[str, np.ndarray], counts: published_counts.Counts) -
     frames = np.unique(
         np.stack([table["subject"], table["task"], table["frame"].astype(str)]), axis=1
     )
-    lines.append(Line("coded frames that are there twice", len(table["part"]) - frames.shape[1], 0))
+    lines.append(Line("coded frames that appear twice", len(table["part"]) - frames.shape[1], 0))
     lines.append(Line("coded frames without labels", int((table["coded"] != 1).sum()), 0))
     for place, au in enumerate(counts.aus):
         cells = table["labels"][:, record_columns((au,))[0]]

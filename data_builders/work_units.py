@@ -1,6 +1,6 @@
 """Units of work (blocks of frames, people, clips) whose records are kept on disk until the data set is whole.
 
-So an interrupted build goes on where it stopped: a unit is made once, and read back ever after.
+An interrupted build thus resumes where it stopped: each unit is made once, and read back from then on.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ class Made(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Kept:
-    """A function from units to records that does nothing twice.
+    """A function from units to records that caches its results on disk.
 
     Attributes:
         make: makes a unit; importable by name. A unit holds numbers, text, arrays and tuples or
@@ -65,7 +65,7 @@ class Kept:
 
 
 def digest(make: Callable[[Any], Made], unit: Any) -> str:
-    """Computes the name of a unit from all its records depend on, with size and time of change of its files."""
+    """Computes the name of a unit from all that its records depend on, with size and change time of its files."""
     states = [os.stat(path) for path in getattr(unit, "paths", ())]
     told = [
         make.__module__,

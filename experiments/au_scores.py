@@ -1,4 +1,4 @@
-"""Scores of action units: probabilities against labels, by unit and on the mean, with the gaps among them."""
+"""Scores of action units: probabilities against labels, by unit and averaged, with reasons for missing scores."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -37,7 +37,7 @@ def register_metric(name: str, metric: Metric) -> None:
     """
     own = (*PERCENT, *PLAIN, *_OTHERS)
     if name in (*METRICS, *own, *(f"mean_{key}" for key in own)):
-        raise ValueError(f"there is a metric {name!r} already")
+        raise ValueError(f"metric {name!r} is already registered")
     METRICS[name] = metric
 
 
@@ -99,7 +99,7 @@ def against(
     """
     lost: dict[str, str] = {}
     blank = np.full(len(aus), np.nan)
-    no_rates = "the export says no base rates of its training labels"
+    no_rates = "the export has no base rates of its training labels"
     matched, why = (blank, no_rates) if rates is None else matched_cuts(probs, rates, aus)
     fixed, unknown = (blank, no_rates) if cuts is None else (cuts, _without(cuts, aus))
     make: Mapping[str, Callable[[], Any]] = {

@@ -1,4 +1,4 @@
-"""The trainings of a configuration and the exports that are theirs: found by digest, or older ones on request."""
+"""Trainings of a configuration and their exports: found by digest, or older ones on request."""
 
 import functools
 import hashlib
@@ -24,7 +24,7 @@ log = logging.getLogger("piapdf")
 
 
 class Catalog:
-    """Every training of a configuration, what decides it, and its export.
+    """Trainings of a configuration, with their fingerprints and exports.
 
     Args:
         config: the experiment.
@@ -78,7 +78,7 @@ class Catalog:
         return self._fingerprints[name]
 
     def digest(self, name: str) -> str:
-        """Returns the digest of the export of a training that is taken: its own, or an accepted stale one's."""
+        """Returns the digest of the export to use for a training: its own, or an accepted stale one."""
         if name not in self._digests:
             digest = digest_of(self.fingerprint(name))
             if name in self.accept_stale and not exports.find_export(self.runs, name, digest):
@@ -91,14 +91,14 @@ class Catalog:
         if found is None:
             taken = self.fingerprint(name)["takes"]
             log.warning(
-                "%s: --accept_stale finds no export of these settings, data%s",
+                "%s: --accept_stale finds no export with these settings, data%s",
                 *(name, f" and of {', '.join(taken)} as they are now" if taken else ""),
             )
             return None
         digest, sources = found
         self.stale[name] = {"digest": digest, "sources": sources}
         told = ", ".join(sources[:4]) + (f" and {len(sources) - 4} more" if sources[4:] else "")
-        log.warning("%s: stale export %s is taken; sources that differ: %s", name, digest, told)
+        log.warning("%s: stale export %s is used; sources that differ: %s", name, digest, told)
         return digest
 
     def stale_rows(self, rows: list[str]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class Catalog:
         }
 
     def rests_on(self, name: str) -> set[str]:
-        """Returns a training and all whose exports it is made of, one after another."""
+        """Returns a training and all trainings whose exports it depends on, in order."""
         return {name}.union(*map(self.rests_on, self.job(name).depends_on))
 
     def exported(self, name: str) -> Parts:
@@ -125,7 +125,7 @@ class Catalog:
                 asked = self.config.methods
                 left_out = "--stages leaves it out: add it to --stages"
                 if name not in ordered(asked, self.job):
-                    left_out = f"no method of methods={','.join(asked)} trains it"
+                    left_out = f"no method in methods={','.join(asked)} trains it"
                 raise ConfigError(
                     f"training {name!r} with digest {self.digest(name)} has no export in"
                     f" {self.runs / 'exports'} and {left_out}"

@@ -1,4 +1,4 @@
-"""ROC AUC of a report's tables as another program makes it: every pair of frames is compared."""
+"""Recomputes ROC AUC of a report's tables independently, by comparing every pair of frames."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

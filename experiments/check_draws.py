@@ -1,4 +1,4 @@
-"""What a check of a report's tables draws at random, by SciPy; each draw is made once, for however many cells."""
+"""Random resamples for the check of a report's tables, by SciPy; each is drawn once and shared by all cells."""
 
 import warnings
 from collections.abc import Callable, Sequence

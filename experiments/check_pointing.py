@@ -1,4 +1,4 @@
-"""Rows of the table of pointing scores as another program makes them, from the files beside the tables of frames."""
+"""Recomputes the table of pointing scores independently, from the files beside the tables of frames."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

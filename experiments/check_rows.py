@@ -1,4 +1,4 @@
-"""Rows of a report's tables as another program makes them, by their titles."""
+"""Recomputes rows of a report's tables independently, by their titles."""
 
 import functools
 import json

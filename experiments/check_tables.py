@@ -1,7 +1,8 @@
-"""Recomputes every number of a report's tables from the files of frames, by other programs, and tells what differs.
+"""Recomputes every number of a report's tables from the files of frames, by independent code, and lists differences.
 
-Scores and counts must agree to 1e-6. What is drawn at random agrees within ``Z`` standard errors of the two numbers of
-draws: of an interval's end, how much of the other program's draws lies below it; of p and ``better``, the share itself.
+Scores and counts must agree to 1e-6. Resampled numbers must agree within ``Z`` standard errors for both numbers of
+draws: compared are, for an end of an interval, the share of the other code's draws below it; for p and ``better``, the
+share itself.
 """
 
 import functools

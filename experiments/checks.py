@@ -1,4 +1,4 @@
-"""What must hold before the first training starts: found in minutes what would else fail after hours."""
+"""Checks made before the first training starts, so that errors show in minutes instead of hours."""
 
 import pathlib
 from collections.abc import Iterable

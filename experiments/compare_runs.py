@@ -1,4 +1,4 @@
-"""Two runs side by side: their scores with the difference, and in what their configurations and versions differ."""
+"""Compares two runs: scores with their difference, and differences of configurations and versions."""
 
 import json
 import pathlib

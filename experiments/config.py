@@ -139,7 +139,7 @@ class ExperimentConfig:
 
         if self.df.accumulate != 1:
             raise ConfigError(
-                "df.accumulate must be 1: feedback is what one step of the student does"
+                "df.accumulate must be 1: feedback measures a single step of the student"
             )
         for name in dict.fromkeys(training.section for training in TRAININGS.values()):
             section = self.section(name)
@@ -159,7 +159,7 @@ class ExperimentConfig:
                 raise ConfigError(f"{several}={told} names a {one} twice")
             if values and {one, several} <= self.given:
                 raise ConfigError(
-                    f"{one}={getattr(self, one)} and {several}={told} are both set: take"
+                    f"{one}={getattr(self, one)} and {several}={told} are both set: give"
                     f" --set {several}={told} alone"
                 )
 
@@ -190,7 +190,7 @@ class ExperimentConfig:
         if not self.methods or len(set(self.methods)) < len(self.methods):
             wrong = "names a method twice" if self.methods else "names no method"
             raise ConfigError(
-                f"methods={','.join(self.methods)} {wrong}: take all, or some of {', '.join(METHODS)}"
+                f"methods={','.join(self.methods)} {wrong}: use all, or some of {', '.join(METHODS)}"
             )
         self._check_model()
         self._check_units()

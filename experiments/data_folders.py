@@ -1,4 +1,4 @@
-"""Where data sets lie and what they say of themselves: their splits, people and units, before a record is opened."""
+"""Folders of data sets and their metadata: splits, people and units, read before any record."""
 
 import pathlib
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class DataFolders:
             if dataset.split("/")[0] not in BUILDERS:
                 raise ConfigError(
                     f"data set {dataset!r} is not in {self.data_dir}, and there is no builder for it;"
-                    f" there are {', '.join(BUILDERS)}. Let one stand in, such as --set"
+                    f" there are {', '.join(BUILDERS)}. Use another in its place, such as --set"
                     " pi1.dataset=bp4d --set identity.dataset=synthetic_faces/webface"
                     " --set identity.pairs=synthetic_faces/lfw"
                 ) from missing
@@ -73,7 +73,7 @@ class DataFolders:
             return wanted or there
         asked = f"{key}={','.join(map(str, wanted))}" if wanted else "a training of action units"
         has = f"labels of {', '.join(map(str, there))} alone" if there else "no labels of any"
-        raise ConfigError(f"{asked} does not go with data set {dataset!r}, which has {has}")
+        raise ConfigError(f"{asked} does not fit data set {dataset!r}, which has {has}")
 
     def part(self, dataset: str, *, test: bool) -> FoldPart:
         """Returns what of a data set the fold trains or tests on."""

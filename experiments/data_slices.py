@@ -1,4 +1,4 @@
-"""Some records of a data set, and what one training reads of them; ``datasets`` alone makes them."""
+"""Slices of data sets: the records that one training reads. Only ``datasets`` creates them."""
 
 import dataclasses
 import pathlib

@@ -1,10 +1,10 @@
-"""Who may be read for what: the one way from a data set's name to its records.
+"""Controls which people's records each purpose may read: the only way from a data set's name to its records.
 
-A person is (builder, kind, subject): configs of one builder that share a kind show the same people
-under other names. People that a fold tests, and those kept apart to choose a state, are in no
-slice that a training reads, whatever data set stands in for which; of those who judge a student's
-steps no training reads a label. Where ``data.labeled_frames`` are fewer than there are, no slice with
-labels has another frame of the AU data set's training people.
+A person is (builder, kind, subject): configs of one builder with the same kind show the same people under other names.
+No slice that a training reads contains people that a fold tests or that are kept apart to choose a state, whichever
+data set stands in for another, and no training reads labels of people who judge a student's steps. If
+``data.labeled_frames`` limits the labeled frames, no slice with labels has any other frame of the AU data set's
+training people.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ from piapdf_jax.data.labeled import LabeledFrames
 
 
 class DataSets(DataFolders):
-    """The data sets of one experiment, and who of them may be read for what."""
+    """The data sets of one experiment, and which of their people each purpose may read."""
 
     def to_train(
         self, dataset: str, split: str, *, labels: bool = True, strangers_to: str = ""
     ) -> DataSlice:
-        """Returns records that a training may read: nobody's who is tested or kept apart.
+        """Returns records that a training may read: none of people who are tested or kept apart.
 
         Args:
             dataset: its name.
@@ -61,7 +61,7 @@ class DataSets(DataFolders):
         return None if part.is_empty() else part
 
     def to_choose(self, dataset: str) -> DataSlice | None:
-        """Returns the records of people kept apart to choose a state; None where nobody is to be.
+        """Returns the records of people kept apart to choose a state; None if there are none.
 
         Raises:
             ConfigError: where nobody would be left to train on.
@@ -72,13 +72,13 @@ class DataSets(DataFolders):
         people = self._candidates(dataset)
         if wanted >= len(people):
             raise ConfigError(
-                f"eval.validation_subjects={wanted} leaves nobody of the {len(people)} people of"
+                f"eval.validation_subjects={wanted} leaves none of the {len(people)} people of"
                 f" {dataset}[{split}] to train on"
             )
         return self._only(dataset, self._sample_subjects(people, wanted))
 
     def to_judge(self, dataset: str, section: str) -> DataSlice | None:
-        """Returns the records of people kept apart to judge a student's steps; None where nobody is to.
+        """Returns the records of people kept apart to judge a student's steps; None if there are none.
 
         Args:
             dataset: that the training learns from.
@@ -96,7 +96,7 @@ class DataSets(DataFolders):
             apart = len(everybody) - len(people)
             also = f": eval.validation_subjects keeps {apart} of them apart" if apart else ""
             raise ConfigError(
-                f"{section}.judge_subjects={wanted} leaves nobody of the {len(everybody)} people of"
+                f"{section}.judge_subjects={wanted} leaves none of the {len(everybody)} people of"
                 f" {dataset}[{self.split_to_train(dataset)}] to train on{also}"
             )
         part = self._only(dataset, self._sample_subjects(people, wanted))
@@ -264,7 +264,7 @@ class DataSets(DataFolders):
         left_out = tuple(person.subject for person in people if person in barred)
         if len(left_out) == len(people):
             raise ConfigError(
-                f"{dataset}[{split}] has nobody left to train on: all of its {len(people)} people"
+                f"{dataset}[{split}] has no one left to train on: all of its {len(people)} people"
                 f" are {why}"
             )
         return DataSlice(dataset, self.folder(dataset), split, exclude=left_out)

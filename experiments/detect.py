@@ -26,7 +26,7 @@ _MODEL = flags.DEFINE_string(
     "",
     "folder of an export, or an .onnx file beside its model.json (default: the package's own)",
 )
-_OUT = flags.DEFINE_string("out", "", "folder of the tables, made where it is not there")
+_OUT = flags.DEFINE_string("out", "", "folder of the tables, created if it does not exist")
 _RUNTIME = flags.DEFINE_enum(
     "runtime", None, ["jax", "onnx", "opencv"], "what runs the network (default: what fits --model)"
 )
@@ -92,14 +92,14 @@ def main(arguments: list[str]) -> int:
     for line in faults:
         progress.say(f"error: {line}", sys.stderr)
     if _OVERLAY.value != "none" and any(source.kind == "camera" for source in sources):
-        raise app.UsageError("--overlay: a camera's frames come once, and are not kept to draw on")
+        raise app.UsageError("--overlay cannot be used with a camera: its frames are not kept")
     workers = _cores() if _WORKERS.value is None else _WORKERS.value
     try:
         faults += command.run(
             sources, settings, detector, wanted, workers=workers, overwrite=_OVERWRITE.value
         )
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from there", file=sys.stderr)
+        print("stopped; the same command resumes from there", file=sys.stderr)
         return 128 + signal.SIGINT
     return int(bool(faults))
 
@@ -129,7 +129,7 @@ def _settings() -> Any:
 
     for flag in (_FPS, _START, _END):
         if flag.value is not None and not math.isfinite(flag.value):
-            raise ValueError(f"--{flag.name}={flag.value} is no number")
+            raise ValueError(f"--{flag.name}={flag.value} is not a number")
     if _END.value is not None and _END.value <= _START.value:
         raise ValueError(f"--end={_END.value} is not after --start={_START.value}")
     return Settings(
@@ -178,7 +178,7 @@ def _outputs() -> Any:
 def _export() -> pathlib.Path:
     if not _MODEL.value:
         raise ValueError(
-            "--maps are of the run that a detector comes from: give its export as --model"
+            "--maps needs the run that trained the detector: give its export as --model"
         )
     return paths.local_path(_MODEL.value, "--model")
 
@@ -186,7 +186,7 @@ def _export() -> pathlib.Path:
 def _unit(text: str) -> int:
     digits = text.strip().upper().removeprefix("AU")
     if not digits.isdigit() or int(digits) not in action_units.RECORD_AUS:
-        raise ValueError(f"--maps: {text!r} is no action unit; write AU12,AU6")
+        raise ValueError(f"--maps: {text!r} is not an action unit; write AU12,AU6")
     return int(digits)
 
 

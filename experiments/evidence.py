@@ -1,10 +1,10 @@
-"""Keeps what finished runs said of their test frames, and writes what follows from it into docs/evidence.md.
+"""Stores the predictions of finished runs on their test frames, and writes docs/evidence.md from them.
 
 python -m experiments.evidence runs/printed runs/chosen --out=docs
 python -m experiments.evidence --out=docs
 
-The first copies the tables of frames of runs to docs/evidence; the second makes the page from those alone. What is kept
-are folders of runs as well: `python -m experiments.tables docs/evidence/printed --out=report`.
+The first copies the tables of frames of runs to docs/evidence; the second makes the page from those alone. The kept
+folders can be read as runs: ``python -m experiments.tables docs/evidence/printed --out=report``.
 """
 
 import pathlib
@@ -42,7 +42,7 @@ _SCORES = ("F1 at 0.5", "F1 at matched cuts", "100 ROC AUC")
 
 
 def keep(run: Run, out: pathlib.Path) -> pathlib.Path:
-    """Copies what tables are made of: configuration, results, versions and tables of frames of a run.
+    """Copies the files that tables are made of: configuration, results, versions and tables of frames of a run.
 
     Args:
         run: a finished one.

@@ -23,7 +23,7 @@ from piapdf_jax.export.formats import FORMATS, Wanted
 from piapdf_jax.model_json import read_model
 from piapdf_jax.runtime.filesystem import explain_disk_errors, replacing
 
-_OUT = flags.DEFINE_string("out", "", "folder of the files, made where it is not there")
+_OUT = flags.DEFINE_string("out", "", "folder of the files, created if it does not exist")
 _FORMATS = flags.DEFINE_list("formats", ["onnx"], f"comma separated, of {', '.join(FORMATS)}")
 _DTYPE = flags.DEFINE_enum(
     "dtype", "float32", list(check.TOLERANCES), "of weights and arithmetic; int8: of convolutions"
@@ -81,7 +81,9 @@ def _formats() -> list[str]:
 
 def _check_again(folder: pathlib.Path) -> int:
     if not _CHECK.value or _OUT.value:
-        raise ValueError(f"{folder} is written already: --check alone checks it again")
+        raise ValueError(
+            f"{folder} is already an exported folder: give --check alone to check it again"
+        )
     return _check(folder)
 
 
@@ -92,8 +94,8 @@ def _write(export: pathlib.Path, out: pathlib.Path) -> None:
     formats, int8 = _formats(), _DTYPE.value == "int8"
     if int8 != bool(_CALIBRATION_DATA.value):
         raise ValueError(
-            "--dtype=int8 and --calibration_data=SET go together: 8 bits need frames that show the ranges of"
-            " activations, and labeled ones that show what they cost"
+            "--dtype=int8 and --calibration_data=SET need each other: int8 needs frames to calibrate the ranges of"
+            " activations, and labeled ones to measure the loss of accuracy"
         )
     light = read_light(export)
     wanted, sample = Wanted(_DTYPE.value, _INPUT.value), None
@@ -107,7 +109,7 @@ def _write(export: pathlib.Path, out: pathlib.Path) -> None:
     for name, facts in files.items():
         print(f"{light.model.title}, {wanted.dtype}: {out / name}, {facts['bytes']:,} bytes")
     if sample is not None:
-        print(sample.told)
+        print(sample.summary)
         _print_f1(files)
 
 
@@ -125,7 +127,7 @@ def _print_f1(files: dict[str, dict[str, Any]]) -> None:
 def _check(folder: pathlib.Path) -> int:
     golden = check.read_golden(folder / check.GOLDEN_FILE)
     results = check.check(folder)
-    text = check.told(folder, results, golden)
+    text = check.to_json(folder, results, golden)
     with explain_disk_errors(folder, len(text)), replacing(folder / check.CHECK_FILE) as part:
         part.write_text(text, encoding="utf-8")
     _print(folder, results, golden.dtype)

@@ -29,18 +29,20 @@ def check_installed(formats: list[str], wanted: Wanted) -> None:
     unable = [name for name in formats if wanted.dtype not in FORMATS[name].dtypes]
     if unable:
         able = ", ".join(name for name, kind in FORMATS.items() if wanted.dtype in kind.dtypes)
-        raise ValueError(f"--dtype={wanted.dtype} is for {able}, not for {', '.join(unable)}")
+        raise ValueError(
+            f"--dtype={wanted.dtype} is supported by {able}, not by {', '.join(unable)}"
+        )
     lacking = {name: told for name in formats if (told := FORMATS[name].missing())}
     if lacking:
         how = "; ".join(dict.fromkeys(lacking.values()))
-        raise ValueError(f"what writes {', '.join(lacking)} is not installed: {how}")
+        raise ValueError(f"packages to write {', '.join(lacking)} are not installed: {how}")
     if wanted.dtype != "int8":
         return
     silent = [name for name in formats if _runtime(name, wanted.dtype) is None]
     if silent:
         needed = next(iter(FORMATS[silent[0]].runtimes.values()))
         raise ValueError(
-            f"8 bits are scored before they are handed on, and what runs {silent[0]} is not installed:"
+            f"int8 files are scored before they are published, but no runtime for {silent[0]} is installed:"
             f" {needed.missing()}"
         )
 

@@ -1,4 +1,4 @@
-"""What 8 bits cost: people who calibrate, other people who are scored, and F1 by unit before and after."""
+"""Measures the cost of int8: some people calibrate, others are scored, with F1 by unit before and after."""
 
 import pathlib
 from typing import NamedTuple
@@ -29,14 +29,14 @@ class Sample(NamedTuple):
         frames: [M, S, S, 3] uint8, of other people.
         labels: [M, C] int8 of these, 1, 0 or -1, in the order of ``aus``.
         aus: FACS numbers of units that both the model and the data set have.
-        told: who calibrates and who is scored, in a line.
+        summary: who calibrates and who is scored, in a line.
     """
 
     calibration: np.ndarray
     frames: np.ndarray
     labels: np.ndarray
     aus: tuple[int, ...]
-    told: str
+    summary: str
 
 
 def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
@@ -58,7 +58,7 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
     told = description.describe(where)
     aus = tuple(au for au in model.units if au in told.action_units)
     if not aus:
-        raise CalibrationError(f"data set {dataset!r} has labels of no unit of the export")
+        raise CalibrationError(f"data set {dataset!r} has no labels for any unit of the export")
     splits = "+".join(name for name, count in sorted(source.split_sizes(where).items()) if count)
     records = source.Records(where, splits)
     table = records.table()
@@ -71,7 +71,7 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
     aus, labels = tuple(np.array(aus)[known].tolist()), labels[:, known]
     if not len(shown) or not len(scored):
         raise CalibrationError(
-            f"nobody of data set {dataset!r} is left to score 8 bits on: the export was trained on all of its"
+            f"data set {dataset!r} has no people left to score int8 on: the export was trained on all of its"
             " labeled people"
         )
     reading = ReaderConfig(model.image_size, _BATCH, aus=aus)
@@ -81,7 +81,7 @@ def sample(model: Model, dataset: str, data_dir: pathlib.Path) -> Sample:
         frames=_frames(records, scored, reading),
         labels=labels[scored],
         aus=aus,
-        told=(
+        summary=(
             f"{len(shown)} frames of {len(set(people[shown]))} people of {dataset}{why} calibrate,"
             f" {len(scored)} frames of {len(set(people[scored]))} others are scored"
         ),
@@ -114,7 +114,7 @@ def _trained(model: Model, told: description.Description, data_dir: pathlib.Path
             if part.name.partition("/")[0] != told.builder:
                 continue
             raise CalibrationError(
-                f"whom 8 bits may be scored on cannot be told: the export was trained on {part.name}, which is not in"
+                f"cannot decide whom to score int8 on: the export was trained on {part.name}, which is not in"
                 f" {data_dir}"
             ) from error
         if (theirs.builder, theirs.kind) == (told.builder, told.kind):

@@ -1,8 +1,8 @@
 """Exports below RUNS: how large and old they are, and who uses them.
 
-A run uses the exports that its results name, those of before (``results.N.json``) among them, those that its folders of
-trainings are called after, and those that these trainings took or, while they are under way, take. An export uses
-those that it was made of.
+A run uses the exports named in its results, including earlier results (``results.N.json``), those after which its
+folders of trainings are named, and those that these trainings depend on, finished or not. An export uses those that
+it was made from.
 """
 
 import dataclasses

@@ -96,7 +96,7 @@ def prune(runs: pathlib.Path, console: Console, *, yes: bool) -> None:
     told = f"{_counted(waste)}, {size_text(sum(export.nbytes for export in waste))}"
     if not yes and not sys.stdin.isatty():
         raise PruneError(
-            f"nothing is deleted: {told}, could go from {runs}, and there is no terminal to ask at;"
+            f"nothing is deleted: {told}, could be deleted from {runs}, but there is no terminal to confirm it;"
             " --yes deletes without asking, --exports lists them"
         )
     console.print(export_table(waste, f"{runs}: no run uses these"))
@@ -124,7 +124,7 @@ def _checked(runs: pathlib.Path) -> Listing:
     for line in listing.damaged:
         others = len(listing.damaged) - 1
         raise PruneError(
-            f"nothing is deleted, since it cannot be told what is in use: {line}"
+            f"nothing is deleted, because it is unknown what is in use: {line}"
             f"{f' (and {others} more)' if others else ''}; repair it, or delete what it belongs to"
         )
     return listing
@@ -147,7 +147,7 @@ def _delete(export: Export | Unfinished) -> None:
         export.folder.rename(folder)
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
-        raise OSError(f"{folder} cannot be deleted whole: see to its permissions")
+        raise OSError(f"{folder} cannot be deleted whole: check its permissions")
 
 
 def _counted(found: Sequence[Export | Unfinished]) -> str:

@@ -1,4 +1,4 @@
-"""An export on a data set that it may never have met: scores by unit, intervals over people, whom it was trained on."""
+"""Scores an export on another data set: scores by unit, intervals over people, overlap with its training people."""
 
 import dataclasses
 import hashlib
@@ -145,7 +145,7 @@ def _shared(model: Model, told: Description, dataset: str) -> tuple[int, ...]:
     if not aus:
         has = gaps.units(told.action_units) or "no labels of action units"
         raise ScoreError(
-            f"export {model.training} {model.digest} says {gaps.units(model.units)}, and data set"
+            f"export {model.training} {model.digest} predicts {gaps.units(model.units)}, but data set"
             f" {dataset!r} has {has}: there is no unit to score"
         )
     return aus
@@ -158,7 +158,7 @@ def _true(path: pathlib.Path, table: dict[str, np.ndarray], aus: tuple[int, ...]
         raise
     except Exception as error:  # zip files and arrays fail in many ways
         raise ScoreError(
-            f"{path} is no table of true labels, an .npz with subject, task, frame, label_aus and clean"
+            f"{path} is not a table of true labels, an .npz with subject, task, frame, label_aus and clean"
         ) from error
     if not (labels >= 0).any():
         raise ScoreError(f"{path} holds true labels of none of these frames and units")
@@ -228,7 +228,7 @@ def trained_on(
         )
     if lost:
         yield (
-            f"whether people of {scored} were trained on cannot be told: {listed(lost)} is not in"
+            f"unknown whether people of {scored} were trained on: {listed(lost)} is not in"
             f" {data_dir}"
         )
 

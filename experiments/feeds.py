@@ -1,4 +1,4 @@
-"""Where batches come from: which records a training reads, and the stream that makes batches of them."""
+"""Feeds of trainings: which records a training reads, and the stream that makes batches of them."""
 
 import contextlib
 import functools
@@ -115,7 +115,7 @@ def _asked_for(job: Job) -> Iterator[None]:
         yield
     except (ConfigError, source.MissingDataset) as error:
         key = f"{job.training.section}.unlabeled_dataset={job.section.unlabeled_dataset}"
-        raise ConfigError(f"{key} is to give frames of new people: {error}") from error
+        raise ConfigError(f"{key} must provide frames of new people: {error}") from error
 
 
 def check_pools(job: Job) -> None:

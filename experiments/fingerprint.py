@@ -1,4 +1,4 @@
-"""All that decides a training's numbers: settings, data, exports taken, sources; its digest names the export."""
+"""Fingerprint of a training: all settings, data, exports and sources that decide its numbers, and name its export."""
 
 import ast
 import dataclasses

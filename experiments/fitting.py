@@ -1,4 +1,4 @@
-"""One training of a configuration: trained where its export is not there, going on where it stopped."""
+"""Runs one training of a configuration if its export does not exist, resuming where it stopped."""
 
 import dataclasses
 import functools
@@ -51,7 +51,7 @@ class Fitting:
     plugins: tuple[str, ...] = ()
 
     def train(self, name: str) -> dict[str, Any]:
-        """Makes a training's export where it is not there; returns what ``export.json`` says."""
+        """Makes a training's export unless it exists; returns its ``export.json``."""
         catalog, digest = self.catalog, self.catalog.digest(name)
         title, path = TRAININGS[name].title, exports.export_folder(catalog.runs, name, digest)
         alone = lock.Lock(
@@ -61,7 +61,7 @@ class Fitting:
             if alone.acquire(lambda: exports.find_export(catalog.runs, name, digest) is not None):
                 self._fit(catalog.job(name), digest, alone.check)
             else:
-                log.info("%s: export %s is there, not trained again", title, digest)
+                log.info("%s: export %s exists, not trained again", title, digest)
         told = exports.read_info(path)
         stale = {"stale": catalog.stale[name]} if name in catalog.stale else {}
         self.write(f"{name}/{digest}/export.json", json.dumps(told | stale, indent=1))
@@ -148,7 +148,7 @@ class Fitting:
                 continue
             found = differences(json.loads(other.read_text("utf-8")), here)
             log.warning(
-                "%s: checkpoints in %s belong to another configuration and are not taken: %s",
+                "%s: checkpoints in %s belong to another configuration and are ignored: %s",
                 *(name, other.parent, "; ".join(found)),
             )
 

@@ -1,4 +1,4 @@
-"""What an export said of each test frame, as a file of a run: every number of a table is made from it again."""
+"""Predictions of an export for each test frame, as a file of a run, from which every number can be recomputed."""
 
 import dataclasses
 import os
@@ -21,7 +21,7 @@ class FrameTableError(ValueError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FrameTable:
-    """N test frames and what an export with a head of C action units said of them.
+    """N test frames, with the predictions of an export for C action units.
 
     Attributes:
         training: name of the training.
@@ -110,4 +110,6 @@ def read(path: str | os.PathLike[str]) -> FrameTable:
     except FileNotFoundError:
         raise
     except Exception as error:  # zip files and arrays fail in many ways
-        raise FrameTableError(f"{path} is no table of frames that can be read: {error}") from error
+        raise FrameTableError(
+            f"{path} is not a table of frames that can be read: {error}"
+        ) from error

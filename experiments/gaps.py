@@ -1,4 +1,4 @@
-"""Scores that cannot be made: None and the reason in their place, and never the end of a run."""
+"""Scores that cannot be computed: replaced by None and a reason, so that they never end a run."""
 
 import logging
 import math
@@ -33,7 +33,7 @@ def attempt(
     expected: tuple[type[Exception], ...] = (Gap,),
     together: bool = False,
 ) -> Any:
-    """Returns what a function makes, or notes why it cannot.
+    """Returns the result of a function, or notes the reason why there is none.
 
     Args:
         gaps: gets the reason, by name.
@@ -118,7 +118,7 @@ def never(labels: np.ndarray, aus: tuple[int, ...], *, absent: bool = False) -> 
 
 
 def unknown(labels: np.ndarray, aus: tuple[int, ...]) -> str:
-    """Returns of which units no label [N, len(aus)] is known; "" for none."""
+    """Returns the units of which no label [N, len(aus)] is known; "" for none."""
     none = [au for au, column in zip(aus, labels.T, strict=True) if (column == UNKNOWN).all()]
     return f"{units(none)} no known label" if none else ""
 

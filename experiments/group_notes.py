@@ -1,4 +1,4 @@
-"""What a reader must know of runs that are averaged: what is missing, stands in, is stale, or differs among them."""
+"""Notes on averaged runs: what is missing, replaced by a stand-in, stale, or different between them."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from piapdf_jax.runtime.digests import differences
 def of_runs(
     runs: Sequence[Run], missing: tuple[int, ...], stand_ins: dict[str, str]
 ) -> Iterator[str]:
-    """Tells what a reader must know of a group before believing a number of it.
+    """Lists the caveats of a group that a reader of its numbers must know.
 
     Args:
         runs: of the group, by seed and fold.
@@ -61,7 +61,7 @@ def _of_run(run: Run) -> Iterator[str]:
             if probs is not None and not np.isfinite(probs).all():
                 lost = np.flatnonzero(~np.isfinite(probs).all(axis=0))
                 told = ", ".join(f"AU{table.aus[column]}" for column in lost)
-                yield f"{_where(run)}: {name} says what is no number of {told}: no score there"
+                yield f"{_where(run)}: {name} has values that are not numbers for {told}: no score there"
     for name, told in run.results["trainings"].items():
         for key, before, now in _older(run, name, told.get("fingerprint", {}).get("settings", {})):
             yield (

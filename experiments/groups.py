@@ -1,4 +1,4 @@
-"""Folders of runs to groups that may be averaged, and what a reader must know of each."""
+"""Groups folders of runs that may be averaged, with notes on each group."""
 
 import json
 import pathlib
@@ -26,7 +26,7 @@ _TOLD = 3
 
 
 class RunsError(ValueError):
-    """What is given cannot be read as runs, or not be averaged; the message says which and why."""
+    """The given folders cannot be read as runs, or not be averaged; the message says which and why."""
 
 
 def read_groups(folders: Iterable[pathlib.Path]) -> list[Group]:
@@ -87,7 +87,7 @@ def read_run(folder: pathlib.Path) -> Run:
         try:
             table = frame_table.read(path)
         except FileNotFoundError:
-            problems[name] = "is not there"
+            problems[name] = "does not exist"
             continue
         except FrameTableError:
             problems[name] = "cannot be read"

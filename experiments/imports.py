@@ -1,4 +1,4 @@
-"""What a source imports, by its syntax tree."""
+"""Finds what a source file imports, from its syntax tree."""
 
 import ast
 from collections.abc import Iterator

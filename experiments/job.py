@@ -1,4 +1,4 @@
-"""One training of one configuration, ready to run: its stage, its data, what it needs, what decides it."""
+"""One training of one configuration, ready to run: its stage, its data, and its dependencies."""
 
 import dataclasses
 import functools

@@ -3,8 +3,8 @@
 python -m experiments.judge MODEL --tree=DIR --truth=FILE --pairs=DIR
 python -m experiments.judge MODEL MODEL --pairs=DIR --half=all --out=judged.json
 
-A MODEL is whatever ``experiments.detect`` takes. Choices look at the first half of the people, by name, which is the
-default; the second half is for what is reported once. docs/judge.md says what the numbers mean.
+A MODEL is whatever ``experiments.detect`` takes. Use the first half of the people (by name, the default) for choices,
+and the second half only for final results. docs/judge.md says what the numbers mean.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Pictures that a detector is judged on: found, cut out as a user's are, and scored by person."""
+"""Pictures that a detector is judged on: faces are found and cropped as a user's are, and scored by person."""
 
 import dataclasses
 import hashlib
@@ -76,12 +76,12 @@ def tree(folder: pathlib.Path, truth: pathlib.Path, which: str) -> Frames:
                 name: file[name] for name in ("path", "subject", "coded", "label_aus", "clean")
             }
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise JudgeError(f"{truth} is no table of true labels ({error})") from error
+        raise JudgeError(f"{truth} is not a table of true labels ({error})") from error
     chosen = half(found["subject"].astype(str).tolist(), which)
     rows = np.flatnonzero(found["coded"].astype(bool) & np.isin(found["subject"], chosen))
     listed = tuple(folder / path for path in found["path"][rows].astype(str).tolist())
     if missing := next((path for path in listed if not path.is_file()), None):
-        raise JudgeError(f"{missing} is not there, and {truth} has labels of it")
+        raise JudgeError(f"{missing} does not exist, and {truth} has labels of it")
     if not listed:
         raise JudgeError(f"{truth} has no coded frame of these people")
     aus = tuple(found["label_aus"].tolist())

@@ -1,4 +1,4 @@
-"""What a judgment says, as Markdown."""
+"""Formats the results of ``experiments.judge`` as Markdown."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a fold lacks, said before the first training: of its people, labels and pairs, and so of its scores."""
+"""Reports before the first training which people, labels and pairs a fold lacks, and so which scores."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Table = dict[str, np.ndarray]
 
 
 class Lacks:
-    """Looks at what trainings read; every part is read once.
+    """Checks the data that trainings read; every part is read once.
 
     Args:
         truth: the table of true labels of a training's test part, where there is one.
@@ -42,8 +42,8 @@ class Lacks:
             left = sorted(people - set(train.exclude))
             if len(left) < 2:
                 raise ConfigError(
-                    f"{train} shows {listed(left)} alone: {job.name} learns to tell people apart,"
-                    " which takes two"
+                    f"{train} shows only {listed(left)}: {job.name} learns to tell people apart,"
+                    " which needs at least two"
                 )
         if job.training.feed.labels:
             uses = (train, "train on"), (held, "choose a state by"), (job.slices.judges, "judge by")
@@ -58,7 +58,7 @@ class Lacks:
         except (source.CorruptShard, source.NoRecords, ConfigError):
             raise
         except ValueError as error:
-            raise ConfigError(f"{job.name} makes no batch of {train}: {error}") from error
+            raise ConfigError(f"{job.name} cannot form a batch from {train}: {error}") from error
 
     def lines(self, jobs: Sequence[Job]) -> list[str]:
         """Returns what the data of some trainings lack, one line each with the trainings' names."""

@@ -1,4 +1,4 @@
-"""Section 3.2's case: how well a network finds landmarks, and what its vectors tell of who is in a picture."""
+"""Scores of section 3.2's case: how well a network finds landmarks, and how well its vectors identify people."""
 
 import dataclasses
 import functools
@@ -41,7 +41,7 @@ ROWS = {
 
 
 def landmark_identity(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
-    """Scores landmark regression on unseen people, and its vectors by LFW's protocol beside what they compete with.
+    """Scores landmark regression on unseen people, and its vectors by LFW's protocol beside their alternatives.
 
     Returns:
         ``mse``, the mean squared error of coordinates, and ``nme``, the mean distance of points, both normalized by
@@ -65,7 +65,7 @@ def landmark_identity(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]
 
 
 def errors(job: Job, exported: Parts, tools: Tools) -> dict[str, Any]:
-    """Computes how far the landmarks of the test split are from where the network says."""
+    """Computes the errors of the predicted landmarks of the test split."""
     said, test = _said(job, exported, tools), scoring.tested(job)
     true = test.records().table()["landmarks"].astype(np.float64)
     distance = outer_eye_distance(true)

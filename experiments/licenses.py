@@ -1,4 +1,4 @@
-"""Terms of what exports are made of: software, data sets, landmarks, weights to start from."""
+"""License terms of what exports are made of: software, data sets, landmarks, initial weights."""
 
 import importlib.metadata
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Tables of test frames to what scores are made of: sums over people, by fold and seed."""
+"""Turns tables of test frames into sums over people, by fold and seed, from which scores are computed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,12 +31,12 @@ def labels_of(table: FrameTable, against: str) -> np.ndarray | None:
 
 
 def probs_of(table: FrameTable, teacher: bool) -> np.ndarray | None:
-    """Returns what an export says, or the teacher beside it; None for no teacher."""
+    """Returns the probabilities of an export, or of the teacher beside it; None for no teacher."""
     return table.teacher_probs if teacher else table.probs
 
 
 def cuts_of(table: FrameTable, probs: np.ndarray, cut: str) -> np.ndarray:
-    """Returns from which probability on a unit is said to be there, [C]; nan for none."""
+    """Returns the probability from which each unit counts as present, [C]; nan for none."""
     if cut == "matched":
         return au_scores.matched_cuts(probs, table.base_rates, table.aus)[0]
     if cut == "model":

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: their messages say how, in one line."""
+"""Errors that the user can fix: their messages say how, in one line."""
 
 from experiments.config import ConfigError
 from piapdf_jax import paths

@@ -45,7 +45,7 @@ def by_skin_tone(table: FrameTable) -> list[tuple[str, ...]]:
     """
     known = set(behavior.subjects())
     if lost := sorted(set(table.subject.tolist()) - known):
-        raise CardError(f"{lost[0]!r} is nobody of synthetic_faces/{behavior.KIND}")
+        raise CardError(f"{lost[0]!r} is not a person of synthetic_faces/{behavior.KIND}")
     skin = {name: draw.stranger(name).identity.skin for name in sorted(set(table.subject.tolist()))}
     tones = np.array([_tone(skin[name]) for name in table.subject.tolist()])
     labels = table.coded if table.true is None else table.true
@@ -53,7 +53,7 @@ def by_skin_tone(table: FrameTable) -> list[tuple[str, ...]]:
     for tone in TONES:
         rows = tones == tone
         if not rows.any():
-            raise CardError(f"the table of frames has nobody of {tone} skin")
+            raise CardError(f"the table of frames has no people with {tone} skin")
         fold = person_sums.auc_pairs(table.probs[rows], labels[rows], table.subject[rows])
         found.append(intervals.summarize([fold]))
     names = [f"AU{au}" for au in table.aus] + ["mean"]

@@ -1,4 +1,4 @@
-"""What an export with a head of action units says of itself, collected at the end of its training."""
+"""Collects the ``model.json`` of an export with a head of action units at the end of its training."""
 
 import dataclasses
 import logging

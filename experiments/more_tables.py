@@ -1,4 +1,4 @@
-"""What the paper's tables do not say: other scores, differences with intervals, and who can be told by a vector."""
+"""Tables that the paper does not have: other scores, differences with intervals, and the identity probe."""
 
 from collections.abc import Iterator, Sequence
 

@@ -76,10 +76,10 @@ def main(argv: list[str]) -> None:
         print(f"error: {gone}", file=sys.stderr)
         hosts.exit_now(3)
     except Interrupted as stopped:
-        print(f"{stopped}; the same command goes on from there", file=sys.stderr)
+        print(f"{stopped}; the same command resumes from there", file=sys.stderr)
         sys.exit(128 + stopped.signum)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped; the same command resumes from the last checkpoint", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
 
 

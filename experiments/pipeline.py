@@ -87,7 +87,7 @@ class Pipeline:
         unasked = sorted(set(self.stages) - set(ordered(config.methods, self.job)))
         if unasked:
             asked = ",".join(config.methods)
-            raise ConfigError(f"--stages={unasked[0]}: no method of methods={asked} trains that")
+            raise ConfigError(f"--stages={unasked[0]}: no method in methods={asked} trains it")
         self.mesh = mesh.data_mesh()
         self.loop_config = loop.LoopConfig(
             **dataclasses.asdict(config.run),
@@ -138,7 +138,7 @@ class Pipeline:
         used = set().union(*map(self.catalog.rests_on, wanted))
         unused = sorted(set(self.catalog.accept_stale) - used)
         if unused:
-            log.warning("--accept_stale names %s, on which nothing of this run rests", unused[0])
+            log.warning("--accept_stale names %s, which nothing in this run depends on", unused[0])
         if not self.loop_config.tensorboard:
             log.info("tensorboardX is not installed: metrics go to metrics.jsonl alone")
         results: dict[str, Any] = {"trainings": {}}
@@ -285,7 +285,7 @@ class Pipeline:
             path = truth_path(self.datasets.data_dir, dataset.split("/")[1])
             if needed and not path.exists():
                 raise FileNotFoundError(
-                    f"{path}, the true labels of {dataset!r}, is not there: delete the data set's"
+                    f"{path}, the true labels of {dataset!r}, does not exist: delete the data set's"
                     " folder, and it is drawn again"
                 )
             return path

@@ -1,4 +1,4 @@
-"""Trainings, encoders, data sets and metrics from outside: ``--plugin=MODULE`` imports what registers them."""
+"""Plugins: ``--plugin=MODULE`` imports a module that registers trainings, encoders, data sets or metrics."""
 
 from collections.abc import Sequence
 

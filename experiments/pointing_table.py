@@ -1,4 +1,4 @@
-"""How much of each PI map lies on the pixels that its unit moves, as a table: drawn faces alone know that."""
+"""Table of the share of each PI map on the pixels that its unit moves; known only for drawn faces."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""Several settings under one name: ``--set model=tiny`` for sizes of networks, ``--set df=chosen`` for feedback."""
+"""Named groups of settings: ``--set model=tiny`` for sizes of networks, ``--set df=chosen`` for feedback."""
 
 import dataclasses
 from typing import Any

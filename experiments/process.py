@@ -1,4 +1,4 @@
-"""What a process of the launcher sets up before it trains, and what it is made of."""
+"""Sets up a process of the launcher before it trains, and records its configuration and versions."""
 
 import importlib.metadata
 import json

@@ -1,4 +1,4 @@
-"""Numbers that the paper prints."""
+"""Numbers printed in the paper."""
 
 import functools
 import json

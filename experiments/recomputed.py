@@ -1,4 +1,4 @@
-"""Scores of runs made once more, from files of frames, by scikit-learn and SciPy: what tables are checked against.
+"""Recomputes scores of runs from files of frames, with scikit-learn and SciPy, to check the tables.
 
 Nothing here calls what makes the tables: neither its metrics nor its intervals. S is the number of seeds of a fold, P
 of its people, C of action units.

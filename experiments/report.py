@@ -1,4 +1,4 @@
-"""What a run prints: a line a training, and the table of F1 with "always yes" beside it."""
+"""Prints the results of a run: one line per training, and the table of F1 with "always yes" beside it."""
 
 import dataclasses
 import logging
@@ -48,12 +48,12 @@ def stand_ins(config: ExperimentConfig, jobs: Sequence[Job]) -> dict[str, str]:
 
 def feedback(config: ExperimentConfig, jobs: Sequence[Job]) -> str:
     """Returns which feedback some trainings are of; "" where none has any."""
-    taught = any(hasattr(job.stage, "export_for_scoring") for job in jobs)
-    return presets.feedback_title(dataclasses.asdict(config.df)) if taught else ""
+    has_feedback = any(hasattr(job.stage, "export_for_scoring") for job in jobs)
+    return presets.feedback_title(dataclasses.asdict(config.df)) if has_feedback else ""
 
 
 def log_training(log: logging.Logger, name: str, result: dict[str, Any]) -> None:
-    """Says what one training did: digests, losses, what moved, what stayed, and its scores."""
+    """Logs the result of one training: digests, losses, what moved, what stayed, and its scores."""
     report, scores = result["report"], result["scores"]
     log.info("%s [%s]", TRAININGS[name].title, result["digest"])
     taken = ", ".join(f"{other} [{digest}]" for other, digest in result["consumed"].items())

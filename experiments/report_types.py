@@ -1,4 +1,4 @@
-"""What runs become on their way to a page: runs, groups of them, and tables of cells."""
+"""Data types of reports: runs, groups of runs, and tables of cells."""
 
 import dataclasses
 import pathlib

@@ -30,7 +30,7 @@ def run_folder(runs: pathlib.Path, name: str, config: ExperimentConfig) -> pathl
         ConfigError: for a name that is not one folder's, or that RUNS has for something else.
     """
     if name.casefold() in _TAKEN:
-        raise ConfigError(f"--name={name!r} is where {runs} holds the exports: take another name")
+        raise ConfigError(f"--name={name!r} is the folder of exports in {runs}: use another name")
     if not _NAME.fullmatch(name) or len(name) > _LONGEST:
         raise ConfigError(
             f"--name={name!r} must be the name of one folder below --runs_dir: a letter, digit or _,"
@@ -51,7 +51,7 @@ def with_earlier(
     digest: Callable[[str], str | None],
     methods: tuple[str, ...],
 ) -> dict[str, Any]:
-    """Adds what earlier commands scored of the same configuration, and puts aside what would be lost.
+    """Merges the scores of earlier commands of the same configuration, and renames results that would be lost.
 
     Args:
         results: of this command.

@@ -17,8 +17,8 @@ def runs_in(folder: pathlib.Path) -> list[pathlib.Path]:
     found = [path.parent for depth in (1, 2) for path in folder.glob("*/" * depth + "config.json")]
     if not found:
         raise FileNotFoundError(
-            f"{folder} is no run: it has no config.json, nor has a folder in it"
+            f"{folder} is not a run: it has no config.json, nor has a folder in it"
             if folder.is_dir()
-            else f"{folder} is not there"
+            else f"{folder} does not exist"
         )
     return sorted(found)

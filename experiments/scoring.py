@@ -1,4 +1,4 @@
-"""Every number of a results table, from what ``predict`` says of a split and from label tables."""
+"""Computes every number of a results table, from the predictions for a split and from label tables."""
 
 import contextlib
 import dataclasses
@@ -60,7 +60,7 @@ def tested(job: Job) -> DataSlice:
 
 
 def evaluated(job: Job, exported: Parts, tools: Tools) -> Evaluation:
-    """Returns what an export says of its test split."""
+    """Returns the predictions of an export for its test split."""
     with batches_of(job, tools.reading) as batches:
         return evaluate(job.stage.predict, exported, batches, mesh=tools.mesh)
 

@@ -210,7 +210,7 @@ class FeedbackSection(TrainSection, FeedbackOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LongerSection(TrainSection):
-    """What trains PIAP on labels for as long as feedback does: the control that feedback must beat.
+    """Training of PIAP on labels for as long as feedback: the control that feedback must beat.
 
     No section of its own: ``of`` makes it of that of feedback.
     """

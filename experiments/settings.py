@@ -12,11 +12,11 @@ from piapdf_jax.models.presets import MODELS
 
 
 class ConfigError(ValueError):
-    """The user asked for something that is not there; the message says what is."""
+    """The user asked for something that does not exist; the message says what does."""
 
 
 def unknown(kind: str, name: str, known: Any) -> str:
-    """Returns the message for a name that is not there, with the nearest that is."""
+    """Returns the message for an unknown name, with the nearest known ones."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
     return f"unknown {kind} {name!r}: nearest is {near[0]!r}; known: {', '.join(known)}"
 
@@ -80,7 +80,7 @@ def _preset(config: Any, key: str, text: str) -> Any:
             raise ConfigError(unknown("setting of df", text, presets.FEEDBACK))
         return dataclasses.replace(config, df=presets.with_feedback(config.df, text))
     if text in encoder_names() and text not in MODELS:
-        raise ConfigError(f"model={text} names an encoder: take --set model.encoder={text}")
+        raise ConfigError(f"model={text} names an encoder: use --set model.encoder={text}")
     if text not in MODELS:
         raise ConfigError(unknown("model", text, MODELS))
     model, size = presets.sized(text)

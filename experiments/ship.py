@@ -13,7 +13,7 @@ from absl import logging as absl_logging
 from data_builders.registry import import_plugins
 from piapdf_jax import command_line, commands, paths
 
-_OUT = flags.DEFINE_string("out", "", "folder of the files, made where it is not there")
+_OUT = flags.DEFINE_string("out", "", "folder of the files, created if it does not exist")
 _JUDGED = flags.DEFINE_string(
     "judged", "", "JSON with the ROC AUC of each unit: those below 0.7 are named as weak"
 )

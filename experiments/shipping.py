@@ -1,4 +1,4 @@
-"""The detector that the package ships, made of a finished export and checked; units that it does not tell well."""
+"""Makes the detector that the package ships from a finished export, checks it, and lists its weak units."""
 
 import json
 import pathlib
@@ -130,7 +130,7 @@ def weak_units(path: pathlib.Path, model: Model) -> tuple[int, ...]:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise ShipError(f"--judged={path} holds no ROC AUC by unit ({reason})") from error
     if wrong or not found.keys() & {f"AU{au}" for au in model.units}:
-        told = f"{wrong[0]} is no number from 0 to 1" if wrong else "it names none of its units"
+        told = f"{wrong[0]} is not a number from 0 to 1" if wrong else "it names none of its units"
         raise ShipError(f"--judged={path} holds no ROC AUC of {model.title} {model.digest}: {told}")
     scores = {au: found.get(f"AU{au}") for au in model.units}
     # Of a unit that nobody could judge nothing good is known.

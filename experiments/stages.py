@@ -109,17 +109,17 @@ def feedback(job: Job) -> Stage:
 
 
 def nothing(job: Job) -> tuple[str, ...]:
-    """Returns that a training needs no other."""
+    """Returns the dependencies of a training that needs no other: none."""
     return ()
 
 
 def generator(job: Job) -> tuple[str, ...]:
-    """Returns that a training goes on from PI Generator 0."""
+    """Returns the dependency of a training that starts from PI Generator 0."""
     return ("pi1",)
 
 
 def by_weights(job: Job) -> tuple[str, ...]:
-    """Returns what a training needs: PI Generator 1 and what says P where their loss counts, and its start."""
+    """Returns the dependencies of a training: its start, PI Generator 1 and the source of P where their loss counts."""
     weights, start = loss_weights(job), _start(job)
     person = PERSON_TRAININGS[_person(job)] if weights.ap else None
     return tuple(name for name in ("pi2" if weights.pi else None, person, start) if name)
@@ -191,7 +191,7 @@ def _warn_impossible(job: Job, rates: np.ndarray) -> None:
     if odd and hosts.primary():
         log.warning(
             "%s.label_noise=%g allows rates above %g and below %g, those of the training frames are %s:"
-            " pseudo labels of these units come to be all 0 or all 1",
+            " pseudo labels of these units will become all 0 or all 1",
             *(job.training.section, noise, noise, 1 - noise, ", ".join(odd)),
         )
 
@@ -207,7 +207,7 @@ def _check_given(job: Job) -> None:
         if section.start == "fresh" and f"{name}.{key}" in job.config.given:
             value = getattr(section, key)
             raise ConfigError(
-                f"{name}.{key}={value} has no effect with {name}.start=fresh: take"
+                f"{name}.{key}={value} has no effect with {name}.start=fresh: use"
                 f" --set {name}.fresh_{key}={value}"
             )
 

@@ -1,4 +1,4 @@
-"""Where runs stand, from the files of their folders; two runs side by side; exports and who uses them.
+"""Shows the progress of runs from the files of their folders, compares two runs, and lists exports with their users.
 
 python -m experiments.status runs                      all runs of a folder
 python -m experiments.status runs/demo                 the folds and seeds of one name
@@ -71,7 +71,7 @@ def training_statuses(run: pathlib.Path) -> list[TrainingStatus]:
     if not path.is_file():
         below = sorted(found.parent.name for found in run.glob("*/config.json"))
         there = f"; it holds {', '.join(below)}" if below else ""
-        raise FileNotFoundError(f"{run} is no run: it has no config.json{there}")
+        raise FileNotFoundError(f"{run} is not a run: it has no config.json{there}")
     methods = json.loads(path.read_text("utf-8"))["methods"]
     # A method of a plugin, which is not loaded here, has the name of its training.
     known = tuple(method for method in methods if method in METHODS)

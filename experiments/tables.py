@@ -1,4 +1,4 @@
-"""Runs to the paper's tables, with intervals over people, and to one page.
+"""Turns runs into the paper's tables, with intervals over people, and into one page.
 
 python -m experiments.tables runs/bp4d --out=report
 python -m experiments.tables runs/demo runs/demo2 --out=report --against=true

@@ -1,6 +1,6 @@
 """Table 3 of the paper as data: what trains, on what, how it is scored, and what it needs.
 
-A method is an ordered list of trainings that meet through their exports.
+A method is an ordered list of trainings that are connected by their exports.
 """
 
 import dataclasses
@@ -128,7 +128,7 @@ def register_training(training: Training, *, after: tuple[str, ...] = ()) -> Non
     """
     unknown = [name for name in after if name not in TRAININGS]
     if training.name in TRAININGS or unknown:
-        taken = f"there is a training {training.name!r} already"
+        taken = f"training {training.name!r} is already registered"
         raise ValueError(f"unknown training {unknown[0]!r}" if unknown else taken)
     _check_section(training)
     TRAININGS[training.name] = training
@@ -148,8 +148,8 @@ def _check_section(training: Training) -> None:
     # A section that is made of another's is a property.
     ours = section in fields or hasattr(ExperimentConfig, section)
     if training.settings is not None and (ours or plugins):
-        raise ValueError(f"there is a section {section!r} already")
+        raise ValueError(f"section {section!r} already exists")
     if training.settings is None and not plugins and section not in fields:
         raise ValueError(f"there is no section {section!r}: give training {name!r} its settings")
     if training.settings is None and not (plugins or isinstance(fields[section], TrainSection)):
-        raise ValueError(f"{section!r} is a key of the configuration and no section of a training")
+        raise ValueError(f"{section!r} is a key of the configuration, not a section of a training")

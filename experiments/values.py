@@ -1,4 +1,4 @@
-"""The text of ``--set key=value`` to the value of a field, by the field's type hint."""
+"""Converts the text of ``--set key=value`` to the value of a field, by the field's type hint."""
 
 import ast
 from typing import Any, Literal, get_args, get_origin

@@ -1,4 +1,4 @@
-"""Action units of the two benchmarks: the only place in the project where AU numbers stand.
+"""Action units of the two benchmarks: the only place in the project that defines AU numbers.
 
 An action unit (AU) is one visible muscle movement of the Facial Action Coding System (FACS).
 """

@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 @jax.jit
 def images_to_float(batch: Tree) -> Tree:
-    """Converts uint8 images to float32 in [0, 1] on the device; a batch comes with its images converted.
+    """Converts uint8 images, alone or in a batch, to float32 in [0, 1] on the device.
 
     Args:
         batch: pytree of arrays; the uint8 ones are images.
@@ -51,7 +51,7 @@ def images_to_float(batch: Tree) -> Tree:
 
 
 def unpack_maps(packed: jax.Array, count: int) -> jax.Array:
-    """Unpacks predefined maps inside a compiled function: packed they are 24 times smaller on their way.
+    """Unpacks predefined maps inside a compiled function: packed, they are 24 times smaller to transfer.
 
     Args:
         packed: [B, S, S] uint16, ``Batch.pi_maps``.
@@ -95,7 +95,7 @@ class FeedbackBatch(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What a prediction is compared with: the paper's (M, P, Y).
+    """Targets of a prediction: the paper's (M, P, Y).
 
     Attributes:
         pi_maps: M, [B, S, S, K] float32 in [0, 1]; None where L_PI is not computed.
@@ -110,7 +110,7 @@ class Targets(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a network says: the paper's (m, p, y), before any sigmoid.
+    """Outputs of a network: the paper's (m, p, y), before the sigmoid.
 
     Attributes:
         pi_logits: m, [B, S, S, K]; None without a decoder.

@@ -1,6 +1,6 @@
-"""Films and cameras as a person sees them: upright frames with the times at which they are shown, one at a time.
+"""Reads films and cameras: upright frames with their presentation times, one at a time.
 
-For builders, which number frames, see ``video``. OpenCV decodes, by FFmpeg; it is imported inside the functions that
+Builders, which need frame numbers, use ``video``. OpenCV decodes, by FFmpeg; it is imported inside the functions that
 use it, and JAX never is.
 """
 
@@ -150,15 +150,15 @@ class Film:
         unknown = self._made_up - (self._at_end if held_back else 0)
         if unknown:
             self._notes.append(
-                f"the film says no time, or none after the last, of {unknown:,} of {self.read:,} frames:"
-                " they are taken to follow one frame's duration later"
+                f"no time, or none after the last, is given for {unknown:,} of {self.read:,} frames:"
+                " each is placed one frame's duration after the one before"
             )
         if self._damaged:
             self._notes.append(f"{self._damaged:,} of {self.read:,} frames are damaged")
         if self.expected is None or self.expected == self.read:
             return
         self._notes.append(
-            f"{self.read:,} frames came, where the film says that it has {self.expected:,}"
+            f"{self.read:,} frames were decoded, but the film claims {self.expected:,}"
         )
         # By time: of a variable rate, the number of frames is a guess.
         step = self._step() if self.rate or self.read < 2 else self._last / (self.read - 1)
@@ -249,7 +249,7 @@ def _open(path: pathlib.Path, threads: int) -> "cv2.VideoCapture":
     reader = cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
     if not reader.isOpened():
         reader.release()
-        raise CaptureError(f"{path} is no film that OpenCV can read, or it has no picture")
+        raise CaptureError(f"{path} is not a film that OpenCV can read, or it has no picture")
     return reader
 
 

@@ -1,4 +1,4 @@
-"""How every program of this repository starts: its flags, its help, and its user's mistakes in one line."""
+"""Entry point shared by all programs of this repository: flags, help, and user errors as one line."""
 
 import logging
 import sys
@@ -69,6 +69,6 @@ def complain(error: object, speaker: str = "error") -> int:
 
 
 def quiet() -> None:
-    """Silences what libraries log: it helps nobody where one line that ends a command says it all."""
+    """Silences the logs of libraries, so that a command that fails ends with one line."""
     logging.basicConfig(level=logging.ERROR, format="%(message)s", force=True)
     absl_logging.set_verbosity(absl_logging.FATAL)

@@ -1,6 +1,6 @@
-"""Commands that messages tell the user to give, as they work where the user stands.
+"""Commands that messages suggest, spelled so that they work in the user's environment.
 
-The standard library alone, for readers, builders and the launcher.
+Imports only the standard library, for readers, builders and the launcher.
 """
 
 import configparser
@@ -42,7 +42,7 @@ def prepare(dataset: str, data_dir: str | os.PathLike[str], *flags: str) -> str:
 
 
 def install(extra: str) -> str:
-    """Returns the command that installs what an extra of this package is made of.
+    """Returns the command that installs the packages of an extra.
 
     No index has this package, and not every user stands in a clone of it: so the command names the
     packages of the extra, as the clone's ``setup.cfg`` or the installed metadata have them.

@@ -1,4 +1,4 @@
-"""The persistent compilation cache: on by default, in a trusted folder, rid of entries that cannot be read."""
+"""The persistent compilation cache: on by default, in a trusted folder, with unreadable entries deleted."""
 
 import logging
 import os

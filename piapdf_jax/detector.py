@@ -1,4 +1,4 @@
-"""What stays after training, loaded and run: pictures in, probabilities of action units out; JAX is optional."""
+"""Loads and runs a trained detector: pictures in, probabilities of action units out. JAX is optional."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ class CroppedFace(NamedTuple):
 
 
 class DetectedFace(NamedTuple):
-    """What a detector says of a face.
+    """Result of a detector for one face.
 
     Attributes:
         box: x and y of the upper left corner, width and height, pixels of the picture.

@@ -1,4 +1,4 @@
-"""What runs the network of a detector: JAX an export, onnxruntime and OpenCV an .onnx file."""
+"""Runtimes for the network of a detector: JAX for exports, onnxruntime and OpenCV for .onnx files."""
 
 import hashlib
 import importlib.util
@@ -41,9 +41,9 @@ def choose(path: pathlib.Path, runtime: str | None) -> tuple[Model, str, Probabi
         ModelError: for a file that is not what it should be.
     """
     if runtime is not None and runtime not in RUNTIMES:
-        raise ValueError(f"runtime {runtime!r} is none of {', '.join(RUNTIMES)}")
+        raise ValueError(f"runtime {runtime!r} is not one of {', '.join(RUNTIMES)}")
     if not path.exists():
-        raise FileNotFoundError(f"model {path} is not there")
+        raise FileNotFoundError(f"model {path} does not exist")
     if path.is_file() and path.suffix.lower() != _SUFFIX:
         raise ModelError(f"{path} is neither the folder of an export nor an {_SUFFIX} file")
     able = RUNTIMES[1:] if path.suffix.lower() == _SUFFIX else RUNTIMES[:1]
@@ -62,7 +62,7 @@ def _mismatch(path: pathlib.Path, runtime: str) -> str:
     if path.suffix.lower() == _SUFFIX:
         return f"{path} runs in onnx or opencv, not in jax, which takes the folder of an export"
     command = commands.python("experiments.export", str(path), "--out=FOLDER")
-    return f"{path} is no .onnx file, which runtime {runtime} takes: make one by {command}"
+    return f"{path} is not an .onnx file, which runtime {runtime} takes: make one by {command}"
 
 
 def _how_to_install(name: str) -> str:
@@ -120,20 +120,20 @@ def _described(path: pathlib.Path) -> tuple[Model, Prepare]:
     data = path.read_bytes()
     if not is_whole(data):
         raise ModelError(
-            f"{path} is no .onnx file of experiments.export, or is damaged or cut off: make it anew"
+            f"{path} is not an .onnx file of experiments.export, or is damaged or cut off: export it again"
         )
     digest, kind = (property_of(data, key) for key in ("digest", "input"))
     if kind not in PREPARE:
-        raise ModelError(f"{path} is of no input that this version of piapdf_jax knows: {kind!r}")
+        raise ModelError(f"{path} has an input of kind {kind!r}, unknown to this version")
     if digest != model.digest:
         raise ModelError(
-            f"{path} is of export {digest}, the {FILE_NAME} beside it of {model.digest}"
+            f"{path} belongs to export {digest}, the {FILE_NAME} beside it to {model.digest}"
         )
     return model, PREPARE[kind]
 
 
 def property_of(data: bytes, key: str) -> str:
-    """Returns a short property that an .onnx file says of itself; "" where it says none.
+    """Returns a short metadata property of an .onnx file; "" if it is missing.
 
     In protocol buffers' encoding: the key is field 1, its value field 2, lengths below 128 are one byte. No package
     is needed to read so much of it.

@@ -1,4 +1,4 @@
-"""Where the detector lies that this package ships, trained on drawn faces; found without JAX.
+"""Location of the detector that this package ships, trained on drawn faces; found without JAX.
 
 ``experiments.ship`` writes its folder: ``model.json``, ``model.onnx`` and ``parts.npz``.
 """

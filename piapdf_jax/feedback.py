@@ -1,6 +1,6 @@
 r"""Discrete feedback: a teacher learns from what its pseudo labels did to a student.
 
-One file on jax and optax, for any pair of models. Teacher f_theta and student f_xi are two `Learner`s; a step takes
+One file on jax and optax, for any pair of models. Teacher f_theta and student f_xi are two ``Learner``s; a step takes
 unlabeled data x_u and labeled data (x_l, Y_l) through the equations (7)-(14) of section 3.3 of Y. Tang et al., PIAP-DF:
 Pixel-Interested and Anti Person-Specific Facial Action Unit Detection Net with Discrete Feedback Learning, ICCV 2021:
 
@@ -65,16 +65,16 @@ class Learner(NamedTuple):
     """A model as pure functions; teacher and student may be one Learner or two different ones.
 
     Mode "train" has dropout, batch statistics and updates running statistics; "feedback" has batch statistics and no
-    dropout, and the state that it returns is thrown away. `batch` is any pytree, `model_state` any pytree of finite
-    numbers, None for none. A loss is a scalar over the cells where `mask`, bool of the labels' shape, is true; other
-    labels may be anything finite. It must be finite where the mask is empty, as `masked_mean` is.
+    dropout, and the state that it returns is thrown away. ``batch`` is any pytree, ``model_state`` any pytree of finite
+    numbers, None for none. A loss is a scalar over the cells where ``mask``, bool of the labels' shape, is true; other
+    labels may be anything finite. It must be finite where the mask is empty, as ``masked_mean`` is.
     """
 
     # (params, model_state, batch, key, mode) -> (outputs, model_state)
     apply: Callable[[PyTree, PyTree, PyTree, jax.Array, str], tuple[PyTree, PyTree]]
     logits: Callable[[PyTree], jax.Array]  # outputs -> [B, ...], what the label rule reads
     loss: Loss  # (outputs, batch, labels [B, ...], mask) -> scalar, for labels and pseudo labels alike
-    optimizer: Any  # of optax; one that asks for `value` gets the loss that it descends
+    optimizer: Any  # of optax; one that asks for ``value`` gets the loss that it descends
     pseudo_loss: Loss | None = None  # for pseudo labels, where it differs (label smoothing, say)
 
 
@@ -94,14 +94,14 @@ class FeedbackState(NamedTuple):
     student: LearnerState
     label: PyTree  # of the label rule
     gate: PyTree
-    counts: dict[str, jax.Array]  # [] int32: steps with `positive`, `negative`, `zero` c, each flag
+    counts: dict[str, jax.Array]  # [] int32: steps with positive, negative, zero c; with each flag
 
 
 class FeedbackInfo(NamedTuple):
     """Metrics of one step, scalars.
 
-    Flags tell why c is 0: `nonfinite` (fb or c), `no_labels` (none known, none accepted), `unusable` (says the measure)
-    or the gate's own (`dropped`); and who met what is not finite: `student_skipped`, `teacher_skipped`.
+    Flags say why c is 0: ``nonfinite`` (fb or c), ``no_labels`` (none known or none accepted), ``unusable`` (set by the
+    measure) or the gate's own (``dropped``); ``student_skipped`` and ``teacher_skipped`` mark steps left out.
     """
 
     feedback: jax.Array  # fb as measured
@@ -133,7 +133,7 @@ class Gate(NamedTuple):
 
 
 class PassOutput(NamedTuple):
-    """A forward and a backward pass; where it is not `finite`, it leaves the model state as it was."""
+    """A forward and a backward pass; where it is not ``finite``, it leaves the model state as it was."""
 
     loss: jax.Array
     grads: PyTree
@@ -150,7 +150,7 @@ class StudentStep(NamedTuple):
 
     labeled_loss: Callable[[PyTree], jax.Array]  # params -> L_l, in mode "feedback"
     new: LearnerState  # at xi'
-    student_pass: PassOutput  # on x_u, at xi; its `grads` are g_xi_u
+    student_pass: PassOutput  # on x_u, at xi; its ``grads`` are g_xi_u
     state: FeedbackState  # before the step
     unlabeled: PyTree
     keys: dict[str, jax.Array]
@@ -173,14 +173,14 @@ def upcast(x):
 
 
 def all_finite(*trees):
-    """Returns True if every number is finite: 0 x is 0 but for what is not."""
+    """Returns True if every number is finite: 0 x is 0 only for finite x."""
     floats = [x for x in jax.tree.leaves(trees) if jnp.issubdtype(x.dtype, jnp.inexact)]
     total = sum((jnp.sum(x * 0).astype(jnp.float32) for x in floats), jnp.float32(0))
     return jnp.isfinite(jnp.sqrt(total))  # a root, lest XLA copies the sum to every leaf's update
 
 
 def masked_mean(cells: jax.Array, mask: jax.Array) -> jax.Array:
-    """Returns the mean of the cells where `mask` is true, 0 where it is true nowhere."""
+    """Returns the mean of the cells where ``mask`` is true, 0 where it is true nowhere."""
     cells, mask = upcast(cells), jnp.broadcast_to(mask, cells.shape)
     return jnp.sum(cells, where=mask) / jnp.maximum(jnp.sum(mask), 1).astype(cells.dtype)
 
@@ -188,8 +188,8 @@ def masked_mean(cells: jax.Array, mask: jax.Array) -> jax.Array:
 def threshold(*, cut: float = 0.5, confidence: float = 0.5) -> LabelRule:
     """Returns the paper's rule (7) for independent binary labels: 1[p >= cut], p = sigma(z).
 
-    Accepted are labels with max(p, 1 - p) >= `confidence` and finite z. Diagnostics: their `positive_rate` [...],
-    `confidence` [...], mean |2 p - 1|, and `agreement`, the share of cells where teacher and student take one side.
+    Accepted are labels with max(p, 1 - p) >= ``confidence`` and finite z. Diagnostics: their ``positive_rate`` [...],
+    ``confidence`` [...], mean |2 p - 1|, and ``agreement``, the share of cells where teacher and student take one side.
     """
     if not (0.5 <= confidence <= 1 and 0 < cut < 1):
         raise ValueError(f"confidence={confidence} must lie in [0.5, 1], cut={cut} in (0, 1).")
@@ -211,7 +211,7 @@ def threshold(*, cut: float = 0.5, confidence: float = 0.5) -> LabelRule:
 
 
 def grad_slope(labeled_loss: Callable, params: PyTree, direction: PyTree) -> tuple[jax.Array, ...]:
-    """Computes fb = -d/dw L_l(params - w direction) at w = 0 by `jax.grad`, and L_l(params)."""
+    """Computes fb = -d/dw L_l(params - w direction) at w = 0 by ``jax.grad``, and L_l(params)."""
 
     def loss_at_offset(w):
         def moved(p, d):  # wide, so that the derivative by w is summed wide
@@ -224,14 +224,14 @@ def grad_slope(labeled_loss: Callable, params: PyTree, direction: PyTree) -> tup
 
 
 def student_slope(slope: Callable = grad_slope) -> Callable[[StudentStep], Measurement]:
-    """Returns the paper's measure (10), the slope of L_l at xi' along g_xi_u, by a function like `grad_slope`."""
+    """Returns the paper's measure (10), the slope of L_l at xi' along g_xi_u, by a function like ``grad_slope``."""
     return lambda s: Measurement(*slope(s.labeled_loss, s.new.params, s.student_pass.grads))
 
 
 def discrete_gate(positive=1.0, negative=-0.1, drop_rate=0.05, drop_negative=True) -> Gate:
-    """Returns the paper's gate (10): c = sigma h(fb), h(z) = `positive` if z > 0 else `negative`.
+    """Returns the paper's gate (10): c = sigma h(fb), h(z) = ``positive`` if z > 0 else ``negative``.
 
-    sigma is 0 (flag `dropped`) with probability `drop_rate`, else 1; without `drop_negative` only where fb > 0.
+    sigma is 0 (flag ``dropped``) with probability ``drop_rate``, else 1; without ``drop_negative`` only where fb > 0.
     """
     if not 0 <= drop_rate <= 1:
         raise ValueError(f"drop_rate={drop_rate} is not a probability.")
@@ -255,7 +255,7 @@ def _align(like, rows, labels, mask):
     ends = zip(mask.shape[::-1], labels.shape[::-1], strict=False)
     fits = mask.ndim <= labels.ndim and all(m in (1, n) for m, n in ends)
     if labels.shape[1:] != like.shape[1:] or len(labels) != rows or not fits:
-        raise ValueError(f"labels {labels.shape}, mask {mask.shape} beside {like.shape}, B={rows}")
+        raise ValueError(f"labels {labels.shape}, mask {mask.shape} unlike {like.shape}, B={rows}")
     return labels.astype(like.dtype), jnp.broadcast_to(mask.astype(bool), labels.shape)
 
 
@@ -280,11 +280,11 @@ def _apply_gradients(learner, state, passed, grads, value, finite):
 
 @dataclasses.dataclass(eq=False)
 class FeedbackStep:
-    """The step of the module's docstring, `init` and `update`; `discrete_feedback` is its public name.
+    """The step of the module's docstring, ``init`` and ``update``; ``discrete_feedback`` is its public name.
 
     The teacher's model state goes through x_u first and x_l then, the student's through x_u; the feedback pass commits
     none. What is not finite changes nothing and is counted. Where c = 0 the teacher's step is the supervised one.
-    `update` compiles nothing: compile it whole, as by `jax.jit(step.update, donate_argnums=0)`.
+    ``update`` compiles nothing: compile it whole, as by ``jax.jit(step.update, donate_argnums=0)``.
     """
 
     teacher: Learner  # labels
@@ -293,7 +293,7 @@ class FeedbackStep:
     # labeled batch -> (Y_l [B, ...], such as the label rule makes, and a mask of where it is known, which broadcasts)
     known_labels: Callable[[PyTree], tuple[jax.Array, jax.Array]]
     label: LabelRule = threshold()  # 1.
-    # 3., fb > 0 where the student's step lowered L_l; an attribute `check`, of (step, student's params), may refuse
+    # 3., fb > 0 where the student's step lowered L_l; an attribute ``check``, of (step, student's params), may refuse
     measure: Callable[[StudentStep], Measurement] = student_slope()
     gate: Gate = discrete_gate()  # 4.
     feedback_weight: float | jax.Array = 1.0  # of c in 5.
@@ -325,7 +325,7 @@ class FeedbackStep:
         c, flags, _ = jax.eval_shape(self.gate.update, fb, key, gate)
         names = *_SIGNS, *_FLAGS, *flags
         if len(set(names)) < len(names) or c.shape != ():
-            raise ValueError(f"a gate gives c [], and no flags named {', '.join(names[:8])}.")
+            raise ValueError(f"a gate returns c [] and no flag named {', '.join(names[:8])}.")
         counts = {name: jnp.zeros((), jnp.int32) for name in names}
         state = FeedbackState(jnp.zeros((), jnp.int32), *states, label, gate, counts)
         # The dtype by name, or a weak one would compile twice.
@@ -334,7 +334,7 @@ class FeedbackStep:
         return state
 
     def update(self, state: FeedbackState, labeled, unlabeled, key, judge=None):
-        """Returns the next state, and FeedbackInfo. `judge` takes the place of `labeled` in 3. alone."""
+        """Returns the next state, and FeedbackInfo. ``judge`` takes the place of ``labeled`` in 3. alone."""
         judge = labeled if judge is None else judge
         y_l, y_judge, keys = self._prepare(labeled, judge, key)
         theta, xi, draw = state.teacher, state.student, (keys["label"], state.label)
@@ -353,7 +353,7 @@ class FeedbackStep:
         # 2. The student f_xi steps on the same labels: xi' = xi - eta g_xi_u, or so (7), (8).
         xi_u = run_pass("student_unlabeled", xi[:2], unlabeled, y_p)
         if xi_u.logits.shape != theta_u.logits.shape:
-            raise ValueError(f"student's logits {xi_u.logits.shape} beside {theta_u.logits.shape}.")
+            raise ValueError(f"student's logits {xi_u.logits.shape} unlike {theta_u.logits.shape}.")
         xi_new, stepped = self._step_student(xi, xi_u)
 
         # 3. (x_l, Y_l) judge that step: fb, less the slope of L_l by w at xi' - w g_xi_u (9), (10).
@@ -374,7 +374,7 @@ class FeedbackStep:
         return *pairs, dict(zip(_DRAWS, keys, strict=True))
 
     def _gradients(self, learner, start, batch, given, own_labels, key, draw):
-        """Loss and gradient on the given labels, or where `own_labels`, which may be traced, on the pass's own."""
+        """Loss and gradient on the given labels, or where ``own_labels``, which may be traced, on the pass's own."""
 
         def loss_fn(params):
             outputs, model_state = apply(learner, (params, start[1]), batch, key, "train")

@@ -1,6 +1,6 @@
-"""Label rules beside the paper's: how the teacher's logits become pseudo labels, for `feedback.discrete_feedback`.
+"""Label rules beside the paper's: how the teacher's logits become pseudo labels, for ``feedback.discrete_feedback``.
 
-`feedback_variants` holds the other measures and gates, and hands these on.
+``feedback_variants`` holds the other measures and gates, and hands these on.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from piapdf_jax import feedback
 from piapdf_jax.feedback import Gate, LabelRule, upcast
 
-#: Whose logits move the cuts of `matched`.
+#: Whose logits move the cuts of ``matched``.
 FOLLOWED = ("labeled", "unlabeled")
 #: A cut of 0 or 1 is at no finite logit; float32 knows no probability nearer to them.
 _NEAREST = float(np.finfo(np.float32).eps)
@@ -30,7 +30,7 @@ def _binary(decide, confidence, **more):
 
 
 def sample(*, confidence: float = 0.5) -> LabelRule:
-    """Returns `threshold` with labels drawn from the teacher's probabilities."""
+    """Returns ``threshold`` with labels drawn from the teacher's probabilities."""
 
     def decide(probs, key):  # the bar is in (0, 1]: p = 0 gives no 1
         return probs >= 1 - jax.random.uniform(key, probs.shape, probs.dtype)
@@ -39,7 +39,7 @@ def sample(*, confidence: float = 0.5) -> LabelRule:
 
 
 def soft(*, confidence: float = 0.5) -> LabelRule:
-    """Returns `threshold` with probabilities as labels, for a gate that is always 0 or `exact_teacher_gradient`."""
+    """Returns ``threshold`` with probabilities as labels, for a gate that is always 0 or ``exact_teacher_gradient``."""
     return _binary(lambda probs, key: probs, confidence, check=check_soft)
 
 
@@ -53,7 +53,7 @@ def check_soft(measure: object, gate: Gate) -> None:
 
 
 class MatchedState(NamedTuple):
-    """State of `matched`.
+    """State of ``matched``.
 
     Attributes:
         rate: share of positives to meet, in [0, 1]; nan for units of which it is not known.
@@ -72,7 +72,7 @@ def matched(
     gain: float = 0.5,
     confidence: float = 0.5,
 ) -> LabelRule:
-    """Returns a rule whose share of positives is that of the labeled data, unit by unit: `threshold` at a cut of each.
+    """Returns ``threshold`` with one cut per unit, at which the share of positives is that of the labeled data.
 
     The student of labels cut at 0.5 says yes of a rare unit too seldom, and more seldom than its teacher. Here a label
     is 1[z >= q], and q follows the teacher by stochastic approximation of the quantile 1 - rate (Robbins and Monro,
@@ -90,11 +90,11 @@ def matched(
         follow: whose logits move q: "labeled", x_l, of which the rates are; "unlabeled", x_u, which must come at the
             same rates, and before the teacher's step.
         gain: logits by which q moves for a share that is off by 1.
-        confidence: accepted are labels with max(p, 1 - p) >= `confidence`, p = sigma(z - q).
+        confidence: accepted are labels with max(p, 1 - p) >= ``confidence``, p = sigma(z - q).
 
     Raises:
-        ValueError: for rates, cuts or a gain out of range, or an unknown `follow`; in a step for logits whose rows are
-            not of the shape of rates and cuts.
+        ValueError: for rates, cuts or a gain out of range, or an unknown ``follow``; in a step, for logits whose rows
+            do not have the shape of rates and cuts.
     """
     rates, cuts = (np.asarray(x, np.float32) for x in (rates, cuts))
     for name, values in (("rates", rates), ("cuts", cuts)):
@@ -114,7 +114,9 @@ def matched(
 
     def update(logits, key, state):
         if state.cut.shape != logits.shape[1:]:
-            raise ValueError(f"cuts {state.cut.shape} beside rows {logits.shape[1:]} of the logits")
+            raise ValueError(
+                f"cuts {state.cut.shape} do not fit rows {logits.shape[1:]} of the logits"
+            )
         shifted = upcast(logits) - state.cut.astype(upcast(logits).dtype)
         labels, mask, _ = rule.update(shifted, key, state)
         return labels, mask, moved(logits, state) if follow == "unlabeled" else state

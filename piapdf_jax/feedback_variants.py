@@ -1,12 +1,12 @@
-"""Variants that are not in the paper: other labels, measures and gates for `feedback.discrete_feedback`.
+"""Variants that are not in the paper: other labels, measures and gates for ``feedback.discrete_feedback``.
 
 | what | label | measure | gate |
 | --- | --- | --- | --- |
-| self-training, or no feedback | any hard ones | any | `constant_gate(1.0)`, or `(0.0)` |
-| Meta Pseudo Labels (Pham et al., CVPR 2021) | `sample()` | `scaled_slope(eta)`, `cosine()` | `continuous_gate()` |
-| the loss difference of public code, its sign put right | any hard ones | `difference()` | any |
-| through the student's optimizer | any hard ones | `through_optimizer()` | any |
-| the second-order gradient itself | `soft()` | `exact_teacher_gradient()` | `constant_gate(1.0)` |
+| self-training, or no feedback | any hard ones | any | ``constant_gate(1.0)``, or ``(0.0)`` |
+| Meta Pseudo Labels (Pham et al., 2021) | ``sample()`` | ``scaled_slope(eta)``, ``cosine()`` | ``continuous_gate()`` |
+| the loss difference of public code, its sign put right | any hard ones | ``difference()`` | any |
+| through the student's optimizer | any hard ones | ``through_optimizer()`` | any |
+| the second-order gradient itself | ``soft()`` | ``exact_teacher_gradient()`` | ``constant_gate(1.0)`` |
 """
 
 import copy
@@ -44,10 +44,10 @@ def tree_norm(tree: PyTree) -> jax.Array:
 
 
 def negative_log_likelihood(logits: Callable[[PyTree], jax.Array]) -> Loss:
-    """Returns -log P(Y) of binary labels, summed over accepted cells: a `pseudo_loss` for the teacher.
+    """Returns -log P(Y) of binary labels, summed over accepted cells: a ``pseudo_loss`` for the teacher.
 
-    With `sample()`, `scaled_slope` and `continuous_gate`, c times its gradient is to first order in eta an unbiased
-    estimate of the meta-gradient: no mean, and no weight that the loss may give the cells. `logits` as in `Learner`.
+    With ``sample()``, ``scaled_slope`` and ``continuous_gate``, c times its gradient is an unbiased estimate of the
+    meta-gradient to first order in eta: a sum, without mean or per-cell weights. ``logits`` as in ``Learner``.
     """
 
     def loss(outputs, batch, labels, mask):
@@ -58,14 +58,14 @@ def negative_log_likelihood(logits: Callable[[PyTree], jax.Array]) -> Loss:
 
 
 def jvp_slope(labeled_loss: Callable, params: PyTree, direction: PyTree) -> tuple[jax.Array, ...]:
-    """Computes what `grad_slope` does in forward mode: keeps no activations, does not pass `custom_vjp`."""
+    """Computes what ``grad_slope`` does in forward mode: keeps no activations, does not pass ``custom_vjp``."""
     tangent = jax.tree.map(lambda p, d: d.astype(p.dtype), params, direction)
     loss, slope = jax.jvp(lambda p: upcast(labeled_loss(p)), (params,), (tangent,))
     return slope, loss
 
 
 def vjp_slope(labeled_loss: Callable, params: PyTree, direction: PyTree) -> tuple[jax.Array, ...]:
-    """Computes what `grad_slope` does as an inner product with the whole gradient of L_l."""
+    """Computes what ``grad_slope`` does as an inner product with the whole gradient of L_l."""
     loss, grads = jax.value_and_grad(lambda p: upcast(labeled_loss(p)))(params)
     return tree_dot(grads, direction), loss
 
@@ -85,11 +85,11 @@ def scaled_slope(
 
 
 def with_part(measure: Measure, name: str, loss: Loss) -> Measure:
-    """Returns a measure that also reports, as diagnostic `name`, the feedback of one term of the student's loss on x_u.
+    """Returns a measure that also reports, as diagnostic ``name``, the feedback of one term of the student's loss.
 
     <dL_l/dxi (xi'), dloss/dxi (xi)> beside fb = <dL_l/dxi (xi'), g_xi_u>: fb is the sum over the terms, of which those
     without pseudo labels say nothing of them. One backward pass on x_u and one slope more; what is trained stays as
-    it is. `measure` must be linear in g_xi_u: a slope along the gradient, scaled or not.
+    it is. ``measure`` must be linear in g_xi_u: a slope along the gradient, scaled or not.
     """
 
     def measured(step):
@@ -120,7 +120,7 @@ def difference() -> Measure:
 
 
 class _Differentiated(NamedTuple):
-    """A measure that differentiates the student's optimizer; where `exact`, pseudo labels as well."""
+    """A measure that differentiates the student's optimizer; where ``exact``, pseudo labels as well."""
 
     measure: Measure
     exact: bool = False
@@ -211,9 +211,9 @@ def cosine(*, through_optimizer: bool = False) -> Measure:
 
 
 def exact_teacher_gradient() -> Measure:
-    """Returns a measure that hands the teacher d/dtheta L_l(xi') itself, by `meta_gradient`, in place of g_theta_u.
+    """Returns a measure that hands the teacher d/dtheta L_l(xi') itself, by ``meta_gradient``, in place of g_theta_u.
 
-    With `soft()` labels (others: `soft()._replace(update=...)`) and `constant_gate(1.0)`; Adam needs `eps_root` > 0.
+    For ``soft()`` labels (or ``soft()._replace(update=...)``), ``constant_gate(1.0)``; Adam needs ``eps_root`` > 0.
     """
 
     def measure(step):
@@ -247,8 +247,8 @@ def meta_gradient(pseudo_loss, pseudo_labels, theta, xi, updates, grads, labeled
     updates return for the labeled gradient (SGD: -eta dL_l); dJ/dY is the gradient by Y of D_v L_u(xi, Y), a forward
     mode derivative; the teacher pulls it back. It is what equations (12)-(14) estimate.
 
-    `pseudo_loss` is L_u of (xi, Y), `pseudo_labels` a function of theta, xi the student before its step, `updates` u;
-    `grads` is g, `labeled_grads` dL_l at xi' = xi + u(g).
+    ``pseudo_loss`` is L_u of (xi, Y), ``pseudo_labels`` a function of theta, xi the student before its step,
+    ``updates`` u, ``grads`` g, and ``labeled_grads`` dL_l at xi' = xi + u(g).
 
     Returns:
         A pytree like theta; and whether v is of use: finite, and not 0 throughout unless the labeled gradient is.
@@ -266,12 +266,12 @@ def meta_gradient(pseudo_loss, pseudo_labels, theta, xi, updates, grads, labeled
 
 
 def constant_gate(value: float) -> Gate:
-    """Returns a gate whose c is always `value`: 1 is self-training, 0 a supervised teacher; fb is measured still."""
+    """Returns a gate whose c is always ``value``: 1 is self-training, 0 a supervised teacher; fb is measured still."""
     return Gate(lambda fb, key, state: (jnp.full_like(fb, value), {}, state), constant=value)
 
 
 def continuous_gate(*, decay: float | None = None) -> Gate:
-    """Returns the gate of Meta Pseudo Labels: c = fb, less its moving average where `decay`, in [0, 1), is given.
+    """Returns the gate of Meta Pseudo Labels: c = fb, less its moving average where ``decay``, in [0, 1), is given.
 
     b' = decay b + (1 - decay) fb,   c = fb - b',   b = 0 at the start
     """
@@ -288,10 +288,10 @@ def continuous_gate(*, decay: float | None = None) -> Gate:
 
 
 def compile_in_parts(step: feedback.FeedbackStep) -> feedback.FeedbackStep:
-    """Returns the same step with its parts compiled one by one, so that its `update` must not be jitted.
+    """Returns the same step with its parts compiled one by one, so that its ``update`` must not be jitted.
 
-    They compile faster than one function and hold less at a time: the three passes with gradients share one compiled
-    function where batches are of one structure and size, `apply`, `logits` and `loss` equal, and `pseudo_loss` None.
+    They compile faster than one function and hold less at a time: the three passes with gradients share one function
+    if their batches have one structure and size, ``apply``, ``logits``, ``loss`` are the same, ``pseudo_loss`` None.
     """
     parts = copy.copy(step)
     for name in ("_prepare", "_step_student", "_judge", "_open_gate", "_step_teacher"):

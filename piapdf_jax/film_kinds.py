@@ -1,4 +1,4 @@
-"""Which files are films, by their first bytes: OpenCV would also open the files that a play list names."""
+"""Detects films by their first bytes, because OpenCV would also open the files that a play list names."""
 
 import pathlib
 
@@ -21,10 +21,10 @@ _LOOKED_AT = 1024
 
 
 def fault(path: pathlib.Path) -> str | None:
-    """Returns why a file is no film, to stand behind its name; None for what begins like a film that FFmpeg knows."""
+    """Returns why a file is not a film, to follow its name in a message; None if it begins like a known film format."""
     try:
         if path.exists() and not path.is_file():
-            return "is no file"
+            return "is not a file"
         if video.is_film(path):
             return None
         with path.open("rb") as file:
@@ -35,7 +35,7 @@ def fault(path: pathlib.Path) -> str | None:
         return "is empty"
     if head.startswith(_STARTS) or head[4:8] in _PARTS or _is_stream(head) or _is_transport(head):
         return None
-    return f"is no film: it begins with {head[:12]!r}, which none does"
+    return f"is not a film: it begins with {head[:12]!r}, as no known film format does"
 
 
 def _is_stream(head: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Subject-exclusive parts of BP4D, DISFA and people of one's own, and which part each of the three folds tests.
+"""Subject-exclusive parts of BP4D, DISFA and your own recordings, and which part each of the three folds tests.
 
 The parts are those that ME-GraphAU and JAA-Net publish; fold k tests part 4 - k.
 """
@@ -85,7 +85,7 @@ def part_of(subject: str, parts: dict[int, list[str]]) -> int:
 
 
 def equal_parts(subjects: Iterable[str]) -> dict[int, list[str]]:
-    """Deals people of whom nobody has published parts, as good as by lot and everywhere alike.
+    """Deals people without published parts, pseudo-randomly and identically everywhere.
 
     In the order of the SHA-256 of their names (UTF-8) they come to part 1, 2, 3, 1, ...: sizes differ by one at most.
 

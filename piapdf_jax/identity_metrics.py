@@ -1,4 +1,4 @@
-"""Who is in a picture, as numbers: pair verification and the identity probe.
+"""Metrics of identity: pair verification and the identity probe.
 
 N is the number of frames, P of pairs, F the length of a vector.
 """
@@ -13,7 +13,7 @@ PROBE_TASKS = ("T1", "T2", "T3", "T4")
 
 
 class Probe(NamedTuple):
-    """What the identity probe found.
+    """Result of the identity probe.
 
     Attributes:
         accuracy: share of right frames among those scored, in [0, 1].
@@ -27,7 +27,7 @@ class Probe(NamedTuple):
 
 
 class Verification(NamedTuple):
-    """What came of telling pairs apart.
+    """Result of pair verification.
 
     Attributes:
         accuracy: mean of the blocks' accuracies, in [0, 1].

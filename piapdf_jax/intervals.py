@@ -1,4 +1,4 @@
-"""Intervals over people: frames of one person are alike, so people are what a study has drawn.
+"""Confidence intervals over people: frames of one person are alike, so people are the sampling unit.
 
 Everything is made of sums over people (``person_sums``): F1 is 2 TP / (2 TP + FP + FN), an accuracy right frames over
 scored ones, ROC AUC won pairs of frames over all. A fold's score pools its people's frames, a study's is the mean over

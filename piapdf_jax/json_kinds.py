@@ -1,4 +1,4 @@
-"""What a key of a JSON file may hold: kinds that check a value and name its place where it is another."""
+"""Validators for the values of JSON files; errors name the place of a wrong value."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(n for n in names if names.count(n) > 1)!r} stands there twice")
+        raise ValueError(f"key {next(n for n in names if names.count(n) > 1)!r} appears twice")
     return found
 
 
@@ -72,7 +72,7 @@ DIGEST = _is(
 
 
 def or_null(kind: Kind) -> Kind:
-    """Returns a kind that null is as well, as None."""
+    """Returns a kind that also accepts null, as None."""
     return lambda value, place: None if value is None else kind(value, place)
 
 

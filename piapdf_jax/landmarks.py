@@ -1,4 +1,4 @@
-"""68 landmarks as numbers to learn and to compare; array methods alone, so NumPy's arrays and JAX's both do."""
+"""Normalization of 68 landmarks for learning and comparison; works on arrays of NumPy and of JAX."""
 
 from typing import TYPE_CHECKING, Any, TypeVar
 

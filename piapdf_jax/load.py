@@ -1,4 +1,4 @@
-"""An export by itself: its parts and its ``model.json`` to probabilities of action units, nothing else of a run."""
+"""Loads an export from its parts and its ``model.json`` alone, to compute probabilities of action units."""
 
 import json
 import os
@@ -91,7 +91,7 @@ def _check_encoder(folder: pathlib.Path, config: ModelConfig, info: JsonObject) 
     if trained not in (None, now):
         keys = [key for key in {**trained, **now} if trained.get(key) != now.get(key)]
         raise ModelError(
-            f"{folder}: encoder {config.encoder!r} is another than it was trained with:"
+            f"{folder}: encoder {config.encoder!r} differs from the one it was trained with:"
             f" {', '.join(f'{key} was {trained.get(key)}, is {now.get(key)}' for key in keys)}"
         )
 
@@ -104,13 +104,13 @@ def networks(folder: pathlib.Path, model: Model) -> ModelConfig:
     """
     if model.model is None:
         raise ModelError(
-            f"{folder}: training {model.training!r} has networks of its own, a plugin's: its stage"
-            " alone can run them"
+            f"{folder}: training {model.training!r} has networks of a plugin, which only its"
+            " own stage can run"
         )
     settings: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in model.model.items()}
     if settings.get("encoder") not in (None, *encoder_names()):
         raise ModelError(
-            f"{folder}: encoder {settings['encoder']!r} is none of {', '.join(encoder_names())}: the"
+            f"{folder}: encoder {settings['encoder']!r} is not one of {', '.join(encoder_names())}: the"
             " module of the plugin that registers it must be imported first (--plugin=MODULE)"
         )
     try:
@@ -118,7 +118,9 @@ def networks(folder: pathlib.Path, model: Model) -> ModelConfig:
         ranges.check(config)
         encoder_of(config)
     except (TypeError, ValueError) as error:
-        raise ModelError(f"{folder}: model in model.json is no configuration ({error})") from error
+        raise ModelError(
+            f"{folder}: model in model.json is not a configuration ({error})"
+        ) from error
     return config
 
 

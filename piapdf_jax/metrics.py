@@ -1,9 +1,9 @@
-"""Scores and labels to the numbers of a results table, in NumPy and float64.
+"""Metrics of results tables from scores and labels, in NumPy and float64.
 
 N is the number of frames, C of action units (AUs), K of PI maps. Labels
 are 0 (absent), 1 (present) or -1 (unknown); unknown cells count nowhere. A score of AUs is one
 number per AU, and ``by_subject`` makes it one per AU and person. Where a score has no value it is nan,
-never a number that looks like one: each function says where.
+never a number that looks valid: each function says where.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""``model.json``: what an export with a head of action units says of itself, so that it can be used alone.
+"""Reads and writes ``model.json``, which describes an export with a head of action units so that it can be used alone.
 
 The standard library alone, for every runtime. The format is described in docs/exports.md; a reader takes the one
 version that it knows and refuses any other.
@@ -18,7 +18,7 @@ FILE_NAME = "model.json"
 
 
 class ModelError(ValueError):
-    """A ``model.json`` is of another version, or not what it should be; names the file and the key."""
+    """A ``model.json`` has another version or is invalid; the message names the file and the key."""
 
 
 class Data(NamedTuple):
@@ -115,13 +115,13 @@ def read_model(path: str | os.PathLike[str]) -> Model:
         file = file / FILE_NAME
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file} is not there: its training has no head of action units, or an older version of"
+            f"{file} does not exist: its training has no head of action units, or an older version of"
             " piapdf_jax exported it"
         )
     try:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ModelError(f"{file} is no text ({error})") from error
+        raise ModelError(f"{file} is not text ({error})") from error
     return from_json(text, str(file))
 
 

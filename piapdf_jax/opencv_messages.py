@@ -1,4 +1,4 @@
-"""What OpenCV and its FFmpeg print of damaged files: a user reads it in rows, notes and errors instead."""
+"""Silences what OpenCV and its FFmpeg print about damaged files; rows, notes and errors report it instead."""
 
 import os
 

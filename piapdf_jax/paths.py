@@ -1,4 +1,4 @@
-"""Paths that users name: on this machine, ``~`` expanded, refused in one line where nothing can lie there.
+"""Paths given by users: local, with ``~`` expanded; unusable ones are refused in one line.
 
 The standard library alone, for readers, builders and the launcher.
 """
@@ -41,10 +41,10 @@ def local_path(text: str | os.PathLike[str], what: str) -> pathlib.Path:
     """
     text = os.fspath(text)
     if not text or "\0" in text:
-        raise PathError(f"{what}={text!r} is no path: name a file or folder")
+        raise PathError(f"{what}={text!r} is not a path: name a file or folder")
     if _ADDRESS.search(text):
         raise PathError(
-            f"{what}={text} is no path on this machine, and nothing else is read or written: mount"
+            f"{what}={text} is not a path on this machine, and nothing else is read or written: mount"
             " that place, or copy what lies there"
         )
     expanded, user = os.path.expanduser(text), text.partition("/")[0][1:]
@@ -65,7 +65,9 @@ def local_file(text: str | os.PathLike[str], what: str) -> pathlib.Path:
     """
     path = local_path(text, what)
     if not path.is_file():
-        raise FileNotFoundError(f"{what}={path} is {'no file' if path.exists() else 'not there'}")
+        raise FileNotFoundError(
+            f"{what}={path} {'is not a file' if path.exists() else 'does not exist'}"
+        )
     return path
 
 
@@ -150,7 +152,7 @@ def _nearest(path: pathlib.Path, trouble: str) -> pathlib.Path:
         except (FileNotFoundError, NotADirectoryError):
             if place.is_symlink():
                 raise PathError(
-                    f"{trouble}: {place} is a link to {os.readlink(place)}, which is not there"
+                    f"{trouble}: {place} is a link to {os.readlink(place)}, which does not exist"
                 ) from None
         except OSError as error:
             raise _unusable(trouble, error.errno or errno.EIO, place) from error

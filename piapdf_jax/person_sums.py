@@ -1,4 +1,4 @@
-"""What a method got right, person by person: all that a score of other people, drawn with replacement, is made of.
+"""Per-person sums from which scores of resampled people (drawn with replacement) are computed.
 
 F1 and shares are ratios of sums over people; ROC AUC is one of sums over pairs of people. P is the number of a fold's
 people, S of its seeds, C of action units, R of drawings of people; NumPy alone.
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Fold(NamedTuple):
-    """What a method got right on the test people of one fold.
+    """Per-person sums of a method on the test people of one fold.
 
     Attributes:
         people: [P] ids, sorted.

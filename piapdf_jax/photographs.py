@@ -1,4 +1,4 @@
-"""Picture files as a person sees them: turned upright, whatever their kind; for builders' pictures see ``pictures``.
+"""Reads picture files of any kind, turned upright; for the pictures of builders see ``pictures``.
 
 OpenCV and pillow-heif are imported inside the functions that use them; JAX never is.
 """
@@ -65,7 +65,7 @@ def pictures_and_films(folder: str | os.PathLike[str], *, recursive: bool) -> Li
     listed = Listed([], [], [])
 
     def tell(error: OSError) -> None:
-        listed.faults.append(f"{error.filename} cannot be looked into ({error.strerror})")
+        listed.faults.append(f"{error.filename} cannot be opened ({error.strerror})")
 
     for place, below, files in os.walk(folder, onerror=tell):
         below[:] = sorted(name for name in below if recursive and not name.startswith("."))
@@ -107,7 +107,7 @@ def read_photograph(path: str | os.PathLike[str]) -> np.ndarray:
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise ValueError(f"{path} {'is no file' if path.exists() else 'is not there'}")
+        raise ValueError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     if path.stat().st_size > _MAX_BYTES:
         raise ValueError(f"{path} cannot be read as a picture: it has more than a gigabyte")
     data = path.read_bytes()

@@ -79,7 +79,7 @@ def polygon_vertices(landmarks: np.ndarray, au: int) -> np.ndarray:
     across = points[42:48].mean(0) - points[36:42].mean(0)
     length = np.linalg.norm(across)
     if length == 0:
-        raise ValueError("the landmarks of both eyes fall into one point")
+        raise ValueError("the landmarks of both eyes coincide")
     axis = across / length
     unit = np.linalg.norm(points[39] - points[42])
     axes = unit * np.array([axis, [-axis[1], axis[0]]])
@@ -123,7 +123,7 @@ def _matrices(au: int) -> tuple[np.ndarray, np.ndarray]:
     for row, token in enumerate(tokens):
         match = _VERTEX.match(token)
         if match is None:
-            raise ValueError(f"AU {au}: {token!r} is no vertex")
+            raise ValueError(f"AU {au}: {token!r} is not a vertex")
         one, other, share, dx, dy = match.groups()
         share = float(share or 0.5) if other else 0.0
         weights[row, int(one)] += 1 - share

@@ -1,4 +1,4 @@
-"""What the header of a picture file says before anything is decoded: its size, and how the camera was held."""
+"""Reads the headers of picture files without decoding: size and orientation."""
 
 import struct
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def turned(image: np.ndarray, data: bytes) -> np.ndarray:
-    """Turns a picture as its file says that the camera was held; one without a mark that can be read stays.
+    """Turns a picture upright by the orientation in its file; without a readable one it stays.
 
     Args:
         image: [H, W, C], as stored.

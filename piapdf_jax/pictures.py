@@ -1,4 +1,4 @@
-"""Encoded pictures to arrays: what is damaged, too large or of an unknown range is refused, never guessed.
+"""Decodes pictures to arrays; those that are damaged, too large or of an unknown range are refused.
 
 OpenCV and simplejpeg are imported inside the functions that use them; JAX never is.
 """
@@ -70,7 +70,7 @@ def decode(data: bytes, name: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=1)
 def digest() -> str:
-    """Returns a digest of what says which pictures are read and how: this module and the decoder of JPEGs."""
+    """Returns a digest of the code that reads pictures: this module and the decoder of JPEGs."""
     import simplejpeg
 
     source = pathlib.Path(__file__).read_bytes()
@@ -133,8 +133,8 @@ def check_size(height: int, width: int) -> None:
     """Raises ValueError for a picture of more than ``MAX_PIXELS`` or a side beyond ``MAX_SIDE``, or of none."""
     if height * width > MAX_PIXELS or max(height, width) > MAX_SIDE or min(height, width) < 1:
         raise ValueError(
-            f"its header says {width:,} x {height:,} pixels; read are up to {MAX_PIXELS:,} in all"
-            f" and {MAX_SIDE:,} a side"
+            f"its header says {width:,} x {height:,} pixels; the limits are {MAX_PIXELS:,} in all"
+            f" and {MAX_SIDE:,} per side"
         )
 
 

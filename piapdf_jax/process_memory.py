@@ -1,4 +1,4 @@
-"""Memory of a process: what the C library keeps for XLA on a CPU, and mappings, of which Linux gives so many."""
+"""Memory settings of a process on a CPU: heap kept by the C library, and the number of mappings that Linux limits."""
 
 import ctypes
 import gc
@@ -64,7 +64,7 @@ def keep_freed_memory() -> bool:
 
 
 def await_inputs(*inputs: Any) -> None:
-    """Waits for the inputs of a step on a CPU, where one whose inputs wait runs in another thread.
+    """Waits for the inputs of a step on a CPU, because a step with pending inputs runs in another thread.
 
     The heap of that thread keeps no freed memory, see ``keep_freed_memory``.
 

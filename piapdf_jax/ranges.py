@@ -1,4 +1,4 @@
-"""What a field of a configuration may hold, declared beside it: ``steps: Annotated[int, Range(1, 100)]``.
+"""Validation of configuration fields, declared in their type hints: ``steps: Annotated[int, Range(1, 100)]``.
 
 Read from the type hints of a dataclass: ``int``, ``float``, ``bool``, ``str``, ``Literal``, tuples
 of these and ``None``, alone or in a union, with rules in ``Annotated``. A rule is any object with a
@@ -55,7 +55,7 @@ class Range:
     high_open: bool = False
 
     def wrong(self, value: float) -> str:
-        """Returns what the range is where a number lies outside, "" inside."""
+        """Returns the allowed range if a number lies outside, "" inside."""
         above = value > self.low if self.low_open else value >= self.low
         below = value < self.high if self.high_open else value <= self.high
         return "" if above and below else f"must be {self}"
@@ -73,7 +73,7 @@ class Choice:
         self.options = options
 
     def wrong(self, value: object) -> str:
-        """Returns which values there are for another one, "" for one of them."""
+        """Returns the allowed values for any other value, "" for one of them."""
         # 1 == 1.0 == True, but they are not the same setting.
         there = any(value == option and type(value) is type(option) for option in self.options)
         return "" if there else f"is not one of {', '.join(map(str, self.options))}"
@@ -87,7 +87,7 @@ class Length:
     most: int
 
     def wrong(self, values: tuple[object, ...]) -> str:
-        """Returns how many there may be where there are fewer or more, "" else."""
+        """Returns the allowed number of values if there are fewer or more, "" else."""
         told = f"must hold at least {self.least} and at most {self.most} values"
         return "" if self.least <= len(values) <= self.most else told
 

@@ -1,9 +1,9 @@
-"""The files of a data set's folder that TFDS would believe, checked before TFDS opens it.
+"""Validates the files of a data set's folder that TFDS trusts, before TFDS opens them.
 
 ``features.json`` names Python classes, and TFDS imports the module of any it does not know;
 ``dataset_info.json`` names files, and TFDS opens whatever they are joined to. The standard library
-alone, for readers and builders. Only what TFDS writes of our records is let through, in its own
-spelling: protocol buffers know other spellings of each name, and fields that hold a second
+alone, for readers and builders. Only what TFDS itself writes for our records is accepted, in
+exactly its spelling: protocol buffers also accept other spellings of each name, and have fields that hold a second
 description as text.
 """
 

@@ -1,4 +1,4 @@
-"""Types that the whole core shares."""
+"""Types shared by the whole package."""
 
 from typing import Any, NamedTuple
 

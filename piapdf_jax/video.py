@@ -1,4 +1,4 @@
-"""Films to pictures, each with the number that the time at which it is shown gives it.
+"""Decodes films to pictures, each numbered by the time at which it is shown.
 
 A picture is not numbered by its place among those that decode: a film leaves out frames, as chunks without content or
 by showing one for longer, and every later number would move. OpenCV decodes, by FFmpeg; what it says of times:
@@ -34,7 +34,7 @@ _ADVICE = "convert the film to a constant frame rate"
 
 
 class FilmError(ValueError):
-    """The times of a film number its frames in no order; the message names file and frame."""
+    """The times of a film do not order its frames; the message names file and frame."""
 
 
 def is_film(path: pathlib.Path) -> bool:
@@ -115,7 +115,7 @@ def number_times(
     _check_times(times + start, path)
     rate = _frame_rate(times, rate)
     if not math.isfinite(rate):
-        raise FilmError(f"{path}, frame 0: the film says no frame rate; {_ADVICE}")
+        raise FilmError(f"{path}, frame 0: the film has no frame rate; {_ADVICE}")
     # Where the film starts is rounded once: half a frame there is not half a frame at each picture.
     place = np.floor((start + times[0]) * rate + 0.5) + np.floor((times - times[0]) * rate + 0.5)
     numbers = [first + int(number) for number in place]
@@ -135,7 +135,7 @@ def _check_times(times: np.ndarray, path: pathlib.Path) -> None:
     before = 0.0
     for frame, time in enumerate(times.tolist()):
         if not 0 <= time <= _LONGEST:
-            raise FilmError(f"{path}, frame {frame}: {time} s is no time; {_ADVICE}")
+            raise FilmError(f"{path}, frame {frame}: {time} s is not a time; {_ADVICE}")
         if time < before:
             raise FilmError(
                 f"{path}, frame {frame}: shown at {time:.3f} s, which is before frame {frame - 1}"

@@ -78,7 +78,7 @@ def poisoned_loss(z, batch, labels, mask):
 
 
 def poison(batch, **where):
-    """The batch, with what logits in `train` mode and those `judged`, `state` and `loss` are multiplied by."""
+    """The batch, with what logits in ``train`` mode and those ``judged``, ``state`` and ``loss`` are multiplied by."""
     where = dict.fromkeys(("train", "judged", "state", "loss", "slope"), 1.0) | where
     return {**batch, "poison": jax.tree.map(jnp.asarray, where)}
 
@@ -222,7 +222,7 @@ def bce(z, y):
 
 
 def slope(w, x, y):
-    """Gradient by w of `bce` of x @ w, in NumPy."""
+    """Gradient by w of ``bce`` of x @ w, in NumPy."""
     x, z = np.asarray(x, np.float64), np.asarray(x, np.float64) @ np.asarray(w, np.float64)
     return x.T @ (sigmoid(z) - np.asarray(y)) / z.size
 
@@ -263,7 +263,7 @@ def scalar_step(y, **options):
 
 
 def check_scalar_in_single(label, along):
-    """Fails unless the slope `along` leads to the numbers worked by hand."""
+    """Fails unless the slope ``along`` leads to the numbers worked by hand."""
     _, fb, _, _, kept, dropped, _ = SCALAR[label]
     for drop_rate, theta in ((0.0, kept), (1.0, dropped)):
         gate = discrete_gate(drop_rate=drop_rate)

@@ -212,7 +212,7 @@ def test_a_variable_rate_is_no_early_end(monkeypatch, tmp_path):
     film = film_of(monkeypatch, tmp_path, reader)
     assert len(list(film.shots(every))) == 45
     assert not film.ended_early and film.notes() == [
-        "45 frames came, where the film says that it has 91"
+        "45 frames were decoded, but the film claims 91"
     ]
 
 
@@ -230,12 +230,15 @@ def test_damaged_frames_have_a_number_and_a_time_but_no_picture(monkeypatch, tmp
 
 FAULTS = {
     "empty.mp4": (b"", "is empty"),
-    "list.m3u8": (b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n", "is no film: it begins with b'#EXTM3U"),
-    "list.txt": (b"ffconcat version 1.0\nfile a.mp4\n", "is no film: it begins with"),
-    "accent.m3u8": ("#EXTM3U\n#é\0\n/etc/passwd\n".encode(), "is no film: it begins with"),
-    "picture.mp4": (b"\xff\xd8\xff\xe0" + bytes(40), "is no film: it begins with"),
-    "noise.mp4": (bytes(range(1, 256)) * 40, "is no film: it begins with"),
-    "head.mp4": (b"\0\0\0\x20ftypisom" + bytes(40), "no film that OpenCV can read"),
+    "list.m3u8": (
+        b"#EXTM3U\n#EXTINF:10,\n/etc/passwd\n",
+        "is not a film: it begins with b'#EXTM3U",
+    ),
+    "list.txt": (b"ffconcat version 1.0\nfile a.mp4\n", "is not a film: it begins with"),
+    "accent.m3u8": ("#EXTM3U\n#é\0\n/etc/passwd\n".encode(), "is not a film: it begins with"),
+    "picture.mp4": (b"\xff\xd8\xff\xe0" + bytes(40), "is not a film: it begins with"),
+    "noise.mp4": (bytes(range(1, 256)) * 40, "is not a film: it begins with"),
+    "head.mp4": (b"\0\0\0\x20ftypisom" + bytes(40), "not a film that OpenCV can read"),
 }
 
 
@@ -254,11 +257,11 @@ def test_a_film_cut_off_in_the_middle(tmp_path):
     film = capture.Film(path)
     came = len(list(film.shots(every)))
     assert 5 < came < 25 and film.ended_early
-    assert film.notes() == [f"{came} frames came, where the film says that it has 30"]
+    assert film.notes() == [f"{came} frames were decoded, but the film claims 30"]
     # The index of an MP4 stands at its end.
     whole = write(tmp_path / "b.mp4", [gray(v) for v in LEVELS]).read_bytes()
     (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(capture.CaptureError, match=r"b\.mp4 is no film"):
+    with pytest.raises(capture.CaptureError, match=r"b\.mp4 is not a film"):
         capture.Film(tmp_path / "b.mp4")
 
 
@@ -280,7 +283,7 @@ def test_sound_alone_is_no_film(tmp_path):
         8000,
     )
     (tmp_path / "a.wav").write_bytes(sound + bytes(8000))
-    with pytest.raises(capture.CaptureError, match=r"a\.wav is no film"):
+    with pytest.raises(capture.CaptureError, match=r"a\.wav is not a film"):
         list(capture.Film(tmp_path / "a.wav").shots(every))
 
 

@@ -58,41 +58,53 @@ CHECKS, DUMMY = "data_builders.synthetic_faces.checks", "data_builders.synthetic
 #: A program, its arguments, and what its one line says.
 MISTAKES: list[tuple[str, tuple[str, ...], str]] = [
     # every place that takes a path refuses what is none on this machine
-    (LAUNCHER, (*DEMO, "--runs_dir=gs://bucket/runs"), "--runs_dir=gs://bucket/runs is no path on"),
-    (LAUNCHER, (*DEMO, "--runs_dir=file:///tmp/x"), "--runs_dir=file:///tmp/x is no path on"),
-    (LAUNCHER, (*DEMO, "--runs_dir=gs:/bucket/x"), "--runs_dir=gs:/bucket/x is no path on"),
-    (LAUNCHER, (*DEMO, "--runs_dir=C:/runs"), "--runs_dir=C:/runs is no path on"),
-    (LAUNCHER, (*DEMO, "--data_dir=s3://bucket"), "--data_dir=s3://bucket is no path on"),
-    (LAUNCHER, (*DEMO, "--set=eval.truth=gs://b/t.npz"), "eval.truth=gs://b/t.npz is no path on"),
+    (
+        LAUNCHER,
+        (*DEMO, "--runs_dir=gs://bucket/runs"),
+        "--runs_dir=gs://bucket/runs is not a path on",
+    ),
+    (LAUNCHER, (*DEMO, "--runs_dir=file:///tmp/x"), "--runs_dir=file:///tmp/x is not a path on"),
+    (LAUNCHER, (*DEMO, "--runs_dir=gs:/bucket/x"), "--runs_dir=gs:/bucket/x is not a path on"),
+    (LAUNCHER, (*DEMO, "--runs_dir=C:/runs"), "--runs_dir=C:/runs is not a path on"),
+    (LAUNCHER, (*DEMO, "--data_dir=s3://bucket"), "--data_dir=s3://bucket is not a path on"),
+    (
+        LAUNCHER,
+        (*DEMO, "--set=eval.truth=gs://b/t.npz"),
+        "eval.truth=gs://b/t.npz is not a path on",
+    ),
     (
         LAUNCHER,
         (*DEMO, "--set=model.pretrained=gs://b/x"),
         "model.pretrained='gs://b/x' is neither",
     ),
-    (PREPARE, ("synthetic_faces/lfw", "--data_dir=gs://b/x"), "--data_dir=gs://b/x is no path on"),
+    (
+        PREPARE,
+        ("synthetic_faces/lfw", "--data_dir=gs://b/x"),
+        "--data_dir=gs://b/x is not a path on",
+    ),
     (
         PREPARE,
         ("bp4d", "--data_dir=x", "--manual_dir=hdfs://b/x"),
-        "--manual_dir=hdfs://b/x is no path",
+        "--manual_dir=hdfs://b/x is not a path",
     ),
-    (VALIDATE, ("bp4d", "--data_dir=gs://b/x"), "--data_dir=gs://b/x is no path on"),
-    (STATUS, ("gs://bucket/runs",), "gs://bucket/runs is no path on"),
-    (STUDY, ("--quick", "--out=gs://b/x"), "--out=gs://b/x is no path on"),
-    (SHEET, ("gs://b/x.png",), "gs://b/x.png is no path on"),
-    (DUMMY, ("gs://b/x",), "gs://b/x is no path on"),
-    (CHECKS, ("--data_dir=gs://b/x",), "--data_dir=gs://b/x is no path on"),
-    (READING, ("--data_dir=gs://b/x", "--dataset=bp4d"), "--data_dir=gs://b/x is no path on"),
+    (VALIDATE, ("bp4d", "--data_dir=gs://b/x"), "--data_dir=gs://b/x is not a path on"),
+    (STATUS, ("gs://bucket/runs",), "gs://bucket/runs is not a path on"),
+    (STUDY, ("--quick", "--out=gs://b/x"), "--out=gs://b/x is not a path on"),
+    (SHEET, ("gs://b/x.png",), "gs://b/x.png is not a path on"),
+    (DUMMY, ("gs://b/x",), "gs://b/x is not a path on"),
+    (CHECKS, ("--data_dir=gs://b/x",), "--data_dir=gs://b/x is not a path on"),
+    (READING, ("--data_dir=gs://b/x", "--dataset=bp4d"), "--data_dir=gs://b/x is not a path on"),
     # no text, a file in the place of a folder, a link that leads nowhere, no access
-    (LAUNCHER, (*DEMO, "--runs_dir="), "--runs_dir='' is no path"),
-    (LAUNCHER, (*DEMO, "--data_dir="), "--data_dir='' is no path"),
-    (PREPARE, ("synthetic_faces/lfw", "--data_dir="), "--data_dir='' is no path"),
+    (LAUNCHER, (*DEMO, "--runs_dir="), "--runs_dir='' is not a path"),
+    (LAUNCHER, (*DEMO, "--data_dir="), "--data_dir='' is not a path"),
+    (PREPARE, ("synthetic_faces/lfw", "--data_dir="), "--data_dir='' is not a path"),
     (LAUNCHER, (*DEMO, "--runs_dir=recorder.py"), "cannot be written to (Not a directory: "),
     (
         LAUNCHER,
         (*DEMO, "--runs_dir=recorder.py/x"),
         "recorder.py/x cannot be written to (Not a dir",
     ),
-    (LAUNCHER, (*DEMO, "--runs_dir=broken/x"), "broken is a link to nowhere, which is not there"),
+    (LAUNCHER, (*DEMO, "--runs_dir=broken/x"), "broken is a link to nowhere, which does not exist"),
     (LAUNCHER, (*DEMO, "--runs_dir=taken"), "taken/demo cannot be written to (Not a directory: "),
     (
         LAUNCHER,
@@ -101,17 +113,17 @@ MISTAKES: list[tuple[str, tuple[str, ...], str]] = [
     ),
     (LAUNCHER, (*DEMO, "--runs_dir=" + "x" * 300), "cannot be written to (File name too long: "),
     (LAUNCHER, (*DEMO, "--data_dir=recorder.py"), "cannot be a folder (Not a directory: "),
-    (LAUNCHER, (*DEMO, "--set=eval.truth=none.npz"), "none.npz is not there"),
-    (LAUNCHER, (*DEMO, "--set=eval.truth=folder"), "folder is no file"),
+    (LAUNCHER, (*DEMO, "--set=eval.truth=none.npz"), "none.npz does not exist"),
+    (LAUNCHER, (*DEMO, "--set=eval.truth=folder"), "folder is not a file"),
     (PREPARE, ("synthetic_faces/lfw", "--data_dir=recorder.py"), "cannot be a folder (Not a dir"),
     (PREPARE, ("bp4d", "--data_dir=x"), "bp4d needs --manual_dir"),
     (PREPARE, ("bp4d", "--data_dir=x", "--manual_dir=nowhere"), "nowhere does not exist"),
     (PREPARE, ("bp4d", "--data_dir=x", "--beam_options='"), "No closing quotation"),
-    (VALIDATE, ("bp4d", "--data_dir=broken"), "broken is a link to nowhere, which is not there"),
+    (VALIDATE, ("bp4d", "--data_dir=broken"), "broken is a link to nowhere, which does not exist"),
     (SHEET, ("nowhere/x.png",), "nowhere); name another place"),
     (SHEET, ("folder",), "cannot be written (Is a directory"),
     (STATUS, ("recorder.py",), "cannot be a folder (Not a directory: "),
-    (STATUS, ("nowhere",), "nowhere is not there"),
+    (STATUS, ("nowhere",), "nowhere does not exist"),
     # several hosts
     (
         LAUNCHER,
@@ -137,18 +149,18 @@ MISTAKES: list[tuple[str, tuple[str, ...], str]] = [
     (LAUNCHER, (*DEMO, "steps=3"), "unexpected argument 'steps=3'"),
     (STATUS, (), "give the folder of a run"),
     (STATUS, ("a", "b", "c"), "unexpected argument 'c'"),
-    (STATUS, ("nowhere", "folder"), "nowhere is not there"),
+    (STATUS, ("nowhere", "folder"), "nowhere does not exist"),
     (STATUS, ("--exports",), "--exports takes the folder of all runs"),
     (STATUS, ("--prune", "a", "b"), "--prune takes the folder of all runs"),
     (STATUS, ("--prune", "folder"), "folder holds no exports"),
     (STATUS, ("--yes", "folder"), "--yes goes with --prune"),
     (SCORE, (), "give the folder of an export"),
     (SCORE, ("folder", "--split=test"), "--dataset is not given"),
-    (SCORE, ("gs://b/x", "--dataset=bp4d", "--split=a"), "gs://b/x is no path on"),
+    (SCORE, ("gs://b/x", "--dataset=bp4d", "--split=a"), "gs://b/x is not a path on"),
     (
         SCORE,
         ("folder", "--dataset=bp4d", "--split=a", "--data_dir=gs://b/x"),
-        "--data_dir=gs://b/x is no path on",
+        "--data_dir=gs://b/x is not a path on",
     ),
     (SCORE, ("folder", "--dataset=bp4d", "--split=a", "--out=folder"), "(Is a directory"),
     (SCORE, ("folder", "--dataset=bp4d", "--split=a", "--data_dir=x"), "build it with `"),
@@ -156,14 +168,14 @@ MISTAKES: list[tuple[str, tuple[str, ...], str]] = [
     (SHEET, (), "give the file to write"),
     (DETECT, (), "name pictures, films, folders or camera:0"),
     (DETECT, ("a.jpg",), "--out is not given"),
-    (DETECT, ("a.jpg", "--model=m", "--out=s3://b/x"), "--out=s3://b/x is no path on"),
+    (DETECT, ("a.jpg", "--model=m", "--out=s3://b/x"), "--out=s3://b/x is not a path on"),
     (DETECT, ("a.jpg", "--model=m", "--out=o", "--threshold=half"), "--threshold=half is neither"),
     (DETECT, ("a.jpg", "--model=m", "--out=o", "--start=5", "--end=4"), "--end=4.0 is not after"),
     (DETECT, ("a.jpg", "--model=m", "--out=o", "--maps=AU12"), "--maps are drawn on an overlay"),
     (
         DETECT,
         ("a.jpg", "--model=m", "--out=o", "--overlay=pictures", "--maps=AU3"),
-        "--maps: 'AU3' is no action unit",
+        "--maps: 'AU3' is not an action unit",
     ),
     ("experiments.export", (), "give the folder of an export"),
     ("experiments.export", ("absent",), "--out is not given"),
@@ -307,7 +319,7 @@ def test_no_folder_was_made_that_nobody_named(started, here):
 
 def test_builders_have_the_launchers_default(started, here):
     line = started["builder", "empty variable"].mistake()
-    assert f"{here}/home/tensorflow_datasets/bp4d/1.0.0 is not there" in line
+    assert f"{here}/home/tensorflow_datasets/bp4d/1.0.0 does not exist" in line
 
 
 def test_without_a_configuration_usage_and_names_are_printed(started):

@@ -219,10 +219,10 @@ def test_unknown_runtimes_and_finders(export, tmp_path, file):
     path = tmp_path / "model.onnx" if file else export
     if file:
         path.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"runtime 'torch' is none of jax, onnx, opencv"):
+    with pytest.raises(ValueError, match=r"runtime 'torch' is not one of jax, onnx, opencv"):
         Detector.load(path, runtime="torch")
     if not file:
-        with pytest.raises(ValueError, match=r"face finder 'yunet' is none of dlib, mesh"):
+        with pytest.raises(ValueError, match=r"face finder 'yunet' is not one of dlib, mesh"):
             Detector.load(path, finder="yunet")
 
 
@@ -230,7 +230,7 @@ def test_a_runtime_that_does_not_run_such_a_path(export, tmp_path):
     for runtime in ("onnx", "opencv"):
         with pytest.raises(ValueError) as error:
             Detector.load(export, runtime=runtime)
-        assert f"{export} is no .onnx file, which runtime {runtime} takes" in str(error.value)
+        assert f"{export} is not an .onnx file, which runtime {runtime} takes" in str(error.value)
         assert f"experiments.export {export} --out=FOLDER" in str(error.value)
     file = tmp_path / "MODEL.ONNX"
     file.write_bytes(b"")
@@ -253,9 +253,9 @@ def test_a_runtime_that_is_not_installed(export, tmp_path, monkeypatch, runtime)
 
 
 def test_paths_that_are_no_detector(export, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere is not there"):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         Detector.load(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"model\.json is not there"):
+    with pytest.raises(FileNotFoundError, match=r"model\.json does not exist"):
         Detector.load(tmp_path)
     with pytest.raises(ModelError, match="is neither the folder of an export nor an .onnx file"):
         Detector.load(export / "model.json")
@@ -263,7 +263,7 @@ def test_paths_that_are_no_detector(export, tmp_path):
     for content in (b"", b"PK\x03\x04 not ours"):
         (tmp_path / "model.onnx").write_bytes(content)
         with pytest.raises(
-            ModelError, match=r"model\.onnx is no \.onnx file of experiments\.export"
+            ModelError, match=r"model\.onnx is not an \.onnx file of experiments\.export"
         ):
             Detector.load(tmp_path, runtime="opencv")
 

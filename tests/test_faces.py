@@ -166,8 +166,12 @@ def test_broken_pictures_are_errors_that_name_the_file(tmp_path, kept):
 def test_the_variable_of_the_predictor_is_a_path_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     for named, error, said in (
-        ("~/no.dat", FileNotFoundError, f"^{tmp_path}/no.dat is not there"),
-        ("gs://b/x.dat", ValueError, "^PIAPDF_LANDMARKS=gs://b/x.dat is no path on this machine"),
+        ("~/no.dat", FileNotFoundError, f"^{tmp_path}/no.dat does not exist"),
+        (
+            "gs://b/x.dat",
+            ValueError,
+            "^PIAPDF_LANDMARKS=gs://b/x.dat is not a path on this machine",
+        ),
     ):
         monkeypatch.setenv(faces.PREDICTOR_VARIABLE, named)
         with pytest.raises(error, match=said):
@@ -180,7 +184,7 @@ def test_missing_predictor_says_where_to_get_it(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"pip install .*dlib-bin.*PIAPDF_LANDMARKS"):
         faces.find_predictor()
     monkeypatch.setenv(faces.PREDICTOR_VARIABLE, str(tmp_path / "other.dat"))
-    with pytest.raises(FileNotFoundError, match="other.dat is not there"):
+    with pytest.raises(FileNotFoundError, match="other.dat does not exist"):
         faces.find_predictor()
 
 

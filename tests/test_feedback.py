@@ -250,7 +250,7 @@ def test_no_path_from_the_labeled_loss_of_the_student_to_the_teacher():
     labeled, unlabeled = batches(3)
 
     def teacher_after(scale):
-        # The student alone sees `scale`, in its judgment.
+        # The student alone sees ``scale``, in its judgment.
         student = learner(
             loss=lambda z, b, y, m: masked_bce(z, b, y, m) * (scale if "y" in b else 1.0)
         )
@@ -418,7 +418,7 @@ def test_state_can_be_donated_and_copies_its_start():
 
 
 def test_dense_network_costs_four_supervised_steps():
-    """XLA's own operation count; the floor is 4, the exact variant adds two forwards."""
+    """XLA's own operation count; the floor is 4, the exact variant adds two forward passes."""
     width, b = 128, 256
 
     def apply(params, model_state, batch, key, mode):

@@ -119,7 +119,7 @@ def test_what_it_does_not_take(options, told):
 
 
 def test_rates_of_other_units_are_refused():
-    with pytest.raises(ValueError, match=r"cuts \(2,\) beside rows \(3,\)"):
+    with pytest.raises(ValueError, match=r"cuts \(2,\) do not fit rows \(3,\)"):
         labels_of(matched([0.2, 0.3]), np.zeros((4, 3), np.float32))
 
 

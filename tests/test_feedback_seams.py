@@ -199,7 +199,7 @@ def test_a_gate_whose_coefficient_is_not_finite():
 @pytest.mark.parametrize("name", ["zero", "nonfinite", "teacher_skipped"])
 def test_a_gate_has_flags_of_its_own(name):
     step = make(gate=Gate(lambda fb, key, state: (fb, {name: fb > 0}, state)))
-    with pytest.raises(ValueError, match=f"no flags named .*{name}"):
+    with pytest.raises(ValueError, match=f"no flag named .*{name}"):
         start(step)
 
 
@@ -408,10 +408,13 @@ def test_classes_of_three(way):
 
 
 MISTAKES = {
-    "labels": (lambda b: (b["y"][:, 0], b["y"][:, 0] >= 0), r"labels \(6,\).* beside \(6, 1\)"),
+    "labels": (lambda b: (b["y"][:, 0], b["y"][:, 0] >= 0), r"labels \(6,\).* unlike \(6, 1\)"),
     "row": (lambda b: (b["y"][:1], b["y"][:1] >= 0), r"labels \(1, 1\)"),
-    "mask": (lambda b: (b["y"], b["y"][:, 0] >= 0), r"labels \(6, 1\), mask \(6,\) beside"),
-    "mask rows": (lambda b: (b["y"], b["y"][1:] >= 0), r"labels \(6, 1\), mask \(5, 1\) beside"),
+    "mask": (lambda b: (b["y"], b["y"][:, 0] >= 0), r"labels \(6, 1\), mask \(6,\) unlike"),
+    "mask rows": (
+        lambda b: (b["y"], b["y"][1:] >= 0),
+        r"labels \(6, 1\), mask \(5, 1\) unlike",
+    ),
     "pair": (lambda b: b["y"], r"known_labels returns a pair \(labels, mask\), not"),
 }
 
@@ -432,7 +435,7 @@ def test_mistakes_of_models_are_named():
         single.update(start(single), *batches(), KEY)
     pair = make(learner(), learner(logits=lambda z: z[:, :2]))
     labeled, unlabeled = batches()
-    with pytest.raises(ValueError, match=r"student's logits \(6, 2\) beside \(6, 3\)"):
+    with pytest.raises(ValueError, match=r"student's logits \(6, 2\) unlike \(6, 3\)"):
         pair.update(start(pair), labeled, {"x": unlabeled["x"]}, KEY)
 
 
@@ -453,7 +456,7 @@ def test_an_optimizer_that_needs_more_than_the_loss_is_refused():
 
 
 def recording():
-    """SGD that keeps the last `value` it was given."""
+    """SGD that keeps the last ``value`` it was given."""
     keep = optax.GradientTransformationExtraArgs(
         lambda params: jnp.zeros(()),
         lambda updates, state, params=None, *, value, **extra: (updates, value),

@@ -52,7 +52,7 @@ def test_states_of_plain_numbers_compile_once():
 )
 def test_a_gate_gives_a_scalar(c):
     step = make(gate=Gate(lambda fb, key, state: (c(fb), {}, state)))
-    with pytest.raises(ValueError, match=r"a gate gives c \[\]"):
+    with pytest.raises(ValueError, match=r"a gate returns c \[\]"):
         start(step)
 
 
@@ -60,7 +60,7 @@ def test_a_gate_gives_a_scalar(c):
 def test_a_rule_gives_labels_to_every_row(way):
     rule = LabelRule(lambda z, key, state: ((z[:1] >= 0).astype(z.dtype), z[:1] < np.inf, state))
     step = way(make(label=rule))
-    with pytest.raises(ValueError, match=r"labels \(1, 3\), mask \(1, 3\) beside \(1, 3\), B=6"):
+    with pytest.raises(ValueError, match=r"labels \(1, 3\), mask \(1, 3\) unlike \(1, 3\), B=6"):
         step.update(start(step), *batches(), jax.random.key(0))
 
 

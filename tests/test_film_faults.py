@@ -48,7 +48,7 @@ def test_times_begin_with_the_first_frame(tmp_path):
     assert numbers(shots) == list(range(10))
     # A frame that was dropped leaves a gap.
     assert times(shots) == [k / 20 for k in range(11) if k != 3]
-    assert film.notes() == ["10 frames came, where the film says that it has 13"]
+    assert film.notes() == ["10 frames were decoded, but the film claims 13"]
     assert not film.ended_early
     edits = [(60, -1), (300, 0)]
     _, shots = read(films.write_mp4(tmp_path / "c.mp4", ALL, [30] * 10, edits=edits))
@@ -72,7 +72,7 @@ def test_damaged_frames_keep_their_place(tmp_path, ending, lost):
 @pytest.mark.parametrize("chunks", [[], [b"no picture"] * 3], ids=["none", "damaged"])
 def test_a_film_without_a_frame(tmp_path, chunks):
     path = films.write_avi(tmp_path / "a.avi", chunks)
-    with pytest.raises(capture.CaptureError, match=r"a\.avi (holds no frame|is no film)"):
+    with pytest.raises(capture.CaptureError, match=r"a\.avi (holds no frame|is not a film)"):
         read(path)
 
 
@@ -93,7 +93,7 @@ def test_numbers_of_frames_that_are_not_so(tmp_path, count, expected, early):
     film, shots = read(with_count(tmp_path / "a.avi", count))
     assert numbers(shots) == list(range(10)) and times(shots) == TIMES
     assert (film.expected, film.ended_early) == (expected, early)
-    told = [f"10 frames came, where the film says that it has {count}"]
+    told = [f"10 frames were decoded, but the film claims {count}"]
     assert film.notes() == (told if early else [])
 
 
@@ -112,7 +112,7 @@ def test_a_film_cut_off_behind_its_index(tmp_path):
     film, shots = read(tmp_path / "a.avi")
     assert numbers(shots) == list(range(6)) and times(shots) == TIMES[:6]
     assert film.ended_early
-    assert film.notes() == ["6 frames came, where the film says that it has 10"]
+    assert film.notes() == ["6 frames were decoded, but the film claims 10"]
 
 
 WRITTEN = {"mpg": "MPG1", "ts": "MPG2", "wmv": "WMV2", "flv": "FLV1", "mov": "mp4v", "m4v": "mp4v"}
@@ -135,7 +135,7 @@ def test_a_transport_stream_that_begins_within_a_packet(tmp_path):
     packets = b"".join(b"\x47" + bytes(187) for _ in range(6))
     for start in (0, 1, 100):
         (tmp_path / "a.ts").write_bytes(packets[start:])
-        with pytest.raises(capture.CaptureError, match="no film that OpenCV can read"):
+        with pytest.raises(capture.CaptureError, match="not a film that OpenCV can read"):
             capture.Film(tmp_path / "a.ts")
     (tmp_path / "a.ts").write_bytes(packets[: 2 * 188])
     with pytest.raises(capture.CaptureError, match="it begins with b'G"):

@@ -59,5 +59,5 @@ def test_the_encoder_of_the_training_is_taken(export):
 )
 def test_an_encoder_that_has_changed_since_is_refused(export, monkeypatch, changed, words):
     monkeypatch.setitem(encoders._REGISTERED, "scaled", lambda settings: changed)
-    with pytest.raises(ModelError, match=f"encoder 'scaled' is another .*{words}"):
+    with pytest.raises(ModelError, match=f"encoder 'scaled' differs .*{words}"):
         load_export(export)

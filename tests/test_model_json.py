@@ -72,7 +72,7 @@ def test_a_key_that_is_missing_or_twice(key):
     with pytest.raises(ModelError, match=f"a/model.json: key '{key}' is missing"):
         from_json(json.dumps(short), "a/model.json")
     twice = json.dumps(told())[:-1] + f', "{key}": 1}}'
-    with pytest.raises(ModelError, match=f"key '{key}' stands there twice"):
+    with pytest.raises(ModelError, match=f"key '{key}' appears twice"):
         from_json(twice)
 
 
@@ -140,17 +140,17 @@ def test_numbers_that_json_does_not_hold():
 
 def test_places_without_the_file(tmp_path, monkeypatch):
     with pytest.raises(
-        FileNotFoundError, match=r"model\.json is not there: its training has no head"
+        FileNotFoundError, match=r"model\.json does not exist: its training has no head"
     ):
         read_model(tmp_path)
     for address in ("gs://bucket/export", "gs:/bucket/export"):
-        with pytest.raises(ValueError, match=f"export={address} is no path on this machine"):
+        with pytest.raises(ValueError, match=f"export={address} is not a path on this machine"):
             read_model(address)
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "model.json").write_text(to_json(MODEL))
     assert read_model("~/model.json") == read_model("~") == MODEL
     (tmp_path / "model.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(ModelError, match=r"model\.json is no text"):
+    with pytest.raises(ModelError, match=r"model\.json is not text"):
         read_model(tmp_path)
 
 

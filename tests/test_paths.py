@@ -54,10 +54,10 @@ def test_a_relative_path_stays_where_it_was_meant(home, tmp_path, monkeypatch):
 def test_an_address_is_refused_with_the_name_of_what_gave_it(text):
     with pytest.raises(paths.PathError) as caught:
         paths.local_path(text, "TFDS_DATA_DIR")
-    assert str(caught.value).startswith(f"TFDS_DATA_DIR={text} is no path on this machine")
+    assert str(caught.value).startswith(f"TFDS_DATA_DIR={text} is not a path on this machine")
     assert "\n" not in str(caught.value)
     if text[1] != "/" and "\\" not in text:
-        with pytest.raises(paths.PathError, match="is no path on this machine"):
+        with pytest.raises(paths.PathError, match="is not a path on this machine"):
             paths.local_path(pathlib.Path(text), "--x")
 
 
@@ -68,7 +68,7 @@ def test_odd_names_are_paths(home, tmp_path, text):
 
 @pytest.mark.parametrize("text", ["", "a\0b"])
 def test_what_names_nothing_is_refused(text):
-    with pytest.raises(paths.PathError, match="--x=.* is no path: name a file or folder"):
+    with pytest.raises(paths.PathError, match="--x=.* is not a path: name a file or folder"):
         paths.local_path(text, "--x")
 
 
@@ -102,10 +102,10 @@ def test_data_sets_lie_in_one_place_by_default(home, tmp_path, monkeypatch, empt
     monkeypatch.setenv("TFDS_DATA_DIR", "~/tfds")
     assert paths.data_dir() == home / "tfds"
     assert paths.data_dir("other/") == tmp_path / "other"
-    with pytest.raises(paths.PathError, match="--data_dir='' is no path"):
+    with pytest.raises(paths.PathError, match="--data_dir='' is not a path"):
         paths.data_dir("")
     monkeypatch.setenv("TFDS_DATA_DIR", "gs://b/x")
-    with pytest.raises(paths.PathError, match="^TFDS_DATA_DIR=gs://b/x is no path"):
+    with pytest.raises(paths.PathError, match="^TFDS_DATA_DIR=gs://b/x is not a path"):
         paths.data_dir()
     assert paths.data_dir("other") == tmp_path / "other"  # the variable is not asked
 
@@ -128,7 +128,7 @@ def test_a_target_that_cannot_be_one_is_told_before_anything_is_written(home, tm
         "file": f"(Not a directory: {tmp_path}/file)",
         "file/a/b": f"(Not a directory: {tmp_path}/file)",
         "link/file/a": f"(Not a directory: {tmp_path}/link/file)",
-        "broken/a": f"{tmp_path}/broken is a link to nowhere, which is not there",
+        "broken/a": f"{tmp_path}/broken is a link to nowhere, which does not exist",
         "loop": f"(Too many levels of symbolic links: {tmp_path}/loop)",
         "x" * 300: "(File name too long: ",
     }.items():
@@ -168,9 +168,9 @@ def test_files_that_are_read_or_written(home, tmp_path):
     assert paths.local_file("file", "eval.truth") == tmp_path / "file"
     assert paths.target_file("file", "--x") == tmp_path / "file"
     assert paths.target_file("new", "--x") == tmp_path / "new"
-    with pytest.raises(FileNotFoundError, match="^eval.truth=.*/none is not there"):
+    with pytest.raises(FileNotFoundError, match="^eval.truth=.*/none does not exist"):
         paths.local_file("none", "eval.truth")
-    with pytest.raises(FileNotFoundError, match="is no file"):
+    with pytest.raises(FileNotFoundError, match="is not a file"):
         paths.local_file(".", "eval.truth")
     with pytest.raises(paths.PathError, match="Is a directory"):
         paths.target_file(".", "--x")

@@ -209,14 +209,14 @@ def test_values_that_are_not_whole_numbers_and_other_files(tmp_path):
 def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for ever
     for name, said in {
-        "pipe.jpg": "is no file",
-        "": "is no file",
-        "none.png": "is not there",
+        "pipe.jpg": "is not a file",
+        "": "is not a file",
+        "none.png": "does not exist",
     }.items():
         with pytest.raises(ValueError, match=said):
             photographs.read_photograph(tmp_path / name)
     assert photographs.is_photograph(tmp_path / "pipe.jpg")
-    with pytest.raises(capture.CaptureError, match="pipe.jpg is no file"):
+    with pytest.raises(capture.CaptureError, match="pipe.jpg is not a file"):
         capture.Film(tmp_path / "pipe.jpg")
 
 
@@ -302,5 +302,5 @@ def test_folders_name_what_cannot_be_looked_into_and_keep_strange_names(tmp_path
     monkeypatch.setattr(os, "scandir", scandir)
     listed = photographs.pictures_and_films(tmp_path, recursive=True)
     assert listed.pictures == [tmp_path / strange]
-    assert listed.faults == [f"{tmp_path}/closed cannot be looked into (Permission denied)"]
+    assert listed.faults == [f"{tmp_path}/closed cannot be opened (Permission denied)"]
     assert near(shows(photographs.read_photograph(tmp_path / strange)), UPRIGHT)

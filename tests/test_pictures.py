@@ -180,8 +180,8 @@ def test_a_size_that_the_content_does_not_fill_is_refused(tmp_path):
     upright = drawn()
     data = encoded(".bmp", upright[::-1])
     # A negative height says that the rows go from top to bottom.
-    downwards = data[:22] + struct.pack("<i", -303) + data[26:]
-    np.testing.assert_array_equal(read(tmp_path, downwards), upright[..., ::-1])
+    downward = data[:22] + struct.pack("<i", -303) + data[26:]
+    np.testing.assert_array_equal(read(tmp_path, downward), upright[..., ::-1])
 
 
 def chunks(data):
@@ -275,11 +275,11 @@ def test_files_that_are_no_jpeg_png_or_bmp(data, tmp_path):
 
 def test_what_is_no_file_or_far_too_long_is_not_opened(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(ValueError, match=r"folder\.jpg .*no file"):
+    with pytest.raises(ValueError, match=r"folder\.jpg .*not a file"):
         faces.read_image(tmp_path / "folder.jpg")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.jpg")  # opening it would wait for somebody to write
-        with pytest.raises(ValueError, match=r"pipe\.jpg .*no file"):
+        with pytest.raises(ValueError, match=r"pipe\.jpg .*not a file"):
             faces.read_image(tmp_path / "pipe.jpg")
     with (tmp_path / "long.jpg").open("wb") as file:
         file.truncate(2**30 + 1)  # takes no room on the disk

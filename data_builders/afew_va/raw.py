@@ -45,7 +45,7 @@ def read_clips(root: pathlib.Path, report: FaultReport) -> list[Clip]:
             if any(pathlib.Path(name).suffix.lower() in _SUFFIXES for name in names):
                 report.add("clip without its JSON file", str(folder.relative_to(root)))
         elif path.stem in files:
-            raise ValueError(f"clip {path.stem} is there twice: {files[path.stem]} and {path}")
+            raise ValueError(f"clip {path.stem} appears twice: {files[path.stem]} and {path}")
         else:
             files[path.stem] = path
     if not files:
@@ -103,7 +103,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"{name!r} is there twice")
+            raise ValueError(f"{name!r} appears twice")
         found[name] = value
     return found
 

@@ -1,8 +1,7 @@
 """Reads the layout in which BP4D is distributed: which pictures there are, and their AU_OCC labels.
 
-Two things about the distribution are traps. Cells with 9 mean that nobody could code the unit:
-unknown, never absent. And in some copies the pictures are numbered from 0 while the label rows
-count from 1; where copies are merged, in some videos only.
+The distribution has two pitfalls. A cell of 9 means that the unit could not be coded: unknown, never absent. And in
+some copies the pictures are numbered from 0 while the label rows count from 1; in merged copies, only in some videos.
 """
 
 import csv
@@ -134,13 +133,13 @@ def _row(
     path: pathlib.Path, number: int, line: list[str], columns: dict[int | None, int]
 ) -> tuple[int, dict[int, int]]:
     if not line[0].isdecimal():
-        raise ValueError(f"{path}, line {number}: {line[0]!r} is no frame number")
+        raise ValueError(f"{path}, line {number}: {line[0]!r} is not a frame number")
     labels = {}
     for au in BP4D_AUS:
         cell = line[columns[au]] if columns[au] < len(line) else ""
         if cell not in CELLS:
             raise ValueError(
-                f"{path}, line {number}, AU {au}: {cell!r} is no label"
+                f"{path}, line {number}, AU {au}: {cell!r} is not a label"
                 " (0 absent, 1 present, 9 unknown)"
             )
         labels[au] = CELLS[cell]

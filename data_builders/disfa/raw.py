@@ -158,7 +158,7 @@ def read_intensities(files: dict[int, pathlib.Path]) -> dict[int, dict[int, int]
                 )
             frame = int(words[0])
             if frame in found:
-                raise ValueError(f"{files[au]}, line {number}: frame {frame} is there twice")
+                raise ValueError(f"{files[au]}, line {number}: frame {frame} appears twice")
             found.add(frame)
             rows.setdefault(frame, {})[au] = int(words[1])
         if not found:

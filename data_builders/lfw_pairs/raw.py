@@ -34,7 +34,7 @@ def read_pairs(path: pathlib.Path) -> list[Pair]:
     if not path.is_file():
         other = next(path.parent.glob("pairs*.*"), None)
         hint = f"; {other.name} is another list" if other else ""
-        raise FileNotFoundError(f"{path} is not there: it is LFW's list of pairs (view 2){hint}")
+        raise FileNotFoundError(f"{path} does not exist: it is LFW's list of pairs (view 2){hint}")
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     while lines and not lines[-1].strip():
         lines.pop()
@@ -95,12 +95,12 @@ def check_pairs(
         if number in there.get(name, ()):
             continue
         if name in there:
-            why = f"which is not there: its folder holds {_listed(there[name])}"
+            why = f"which does not exist: its folder holds {_listed(there[name])}"
         else:
             near = difflib.get_close_matches(name, there, n=1) or [
                 other for other in there if other.lower() == name.lower()
             ]
-            why = f"which is not there: {root} has no folder of that name with pictures"
+            why = f"which does not exist: {root} has no folder of that name with pictures"
             why += f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{path}, line {line}: pairs.txt names picture {number} of {name}, {why}")
 

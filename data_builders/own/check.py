@@ -1,4 +1,4 @@
-"""What must hold of recordings of which nobody has published counts."""
+"""Checks of your own recordings, for which there are no published counts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -72,7 +72,7 @@ def _rules(builder: Any, metadata: dict[str, Any], units: list[int]) -> Iterator
     vanished = metadata["read"]["pictures and frames"] - len(seen) - wrong["twice"] - lost
     for what, count in (
         ("people with frames of another part than theirs", len(elsewhere)),
-        ("frames that are there twice", wrong["twice"]),
+        ("frames that appear twice", wrong["twice"]),
         ("frames with labels among those without, or the reverse", wrong["coded"]),
         ("frames with labels of units that the data set does not name", wrong["units"]),
         ("frames that were read, and are neither a record nor left out", vanished),

@@ -1,4 +1,4 @@
-"""Makes videos of the rows of ``labels.csv``: whose frames belong together, what is there, and who is in which part."""
+"""Groups the rows of ``labels.csv`` into videos, finds their files, and assigns people to parts."""
 
 import dataclasses
 import hashlib
@@ -215,5 +215,5 @@ def parts(sheet: Sheet) -> dict[int, list[str]]:
     }
     for part, people in found.items():
         if not people:
-            raise ValueError(f"{sheet.path}: nobody is of part {part}: give all of 1, 2 and 3")
+            raise ValueError(f"{sheet.path}: part {part} has no people: use all of 1, 2 and 3")
     return found

@@ -1,6 +1,6 @@
-"""Reads ``labels.csv``: which frames there are, of whom, and what they show; as Excel, pandas and people write it.
+"""Reads ``labels.csv``, the list of frames with subject and labels, as Excel, pandas and people write it.
 
-Comma, semicolon or tab between cells, UTF-8 with or without a mark at its start, any end of a line, cells in quotes.
+Cells are separated by comma, semicolon or tab and may be quoted; UTF-8 with or without a byte order mark, any line end.
 """
 
 import csv
@@ -126,7 +126,7 @@ def _lines(path: pathlib.Path) -> list[tuple[int, list[str]]]:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} is no UTF-8 (byte {error.start}): in Excel save it as 'CSV UTF-8'"
+            f"{path} is not UTF-8 (byte {error.start}): in Excel save it as 'CSV UTF-8'"
         ) from error
     first = text.lstrip().partition("\n")[0]
     between = max(",;\t", key=first.count)
@@ -148,7 +148,7 @@ def _columns(
         said = f"{path}, line {line}, column {name!r}"
         match = _UNIT.fullmatch(name)
         if match is None and _LIKE_A_UNIT.match(name):
-            raise ValueError(f"{said} is no name of an action unit: write AU1, AU12, ...")
+            raise ValueError(f"{said} is not the name of an action unit: write AU1, AU12, ...")
         if match and int(match[1]) not in RECORD_AUS:
             held = ", ".join(f"AU{au}" for au in RECORD_AUS)
             raise ValueError(
@@ -160,7 +160,7 @@ def _columns(
                 report.add("column that is not read", name)
             continue
         if (int(match[1]) in units) if match else (key in columns):
-            raise ValueError(f"{said} is there twice: leave one out")
+            raise ValueError(f"{said} appears twice: leave one out")
         if match:
             units[int(match[1])] = place
         else:
@@ -194,14 +194,14 @@ def _row(
         what = "and 'film' are both given" if told["path"] else "is empty, and no film is given"
         sheet.refuse(line, "path", told["path"], f"{what}: a row is of a picture or of a film")
     if not told["subject"]:
-        sheet.refuse(line, "subject", "", "is nobody: give everybody a name, or a number")
+        sheet.refuse(line, "subject", "", "is empty: give every person a name or a number")
     kind = "film" if told["film"] else "path"
     file = _inside(sheet, line, kind, told[kind])
     frame = part = None
     if told["frame"]:
-        frame = _number(sheet, line, "frame", told["frame"], "is no frame number (from 0)")
+        frame = _number(sheet, line, "frame", told["frame"], "is not a frame number (from 0)")
     if "part" in columns:
-        what = "is no part (1, 2 or 3 in every row; without the column people are dealt)"
+        what = "is not a part (1, 2 or 3 in every row; without the column people are dealt)"
         part = _number(sheet, line, "part", told["part"], what)
         if part not in (1, 2, 3):
             sheet.refuse(line, "part", told["part"], what)
@@ -222,7 +222,7 @@ def _label(sheet: Sheet, line: int, au: int, cell: str) -> int:
     match = _LABEL.fullmatch(cell)
     if match is None:
         sheet.refuse(
-            line, f"AU{au}", cell, "is no label (0 absent, 1 present, empty where nobody knows)"
+            line, f"AU{au}", cell, "is not a label (0 absent, 1 present, empty where nobody knows)"
         )
     return int(match[1])
 

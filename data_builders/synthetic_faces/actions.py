@@ -1,7 +1,7 @@
-"""What each action unit does: it moves landmarks, raises the skin here and folds it there (FACS).
+"""Effect of each action unit on the face: moved landmarks, bulges and folds of the skin (FACS).
 
-Everything is given for the image-right half at full strength, x outward; the other half mirrors it. Positions of
-bulges and folds hang on landmarks, so that they follow the person and the other action units.
+Everything is given for the image-right half at full strength, x outward; the other half mirrors it. Bulges and folds
+are placed relative to landmarks, so that they follow the person and the other action units.
 """
 
 from typing import NamedTuple
@@ -51,7 +51,7 @@ MOVES = {au: both_halves(moves) for au, moves in _MOVES.items()}
 _LIP_GAP = 0.008  # height of a closed mouth between the inner landmarks
 
 
-class Fold(NamedTuple):
+class SkinFold(NamedTuple):
     """A line in the skin: ``points`` [N, 2] in head units, ``width`` in head units, ``depth`` 0..1.
 
     A negative depth is a ridge.

@@ -1,4 +1,4 @@
-"""Who a face is: what a person is made of, and where the 68 landmarks lie when nothing moves.
+"""Identity of a face: the parameters of a person, and the positions of the 68 landmarks at rest.
 
 Head coordinates: x toward the right of the picture, y toward the chin, z toward the camera; the origin lies between
 the eyes and 1 is the distance between the outer eye corners of the average face.

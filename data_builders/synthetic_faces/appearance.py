@@ -1,4 +1,4 @@
-"""What of a person does not move: the colors of the skin, freckles, moles, and the hair; drawn once a person."""
+"""Static appearance of a person: skin color, freckles, moles and hair; drawn once per person."""
 
 import functools
 from typing import NamedTuple

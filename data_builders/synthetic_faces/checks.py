@@ -1,4 +1,4 @@
-"""Measures what the synthetic faces promise, each number beside its target.
+"""Measures the promised properties of the synthetic faces, each number beside its target.
 
 python -m data_builders.synthetic_faces.checks --data_dir=SHARDS
 """
@@ -129,7 +129,7 @@ def _folder(data_dir: pathlib.Path) -> pathlib.Path:
     folder = data_dir / "synthetic_faces" / "bp4d" / truth.VERSION
     if not folder.is_dir():
         command = commands.prepare("synthetic_faces/bp4d", data_dir)
-        raise FileNotFoundError(f"{folder} is not there: {command}")
+        raise FileNotFoundError(f"{folder} does not exist: {command}")
     return folder
 
 

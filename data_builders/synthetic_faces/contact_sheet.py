@@ -1,4 +1,4 @@
-"""A picture of people by action units, to look at what is drawn.
+"""Draws a contact sheet, people by action units, for visual inspection.
 
 python -m data_builders.synthetic_faces.contact_sheet docs/pictures/synthetic_faces.png
 """

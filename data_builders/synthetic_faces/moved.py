@@ -1,6 +1,6 @@
-"""Which pixels an action unit moves: a frame drawn with it less the same frame drawn without it.
+"""Pixels that an action unit moves: the difference between a frame drawn with it and the same frame without it.
 
-The table lies beside the truth table, outside the data set folder. No record feature, stream or stage knows it.
+The table lies beside the truth table, outside the data set folder. No record feature, stream or stage uses it.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Who is in each data set, what their faces do, and what the published labels say about it.
+"""Population of each data set: its people, the expressions of their faces, and the published labels.
 
 Everything is a pure function of the config and of (subject, task, frame): a generator is seeded by a hash of
 words, so neither the order of drawing nor the number of processes matters.

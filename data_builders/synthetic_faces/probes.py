@@ -1,4 +1,4 @@
-"""What is measured of the synthetic faces: how far trivial methods get, and how much a person tells of the labels."""
+"""Probes of the synthetic faces: scores of trivial methods, and information of a person about the labels."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Writes synthetic faces as the real data sets are distributed, so that their builders have something to read.
+"""Writes synthetic faces in the layouts of the real data sets, as input for their builders.
 
 Pictures are not cropped: the head takes a bit more than half of each, and its landmarks are nowhere in BP4D, DISFA,
 CASIA-WebFace and LFW.
@@ -81,7 +81,7 @@ def _chosen(layout: str, people: int | Sequence[str] | None) -> tuple[str, ...]:
     strangers = sorted(set(people) - set(everyone))
     if strangers:
         raise ValueError(
-            f"{layout} has nobody called {strangers[0]!r}; give some of {everyone[:3]}..."
+            f"{layout} has no person named {strangers[0]!r}; choose from {everyone[:3]}..."
         )
     return tuple(people)
 

@@ -1,4 +1,4 @@
-"""One picture of one person: relief and colors, lit, turned, cropped and photographed."""
+"""Renders one picture of one person: relief and colors, lighting, pose, crop and camera."""
 
 import dataclasses
 from typing import NamedTuple, Protocol
@@ -47,7 +47,7 @@ class Muscles(Protocol):
 
     def folds(
         self, points: np.ndarray, strengths: dict[int, float], *, age: float
-    ) -> list[actions.Fold]:
+    ) -> list[actions.SkinFold]:
         """Returns lines in the skin."""
         ...
 

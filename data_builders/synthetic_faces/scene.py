@@ -1,4 +1,4 @@
-"""What is drawn anew for every picture: light, pose, gaze, background, clothes, lens."""
+"""Random circumstances of each picture: light, pose, gaze, background, clothes, lens."""
 
 import dataclasses
 import functools

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from data_builders.synthetic_faces.actions import MOVES, Fold
+from data_builders.synthetic_faces.actions import MOVES, SkinFold
 
 
-def folds(points: np.ndarray, strengths: dict[int, float], *, age: float) -> list[Fold]:
+def folds(points: np.ndarray, strengths: dict[int, float], *, age: float) -> list[SkinFold]:
     """Draws every visible line of a face.
 
     Args:
@@ -26,11 +26,11 @@ def folds(points: np.ndarray, strengths: dict[int, float], *, age: float) -> lis
     return [fold for fold in found if abs(fold.depth) > 0.04]
 
 
-def _line(*points: tuple[float, float], width: float, depth: float) -> Fold:
-    return Fold(np.array(points, np.float32), width, depth)
+def _line(*points: tuple[float, float], width: float, depth: float) -> SkinFold:
+    return SkinFold(np.array(points, np.float32), width, depth)
 
 
-def _middle(points: np.ndarray, s: dict[int, float]) -> list[Fold]:
+def _middle(points: np.ndarray, s: dict[int, float]) -> list[SkinFold]:
     lip, chin, root = points[57, 1], points[8, 1], points[27, 1]
     arc = s[17] * 0.055
     found = [
@@ -50,7 +50,7 @@ def _middle(points: np.ndarray, s: dict[int, float]) -> list[Fold]:
     return found
 
 
-def _forehead(points: np.ndarray, s: dict[int, float], side: int, age: float) -> list[Fold]:
+def _forehead(points: np.ndarray, s: dict[int, float], side: int, age: float) -> list[SkinFold]:
     inner, middle, outer = points[(22, 24, 25) if side > 0 else (21, 19, 18), :]
     found = []
     for row in range(3):
@@ -89,7 +89,7 @@ def _forehead(points: np.ndarray, s: dict[int, float], side: int, age: float) ->
     return found
 
 
-def _eye(points: np.ndarray, s: dict[int, float], side: int, age: float) -> list[Fold]:
+def _eye(points: np.ndarray, s: dict[int, float], side: int, age: float) -> list[SkinFold]:
     inner, outer = points[(42, 45) if side > 0 else (39, 36), :]
     lower = points[(46, 47) if side > 0 else (41, 40), 1].mean()
     center = (inner[0] + outer[0]) / 2
@@ -117,7 +117,7 @@ def _eye(points: np.ndarray, s: dict[int, float], side: int, age: float) -> list
     return found
 
 
-def _cheek(points: np.ndarray, s: dict[int, float], side: int, age: float) -> list[Fold]:
+def _cheek(points: np.ndarray, s: dict[int, float], side: int, age: float) -> list[SkinFold]:
     wing, corner = points[(35, 54) if side > 0 else (31, 48), :]
     rest = 0.08 + 0.4 * age
     upper = max(rest, 0.95 * s[10], 0.8 * s[9], 0.6 * s[12])
@@ -134,7 +134,7 @@ def _cheek(points: np.ndarray, s: dict[int, float], side: int, age: float) -> li
     ]  # fmt: skip
 
 
-def _mouth(points: np.ndarray, s: dict[int, float], side: int) -> list[Fold]:
+def _mouth(points: np.ndarray, s: dict[int, float], side: int) -> list[SkinFold]:
     corner, upper, lower = points[(54, 52, 56) if side > 0 else (48, 50, 58), :]
     found = [
         _line((corner[0] + side * 0.035, corner[1] - 0.065), (corner[0] + side * 0.05, corner[1]),

@@ -1,4 +1,4 @@
-"""The table of true labels, which lies outside the data set folder: no reader of records can meet it."""
+"""The table of true labels; it lies outside the data set folder, so that no reader of records can load it."""
 
 import os
 import pathlib

@@ -3,7 +3,7 @@
     python -m experiments.piapdf --config=disfa
     python -m experiments.piapdf --config=disfa_fold1
 
-Fold k goes on from the ``piap`` export of ``bp4d_fold`` k, and trains what is missing of it.
+Fold k starts from the ``piap`` export of ``bp4d_fold`` k, and trains whatever of it is missing.
 """
 
 import dataclasses

@@ -1,1 +1,1 @@
-"""What ``experiments.detect`` is made of: inputs to rows, rows to tables and overlays."""
+"""Components of ``experiments.detect``: inputs to rows, rows to tables and overlays."""

@@ -1,4 +1,4 @@
-"""All inputs of one command, one after another: rows, tables, overlay, and what is told of them."""
+"""Runs all inputs of one command in turn: rows, tables, overlays, and the summary that is printed."""
 
 import contextlib
 import dataclasses
@@ -26,8 +26,8 @@ from piapdf_jax.runtime.filesystem import explain_disk_errors
 _FAULTS = (ValueError, OSError, MemoryError)
 
 
-class Told(NamedTuple):
-    """What an input came to: frames, faces, what is wrong with it, seconds by what they went to."""
+class InputResult(NamedTuple):
+    """Summary of an input: frames, faces, faults, and seconds per activity."""
 
     frames: int = 0
     faces: int = 0
@@ -57,17 +57,17 @@ def run(
     Returns:
         What is wrong, a line each; an input without a face is in order.
     """
-    begun, faults, all_told = time.perf_counter(), [], []
+    begun, faults, results = time.perf_counter(), [], []
     for source in sources:
         try:
-            told = _process(source, settings, detector, wanted, workers, overwrite)
+            result = _process(source, settings, detector, wanted, workers, overwrite)
         except _FAULTS as error:
-            told = Told(faults=(f"{source.text}: {' '.join(str(error).split())}",))
-        all_told.append(told)
-        faults += told.faults
-        for line in told.faults:
+            result = InputResult(faults=(f"{source.text}: {' '.join(str(error).split())}",))
+        results.append(result)
+        faults += result.faults
+        for line in result.faults:
             say(f"error: {line}", sys.stderr)
-    _tell(all_told, time.perf_counter() - begun)
+    _print_total(results, time.perf_counter() - begun)
     return faults
 
 
@@ -78,7 +78,7 @@ def _process(
     wanted: Outputs,
     workers: int,
     overwrite: bool,
-) -> Told:
+) -> InputResult:
     settings, workers = _suited(source, settings, workers)
     checksum, place = source.checksum(), wanted.out / f"{source.stem}.json"
     # What a camera sees comes once.
@@ -92,21 +92,21 @@ def _process(
     if not overwrite and not journal.is_ours() and _is_done(source, place, mark, wanted):
         journal.delete()
         say(f"{source.text}: done before, {place}")
-        return Told(faults=_named(source, summary.faults_of(place)))
+        return InputResult(faults=_named(source, summary.faults_of(place)))
     try:
         with explain_disk_errors(wanted.out / source.stem, 0, "finished frames are kept"):
             finished = _rows(source, settings, detector, journal, workers)
             cuts = summary.cuts(settings, detector)
             written = outputs.write(source, settings, wanted, journal, detector.model, cuts)
-            told = summary.build(source, checksum, settings, detector, finished, written, mark)
-            part = summary.write(journal.folder / place.name, told)
-            _delete_former(place, told["outputs"])
+            facts = summary.build(source, checksum, settings, detector, finished, written, mark)
+            part = summary.write(journal.folder / place.name, facts)
+            _delete_former(place, facts["outputs"])
             part.replace(place)
         journal.delete()
     except BaseException:
         journal.abandon()
         raise
-    return _told(source, finished, place)
+    return _result(source, finished, place)
 
 
 def _suited(source: Input, settings: Settings, workers: int) -> tuple[Settings, int]:
@@ -120,7 +120,7 @@ def _check_nothing_waits(journal: Journal) -> None:
     """Refuses to lose what a camera showed before."""
     if journal.folder.exists():
         raise FileExistsError(
-            f"{journal.folder} holds rows of a command that was cut off: keep them elsewhere, or give --overwrite"
+            f"{journal.folder} holds rows of an interrupted command: move them elsewhere, or give --overwrite"
         )
 
 
@@ -184,36 +184,36 @@ def _is_done(source: Input, place: pathlib.Path, mark: str, wanted: Outputs) -> 
     taken = [path for path in names if path is not None and path.exists()]
     if taken:
         raise FileExistsError(
-            f"{taken[0]} is there already, of another input, model or other flags: name another --out, or"
+            f"{taken[0]} already exists, made from another input, model or other flags: name another --out, or"
             " give --overwrite"
         )
     return False
 
 
-def _told(source: Input, finished: Finished, place: pathlib.Path) -> Told:
-    counts, told = finished.counts, finished.told
+def _result(source: Input, finished: Finished, place: pathlib.Path) -> InputResult:
+    counts, description = finished.counts, finished.description
     reasons = ", ".join(f"{name} {count}" for name, count in sorted(counts.reasons.items()))
     say(
         f"{source.text}: {counts.frames} frames, {counts.with_face} with a face"
         f"{f' ({reasons})' if reasons else ''}, {counts.faces} faces: {place}"
     )
-    for note in told["notes"]:
+    for note in description["notes"]:
         say(f"{source.text}: {note}", sys.stderr)
     faults = _named(source, summary.faults(finished))
-    return Told(counts.frames, counts.faces, faults, finished.seconds)
+    return InputResult(counts.frames, counts.faces, faults, finished.seconds)
 
 
 def _named(source: Input, faults: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{source.text}: {fault}" for fault in faults)
 
 
-def _tell(all_told: Sequence[Told], elapsed: float) -> None:
+def _print_total(results: Sequence[InputResult], elapsed: float) -> None:
     """The last line: how fast, and what took the time."""
-    frames, found = (sum(getattr(t, name) for t in all_told) for name in ("frames", "faces"))
+    frames, found = (sum(getattr(t, name) for t in results) for name in ("frames", "faces"))
     if not frames:
         return
     names = ("decoding", "finding", "network")
-    spent = {n: sum(t.seconds.get(n, 0.0) for t in all_told) for n in names}
+    spent = {n: sum(t.seconds.get(n, 0.0) for t in results) for n in names}
     total = sum(spent.values()) or 1.0
     shares = ", ".join(f"{name} {100 * value / total:.0f}%" for name, value in spent.items())
     say(

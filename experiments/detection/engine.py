@@ -1,4 +1,4 @@
-"""One input to its finished rows: blocks of crops through the network, faces numbered, every block kept."""
+"""Turns one input into rows: runs blocks of crops through the network, numbers faces, saves every block."""
 
 import time
 from collections.abc import Callable
@@ -30,10 +30,10 @@ class Counts(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """An input whose rows all stand in its journal: their counts, what the input told, seconds by what they went to."""
+    """An input whose rows are all in its journal: their counts, description of the input, seconds per activity."""
 
     counts: Counts
-    told: dict[str, Any]
+    description: dict[str, Any]
     seconds: dict[str, float]
 
 
@@ -70,7 +70,7 @@ def run(
     with feed(source, settings, first=done.blocks, workers=workers, stop=stop) as made:
         for block in made:
             if isinstance(block, End):
-                return Finished(counts, block.told, seconds)
+                return Finished(counts, block.description, seconds)
             rows = _rows(block, settings, detector, tracker, seconds)
             counts = _counted(counts, block)
             state = {"tracker": tracker.state(), "counts": counts._asdict()}
@@ -120,7 +120,7 @@ def _scores(crops: np.ndarray, batch: int, detector: Detector) -> np.ndarray:
         parts.append(detector(np.concatenate([part, padding]))[: len(part)])
     scores = np.concatenate(parts)
     if not np.isfinite(scores).all():
-        raise ValueError(f"model {detector.model.digest} gives probabilities that are no numbers")
+        raise ValueError(f"model {detector.model.digest} gives probabilities that are not finite")
     return scores
 
 

@@ -1,4 +1,4 @@
-"""Blocks of an input in order, whichever process makes each."""
+"""Merges the blocks of an input in order, whichever process makes each."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""Decoding and finding, in processes beside the network: frames to blocks of faces and crops."""
+"""Decodes frames and finds faces in worker processes: frames to blocks of faces and crops."""
 
 import contextlib
 import dataclasses
@@ -48,7 +48,7 @@ class FoundFrame(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some frames in order, the crops [N, 256, 256, 3] uint8 of all their faces, and seconds by what they went to."""
+    """Some frames in order, the crops [N, 256, 256, 3] uint8 of all their faces, and seconds per activity."""
 
     number: int
     frames: tuple[FoundFrame, ...]
@@ -57,9 +57,9 @@ class Block(NamedTuple):
 
 
 class End(NamedTuple):
-    """An input is at its end: what is known of it, see ``inputs.Shots``."""
+    """End of an input, with its description, see ``inputs.Shots``."""
 
-    told: dict[str, Any]
+    description: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +149,7 @@ def blocks(
         pass
     if builder.frames:
         yield builder.block(current)
-    yield End(shots.told())
+    yield End(shots.describe())
 
 
 class _Builder:

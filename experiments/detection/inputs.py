@@ -1,4 +1,4 @@
-"""What a user names, as inputs with a table each: a picture, the pictures of a folder, a film, a camera."""
+"""Inputs that a user names, each with its own table: a picture, the pictures of a folder, a film, a camera."""
 
 import collections
 import dataclasses
@@ -28,7 +28,7 @@ class Shots(Protocol):
         """Yields frames in order, see ``capture.Film.shots``."""
         ...
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Returns, at the end, frames ``read`` and ``expected``, ``notes``, whether the input is ``broken``."""
         ...
 
@@ -117,7 +117,7 @@ class _Film:
         rate = min(reader.rate / settings.every, settings.fps or float("inf"))
         return max(0, round((end - settings.start) * rate))
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """See ``Shots``; where no more was asked for than a part, nothing is missing."""
         reader = self._reader
         return {
@@ -149,7 +149,7 @@ class _Pictures:
         """See ``Shots``."""
         return -(-len(self._files) // settings.every)
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """See ``Shots``."""
         count = len(self._files)
         return {"read": count, "expected": count, "notes": [], "broken": False}
@@ -196,7 +196,7 @@ def _inputs(text: str, recursive: bool, faults: list[str]) -> list[Input]:
     if path.is_dir():
         return _of_folder(text, path, recursive, faults)
     if not path.exists():
-        raise ValueError("is not there")
+        raise ValueError("does not exist")
     if not path.is_file():
         raise ValueError("is neither a file nor a folder")
     kind = "picture" if photographs.is_photograph(path) else "film"

@@ -1,4 +1,4 @@
-"""Rows on their way: append-only, with a journal of finished blocks, from which a killed command goes on."""
+"""Append-only file of rows with a journal of finished blocks, from which a killed command resumes."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class Journal:
         self._lock: int | None = None
 
     def open(self, start: dict[str, Any]) -> Progress:
-        """Opens the file of rows, rid of what stands behind the last finished block.
+        """Opens the file of rows, truncated after the last finished block.
 
         Args:
             start: state where there is no finished block.

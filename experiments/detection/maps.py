@@ -1,7 +1,7 @@
-"""Where PI Generator 1 of a detector's run looks for units, drawn over faces.
+"""Draws the maps of PI Generator 1 of a detector's run over faces.
 
-It is another network than the detector, the one whose maps the detector's encoder had to reproduce in training
-(section 3.1): it shows where a unit is looked for, and explains no score.
+This network is not the detector, but the one whose maps the detector's encoder had to reproduce in training
+(section 3.1): it shows where units are expected, and does not explain any score.
 """
 
 import pathlib
@@ -94,7 +94,7 @@ def _generator_folder(export: pathlib.Path) -> pathlib.Path:
     if _TRAINING in consumed:
         folder = exports / _TRAINING / consumed[_TRAINING]
         if not folder.is_dir():
-            raise MapsError(f"--maps: {folder}, which {export} was trained with, is not there")
+            raise MapsError(f"--maps: {folder}, which {export} was trained with, does not exist")
         return folder
     for training, digest in consumed.items():
         if (exports / training / digest).is_dir():

@@ -1,4 +1,4 @@
-"""What is written of finished rows: tables, pictures and films with boxes and bars."""
+"""Writes the outputs of finished rows: tables, pictures and films with boxes and bars."""
 
 import dataclasses
 import pathlib

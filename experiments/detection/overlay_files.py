@@ -43,7 +43,7 @@ def drawn(
     ):
         if shot.number != number:
             raise ValueError(
-                f"frame {shot.number} came where frame {number} was looked at before: the file has changed"
+                f"expected frame {number}, got frame {shot.number}: the file has changed since it was read"
             )
         if shot.picture is not None:
             yield shot.number, shot.timestamp, draw(shot.picture, list(group))
@@ -143,7 +143,7 @@ def _ticked(
 
 
 def _check_written(path: pathlib.Path, frames: int) -> None:
-    """Looks at what lies on disk: OpenCV does not tell that one was full."""
+    """Checks the file on disk, because OpenCV does not report a full disk."""
     film = capture.Film(path)
     for _ in film.shots(lambda *_: False):
         pass

@@ -1,4 +1,4 @@
-"""What a user sees while frames are looked at."""
+"""Progress shown to the user while frames are processed."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""One row of a table of detections: a face of a frame, or a frame without one and the reason."""
+"""One row of a table of detections: a face of a frame, or a frame without a face and the reason."""
 
 from typing import NamedTuple
 

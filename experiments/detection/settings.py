@@ -1,4 +1,4 @@
-"""What decides the rows of ``experiments.detect``, beside the input and the model."""
+"""Settings that determine the rows of ``experiments.detect``, besides the input and the model."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""``NAME.json``: where a table of detections comes from, what is in it, and on which terms."""
+"""Writes ``NAME.json``: origin, content and license terms of a table of detections."""
 
 import datetime
 import importlib.metadata
@@ -39,11 +39,11 @@ def build(
     outputs: dict[str, Any],
     mark: str,
 ) -> dict[str, Any]:
-    """Puts together what ``NAME.json`` says: of an input (SHA-256 and bytes), what made the rows and came of them.
+    """Builds the content of ``NAME.json``: the input (SHA-256 and bytes), what made the rows, and their counts.
 
     ``mark`` is a digest of all that decides it, which ``written_by`` returns.
     """
-    model, counts, told = detector.model, finished.counts, finished.told
+    model, counts, told = detector.model, finished.counts, finished.description
     return {
         "schema": SCHEMA,
         _TIME_OF_DAY: datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -99,7 +99,7 @@ def _licenses(detector: Detector, settings: Settings) -> list[dict[str, str]]:
 
 
 def cuts(settings: Settings, detector: Detector) -> dict[int, float | None]:
-    """Returns from which probability on each unit is present; None where the model has no cut for it."""
+    """Returns the probability from which each unit counts as present; None where the model has no cut for it."""
     if settings.threshold is None:
         return dict(detector.model.cuts)
     return dict.fromkeys(detector.model.units, settings.threshold)
@@ -132,7 +132,7 @@ def write(path: pathlib.Path, told: dict[str, Any]) -> pathlib.Path:
 
 def faults(finished: Finished) -> list[str]:
     """Returns what is wrong with an input that was read, a line each."""
-    told = finished.told
+    told = finished.description
     early = [f"ends early: {told['read']} of {told['expected']} frames came"]
     return [*finished.counts.faults, *(early if told["broken"] else [])]
 

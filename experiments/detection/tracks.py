@@ -1,4 +1,4 @@
-"""Which face is which from frame to frame, by overlap alone; no recognition."""
+"""Tracks faces from frame to frame by the overlap of their boxes; no recognition."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -7,9 +7,9 @@ python -m experiments.feedback_study.faces --render          # tables and figure
 
 A small network reads gradients of drawn faces. In every world (labeled people, new people without labels,
 share of wrong labels) all arms start from one supervised training and go on for as long; a seed deals
-people, wrong labels, weights and batches anew. Supervised training chooses its learning rate by published
-labels of people kept apart, in two of the worlds, and all arms take it; there each arm is also shown at a
-rate and weight that it chose for itself among equally many.
+people, wrong labels, weights and batches anew. Supervised training tunes its learning rate on published
+labels of people kept apart, in two of the worlds, and all arms use it; in these worlds each arm is also shown
+with a rate and weight of its own, tuned among as many candidates.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Arms of the study on faces: ways to train, as options of `piapdf_jax.feedback.discrete_feedback`."""
+"""Arms of the study on faces: ways to train, as options of ``piapdf_jax.feedback.discrete_feedback``."""
 
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ _MOMENTUM = 0.9
 
 
 class Arm(NamedTuple):
-    """A way to train; equal ones but for `title`, `model`, `unit` and `varies` are one training.
+    """A way to train; equal ones but for ``title``, ``model``, ``unit`` and ``varies`` are one training.
 
     Attributes:
         title: in tables.
@@ -38,7 +38,7 @@ class Arm(NamedTuple):
         per_rate: weights are in units of 1 / eta, for a gradient that is eta times one.
         judges: whether a quarter of the labeled people judge in place of those that teach.
         score: whether the teacher's own term is -log P(Y_p), not the mean cross entropy.
-        follow, gain: of `matched`.
+        follow, gain: of ``matched``.
         adamw: in place of SGD.
         student_rate: factor on the student's learning rate.
         fresh: whether both models start untrained, at the start's rate, for all steps of start and arm.
@@ -157,7 +157,7 @@ class Network(NamedTuple):
 
 
 def initial_params(network: Network, inputs: int, units: int, key: jax.Array) -> dict[str, Any]:
-    """Draws weights: `a` [D, H], `b` [H], `c` [H, C], `d` [C]; variances of 1 / D and 1 / H."""
+    """Draws weights: ``a`` [D, H], ``b`` [H], ``c`` [H, C], ``d`` [C]; variances of 1 / D and 1 / H."""
     keys, h = jax.random.split(key), network.hidden
     return {
         "a": jax.random.normal(keys[0], (inputs, h)) / jnp.sqrt(float(inputs)),
@@ -189,7 +189,7 @@ def _signs(key: jax.Array, rows: int, columns: int) -> jax.Array:
 
 
 def learner(network: Network, optimizer: Any, **more: Any) -> Learner:
-    """Returns the network as `piapdf_jax.feedback` takes it; outputs are z and the labels of the batch."""
+    """Returns the network as ``piapdf_jax.feedback`` takes it; outputs are z and the labels of the batch."""
 
     def apply(params: Any, model_state: Any, batch: Frames, key: jax.Array, mode: str) -> Any:
         z = logits(network, params, batch.x, key if mode == "train" else None)
@@ -246,7 +246,7 @@ def _gate(arm: Arm) -> Gate:
 
 
 def label_rule(arm: Arm, rates: jax.Array, cuts: jax.Array) -> LabelRule:
-    """Returns the label rule of an arm; rates [C] and start cuts [C], logits, are of `matched` alone."""
+    """Returns the label rule of an arm; rates [C] and start cuts [C], logits, are of ``matched`` alone."""
     if arm.label == "matched":
         rule = matched(0.5, follow=arm.follow, gain=arm.gain)
         return rule._replace(init=lambda params: MatchedState(rates, cuts))

@@ -1,6 +1,6 @@
 """Drawn people of the study on faces: what of their pictures a small network reads, and true labels.
 
-240 people whom no data set of `data_builders.synthetic_faces` holds, in the tasks of BP4D. A picture is
+240 people whom no data set of ``data_builders.synthetic_faces`` holds, in the tasks of BP4D. A picture is
 the histogram of oriented gradients of its gray copy of 96 pixels (after Dalal and Triggs, CVPR 2005):
 cells of 8 pixels, 8 directions, without the outermost cells.
 """
@@ -34,12 +34,12 @@ generator = population.generator
 
 
 class Faces(NamedTuple):
-    """Frames of P people, K a person, tasks in order and `FRAMES` within.
+    """Frames of P people, K a person, tasks in order and ``FRAMES`` within.
 
     Attributes:
         people: P ids.
         hog: [P, K, D] float32.
-        labels: [P, K, C] int8, true labels of `UNITS`.
+        labels: [P, K, C] int8, true labels of ``UNITS``.
         coded: [K] bool.
     """
 

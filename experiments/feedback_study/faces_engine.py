@@ -1,4 +1,4 @@
-"""Trains arms of the study on faces in any worlds and seeds, and scores them; keeps what they share."""
+"""Trains arms of the study on faces in any worlds and seeds, and scores them; caches what they share."""
 
 import functools
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""What feedback prefers: the teacher's pseudo labels, the truth, or half of each; judged by whom.
+"""Measures which labels feedback prefers: the teacher's pseudo labels, the truth, or half of each, by judge.
 
 One student step on each batch of new people, from one start; the same step is judged by frames that the
 start was trained on, and by those of other people, with labels published alike.
@@ -44,7 +44,7 @@ def measure(
         rates: learning rates of the start and of the student's step.
 
     Returns:
-        Rows as `faces_results.Results.mechanism` holds them: the share of batches in which feedback is
+        Rows as ``faces_results.Results.mechanism`` holds them: the share of batches in which feedback is
         above that of the teacher's labels (nan for these), and above 0.
     """
     lengths = lengths._replace(start=start)

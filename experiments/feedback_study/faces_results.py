@@ -1,11 +1,11 @@
-"""Results of the study on drawn faces: what they hold, how they are written and read.
+"""Results of the study on drawn faces: their structure, and reading and writing of their files.
 
 A folder of small files, from which tables and figures can be made again:
 
     study.json      worlds, arms, choices, mechanism, versions
     WORLD.csv       kind (score, reference, ablation), name, model, metric, then a column for each seed; four digits
-    counts.npz      WORLD/ARM: [2, 3, seeds, people, units] of the model that an arm hands on; cuts as `CUTS`,
-                    counts as `COUNTS`, by test person
+    counts.npz      WORLD/ARM: [2, 3, seeds, people, units] of the model that an arm hands on; cuts as ``CUTS``,
+                    counts as ``COUNTS``, by test person
 """
 
 import csv
@@ -44,7 +44,7 @@ class Results(NamedTuple):
         arms: dicts of ``name``, ``title``, ``model`` ("teacher" or "student", the one it hands on).
         scores: [metric][world key][arm][model] -> [seeds]; seed k is the same people, labels and start
             in every arm of a world.
-        references: [metric][world key][name of `REFERENCES`] -> [seeds].
+        references: [metric][world key][name of ``REFERENCES``] -> [seeds].
         chosen: {arm: {"learning_rate", "weight", "edge"}}, weight 0 without feedback; edge: whether the
             choice is an end of its candidates.
         ablations: [world key][name][model][metric] -> [seeds].

@@ -10,7 +10,7 @@ _IS_RARE = RATES < RARE
 
 
 def cuts(probs: np.ndarray, rates: np.ndarray) -> np.ndarray:
-    """Finds the cuts [C] that as many frames reach as `rates` [C] says; inf for a rate of 0, no label is read."""
+    """Finds the cuts [C] that as many frames reach as ``rates`` [C] says; inf for a rate of 0, no label is read."""
     found, _ = matched_cuts(probs, rates, UNITS)
     return np.where(np.isnan(found), np.inf, found)
 
@@ -29,7 +29,7 @@ def score(probs: np.ndarray, labels: np.ndarray, rates: np.ndarray) -> dict[str,
         rates: [C] published rates of the labeled frames.
 
     Returns:
-        `faces_results.METRICS`.
+        ``faces_results.METRICS``.
     """
     f1 = _parts("f1", metrics.f1(probs, labels))
     matched = _parts("f1_matched", metrics.f1(probs, labels, threshold=cuts(probs, rates)))

@@ -1,4 +1,4 @@
-"""Settings of the study on faces: which worlds, how many seeds, what is tuned among."""
+"""Settings of the study on faces: worlds, numbers of seeds, and candidates for tuning."""
 
 import itertools
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""What the study on drawn faces says: paired differences, the six planned contrasts, shares of the truth's gain.
+"""Statistics of the study on drawn faces: paired differences, six planned contrasts, shares of the truth's gain.
 
 Arms of a world are paired by seed. The seeds of different worlds have the same people, so worlds are no replicates of
 each other: a difference over several worlds is averaged over worlds within each seed first, and n counts seeds.
@@ -60,7 +60,7 @@ class Estimate(NamedTuple):
         mean: over seeds.
         half: half the width of its 95 % interval (paired t).
         p: of no difference by sign flips, Holm's correction over all that were planned; nan for others.
-        negligible: whether the 90 % interval lies within +-`BOUND`.
+        negligible: whether the 90 % interval lies within +-``BOUND``.
         seeds: n.
     """
 
@@ -90,7 +90,7 @@ def by_seed(
 
     Args:
         results: of the study.
-        metric: of `faces_results.METRICS`.
+        metric: of ``faces_results.METRICS``.
         worlds: keys.
         arm: name.
         model: "teacher" or "student"; by default the one that the arm hands on.
@@ -184,7 +184,7 @@ def over_people(
 
     Args:
         results: with counts of all arms in this world.
-        cut: of `faces_results.CUTS`.
+        cut: of ``faces_results.CUTS``.
         world: key.
         pairs: of arms.
 

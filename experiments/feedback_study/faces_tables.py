@@ -1,4 +1,4 @@
-"""Tables of the study on drawn faces as Markdown; all that is less something else is paired by seed."""
+"""Tables of the study on drawn faces as Markdown; all differences are paired by seed."""
 
 import itertools
 from collections.abc import Iterator, Sequence

@@ -174,10 +174,10 @@ def _start(lengths: Lengths, lane: Lanes, rate: jax.Array) -> Any:
 
 
 def start_cuts(z: jax.Array, rates: jax.Array, count: jax.Array) -> jax.Array:
-    """Computes the logits above which as many of the first `count` rows lie as the rates say.
+    """Computes the logits above which as many of the first ``count`` rows lie as the rates say.
 
     Args:
-        z: [L, C] logits, of which the first `count` count.
+        z: [L, C] logits, of which the first ``count`` count.
         rates: [C].
         count: [] int.
 

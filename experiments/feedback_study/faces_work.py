@@ -97,7 +97,7 @@ class Work:
         settings = [pairs, [world.key for world in study.two], study.tuning_seeds, more]
         path = self._path(f"tuning/{name}", settings, ".json")
         if not (path.is_file() or self.engine):
-            raise NotDone(f"--work={self.folder} does not hold what {name} chose: {path.name}")
+            raise NotDone(f"--work={self.folder} does not hold the choice of {name}: {path.name}")
         if not path.is_file():
             begin = time.monotonic()
             found = auc([Item(*place, *pair) for pair in pairs for place in places])

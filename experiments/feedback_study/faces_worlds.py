@@ -48,7 +48,7 @@ class Sizes(NamedTuple):
 
 
 class Roles(NamedTuple):
-    """Who is what in one seed: indices of people; worlds take the first of `labeled` and `pool`."""
+    """Who is what in one seed: indices of people; worlds take the first of ``labeled`` and ``pool``."""
 
     tuning: np.ndarray
     test: np.ndarray
@@ -64,7 +64,7 @@ class Lanes(NamedTuple):
         labeled: [N, L, D] coded frames of the labeled people, those of fewer people first.
         published: [N, L, C] their labels, 0 or 1.
         learned: [N] int32, how many of them teach.
-        judged: [N] int32, end of those after them that judge; as `learned` where the same do both.
+        judged: [N] int32, end of those after them that judge; as ``learned`` where the same do both.
         unlabeled: [N, U, D] frames without labels.
         truth: [N, U, C] their true labels, for the ceiling alone.
         unlabeled_count: [N] int32.
@@ -126,7 +126,7 @@ class Deck:
         return ((hog - mean) @ matrix).astype(np.float32)
 
     def published(self, seed: int, wrong: int) -> np.ndarray:
-        """Returns [P, K, C] int8 labels of which `wrong` percent are flipped, cell by cell."""
+        """Returns [P, K, C] int8 labels of which ``wrong`` percent are flipped, cell by cell."""
         labels = self.faces.labels
         drawn = generator("feedback study", "wrong", seed).random(labels.shape)
         return np.where(drawn < wrong / 100, 1 - labels, labels)

@@ -1,4 +1,4 @@
-"""What feedback can and cannot add where the truth is known and nothing is noisy but the labels.
+"""Tests what feedback can and cannot add where the truth is known and only the labels are noisy.
 
 python -m experiments.feedback_study.points            # writes docs/feedback_study.json and the tables
 python -m experiments.feedback_study.points --quick --out=/tmp/study
@@ -35,12 +35,12 @@ TEST_SEEDS = tuple(range(20))
 LEARNING_RATES = tuple(0.002 * 2 ** (k / 2) for k in range(8))
 WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FINE_LEARNING_RATES = tuple(float(x) for x in np.geomspace(0.001, 0.032, 64))
-#: Weights at which the two signs of MPL are compared, in units of `Variant.unit`.
+#: Weights at which the two signs of MPL are compared, in units of ``Variant.unit``.
 _SIGNS = (0.3, 1.0, 3.0, 10.0)
 
 
 class Study(NamedTuple):
-    """What is run; `limit` keeps only the first candidates of each variant."""
+    """What is run; ``limit`` keeps only the first candidates of each variant."""
 
     problem: Problem = Problem()
     lengths: Lengths = Lengths()
@@ -103,7 +103,7 @@ def measure(study: Study, name: str, learning_rate: float, weight: float) -> dic
 
 
 def run(study: Study, log: Any = print) -> dict[str, Any]:
-    """Runs variants, signs and ceiling; returns what `points_report` renders."""
+    """Runs variants, signs and ceiling; returns what ``points_report`` renders."""
     begin = time.monotonic()
     tuned = {}
     for name in VARIANTS:

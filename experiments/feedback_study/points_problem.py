@@ -8,7 +8,7 @@ rates and correlated, and make the point after them:
     x = tanh(h A) B + noise m      bent, so that no line parts a label from the rest
 
 with f, e, n, m standard normal and A, B drawn once a world. Whoever trains or tunes sees published
-labels, of which each is wrong with probability `wrong`; only the test split holds the truth.
+labels, of which each is wrong with probability ``wrong``; only the test split holds the truth.
 """
 
 from typing import Any, NamedTuple
@@ -69,7 +69,7 @@ def draw(problem: Problem, seed: jax.Array, split: str) -> Points:
         split: "labeled" or "validation" (published labels), "unlabeled" (y = -1), "test" (truth).
 
     Returns:
-        Points, as many as `problem` says for that split.
+        Points, as many as ``problem`` says for that split.
 
     Raises:
         ValueError: another split.
@@ -113,7 +113,7 @@ def initial_params(problem: Problem, seed: jax.Array) -> dict[str, jax.Array]:
     """Draws the weights of a network with one hidden layer.
 
     Returns:
-        `a` [D, H], `b` [H], `c` [H, C], `d` [C].
+        ``a`` [D, H], ``b`` [H], ``c`` [H, C], ``d`` [C].
     """
     keys = jax.random.split(stream(seed, 1 + len(SPLITS)))
     d, h, c = problem.inputs, problem.hidden, problem.labels
@@ -132,13 +132,13 @@ def logits(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
 
 
 def label_loss(z: jax.Array, batch: Any, labels: jax.Array, mask: jax.Array) -> jax.Array:
-    """Computes binary cross entropy, mean over the cells where `mask` is true; 0 where it is nowhere."""
+    """Computes binary cross entropy, mean over the cells where ``mask`` is true; 0 where it is nowhere."""
     del batch
     return masked_mean(optax.sigmoid_binary_cross_entropy(z, labels), mask)
 
 
 def learner(optimizer: optax.GradientTransformation, **losses: Any) -> Learner:
-    """Returns the network as `piapdf_jax.feedback` takes it; `losses` replace what Learner holds."""
+    """Returns the network as ``piapdf_jax.feedback`` takes it; ``losses`` replace what Learner holds."""
 
     def apply(params: Any, model_state: Any, batch: Points, key: jax.Array, mode: str) -> Any:
         del key, mode  # no dropout, no batch statistics

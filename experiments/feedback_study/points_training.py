@@ -33,7 +33,7 @@ class Variant(NamedTuple):
 
     Attributes:
         title: in the table.
-        options: of `discrete_feedback`; equal ones are one training.
+        options: of ``discrete_feedback``; equal ones are one training.
         model: "student" or "teacher", the one that the variant hands on.
         unit: a feedback weight at which the term that it adds to the teacher's gradient is about as
             long as the labeled gradient, whatever the learning rate; 0 where there is no feedback.
@@ -198,7 +198,7 @@ def train(
     Args:
         problem: the problem.
         lengths: of the training.
-        name: key of `VARIANTS`.
+        name: key of ``VARIANTS``.
         lanes: N times (seed, learning rate, feedback weight).
         split: "validation" or "test"; the other is not drawn.
         size: lanes at a time, compiled once and spread over JAX's devices.

@@ -1,6 +1,6 @@
-"""The page of a report: one file that asks nothing of anywhere.
+"""Writes the page of a report: one self-contained HTML file that loads nothing.
 
-What a program may hold on to: sections ``about``, ``tables``, ``units``, ``reliability``, ``rates``, ``losses``,
+Names that programs may rely on: sections ``about``, ``tables``, ``units``, ``reliability``, ``rates``, ``losses``,
 ``claims``, ``figures``, ``configuration`` and ``times``; each table of the report is ``#table-NAME`` (such as
 ``#table-table1``); ``th > button`` sorts and its ``th`` says ``aria-sort``; cells have their value unrounded in
 ``data-v``; rows have the class ``ours``, ``paper``, ``other`` or ``floor``; what is wide stands in ``.scroll``;

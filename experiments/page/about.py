@@ -1,4 +1,4 @@
-"""What a page is about: groups, their data and machines, settings, times, and what must be known before believing."""
+"""Describes the groups of a page: data and machines, settings, times, and caveats."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

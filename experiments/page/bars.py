@@ -1,4 +1,4 @@
-"""F1 by unit: a bar for each method with its interval, and every person as a dot."""
+"""Charts of F1 by unit: a bar for each method with its interval, and a dot for each person."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What charts draw of a group: scores and rates of single people, and bins of probabilities."""
+"""Data for the charts of a group: scores and rates of single people, and bins of probabilities."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple

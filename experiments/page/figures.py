@@ -1,4 +1,4 @@
-"""Pictures that runs have drawn, put into the page itself."""
+"""Embeds pictures that runs have drawn in the page."""
 
 import base64
 import pathlib

@@ -1,4 +1,4 @@
-"""Tables of a page: numbers that a reader can sort by, with intervals, tests and reasons of gaps."""
+"""Sortable tables of a page, with intervals, tests and reasons for missing values."""
 
 import string
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""How a page looks, and the one script it runs: constants, named by their hashes in the page's security policy."""
+"""Style and script of a page: constants whose hashes stand in the page's content security policy."""
 
 import base64
 import hashlib

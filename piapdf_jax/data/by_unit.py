@@ -88,7 +88,7 @@ def _data_set(folder: str | os.PathLike[str]) -> pathlib.Path:
     versions = sorted(found.parent for found in path.glob("*.*.*/dataset_info.json"))
     hint = f"; here it is {versions[-1]}" if versions else ""
     raise MissingDataset(
-        f"{path / missing[0]} is not there: the folder of one version of a data set is asked for, such"
+        f"{path / missing[0]} does not exist: give the folder of one version of a data set, such"
         f" as DATA_DIR/bp4d/1.0.0{hint}"
     )
 

@@ -1,4 +1,4 @@
-"""What a data set says of itself before a record is opened: who made it, its people and units, its fingerprint."""
+"""Description of a data set, read before any record: its builder, people and units, and its fingerprint."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def metadata(folder: pathlib.Path) -> dict[str, Any]:
 
 
 class Description(NamedTuple):
-    """What a data set says of itself before a record is opened.
+    """Description of a data set, known before a record is opened.
 
     Attributes:
         builder: name of its builder.
@@ -68,13 +68,13 @@ class Description(NamedTuple):
     parts: Mapping[int, tuple[str, ...]] = {}
 
     def people_of(self, split: str) -> set[str]:
-        """Returns everybody in the splits of an expression such as ``part1+part2``."""
+        """Returns all people in the splits of an expression such as ``part1+part2``."""
         names = [part.strip().partition("[")[0] for part in split.split("+")]
         return {subject for name in names for subject in self.people.get(name, ())}
 
 
 def describe(folder: pathlib.Path) -> Description:
-    """Reads what a data set says of itself.
+    """Reads the description of a data set.
 
     Args:
         folder: what ``dataset_folder`` returned.

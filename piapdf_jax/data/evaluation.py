@@ -1,4 +1,4 @@
-"""One pass over a split for its scores: in the order of the rows, not augmented."""
+"""One pass over a split for evaluation: in the order of the rows, not augmented."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -37,7 +37,7 @@ class FeedbackStream:
     unlabeled_ratio: int = 1
 
     def check(self) -> None:
-        """Refuses labeled frames that are too few to withhold the labels of some.
+        """Checks that there are enough labeled frames to hide the labels of some.
 
         Raises:
             ValueError: naming how many there are, and what would do.
@@ -48,8 +48,8 @@ class FeedbackStream:
             other = "or set df.relabel_fraction=0"
             alone = "(df.relabel_fraction is 1 without other unlabeled frames)"
             raise ValueError(
-                f"{size} labeled frames are too few to withhold the labels of {self._num_relabeled} beside"
-                f" a batch of {batch_size}: lower the batch size to {max(1, size // batches)}"
+                f"{size} labeled frames are too few for a batch of {batch_size} and {self._num_relabeled}"
+                f" more whose labels are hidden: lower the batch size to {max(1, size // batches)}"
                 f" {other if self.pools else alone}"
             )
 

@@ -137,10 +137,10 @@ def host_slice(reading: ReaderConfig, count: int) -> range:
     """Returns the slots of a global batch that this process reads.
 
     Raises:
-        ValueError: where the batch does not divide over the hosts.
+        ValueError: where the batch is not divisible by the number of hosts.
     """
     if count % reading.hosts:
-        raise ValueError(f"a batch of {count} does not divide over {reading.hosts} hosts")
+        raise ValueError(f"a batch of {count} is not divisible by {reading.hosts} hosts")
     share = count // reading.hosts
     return range(reading.host * share, (reading.host + 1) * share)
 

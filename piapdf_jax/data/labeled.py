@@ -1,4 +1,4 @@
-"""Which coded frames keep their labels where only so many may: nested, spread by person, whatever the seed."""
+"""Selects the coded frames that keep their labels under a limit: nested, spread over people, whatever the seed."""
 
 import functools
 import hashlib
@@ -60,7 +60,7 @@ class LabeledFrames(NamedTuple):
         return np.flatnonzero(stays & (np.isin(frames.names, self.names) != hide_labels))
 
     def subjects(self, split: str, rows: np.ndarray) -> set[str]:
-        """Returns whose frames some rows of a split are."""
+        """Returns the subjects of some rows of a split."""
         return set(_frames(self.folder, split).subjects[rows].tolist())
 
 

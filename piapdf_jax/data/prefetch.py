@@ -1,4 +1,4 @@
-"""Batches read ahead of the steps, in threads or in processes of their own."""
+"""Prefetches batches, in threads or in separate processes."""
 
 import functools
 import importlib
@@ -59,7 +59,7 @@ def prefetch(
 def auto_workers(
     batch_bytes: Callable[[], int], *, cores: int | None = None, shared_bytes: int | None = None
 ) -> tuple[int, str]:
-    """Returns how many processes read on this machine, and a line where memory makes them fewer.
+    """Returns the number of reader processes for this machine, and a note if memory limits it.
 
     None on one or two cores, which the training itself needs; else half of the cores, at most 16.
     Batches pass through shared memory, where every process holds up to seven of them.
@@ -119,7 +119,7 @@ class _Watched(Generic[Read]):
                 raise
             raise ReaderDied(
                 f"a process that reads data died with exit code {found[1]} (-9: killed, most often"
-                " for want of memory): lower data.workers or the batch size; the same command goes"
+                " out of memory): lower data.workers or the batch size; the same command goes"
                 " on from the last checkpoint"
             ) from error
 

@@ -1,4 +1,4 @@
-"""Data sets on disk: where they lie, their records by row, their table of labels.
+"""Data sets on disk: their location, their records by row, their table of labels.
 
 Data sets are read by directory through ``tfds.builder_from_directory``, never through a registry of names, and
 only after ``piapdf_jax.tfds_files`` has looked at what TFDS would import and open.

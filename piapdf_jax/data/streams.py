@@ -1,7 +1,7 @@
 """Records to batches: a batch is a pure function of seed and step, whatever the number of workers and hosts.
 
 Each stream maps a global step to the rows of that step, so a training resumes by starting its stream at a step;
-no iterator state is kept and no filter stands in a stream.
+no iterator state is kept, and no stream filters records.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Whether the files of a folder say in every installed runtime what JAX said of the golden frames."""
+"""Checks that exported files reproduce JAX's probabilities of the golden frames in every installed runtime."""
 
 import hashlib
 import json
@@ -90,7 +90,7 @@ def within(results: list[Result], dtype: str) -> bool:
     return bool(found) and small and ran == {result.file for result in results}
 
 
-def told(folder: pathlib.Path, results: list[Result], golden: Golden) -> str:
+def to_json(folder: pathlib.Path, results: list[Result], golden: Golden) -> str:
     """Returns the text of ``check.json``.
 
     Args:
@@ -149,7 +149,7 @@ def _check_golden(folder: pathlib.Path, golden: Golden, model: Model) -> None:
     if (*golden.frames.shape[1:], golden.probabilities.shape[1]) != sides:
         raise ModelError(f"{folder / GOLDEN_FILE} holds the golden frames of another model")
     if not model.files:
-        raise ModelError(f"{folder / FILE_NAME} names no file of experiments.export beside it")
+        raise ModelError(f"{folder / FILE_NAME} lists no exported file")
 
 
 def _check_file(folder: pathlib.Path, file: str, model: Model, golden: Golden) -> list[Result]:
@@ -159,10 +159,12 @@ def _check_file(folder: pathlib.Path, file: str, model: Model, golden: Golden) -
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: export the model again")
     if facts.get("dtype") != golden.dtype:
-        raise ModelError(f"{folder / GOLDEN_FILE} says that {file} is of {golden.dtype}: it is not")
+        raise ModelError(
+            f"{folder / GOLDEN_FILE} expects {golden.dtype} in {file}, which has another type"
+        )
     # Before anything runs it: some of these files are programs.
     if described(path)["sha256"] != facts.get("sha256"):
-        raise ModelError(f"{path} is damaged or of another export than the {FILE_NAME} beside it")
+        raise ModelError(f"{path} is damaged or belongs to another export than {FILE_NAME}")
     return _results(path, golden)
 
 

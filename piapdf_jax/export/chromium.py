@@ -1,4 +1,4 @@
-"""Headless Chromium, spoken to over a pair of pipes (its DevTools protocol) with the standard library alone."""
+"""Controls headless Chromium through its DevTools protocol over pipes, using only the standard library."""
 
 import contextlib
 import fcntl

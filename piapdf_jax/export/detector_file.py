@@ -1,4 +1,4 @@
-"""From the export of a training to the file of its light detector."""
+"""Converts the export of a training to the .onnx file of its light detector."""
 
 import dataclasses
 import pathlib
@@ -45,7 +45,7 @@ def read_light(export: pathlib.Path) -> Light:
     model = read_model(export)
     if set(model.parts) != {"encoder", "head"}:
         raise ModelError(
-            f"{export} needs {', '.join(model.parts)}: a light detector has encoder and head alone; take an export"
+            f"{export} needs {', '.join(model.parts)}: a light detector has encoder and head alone; use an export"
             " of baseline, pi3, ap, lp, piap, df, piapdf or disfa"
         )
     # What it computes is float32 everywhere.
@@ -78,7 +78,7 @@ def golden_frames(size: int) -> np.ndarray:
 
 
 def golden_probabilities(light: Light, frames: np.ndarray) -> np.ndarray:
-    """Returns what JAX says of frames [N, S, S, 3] uint8, in float32: [N, C]."""
+    """Computes JAX's probabilities [N, C] of frames [N, S, S, 3] uint8, in float32."""
     import jax
     import jax.numpy as jnp
 
@@ -93,7 +93,7 @@ def golden_probabilities(light: Light, frames: np.ndarray) -> np.ndarray:
 def write_file(path: pathlib.Path, light: Light, *, dtype: str, input_type: str) -> None:
     """Writes the .onnx file; it names the export and its units."""
     model = light.model
-    told = {
+    metadata = {
         "digest": model.digest,
         "units": " ".join(map(str, model.units)),
         "dtype": dtype,
@@ -106,5 +106,5 @@ def write_file(path: pathlib.Path, light: Light, *, dtype: str, input_type: str)
         units=len(model.units),
         dtype=dtype,
         input_type=input_type,
-        told=told,
+        metadata=metadata,
     )

@@ -1,4 +1,4 @@
-"""Operations of encoders by class. No encoder is imported here: a plugin with its own operations rests on none."""
+"""Operations of encoders by class. No encoder is imported here, so a plugin with its own operations needs none."""
 
 import functools
 
@@ -23,6 +23,6 @@ def encoder_operations(encoder: object, part: Part, side: int) -> list[Operation
         ModelError: for a class without one.
     """
     raise ModelError(
-        f"encoder {type(encoder).__name__} does not export to ONNX: nothing says its operations"
+        f"encoder {type(encoder).__name__} cannot be exported: no operations are registered for it"
         " (piapdf_jax.export.encoder_operations.encoder_operations.register)"
     )

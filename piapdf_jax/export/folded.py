@@ -1,7 +1,7 @@
 """A list of operations as one function of plain convolutions: what StableHLO and LiteRT files are compiled from.
 
 The networks of training have primitives of their own where a convolution is slow to differentiate. They lower to
-hundreds of slices and reshapes; who only infers wants the convolution itself.
+hundreds of slices and reshapes; inference is better served by the convolution itself.
 """
 
 from collections.abc import Callable, Sequence

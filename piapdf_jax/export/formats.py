@@ -1,4 +1,4 @@
-"""What a light detector can be written as: files, what must be installed to write them, and what runs them."""
+"""File formats of a light detector: how they are written, the packages needed, and the runtimes that run them."""
 
 import importlib.metadata
 import importlib.util
@@ -123,8 +123,8 @@ def _write_litert(path: pathlib.Path, light: "Light", wanted: Wanted) -> JsonObj
     from piapdf_jax.export.litert_file import write_litert
 
     model = light.model
-    told = {"digest": model.digest, "units": " ".join(map(str, model.units))}
-    return write_litert(path, light.operations, told=told, **_settings(light, wanted))
+    metadata = {"digest": model.digest, "units": " ".join(map(str, model.units))}
+    return write_litert(path, light.operations, metadata=metadata, **_settings(light, wanted))
 
 
 def _write_web(path: pathlib.Path, light: "Light", wanted: Wanted) -> JsonObject:

@@ -1,7 +1,7 @@
 """A list of operations as a LiteRT (.tflite) file, for phones and small devices; without TensorFlow and without torch.
 
-What the file says of itself lies behind its network as a ZIP archive, where TensorFlow Lite's metadata has the files
-that go with a network: every reader of .tflite files passes over it, every reader of ZIP archives opens it.
+The metadata follow the network as a ZIP archive, as TensorFlow Lite's metadata store associated files: readers of
+.tflite files skip it, and readers of ZIP archives open it.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from piapdf_jax.types import JsonObject
 #: Versions whose private modules are those that this file calls: the converter has no public ones.
 WORKS = "litert-converter 0.5"
 INPUT, OUTPUT = "images", "probabilities"
-#: The file of the archive: what was told, ``bytes`` of the network before the archive, and their ``sha256``.
-TOLD = "detector.json"
+#: The file of the archive: the metadata, ``bytes`` of the network before the archive, and their ``sha256``.
+METADATA_FILE = "detector.json"
 _CONVERTER = "litert_converter.mlir"
 #: What has most weights. The resize is a product as the head is, and stays exact.
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
@@ -66,7 +66,7 @@ def write_litert(
     image_size: int,
     dtype: str = "float32",
     input_type: str = "uint8",
-    told: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> JsonObject:
     """Writes the file. Its batch is 1, and may be resized before tensors are allocated.
 
@@ -76,7 +76,7 @@ def write_litert(
         image_size: side S of the images.
         dtype: of the weights of convolutions: float32, float16, or int8, whose activations are rounded as well.
         input_type: ``uint8`` for images [1, S, S, 3] of 0 to 255, ``float32`` for 0 to 1.
-        told: what the file says of itself, by name; type, input, length and checksum follow by themselves.
+        metadata: properties to store in the file, by name; type, input, length and checksum are added.
 
     Returns:
         What must be known of the file: what wrote it.
@@ -87,7 +87,7 @@ def write_litert(
     data = _converted(_program(operations, image_size, input_type))
     if dtype != "float32":
         data = _quantized(data, dtype)
-    path.write_bytes(_sealed(data, {**(told or {}), "dtype": dtype, "input": input_type}))
+    path.write_bytes(_sealed(data, {**(metadata or {}), "dtype": dtype, "input": input_type}))
     return {"converter": f"litert-converter {importlib.metadata.version('litert-converter')}"}
 
 
@@ -102,7 +102,7 @@ def load_litert(path: pathlib.Path, threads: int | None = None) -> Probabilities
         FileNotFoundError: where there is none, or the runtime is not installed.
         ModelError: for a file that is not ours, is damaged or cannot be read.
     """
-    told_by(path)
+    read_metadata(path)
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -129,8 +129,8 @@ def load_litert(path: pathlib.Path, threads: int | None = None) -> Probabilities
     return probabilities
 
 
-def told_by(path: pathlib.Path) -> JsonObject:
-    """Returns what a file of ours says of itself; no package is needed for it.
+def read_metadata(path: pathlib.Path) -> JsonObject:
+    """Reads the metadata of a file of ``write_litert``; needs no package.
 
     Raises:
         FileNotFoundError: where there is none.
@@ -139,31 +139,31 @@ def told_by(path: pathlib.Path) -> JsonObject:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: export the model again")
     data = path.read_bytes()
-    refused = (
-        f"{path} is no .tflite file of experiments.export, or is damaged or cut off: make it anew"
-    )
+    refused = f"{path} is not a .tflite file of experiments.export, or is damaged or cut off: export it again"
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             # As it was written: nothing is unpacked.
-            if archive.getinfo(TOLD).compress_type != zipfile.ZIP_STORED:
+            if archive.getinfo(METADATA_FILE).compress_type != zipfile.ZIP_STORED:
                 raise ModelError(refused)
-            told = json.loads(archive.read(TOLD))
-        network = data[: told["bytes"]]
+            metadata = json.loads(archive.read(METADATA_FILE))
+        network = data[: metadata["bytes"]]
         # Written again, for a byte that nothing reads is no less damaged.
-        whole = _sealed(network, told) == data
+        whole = _sealed(network, metadata) == data
     except Exception as error:  # of ZIP archives, compression and JSON
         raise ModelError(refused) from error
     if not whole:
         raise ModelError(refused)
-    return told
+    return metadata
 
 
-def _sealed(data: bytes, told: JsonObject) -> bytes:
-    facts = {**told, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+def _sealed(data: bytes, metadata: JsonObject) -> bytes:
+    facts = {**metadata, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     file = io.BytesIO(data)
     with zipfile.ZipFile(file, "a") as archive:
         # Of a fixed date, so that an export is the same file every time.
-        archive.writestr(zipfile.ZipInfo(TOLD, (1980, 1, 1, 0, 0, 0)), json.dumps(facts, indent=1))
+        archive.writestr(
+            zipfile.ZipInfo(METADATA_FILE, (1980, 1, 1, 0, 0, 0)), json.dumps(facts, indent=1)
+        )
     return file.getvalue()
 
 

@@ -38,7 +38,7 @@ def write_onnx(
     units: int,
     dtype: str = "float32",
     input_type: str = "uint8",
-    told: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
 ) -> None:
     """Writes the file.
 
@@ -49,7 +49,7 @@ def write_onnx(
         units: number of probabilities, C.
         dtype: of weights and arithmetic behind the normalization.
         input_type: ``uint8`` for images [B, S, S, 3] of 0 to 255, ``float32`` for 0 to 1.
-        told: what the file says of itself, by name; the checksum of its content follows by itself.
+        metadata: properties to store in the file, by name; the checksum of its content is added.
     """
     import onnx
     from onnx import helper
@@ -66,7 +66,7 @@ def write_onnx(
         ir_version=IR_VERSION,
         producer_name="piapdf_jax",
     )
-    helper.set_model_props(model, told or {})
+    helper.set_model_props(model, metadata or {})
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(sealed(model.SerializeToString()))
 

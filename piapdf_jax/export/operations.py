@@ -1,4 +1,4 @@
-"""Operations on NumPy arrays of which a light detector is a list; what writes a file for another runtime walks it."""
+"""Operations on NumPy arrays. A light detector is a list of them, from which the writers of all formats work."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

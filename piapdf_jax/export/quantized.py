@@ -36,7 +36,7 @@ def quantize_onnx(
 
     if calibration is None or not len(calibration):
         raise ValueError(
-            "8 bits need frames that show the ranges of activations: --calibration_data"
+            "int8 needs frames to calibrate the ranges of activations: give --calibration_data"
         )
 
     class Frames(CalibrationDataReader):
@@ -66,9 +66,9 @@ def _seal(path: pathlib.Path) -> None:
     import onnx
 
     model = onnx.load(str(path))
-    told = {entry.key: entry.value for entry in model.metadata_props if entry.key != "sha256"}
+    metadata = {entry.key: entry.value for entry in model.metadata_props if entry.key != "sha256"}
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, told | {"dtype": "int8"})
+    onnx.helper.set_model_props(model, metadata | {"dtype": "int8"})
     path.write_bytes(sealed(model.SerializeToString()))
 
 

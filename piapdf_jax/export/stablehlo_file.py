@@ -1,7 +1,7 @@
 """A list of operations as a StableHLO file, which plain JAX loads and runs on CPUs, NVIDIA GPUs and TPUs.
 
-JAX lowers convolutions and products by platform, so that the program holds each of them three times, behind a switch
-that is a constant when it is compiled.
+JAX lowers convolutions and matrix products per platform, so the program holds each of them three times, behind a switch
+that is constant at compile time.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 #: What JAX promises of files of ``jax.export`` (docs.jax.dev, Exporting and serializing: compatibility guarantees).
 WINDOW = (
     "JAX of this version and of releases up to six months newer; of older ones those up to three weeks back."
-    " From then on export the model anew"
+    " After that, export the model again"
 )
 
 

@@ -1,4 +1,4 @@
-"""A web page's own network, run on frames in headless Chromium; it shows in numbers what a user would see."""
+"""Runs the network of a web page on frames in headless Chromium, to compare what a user would see in numbers."""
 
 import base64
 import pathlib
@@ -35,7 +35,7 @@ def load_web(path: pathlib.Path) -> Probabilities:
         BrowserError: where Chromium is missing or does not answer.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is not there")
+        raise FileNotFoundError(f"{path} does not exist")
     return _WebPage(path)
 
 
@@ -96,5 +96,5 @@ class _WebPage:
                 raise ModelError(f"{path}: its network is not ready after {LOADING:g} s")
             time.sleep(0.1)
         if state != "ready":
-            raise ModelError(f"{path}: {state or 'it is no page of experiments.export'}")
+            raise ModelError(f"{path}: {state or 'it is not a page of experiments.export'}")
         return self._page.evaluate("piapdf.loaded")

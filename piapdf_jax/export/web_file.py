@@ -1,4 +1,4 @@
-"""A light detector as one web page: the network, what runs it and what shows it, in a file that asks for nothing."""
+"""Writes a light detector as one web page: network, runtime and interface in a file that loads nothing else."""
 
 import base64
 import functools
@@ -67,12 +67,12 @@ def _facts(onnx_file: bytes, model: Model) -> JsonObject:
     """What the page knows of its model."""
     if not is_whole(onnx_file):
         raise ModelError(
-            "a web page is made of an .onnx file of experiments.export: this one is not, or is damaged"
+            "a web page needs an .onnx file of experiments.export: this is another file, or it is damaged"
         )
     told = {key: property_of(onnx_file, key) for key in ("digest", "input", "dtype")}
     if told["digest"] != model.digest:
         raise ModelError(
-            f"the .onnx file is of export {told['digest']}, the model of {model.digest}"
+            f"the .onnx file belongs to export {told['digest']}, the model to {model.digest}"
         )
     names = {unit.number: unit.name for unit in ACTION_UNITS if unit.number in model.units}
     return {**told, "model": json.loads(to_json(model)), "names": names, "runtime": PACKAGE}
@@ -86,7 +86,7 @@ def _as_script(module: str) -> str:
     """
     found = _EXPORTS.search(module)
     if found is None:
-        raise ModelError(f"{PACKAGE} exports nothing at its end")
+        raise ModelError(f"{PACKAGE} does not end with an export statement")
     pairs = [name.split(" as ") for name in found[1].split(",")]
     fields = ", ".join(f"{pair[-1].strip()}: {pair[0].strip()}" for pair in pairs)
     inside = module[: found.start()].replace("import.meta.url", "self.location.href")

@@ -25,7 +25,7 @@ _BLOCK = 512
 
 
 class WebRuntimeError(ValueError):
-    """onnxruntime-web cannot be had, or is another than it should be; one line that says what to do."""
+    """onnxruntime-web is unavailable or not the expected file; one line that says what to do."""
 
 
 class WebRuntime(NamedTuple):

@@ -1,4 +1,4 @@
-"""The one way in which builders and inference cut a face out of a picture.
+"""Crops faces out of pictures, in the one way that builders and inference share.
 
 OpenCV is imported inside the functions that use it; JAX never is.
 """
@@ -41,7 +41,7 @@ def crop_matrix(landmarks: np.ndarray, *, size: int = IMAGE_SIZE) -> np.ndarray:
     left, right = points[36:42].mean(0), points[42:48].mean(0)
     length = np.linalg.norm(right - left)
     if length == 0:
-        raise ValueError("the landmarks of both eyes fall into one point")
+        raise ValueError("the landmarks of both eyes coincide")
     axis = (right - left) / length
     level = np.array([axis, [-axis[1], axis[0]]])
     stable = np.stack([left, right, points[30], points[48], points[54]]) @ level.T
@@ -151,7 +151,7 @@ def _check_place(points: np.ndarray, sides: tuple[int, ...]) -> None:
     corner = np.array(sides[::-1])
     where = f"a picture of {corner[0]:,} x {corner[1]:,} pixels"
     if ((points < -corner) | (points > 2 * corner)).any():
-        raise ValueError(f"a landmark lies further outside {where} than that is long")
+        raise ValueError(f"a landmark lies outside {where} by more than its side")
     if not ((points > -0.5) & (points < corner - 0.5)).all(1).any():
         raise ValueError(f"all landmarks lie outside {where}")
     along, across = np.linalg.svd(points - points.mean(0), compute_uv=False)

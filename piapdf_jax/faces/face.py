@@ -1,4 +1,4 @@
-"""What a face finder is, and what it finds."""
+"""Protocols of face finders, and the types of their results."""
 
 import math
 from typing import NamedTuple, Protocol

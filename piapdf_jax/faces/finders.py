@@ -27,4 +27,4 @@ def make_finder(name: str) -> FaceFinder:
 def check_finder(name: str) -> None:
     """Raises ``ValueError`` for a name that is no key of ``FINDERS``."""
     if name not in FINDERS:
-        raise ValueError(f"face finder {name!r} is none of {', '.join(FINDERS)}")
+        raise ValueError(f"face finder {name!r} is not one of {', '.join(FINDERS)}")

@@ -1,4 +1,4 @@
-"""Files of other people's models: found where a variable or an installed package says, and checked."""
+"""Third-party model files: located through an environment variable or an installed package, and checked."""
 
 import functools
 import hashlib
@@ -42,7 +42,7 @@ def find(file: ModelFile, named: str | os.PathLike[str] | None, variable: str) -
     """
     found = paths.local_path(named, variable) if named else _installed(file)
     if found is None or not found.is_file():
-        lacks = "is no file" if found and found.exists() else "is not there"
+        lacks = "is not a file" if found and found.exists() else "does not exist"
         missing = f"{found} {lacks}" if found else f"no {file.name} found"
         raise FileNotFoundError(f"{missing}: {file.get}")
     state = found.stat()

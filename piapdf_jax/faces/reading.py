@@ -29,7 +29,7 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     path = pathlib.Path(path)
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
-        raise ValueError(f"{path} cannot be read as a picture: it is no file")
+        raise ValueError(f"{path} cannot be read as a picture: it is not a file")
     if state.st_size > _MAX_BYTES:
         raise ValueError(f"{path} cannot be read as a picture: it has {state.st_size:,} bytes")
     try:

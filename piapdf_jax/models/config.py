@@ -81,7 +81,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.compute_dtype not in COMPUTE_DTYPES:
             known = ", ".join(COMPUTE_DTYPES)
-            raise ValueError(f"compute_dtype {self.compute_dtype!r} is none of {known}.")
+            raise ValueError(f"compute_dtype {self.compute_dtype!r} is not one of {known}.")
 
     @property
     def momentum(self) -> float:

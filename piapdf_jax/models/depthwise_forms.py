@@ -49,7 +49,7 @@ def _pad(x: jax.Array, window: Window, *, dilation: int = 1) -> jax.Array:
     return jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *inside, (0, 0, 0)])
 
 
-def _wide(dtype: Any) -> Any:
+def _sum_dtype(dtype: Any) -> Any:
     return dtype if jnp.finfo(dtype).bits >= 32 else jnp.float32
 
 
@@ -64,15 +64,15 @@ def shifted_sum(x: jax.Array, w: jax.Array, *, window: Window) -> jax.Array:
     x, s = _pad(x, window, dilation=window.dilation), window.stride
     height, width = ((n - k) // s + 1 for n, k in zip(x.shape[1:3], window.kernel, strict=True))
     rows, columns = s * (height - 1) + 1, s * (width - 1) + 1
-    wide = _wide(x.dtype)
+    sum_dtype = _sum_dtype(x.dtype)
     total = sum(
         (
-            x[:, u : u + rows : s, v : v + columns : s].astype(wide)
-            * w[u, v][None, None, None].astype(wide)
+            x[:, u : u + rows : s, v : v + columns : s].astype(sum_dtype)
+            * w[u, v][None, None, None].astype(sum_dtype)
             for u in range(w.shape[0])
             for v in range(w.shape[1])
         ),
-        start=jnp.zeros((), wide),
+        start=jnp.zeros((), sum_dtype),
     )
     return total.astype(x.dtype)
 
@@ -114,19 +114,19 @@ def row_by_row(x: jax.Array, y: jax.Array, *, window: Window) -> jax.Array:
     the sums in the cache; only at the end is each of them reduced. Images stay side by side, so
     that a batch that is spread over devices stays so.
     """
-    (tall, broad), s, wide = window.kernel, window.stride, _wide(x.dtype)
+    (tall, broad), s, sum_dtype = window.kernel, window.stride, _sum_dtype(x.dtype)
     x = _pad(x, window, dilation=window.dilation)
     height, width = y.shape[1:3]
     columns = s * (width - 1) + 1
 
     def add(sums: tuple, i: jax.Array) -> tuple[tuple, None]:
-        rows = jax.lax.dynamic_slice_in_dim(x, s * i, tall, 1).astype(wide)
-        row = jax.lax.dynamic_index_in_dim(y, i, 1, keepdims=False).astype(wide)
+        rows = jax.lax.dynamic_slice_in_dim(x, s * i, tall, 1).astype(sum_dtype)
+        row = jax.lax.dynamic_index_in_dim(y, i, 1, keepdims=False).astype(sum_dtype)
         taps = ((u, v) for u in range(tall) for v in range(broad))
         added = (rows[:, u, v : v + columns : s] * row for u, v in taps)
         return tuple(a + b for a, b in zip(sums, added, strict=True)), None
 
-    start = (jnp.zeros((x.shape[0], width, x.shape[3]), wide),) * (tall * broad)
+    start = (jnp.zeros((x.shape[0], width, x.shape[3]), sum_dtype),) * (tall * broad)
     # Two rows an iteration: a sum is then read and written once for both.
     sums, _ = jax.lax.scan(add, start, jnp.arange(height), unroll=2 if height % 2 == 0 else 1)
     out = jnp.stack([jnp.sum(a, (0, 1)) for a in sums])

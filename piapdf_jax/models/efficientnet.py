@@ -107,7 +107,9 @@ class EfficientNetConfig:
             ValueError: for a name that is none of ``layers.CONVENTIONS``.
         """
         if self.convention not in CONVENTIONS:
-            raise ValueError(f"convention {self.convention!r} is none of {', '.join(CONVENTIONS)}.")
+            raise ValueError(
+                f"convention {self.convention!r} is not one of {', '.join(CONVENTIONS)}."
+            )
         found = CONVENTIONS[self.convention]
         return found if self.bn_momentum is None else found._replace(momentum=self.bn_momentum)
 

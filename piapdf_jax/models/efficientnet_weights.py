@@ -148,7 +148,7 @@ def _prefixes(source: Source, config: EfficientNetConfig) -> Iterator[tuple[str,
 
 
 def weights(config: EfficientNetConfig) -> Weights:
-    """Returns the files of weights that start an EfficientNet starts."""
+    """Returns the files of weights that an EfficientNet can start from."""
     coefficients = (config.width, config.depth)
     sizes = [
         k for k, v in COEFFICIENTS.items() if k[0] == "b" and (v.width, v.depth) == coefficients

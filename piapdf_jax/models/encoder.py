@@ -1,4 +1,4 @@
-"""Encoder as a part: images, or gray images times PI maps, to a feature map and a vector."""
+"""The encoder as a part: maps images, or gray images times PI maps, to a feature map and a vector."""
 
 import jax
 

@@ -1,4 +1,4 @@
-"""Checks of an encoder from outside, made before anything trains."""
+"""Checks of encoders that plugins register, made before anything trains."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ _BATCH = 2
 
 
 def check_encoder(config: ModelConfig, channels: int) -> None:
-    """Refuses an encoder that is not as ``encoders.Encoder`` says; start values are drawn, passes traced alone.
+    """Checks an encoder against ``encoders.Encoder``: draws start values, and only traces the passes.
 
     Args:
         config: names the encoder; its size and compute dtype are those of the images.
@@ -30,7 +30,7 @@ def check_encoder(config: ModelConfig, channels: int) -> None:
     shape = _called("feature_shape", encoder.feature_shape, size)
     if not (isinstance(shape, tuple) and len(shape) == 3 and all(side >= 1 for side in shape)):
         raise ValueError(
-            f"feature_shape gives {shape} for images of {size} px, not (h, w, F) from 1 on"
+            f"feature_shape returns {shape} for images of {size} px, not positive (h, w, F)"
         )
     part = _called("init", encoder.init, jax.random.key(0), size, channels)
     _check_start(part)
@@ -49,21 +49,23 @@ def check_encoder(config: ModelConfig, channels: int) -> None:
 
 def _check_start(part: PyTree) -> None:
     if not (isinstance(part, tuple) and len(part) == 2):
-        raise ValueError(f"init gives a {type(part).__name__}, not the pair (params, batch_stats)")
+        raise ValueError(
+            f"init returns a {type(part).__name__}, not the pair (params, batch_stats)"
+        )
     for path, leaf in jax.tree_util.tree_leaves_with_path(part):
         name = jax.tree_util.keystr(path[1:], simple=True, separator="/")
         if getattr(leaf, "dtype", None) != jnp.float32:
             kind = getattr(leaf, "dtype", type(leaf).__name__)
-            raise ValueError(f"init gives {name} of {kind}, not float32")
+            raise ValueError(f"init returns {name} of {kind}, not float32")
         if not np.isfinite(np.asarray(leaf)).all():
-            raise ValueError(f"init gives {name} values that are not finite")
+            raise ValueError(f"init returns non-finite values in {name}")
 
 
 def _check_pass(
     found: PyTree, mode: str, *, features: tuple[int, ...], dtype: DTypeLike, stats: BatchStats
 ) -> None:
     if not (isinstance(found, tuple) and len(found) == 3):
-        raise ValueError(f"apply in mode {mode!r} gives no (features, vector, batch statistics)")
+        raise ValueError(f"apply in mode {mode!r} does not return (features, vector, batch_stats)")
     vector = (features[0], features[-1])
     for name, value, wanted in (
         ("features", found[0], (features, dtype)),
@@ -71,12 +73,12 @@ def _check_pass(
     ):
         if (given := _shape(value)) != wanted:
             raise ValueError(
-                f"apply in mode {mode!r} gives {name} {_text(given)}, not {_text(wanted)}, for"
+                f"apply in mode {mode!r} returns {name} {_text(given)}, not {_text(wanted)}, for"
                 f" {features[0]} images"
             )
     if jax.tree.map(_shape, found[2]) != jax.tree.map(_shape, stats):
         raise ValueError(
-            f"apply in mode {mode!r} gives batch statistics of other names, shapes or dtypes than init"
+            f"apply in mode {mode!r} returns batch statistics with names, shapes or dtypes other than init"
         )
 
 

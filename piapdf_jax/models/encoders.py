@@ -1,7 +1,7 @@
 """Protocol and registry of encoders.
 
-An encoder is a frozen dataclass. Its fields, and the sources of its module, stand in the digest of whatever it trains;
-its name alone stands in a configuration. One from outside is registered by a plugin.
+An encoder is a frozen dataclass. Its fields and the sources of its module are part of the digest of every training that
+uses it; a configuration holds only its name. Plugins register further encoders.
 """
 
 import dataclasses
@@ -73,7 +73,7 @@ class Encoder(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class FlaxEncoder:
-    """An encoder whose features are what a Flax module says of images; its vector is their mean over pixels.
+    """An encoder whose features are the outputs of a Flax module; its vector is their mean over pixels.
 
     A subclass gives ``module``, whose call takes images [B, H, W, k] and ``mode`` and returns [B, h, w, F].
     """
@@ -142,7 +142,7 @@ def is_plugin_encoder(name: str) -> bool:
 
 
 def register_encoder(name: str, make: EncoderFactory) -> None:
-    """Adds an encoder from outside, which ``model.encoder`` names from then on.
+    """Adds a plugin's encoder under a name for ``model.encoder``.
 
     Args:
         name: a word that no other encoder has.
@@ -152,14 +152,14 @@ def register_encoder(name: str, make: EncoderFactory) -> None:
         ValueError: for a name that is taken, or is no identifier.
     """
     if not name.isidentifier():
-        raise ValueError(f"an encoder's name is letters, digits and _, not {name!r}")
+        raise ValueError(f"an encoder's name must be letters, digits and _, not {name!r}")
     if name in encoder_names():
-        raise ValueError(f"there is an encoder {name!r} already")
+        raise ValueError(f"encoder {name!r} is already registered")
     _REGISTERED[name] = make
 
 
 def encoder_factory(name: str) -> EncoderFactory:
-    """Returns what makes the encoder of a name.
+    """Returns the factory of a named encoder.
 
     Raises:
         ValueError: for an unknown name, listing those that there are.
@@ -167,7 +167,7 @@ def encoder_factory(name: str) -> EncoderFactory:
     if name in _REGISTERED:
         return _REGISTERED[name]
     if name not in _HOMES:
-        raise ValueError(f"encoder {name!r} is none of {', '.join(encoder_names())}.")
+        raise ValueError(f"encoder {name!r} is not one of {', '.join(encoder_names())}.")
     return importlib.import_module(_HOMES[name]).ENCODERS[name]
 
 

@@ -51,14 +51,14 @@ CONVENTIONS = {
 
 
 def upcast(x: jax.Array) -> jax.Array:
-    """Returns float32 at least, for what half precision is too coarse for."""
+    """Converts to float32 at least, where half precision is too coarse."""
     return x if jnp.finfo(x.dtype).bits >= 32 else x.astype(jnp.float32)
 
 
 def check_mode(mode: str) -> None:
     """Raises ValueError for a mode that is none of ``MODES``."""
     if mode not in MODES:
-        raise ValueError(f"mode {mode!r} is none of {', '.join(MODES)}.")
+        raise ValueError(f"mode {mode!r} is not one of {', '.join(MODES)}.")
 
 
 def conv(

@@ -1,9 +1,9 @@
 """The networks of the method as parts: pure functions over (parameters, running statistics).
 
 A part is a ``types.Part(params, batch_stats)`` of nested dicts. After training ``encoder`` and
-``head`` stay: they alone say the action units of an image. ``generator`` (PI maps of an image,
+``head`` stay: they alone predict the action units of an image. ``generator`` (PI maps of an image,
 stages 1 and 2 of PI), ``decoder`` (PI maps of the encoder's features) and ``identity`` (the classes
-Encoder P learns from) come off. Encoder P and the 12-channel encoder of PI stage 2 are encoders
+Encoder P learns from) are discarded. Encoder P and the 12-channel encoder of PI stage 2 are encoders
 too.
 """
 
@@ -61,10 +61,10 @@ def init_part(
         "identity": (num_identities,),
     }
     if part not in sizes:
-        raise ValueError(f"part {part!r} is none of {', '.join(PARTS)}.")
+        raise ValueError(f"part {part!r} is not one of {', '.join(PARTS)}.")
     if None in sizes[part]:
         raise ValueError(
-            f"the part {part!r} needs a number that is None: see the docstring of init_part."
+            f"part {part!r} needs a size that was not given: see the docstring of init_part."
         )
     shape = feature_shape(config)
     sized = {"image_size": image_size or 0, "num_maps": num_maps or 0}

@@ -20,7 +20,7 @@ from piapdf_jax.types import Part
 
 
 def weights_of(encoder: Encoder) -> Weights | None:
-    """Returns the files of weights that can start an encoder; None for one that takes no file."""
+    """Returns the files of weights that an encoder can start from; None if it takes no file."""
     return getattr(encoder, "weights", None)
 
 
@@ -55,7 +55,9 @@ def load(path: pathlib.Path, encoder: Encoder) -> Loaded:
     """
     arrays, digest, weights = read_arrays(path), file_hash(path), weights_of(encoder)
     if weights is None or not isinstance(encoder, FlaxEncoder):
-        raise WeightsError(f"{type(encoder).__name__} says no names of weights: it takes no file")
+        raise WeightsError(
+            f"{type(encoder).__name__} defines no names of weights: it takes no file"
+        )
     try:
         library = library_of(arrays, weights.libraries)
         known = origin(path, digest, library, arrays, weights)
@@ -87,7 +89,7 @@ def load_shipped(config: ModelConfig) -> Loaded:
     shapes = shapes_of(encoder) if isinstance(encoder, FlaxEncoder) else {}
     found = {"params": params, "batch_stats": stats}
     if jax.tree.map(np.shape, found) != jax.tree.map(lambda leaf: leaf.shape, shapes):
-        raise WeightsError(f"the shipped parts are of another {config.encoder!r} than this version")
+        raise WeightsError(f"the shipped parts do not fit {config.encoder!r} of this version")
     origin = Origin(convention, description.mean, description.std)
     return Loaded(ConvertedEncoder(part, None), drawn_detector.NAME, origin, description.sha256)
 
@@ -98,7 +100,7 @@ def _looked_up(config: ModelConfig) -> tuple[str, Loaded]:
     if config.pretrained == drawn_detector.NAME:
         return drawn_detector.NAME, load_shipped(config)
     if weights is None:
-        raise WeightsError(f"encoder {config.encoder!r} takes no file of weights")
+        raise WeightsError(f"encoder {config.encoder!r} cannot start from a file of weights")
     path = locate(config.pretrained, weights.published)
     loaded = load(path, encoder)
     known = complete(config, loaded.origin, loaded.library, weights)

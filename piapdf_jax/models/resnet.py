@@ -1,8 +1,8 @@
 """ResNet of bottleneck blocks, such as ResNet-50, in the variant v1.5.
 
-v1.5 has a block's stride in its 3x3 convolution, where the paper has it in the first 1x1; it is what torchvision,
-timm and NVIDIA call ResNet-50. Padding and BatchNorm are PyTorch's. The last scale of a block starts at 1, as in
-torchvision (``zero_init_residual=False``); timm starts it at 0, so that a block is at first its shortcut.
+v1.5 puts the stride of a block into its 3x3 convolution, the paper into the first 1x1; torchvision, timm and NVIDIA
+call v1.5 ResNet-50. Padding and BatchNorm are PyTorch's. The last scale of a block starts at 1, as in torchvision
+(``zero_init_residual=False``); timm starts it at 0, so that a block is at first its shortcut.
 
 Reference: He et al., Deep Residual Learning for Image Recognition, 2015.
 """

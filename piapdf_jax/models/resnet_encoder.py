@@ -50,8 +50,8 @@ def make(
     """
     if settings.convention not in (None, "pytorch"):
         raise ValueError(
-            f"model.convention={settings.convention}: a ResNet has PyTorch's padding and BatchNorm; leave it out, or"
-            " take pytorch"
+            f"model.convention={settings.convention}: a ResNet has PyTorch's padding and BatchNorm; remove it, or"
+            " use pytorch"
         )
     return ResNetEncoder(
         ResNetConfig(

@@ -50,7 +50,7 @@ def module_names(config: ResNetConfig) -> dict[str, str]:
 
 
 def weights(config: ResNetConfig) -> Weights:
-    """Returns the files of weights that start a ResNet starts.
+    """Returns the files of weights that a ResNet can start from.
 
     torchvision and timm name the arrays of their ResNets alike. Networks of the family that have other layers
     (``resnet50d``, ``seresnet50``, ``resnext50_32x4d``) have other names or shapes. Not so timm's ``resnetaa50`` and

@@ -62,10 +62,10 @@ def read_description(encoder: str, folder: pathlib.Path | None = None) -> Descri
         )
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise WeightsError(f"{path} says nothing of {PARTS_FILE} ({reason})") from error
+        raise WeightsError(f"{path} does not describe {PARTS_FILE} ({reason})") from error
     if found.encoder != encoder:
         raise WeightsError(
-            f"the shipped detector has encoder {found.encoder!r}, model.encoder is {encoder!r}: take"
+            f"the shipped detector has encoder {found.encoder!r}, model.encoder is {encoder!r}: use"
             f" --set model={found.encoder}"
         )
     return found
@@ -95,7 +95,7 @@ def read_parts(sha256: str, folder: pathlib.Path | None = None) -> dict[str, Par
         return _nested(arrays)
     except Exception as error:  # NumPy and its zip files raise all kinds
         reason = " ".join(str(error).split())[:300]
-        raise WeightsError(f"{path} cannot be used ({reason}): install the package anew") from error
+        raise WeightsError(f"{path} cannot be used ({reason}): reinstall the package") from error
 
 
 def write_parts(path: pathlib.Path, parts: Mapping[str, Part]) -> None:
@@ -135,7 +135,7 @@ def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Part]:
     found: dict[str, dict[str, PyTree]] = {}
     for key, array in arrays.items():
         if array.dtype != np.float16 or not np.isfinite(array).all():
-            raise ValueError(f"{key} holds {array.dtype}, or what is no number")
+            raise ValueError(f"{key} holds {array.dtype}, or values that are not numbers")
         name, collection, *inner, leaf = key.split("/")
         tree = found.setdefault(name, {each: {} for each in _COLLECTIONS})[collection]
         for module in inner:

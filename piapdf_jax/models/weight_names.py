@@ -79,7 +79,9 @@ def library_of(names: Iterable[str], libraries: Mapping[str, Library]) -> str:
     for name, library in libraries.items():
         if f"{library.modules['stem']}{library.separator}{library.leaves['kernel']}" in there:
             return name
-    raise WeightsError(f"its names are of none of {', '.join(libraries)}: no stem is among them")
+    raise WeightsError(
+        f"its names match none of {', '.join(libraries)}: it holds no stem of theirs"
+    )
 
 
 def adapt_stem(part: Part, channels: int, mean: tuple[float, ...], std: tuple[float, ...]) -> Part:

@@ -78,7 +78,7 @@ def _described(path: pathlib.Path, weights: Weights) -> Origin:
         with path.open("rb") as file:
             fields = json.loads(file.read(_LARGEST))
         if not isinstance(fields, dict):
-            raise ValueError("it holds no object")
+            raise ValueError("it does not hold a JSON object")
         inner = fields.get("pretrained_cfg")
         fields = {**fields, **(inner if isinstance(inner, dict) else {})}
         mean, std = (_three(fields, name) for name in ("mean", "std"))
@@ -88,7 +88,7 @@ def _described(path: pathlib.Path, weights: Weights) -> Origin:
     name = str(fields.get("architecture")).partition(".")[0]
     convention = weights.convention_of(name)
     if convention is None:
-        log.warning("%s is not used: its architecture %.80r is no %s", path, name, weights.title)
+        log.warning("%s is not used: its architecture %.80r is not %s", path, name, weights.title)
         return Origin()
     return Origin(convention, mean, std)
 
@@ -144,7 +144,7 @@ def complete(config: ModelConfig, known: Origin, library: str, weights: Weights)
         raise WeightsError(theirs.open_convention)
     if config.convention and known.convention not in (None, config.convention):
         log.warning(
-            "model.convention=%s is taken for model.pretrained=%s, which is of a network of %s",
+            "model.convention=%s is used for model.pretrained=%s, whose network has convention %s",
             *(config.convention, config.pretrained, known.convention),
         )
     left = [
@@ -155,7 +155,7 @@ def complete(config: ModelConfig, known: Origin, library: str, weights: Weights)
     if left and theirs.several_normalizations and config.pretrained not in weights.published:
         log.warning(
             "model.pretrained=%s does not say how its images were normalized: ImageNet's mean and"
-            " standard deviation are taken; others are set as %s",
+            " standard deviation are used; set others by %s",
             *(config.pretrained, " and ".join(left)),
         )
     return known

@@ -27,7 +27,7 @@ class CheckpointError(RuntimeError):
 
 
 class Restored(NamedTuple):
-    """A checkpoint: the step it was taken after, the state, and what was said with it."""
+    """A restored checkpoint: its step, its state, and the metadata saved with it."""
 
     step: int
     state: PyTree
@@ -108,7 +108,7 @@ class Checkpoints:
         if reason:
             raise CheckpointError(
                 f"checkpoint {path} is not on disk as it was written ({reason});"
-                f" {self._whole(written.step) or 'there is none before it'}: see to the disk, or give"
+                f" {self._whole(written.step) or 'there is none before it'}: check the disk, or give"
                 " another --runs_dir, and start the same command again"
             )
 
@@ -156,7 +156,7 @@ class Checkpoints:
         with self._naming(step):
             if not self._manager.save(step, args=args):
                 path = self.folder / str(step)
-                raise OSError(f"checkpoint {path} was refused: a later one is there")
+                raise OSError(f"checkpoint {path} was refused: a later one exists")
         self._newest = step
         self._written = WrittenCheckpoint(step, describe_arrays(host), known["content"])
 
@@ -203,7 +203,7 @@ class Checkpoints:
             raise _ForeignCheckpoint(
                 f"checkpoint {self.folder / str(step)} belongs to another configuration:"
                 f" {'; '.join(differences(config, self.config))}."
-                " Take another folder or delete this one"
+                " Use another folder or delete this one"
             )
         state = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
@@ -221,7 +221,7 @@ class Checkpoints:
             aside, number = path.with_name(f"{step}.unreadable{number}"), number + 1
         reason = " ".join(str(error).split())[:200]
         log.warning(
-            "checkpoint %s cannot be read (%s: %s); put aside as %s, the one before it is taken",
+            "checkpoint %s cannot be read (%s: %s); renamed to %s, the one before it is used",
             *(path, type(error).__name__, reason, aside.name),
         )
         run_on_primary("checkpoint put aside", lambda: path.rename(aside))

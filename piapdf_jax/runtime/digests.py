@@ -1,4 +1,4 @@
-"""What tells two things apart: digests of values, arrays and Python sources, and fields that differ."""
+"""Digests of values, arrays and Python sources, and differences between configurations."""
 
 import ast
 import hashlib

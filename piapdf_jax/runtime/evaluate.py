@@ -19,7 +19,7 @@ _Arrays = Mapping[str, np.ndarray | jax.Array]
 
 
 class Evaluation(NamedTuple):
-    """What an export says of a split, sorted by row; None where it has no such part.
+    """Predictions of an export for a split, sorted by row; None where it has no such part.
 
     Attributes:
         record_index: [N] int64, position of the record in its split.

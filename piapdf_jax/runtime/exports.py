@@ -1,4 +1,4 @@
-"""What a finished training hands on: its parts, under a digest of everything that decided them."""
+"""Exports of finished trainings: their parts, stored under a digest of everything that decided them."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def write_export(
     files: Mapping[str, str] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> pathlib.Path:
-    """Writes an export atomically; where another run was first, its export is taken.
+    """Writes an export atomically; if another run was first, its export is used.
 
     It gets its name only when what lies on disk has been read back and is what was written.
 
@@ -147,7 +147,7 @@ def _read_back(parts: pathlib.Path, folder: pathlib.Path, content: str) -> None:
     if not holds_everywhere(not reason):
         raise ExportError(
             f"export {folder} is not on disk as it was written ({reason or 'seen by another host'}):"
-            " its training's last checkpoint is kept: see to the disk, or give another --runs_dir, and"
+            " its training's last checkpoint is kept: check the disk, or give another --runs_dir, and"
             " start the same command again"
         )
 
@@ -233,7 +233,7 @@ def read_export(path: str | os.PathLike[str]) -> tuple[Parts, JsonObject]:
 
 
 def read_beside(path: str | os.PathLike[str]) -> Parts:
-    """Reads the parts that lie beside an export under names of their own; {} where there are none.
+    """Reads the extra parts stored beside an export under other names; {} if there are none.
 
     Args:
         path: folder of an export.

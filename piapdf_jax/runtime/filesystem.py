@@ -1,4 +1,4 @@
-"""Folders and files: where a run can be written, what a full or broken disk says, and writing whole or not at all."""
+"""Files and folders: checks of where a run can be written, errors of full or broken disks, and atomic writes."""
 
 import contextlib
 import errno
@@ -36,7 +36,7 @@ class FolderError(ValueError):
 def explain_disk_errors(
     path: str | os.PathLike[str], nbytes: int, kept: str = ""
 ) -> Iterator[None]:
-    """Raises one error that a person can act on for a refusal of the disk, however deep it lies.
+    """Turns errors of a full or broken disk, however deeply nested, into one that says what to do.
 
     Args:
         path: what is written.
@@ -131,7 +131,7 @@ def check_folder(path: str | os.PathLike[str]) -> None:
 
 
 def check_encoding(path: str | os.PathLike[str], flag: str) -> None:
-    """Refuses a path that the libraries which read data sets cannot be told of.
+    """Refuses a path that cannot be passed to the libraries that read data sets.
 
     Args:
         path: any.

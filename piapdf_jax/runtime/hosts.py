@@ -1,4 +1,4 @@
-"""Several hosts, one process each: how they meet, who writes, and what is said when one is gone."""
+"""Training on several hosts, one process each: connection, the host that writes, and loss of a host."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ class HostLost(RuntimeError):
 
 
 class HostsError(ValueError):
-    """Several hosts are asked for in a way that cannot be; the message names the flag."""
+    """The flags for several hosts are invalid; the message names the flag."""
 
 
 def is_requested(*, coordinator: str, hosts: int | None, host: int | None, automatic: bool) -> bool:
@@ -63,11 +63,11 @@ def _check_by_hand(coordinator: str, hosts: int | None, host: int | None) -> Non
         )
     if hosts is None or hosts < 1:
         given = "is not given" if hosts is None else f"is {hosts}"
-        raise HostsError(f"--hosts {given}: with --coordinator it says how many hosts there are")
+        raise HostsError(f"--hosts {given}: with --coordinator it must give the number of hosts")
     if host is None or not 0 <= host < hosts:
         given = "is not given" if host is None else f"is {host}"
         raise HostsError(
-            f"--host {given}: with --hosts={hosts} each host says its own, 0 to {hosts - 1}"
+            f"--host {given}: with --hosts={hosts} each host gives its own index, 0 to {hosts - 1}"
         )
 
 
@@ -119,7 +119,7 @@ def _check_port(port: int) -> None:
         socket.create_server(("", port)).close()
     except OSError as error:
         raise HostsError(
-            f"--coordinator: host 0 cannot listen at port {port} ({os.strerror(error.errno or 0)}); take another one"
+            f"--coordinator: host 0 cannot listen at port {port} ({os.strerror(error.errno or 0)}); use another one"
             " on all hosts"
         ) from error
 
@@ -181,7 +181,7 @@ def holds_everywhere(holds: bool) -> bool:
 
 
 def as_host_lost(error: BaseException) -> HostLost | None:
-    """Returns an error of a step as the loss of another host, or None where it says nothing of one."""
+    """Returns the ``HostLost`` that an error of a step stands for, or None if it has another cause."""
     if isinstance(error, HostLost):
         return error
     if jax.process_count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError):
@@ -191,7 +191,7 @@ def as_host_lost(error: BaseException) -> HostLost | None:
         return None
     return HostLost(
         f"host {jax.process_index()} of {jax.process_count()}: another host stopped or cannot be"
-        f" reached ({_one_line(error)}); start all hosts again, the run goes on from its last"
+        f" reached ({_one_line(error)}); start all hosts again, the run resumes from its last"
         " checkpoint"
     )
 

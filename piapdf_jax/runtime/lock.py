@@ -1,9 +1,9 @@
-"""One run at a time makes a training: a file that names its holder, who shows by a heartbeat that it lives.
+"""Lock that lets one run at a time make a training: a file that names its holder and carries its heartbeat.
 
-The file is made atomically, by ``O_EXCL``, and its time of change is the heartbeat. A waiting run compares
-that time with what it saw before, never with a clock, so clocks of hosts may differ. What no file system
-can promise is that a holder which is paused between its last look at the lock and its next write does not
-write: it looks right before each checkpoint, line of metrics and export.
+The file is created atomically (``O_EXCL``), and its modification time is the heartbeat. A waiting run compares it
+with the time it saw before, never with a clock, so clocks of hosts may differ. No file system can keep a holder from
+writing that is paused between its last check of the lock and its next write; so it checks right before each checkpoint,
+line of metrics and export.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _SAID_AGAIN = 600.0  # seconds between two lines of a run that waits
 
 
 class LockLost(RuntimeError):
-    """Another run has taken a training over: this one was silent for too long, and writes no more of it."""
+    """Another run took over this training, because this one was silent for too long; it must write no more."""
 
 
 class Lock:
@@ -76,7 +76,7 @@ class Lock:
             raise self._lost()
 
     def acquire(self, done: Callable[[], bool]) -> bool:
-        """Waits until the lock is held or what it is for is there; says once for whom it waits.
+        """Waits until the lock is held or the export exists; logs once which run it waits for.
 
         Args:
             done: whether another run has made it; asked on the first host.

@@ -139,7 +139,7 @@ class _TrainLoop:
             run.step, run.state = restored.step, restored.state
             run.stats.restore(restored.meta)
             self.best.restore(restored.meta["best"])
-            log.info("%s: goes on from step %d of %d", run.name, run.step, run.steps)
+            log.info("%s: resumes from step %d of %d", run.name, run.step, run.steps)
 
     def restore_best(self) -> None:
         """Restores the best state in place of the last one, where there is a validation."""

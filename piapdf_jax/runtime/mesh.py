@@ -1,7 +1,7 @@
 """Devices: one mesh axis, ``data``; and one update over them: which batch, which random key, which step.
 
-Parameters are on every device, batches split along axis 0. Nothing else in this package decides the numbers of a
-training, so every digest holds this source.
+Parameters are replicated on every device, batches split along axis 0. Every training depends on this module, so its
+source is part of every digest.
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def shard_batch(mesh: Mesh, batch: PyTree) -> PyTree:
         The batch as global device arrays [b * hosts, ...]; the copying may still be under way.
 
     Raises:
-        ValueError: where the global batch does not divide over the devices.
+        ValueError: where the global batch is not divisible by the number of devices.
     """
     hosts = len({device.process_index for device in mesh.devices.flat})
     sharding = NamedSharding(mesh, PartitionSpec(DATA_AXIS))
@@ -80,7 +80,7 @@ def shard_batch(mesh: Mesh, batch: PyTree) -> PyTree:
 
 
 def check_divides(batch_size: int, devices: int) -> None:
-    """Refuses a global batch that does not divide over the devices.
+    """Refuses a global batch that is not divisible by the number of devices.
 
     Raises:
         ValueError: naming the nearest sizes that do.
@@ -89,7 +89,7 @@ def check_divides(batch_size: int, devices: int) -> None:
     if below != batch_size:
         nearest = f"{below} or {below + devices}" if below else str(devices)
         raise ValueError(
-            f"a batch of {batch_size} does not divide over {devices} devices: take {nearest}"
+            f"batch size {batch_size} is not divisible by {devices} devices: use {nearest}"
         )
 
 

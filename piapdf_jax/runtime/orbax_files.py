@@ -1,4 +1,4 @@
-"""What Orbax writes, looked at on disk: parts of networks by name, and whether a checkpoint is whole."""
+"""Files that Orbax writes: reads parts of networks by name, and checks that a checkpoint is complete."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""Steps of a training: run a little ahead of the devices; watched for numbers, signals to stop, and a profile."""
+"""Runs the steps of a training a little ahead of the devices; watches for non-finite steps and signals; profiles."""
 
 import collections
 import contextlib
@@ -101,7 +101,7 @@ class NonFiniteGuard:
             names = sorted(n.removeprefix(_USELESS_METRIC) for n in self._useless)
             reason = ", ".join(name.replace("_", " ") for name in names)
             first = step - _USELESS + 1
-            log.warning("%s: steps %d to %d taught nothing: %s", self.name, first, step, reason)
+            log.warning("%s: no step from %d to %d was useful: %s", self.name, first, step, reason)
 
     def _save(self, step: int, frames: dict[str, list[str]]) -> pathlib.Path:
         """The batch of a step, read again, this host's share of it."""

@@ -1,4 +1,4 @@
-"""Statistics of a training: its time, its counts, its loss, and on request what moved."""
+"""Statistics of a training: time, counts, loss, and on request an audit of which parameters changed."""
 
 import dataclasses
 import resource

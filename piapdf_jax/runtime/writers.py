@@ -1,4 +1,4 @@
-"""Where metrics go: JSON lines always, TensorBoard where it is installed, the terminal as a progress line."""
+"""Writers of metrics: always JSON lines, TensorBoard if it is installed, and a progress line on the terminal."""
 
 import contextlib
 import contextvars
@@ -175,7 +175,7 @@ def open_writers(
 
 @dataclasses.dataclass(frozen=True)
 class WholeCommand:
-    """The command that passes are a part of, where it makes several runs.
+    """The command that a pass belongs to, if it makes several runs.
 
     Attributes:
         title: of a pass by its name, such as ``fold 2, seed 0, Baseline``.

@@ -1,1 +1,1 @@
-"""Stages: one kind of training a file. They share exports, and no code but ``base`` and helpers."""
+"""Stages: one kind of training per file. They share exports, and no code but ``base`` and helpers."""

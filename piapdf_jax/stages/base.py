@@ -147,7 +147,7 @@ class OptimizerConfig:
         """
         if self.accumulate < 1 or self.steps % self.accumulate:
             raise ValueError(
-                f"{self.steps} steps do not divide into updates of accumulate={self.accumulate} steps"
+                f"{self.steps} steps are not a multiple of accumulate={self.accumulate}"
             )
         if self.kind not in OPTIMIZERS:
             raise ValueError(f"optimizer kind must be 'adamw' or 'sgd', not {self.kind!r}")

@@ -2,7 +2,7 @@
 
 Teacher and student start from the same trained network. Each step: targets of all frames from the frozen parts,
 then one step of ``discrete_feedback`` on (x_l, Y_l) and x_u. By switch the student is fine-tuned on (x_l, Y_l)
-afterwards, as in Meta Pseudo Labels (Pham et al., CVPR 2021).
+afterward, as in Meta Pseudo Labels (Pham et al., CVPR 2021).
 """
 
 import dataclasses

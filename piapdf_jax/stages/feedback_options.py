@@ -60,18 +60,20 @@ class FeedbackOptions:
         """Raises ValueError for what is unknown or out of its range, or means nothing together."""
         ranges.check(self, "df.")
         if self.estimator == "difference" and self.direction == "update":
-            raise ValueError("df.estimator=difference compares two students: it has no direction")
+            raise ValueError(
+                "df.estimator=difference compares two students: df.direction=update has no effect"
+            )
         other = (self.estimator, self.direction, self.teacher_term) != ("grad", "gradient", "full")
         if self.variant == "exact" and (other or self.labels in ("sample", MATCHED)):
             raise ValueError(
                 "df.variant=exact takes the gradient through soft labels, student and optimizer itself:"
-                " df.labels, df.estimator, df.direction and df.teacher_term mean nothing there;"
-                " after df=paper they have their defaults"
+                " df.labels, df.estimator, df.direction and df.teacher_term have no effect there;"
+                " --set df=paper restores their defaults"
             )
         linear = self.variant != "exact" and self.estimator in _SLOPES
         if self.log_parts and not (linear and self.direction == "gradient"):
             raise ValueError(
-                "df.log_parts tells parts of a slope along the gradient: not with df.variant=exact,"
+                "df.log_parts reports parts of a slope along the gradient: remove it, or df.variant=exact,"
                 " df.estimator=difference or df.direction=update"
             )
         if self.label_noise and self.labels != MATCHED:

@@ -69,7 +69,7 @@ def person_vector(
     if "landmarks" not in frozen:
         return None
     if landmarks is None:
-        raise ValueError("P is made of landmarks, and the batch has none")
+        raise ValueError("P is computed from landmarks, but the batch has none")
     fixed, statistics = frozen["landmarks"]
     shape = landmark_vector(landmarks.astype(statistics["mean"].dtype))
     return (shape - statistics["mean"]) @ fixed["map"]

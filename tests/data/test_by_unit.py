@@ -78,7 +78,7 @@ def test_a_process_forked_after_a_read_is_told_to_be_spawned(folder, monkeypatch
 @pytest.mark.parametrize(
     ("place", "split", "error", "told"),
     [
-        ("nowhere", "part1", MissingDataset, "nowhere/dataset_info.json is not there"),
+        ("nowhere", "part1", MissingDataset, "nowhere/dataset_info.json does not exist"),
         ("small_bp4d", "part1", MissingDataset, "; here it is .*small_bp4d/1.0.0$"),
         ("small_lfw/1.1.0", "test", ValueError, "faces without action units"),
         ("small_bp4d/1.0.0", "part9", ValueError, "has no split 'part9'; it has"),
@@ -123,7 +123,7 @@ def test_a_damaged_or_foreign_folder_is_one_error(folder, tmp_path, spoil):
         FramesByUnit(copy, "part1")[0]
     assert str(copy) in str(told.value)
     (copy / "features.json").unlink()
-    with pytest.raises(MissingDataset, match=r"features\.json is not there"):
+    with pytest.raises(MissingDataset, match=r"features\.json does not exist"):
         FramesByUnit(copy, "part1")
 
 

@@ -161,7 +161,7 @@ def test_frames_to_withhold_fill_batches_beside_the_labeled_one(size, enough):
     if enough:
         stream.check()
     else:
-        with pytest.raises(ValueError, match="labels of 16 beside a batch of 8.*size to 7 "):
+        with pytest.raises(ValueError, match="batch of 8 and 16 more .*size to 7 "):
             stream.check()
 
 

@@ -133,7 +133,7 @@ def nothing(tree):
         (no_actor, r"002\.json names no actor"),
         (no_json, r"002\.json cannot be read as JSON"),
         (no_number, r"002\.json: 'frames' must map frame numbers"),
-        (twice, "clip 002 is there twice"),
+        (twice, "clip 002 appears twice"),
         (one_actor, r"1 actor\(s\) cannot be split"),
         (nothing, "no clip below .*; expected 001/001.json"),
     ],

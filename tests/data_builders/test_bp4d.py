@@ -229,10 +229,10 @@ HEADER = ",".join(map(str, range(41)))
         (HEADER.replace(",17,", ",99,") + "\n", "line 1 has no column for AU 17"),
         ("1,0,0,1,0\n2,0,0,1,0\n", "line 1 has no column for AU 6|line 1 has no column for AU"),
         (HEADER[2:] + "\n", "line 1 has no column for the frame"),
-        (f"{HEADER}\n12,0,x" + ",0" * 38 + "\n", "line 2, AU 2: 'x' is no label"),
-        (f"{HEADER}\n12,0,5" + ",0" * 38 + "\n", "line 2, AU 2: '5' is no label"),
-        (f"{HEADER}\n12,0,1\n", "line 2, AU 4: '' is no label"),
-        (f"{HEADER}\ntwelve" + ",0" * 40 + "\n", "line 2: 'twelve' is no frame number"),
+        (f"{HEADER}\n12,0,x" + ",0" * 38 + "\n", "line 2, AU 2: 'x' is not a label"),
+        (f"{HEADER}\n12,0,5" + ",0" * 38 + "\n", "line 2, AU 2: '5' is not a label"),
+        (f"{HEADER}\n12,0,1\n", "line 2, AU 4: '' is not a label"),
+        (f"{HEADER}\ntwelve" + ",0" * 40 + "\n", "line 2: 'twelve' is not a frame number"),
     ],
 )
 def test_label_files_that_cannot_be_read(tmp_path, text, said):

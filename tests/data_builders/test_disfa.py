@@ -273,7 +273,7 @@ def nothing(labels):
         (six, r"SN001_au12\.txt, line 2: expected FRAME,INTENSITY"),
         (word, r"SN001_au12\.txt, line 2: expected FRAME,INTENSITY"),
         (no_frame_number, r"SN001_au12\.txt, line 1: expected FRAME,INTENSITY"),
-        (twice, r"SN001_au12\.txt, line 2: frame 1 is there twice"),
+        (twice, r"SN001_au12\.txt, line 2: frame 1 appears twice"),
         (nothing, "no label file below"),
     ],
 )

@@ -145,5 +145,5 @@ def test_a_malformed_list_of_pairs_is_named_by_line(tmp_path, row, line, told):
 def test_missing_list_of_pairs_is_named(pairs_tree, tmp_path):
     manual = shutil.copytree(pairs_tree, tmp_path / "manual")
     (manual / "pairs.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"pairs\.txt is not there"):
+    with pytest.raises(FileNotFoundError, match=r"pairs\.txt does not exist"):
         build(lfw, manual, tmp_path / "data")

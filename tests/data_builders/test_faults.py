@@ -164,7 +164,7 @@ def test_frame_that_is_named_twice_in_a_json_file(whole, tmp_path):
     path = manual / LABELS["afew_va"]
     text = path.read_text()
     path.write_text(text.replace('"00001": {', '"00002": {', 1))
-    fails("afew_va", manual, tmp_path / "data", "002.json", "'00002' is there twice")
+    fails("afew_va", manual, tmp_path / "data", "002.json", "'00002' appears twice")
     path.write_text(text.replace('"00001": {', '"02": {', 1))
     shutil.copy(path.with_name("00001.png"), path.with_name("02.png"))
     built = build("afew_va", manual, tmp_path / "data")
@@ -178,7 +178,7 @@ def test_frame_that_is_named_twice_in_a_json_file(whole, tmp_path):
 def test_pair_of_an_unknown_person_ends_the_build(tmp_path):
     manual = dummy("lfw_pairs", tmp_path / "manual")
     write_pairs(manual, f"{ONE}\t1\t3", f"{ONE}\t1\tNobody_Known\t1")
-    fails("lfw_pairs", manual, tmp_path / "data", "picture 1 of Nobody_Known", "is not there")
+    fails("lfw_pairs", manual, tmp_path / "data", "picture 1 of Nobody_Known", "does not exist")
 
 
 def test_picture_with_another_name_ends_the_build(tmp_path):

@@ -15,7 +15,7 @@ FAULTS = [
     "truncated picture",
     "empty csv or label file",
     "csv without the column of an action unit",
-    "label that is no number",
+    "label that is not a number",
     "label row without its frame",
     "frame without its label row",
     "duplicated frame",

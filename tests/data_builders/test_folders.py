@@ -178,9 +178,9 @@ def test_pictures_of_mxnet_are_no_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        (f"{ONE}\t1\t9", f"line 3: pairs.txt names picture 9 of {ONE}, which is not there: its folder holds picture 1"),
+        (f"{ONE}\t1\t9", f"line 3: pairs.txt names picture 9 of {ONE}, which does not exist: its folder holds"),
         (f"{ONE}\t1\t{ONE[:-1]}\t1", f"has no folder of that name with pictures; did you mean '{ONE}'?"),
-        (f"{ONE.upper()}\t1\t{OTHER}\t1", f"picture 1 of {ONE.upper()}, which is not there: "),
+        (f"{ONE.upper()}\t1\t{OTHER}\t1", f"picture 1 of {ONE.upper()}, which does not exist: "),
         (f"{ONE.upper()}\t1\t{OTHER}\t1", f"did you mean '{ONE}'?"),
         (f"{ONE}\t1\tXq\t1", "has no folder of that name with pictures"),
         (f"{ONE}\t1\tEmpty\t1", "has no folder of that name with pictures"),
@@ -209,7 +209,7 @@ def test_other_lists_than_pairs_of_view_2_are_told_apart(tmp_path):
         "lfw_pairs",
         manual,
         tmp_path / "data",
-        "pairs.txt is not there",
+        "pairs.txt does not exist",
         "pairs.csv is another list",
     )
     (manual / "pairs.txt").write_text(f"1\n{ONE}\t1\t2\n{ONE}\t1\t{OTHER}\t1\n")

@@ -90,12 +90,12 @@ def test_columns_that_are_not_read_and_units_without_a_label_are_counted(tmp_pat
         ("path,subject,AU1,AU20", "column 'AU20': records hold no AU20"),
         (
             "path,subject,AU1,AU12_r",
-            "column 'AU12_r' is no name of an action unit: write AU1, AU12",
+            "column 'AU12_r' is not the name of an action unit: write AU1, AU12",
         ),
-        ("path,subject,AU 1,AU12", "column 'AU 1' is no name of an action unit"),
-        ("path,subject,1,12", "column '1' is no name of an action unit"),
-        ("path,subject,AU1,AU01", "column 'AU01' is there twice"),
-        ("path,Path,subject,AU1", "column 'Path' is there twice"),
+        ("path,subject,AU 1,AU12", "column 'AU 1' is not the name of an action unit"),
+        ("path,subject,1,12", "column '1' is not the name of an action unit"),
+        ("path,subject,AU1,AU01", "column 'AU01' appears twice"),
+        ("path,Path,subject,AU1", "column 'Path' appears twice"),
         ("file,subject,AU1,AU12", "has no column 'path', for pictures, or 'film' and 'frame'"),
         ("film,subject,AU1,AU12", "has no column 'frame', which a film needs"),
         ("path,person,AU1,AU12", "has no column 'subject'"),
@@ -116,20 +116,20 @@ ALL = "path,film,subject,task,frame,part,AU1,AU12"
 @pytest.mark.parametrize(
     ("row", "column", "value", "said"),
     [
-        ("a.jpg,,Ada,,,1,2,1", "AU1", "2", "is no label (0 absent, 1 present, empty where"),
-        ("a.jpg,,Ada,,,1,0,-1", "AU12", "-1", "is no label"),
-        ("a.jpg,,Ada,,,1,0,yes", "AU12", "yes", "is no label"),
-        ("a.jpg,,Ada,,,1,0,0.5", "AU12", "0.5", "is no label"),
-        ("a.jpg,,Ada,,,1,0,10", "AU12", "10", "is no label"),
-        ("a.jpg,,,,,1,0,1", "subject", "", "is nobody"),
+        ("a.jpg,,Ada,,,1,2,1", "AU1", "2", "is not a label (0 absent, 1 present, empty where"),
+        ("a.jpg,,Ada,,,1,0,-1", "AU12", "-1", "is not a label"),
+        ("a.jpg,,Ada,,,1,0,yes", "AU12", "yes", "is not a label"),
+        ("a.jpg,,Ada,,,1,0,0.5", "AU12", "0.5", "is not a label"),
+        ("a.jpg,,Ada,,,1,0,10", "AU12", "10", "is not a label"),
+        ("a.jpg,,,,,1,0,1", "subject", "", "is empty"),
         (",,Ada,,,1,0,1", "path", "", "is empty, and no film is given"),
         ("a.jpg,a.avi,Ada,,,1,0,1", "path", "a.jpg", "and 'film' are both given"),
-        (",a.avi,Ada,,first,1,0,1", "frame", "first", "is no frame number (from 0)"),
-        (",a.avi,Ada,,-1,1,0,1", "frame", "-1", "is no frame number"),
-        (",a.avi,Ada,,1.5,1,0,1", "frame", "1.5", "is no frame number"),
-        (",a.avi,Ada,,٣,1,0,1", "frame", "٣", "is no frame number"),
-        ("a.jpg,,Ada,,,4,0,1", "part", "4", "is no part (1, 2 or 3 in every row"),
-        ("a.jpg,,Ada,,,,0,1", "part", "", "is no part"),
+        (",a.avi,Ada,,first,1,0,1", "frame", "first", "is not a frame number (from 0)"),
+        (",a.avi,Ada,,-1,1,0,1", "frame", "-1", "is not a frame number"),
+        (",a.avi,Ada,,1.5,1,0,1", "frame", "1.5", "is not a frame number"),
+        (",a.avi,Ada,,٣,1,0,1", "frame", "٣", "is not a frame number"),
+        ("a.jpg,,Ada,,,4,0,1", "part", "4", "is not a part (1, 2 or 3 in every row"),
+        ("a.jpg,,Ada,,,,0,1", "part", "", "is not a part"),
         ("/etc/passwd,,Ada,,,1,0,1", "path", "/etc/passwd", "leads out of the folder of labels.csv"),
         ("../a.jpg,,Ada,,,1,0,1", "path", "../a.jpg", "leads out of the folder"),
         ("x/../../a.jpg,,Ada,,,1,0,1", "path", "x/../../a.jpg", "leads out of the folder"),
@@ -155,8 +155,8 @@ def test_cells_that_cannot_be_read_are_named(row, column, value, said, tmp_path)
         (b"", "is empty"),
         (b"\xef\xbb\xbf\r\n ;;\r\n", "is empty"),
         (HEAD.encode() + b"\n", "has column names and no row"),
-        (HEAD.encode() + b"\na.jpg,G\xfcl,0,1\n", "is no UTF-8 (byte 29): in Excel save it as 'CSV UTF-8'"),
-        ("\ufeffpath,subject".encode("utf-16-le"), "is no UTF-8 (byte 0)"),
+        (HEAD.encode() + b"\na.jpg,G\xfcl,0,1\n", "is not UTF-8 (byte 29): in Excel save it as 'CSV UTF-8'"),
+        ("\ufeffpath,subject".encode("utf-16-le"), "is not UTF-8 (byte 0)"),
         (HEAD.encode() + b"\na,b.jpg,Ada,0,1\n", "line 2 has 5 cells, line 1 names 4 columns"),
         (HEAD.encode() + b'\n"a.jpg,Ada,0,1\n', "line 2: unexpected end of data"),
     ],
@@ -237,7 +237,7 @@ def test_parts_that_are_given_are_kept(tmp_path):
     ):
         raw.parts(read(tmp_path, head, *rows, "f.jpg,Ben,2,0"))
     rows[2] = "c.jpg,Cleo,3,0"
-    with pytest.raises(ValueError, match="nobody is of part 2: give all of 1, 2 and 3"):
+    with pytest.raises(ValueError, match="part 2 has no people: use all of 1, 2 and 3"):
         raw.parts(read(tmp_path, head, *rows))
 
 

@@ -475,7 +475,7 @@ def test_dlib_finds_the_face_in_a_raw_picture(tmp_path):
 def test_errors_of_the_caller(tmp_path):
     with pytest.raises(ValueError, match="unknown layout 'cohn'; known: bp4d"):
         raw_layouts.write_raw("cohn", tmp_path)
-    with pytest.raises(ValueError, match="nobody called 'F099'"):
+    with pytest.raises(ValueError, match="no person named 'F099'"):
         raw_layouts.write_raw("bp4d", tmp_path, people=["F099"])
     with pytest.raises(FileNotFoundError, match="python -m data_builders.prepare"):
         checks.ridge(tmp_path)

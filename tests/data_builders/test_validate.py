@@ -136,7 +136,7 @@ def test_frames_that_are_there_twice_or_without_labels_differ():
         "labels": np.full((3, len(RECORD_AUS)), -1, np.int8),
     }
     found = {line.what: line for line in validate.coded_lines(table, published())}
-    assert found["coded frames that are there twice"][1:3] == (1, 0)
+    assert found["coded frames that appear twice"][1:3] == (1, 0)
     assert found["coded frames without labels"][1:3] == (1, 0)
     assert found["AU1 unknown"].found == 3
     assert found["AU1 present"].found == 0 and found["AU1 present"].note.startswith("0.00 %")

@@ -49,7 +49,7 @@ def test_every_batch_that_does_not_divide_is_told_before_data_are_made(tmp_path)
     # Of 2 devices, or 8 in doubles.
     settings += ["piap.batch_size=16"]
     line = told(tmp_path / "data", tmp_path / "runs", *settings)
-    assert "pi2.batch_size=7: a batch of 7 does not divide over" in line
+    assert "pi2.batch_size=7: batch size 7 is not divisible by" in line
     assert "identity.batch_size=1: " in line and line.count("df.batch_size=9: ") == 1
     assert "pi1.batch_size" not in line and "piap.batch_size" not in line
     assert not (tmp_path / "data").exists()
@@ -64,7 +64,7 @@ def test_a_training_that_is_exported_may_have_any_batch(small_data, tmp_path, mo
     made._check(["pi1", "pi2"])
     # Another configuration's export spares nothing.
     found.clear()
-    with pytest.raises(ConfigError, match="pi1.batch_size=7: a batch of 7"):
+    with pytest.raises(ConfigError, match="pi1.batch_size=7: batch size 7"):
         made._check(["pi1", "pi2"])
 
 
@@ -103,7 +103,7 @@ def test_disfa_that_is_not_there_is_told_where_nobody_asked(small_data, tmp_path
 @pytest.mark.parametrize("name", ["own_people", "disfa"])
 def test_new_people_who_are_not_there_are_told_before_data_are_made(tmp_path, name):
     line = told(tmp_path / "data", tmp_path / "runs", f"df.unlabeled_dataset={name}")
-    assert line.startswith(f"df.unlabeled_dataset={name} is to give frames of new people: ")
+    assert line.startswith(f"df.unlabeled_dataset={name} must provide frames of new people: ")
     assert f"data set '{name}' is not in" in line and "\n" not in line
     assert not (tmp_path / "data").exists()
 

@@ -89,7 +89,7 @@ def test_bars_of_weak_units_are_marked(run, monkeypatch, tmp_path):
 
 def test_maps_without_a_model_are_refused(run, monkeypatch, tmp_path):
     shipped(monkeypatch, tmp_path, ())
-    with pytest.raises(app.UsageError, match="--maps are of the run that a detector comes from"):
+    with pytest.raises(app.UsageError, match="--maps needs the run that trained the detector"):
         run(overlay="pictures", maps=["AU12"])
 
 

@@ -26,7 +26,7 @@ def test_a_configuration_of_another_encoder_is_refused_in_one_line(monkeypatch, 
         configs.load("demo", [DRAWN])
     told = str(error.value)
     assert told.startswith("model.pretrained=drawn: ") and "\n" not in told
-    assert "has encoder 'nano', model.encoder is 'tiny': take --set model=nano" in told
+    assert "has encoder 'nano', model.encoder is 'tiny': use --set model=nano" in told
 
 
 def test_a_configuration_is_told_where_none_is_shipped(monkeypatch, tmp_path):

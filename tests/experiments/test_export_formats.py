@@ -101,14 +101,14 @@ def test_no_file_is_run_that_is_not_the_one_that_was_written(written, tmp_path, 
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ModelError, match="model.stablehlo is damaged or of another export"):
+    with pytest.raises(ModelError, match="model.stablehlo is damaged or belongs to another export"):
         check.check(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({}, "names no file of experiments.export beside it"),
+        ({}, "lists no exported file"),
         ({"../model.stablehlo": {}}, "'../model.stablehlo', which is of no known format"),
         ({"model.onnx": {"dtype": "float32"}}, "model.onnx is missing"),
     ],
@@ -141,7 +141,7 @@ def test_formats_that_are_none(export, tmp_path, names):
 def test_what_is_missing_is_said_before_anything_is_written(export, tmp_path, monkeypatch):
     absent = formats.FORMATS["onnx"]._replace(modules=("no_such_module",))
     monkeypatch.setitem(formats.FORMATS, "onnx", absent)
-    with pytest.raises(app.UsageError, match="what writes onnx is not installed: .*onnx>=1"):
+    with pytest.raises(app.UsageError, match="packages to write onnx are not installed: .*onnx>=1"):
         ran(export, out=str(tmp_path / "o"), formats=["stablehlo", "onnx"])
     assert not (tmp_path / "o").exists()
 

@@ -81,7 +81,7 @@ def test_people_of_the_training_calibrate_and_others_are_scored(
     ours = [r for split in records.values() for r in split if str(r["subject"]) in learned]
     rows = np.rint(np.linspace(0, len(ours) - 1, 7)).astype(int)
     np.testing.assert_array_equal(found.calibration, pictures([ours[row] for row in rows]))
-    assert found.told == (
+    assert found.summary == (
         f"7 frames of {len(learned)} people of {DATASET} that the export was trained on calibrate,"
         f" {len(scored)} frames of {len(others)} others are scored"
     )
@@ -93,13 +93,13 @@ def test_of_a_set_that_it_never_met_half_calibrate(export, small_data, records):
     everybody = sorted(people(*records.values()))
     scored = [r for p in PARTS for r in records[p] if str(r["subject"]) in everybody[3:]]
     assert len(found.frames) == len(scored)
-    assert " that the export was trained on" not in found.told
-    assert f"{len(everybody) - 3} others are scored" in found.told
+    assert " that the export was trained on" not in found.summary
+    assert f"{len(everybody) - 3} others are scored" in found.summary
 
 
 def test_nobody_is_left(export, small_data):
     model = trained(export, *PARTS)
-    with pytest.raises(export_int8.CalibrationError, match=r"nobody of .* is left to score 8 bits"):
+    with pytest.raises(export_int8.CalibrationError, match=r"has no people left to score int8"):
         export_int8.sample(model, DATASET, small_data)
 
 
@@ -112,7 +112,7 @@ def test_people_that_may_have_been_trained_on_are_not_taken_for_others(export, s
 
 
 def test_a_set_without_labels_of_units(export, small_data):
-    with pytest.raises(export_int8.CalibrationError, match="labels of no unit of the export"):
+    with pytest.raises(export_int8.CalibrationError, match="no labels for any unit of the export"):
         export_int8.sample(trained(export, "part1"), "synthetic_faces/small_webface", small_data)
 
 
@@ -141,13 +141,15 @@ def test_f1_by_hand():
     ],
 )
 def test_8_bits_and_their_frames_go_together(export, tmp_path, given):
-    with pytest.raises(app.UsageError, match="--dtype=int8 and --calibration_data=SET go together"):
+    with pytest.raises(
+        app.UsageError, match="--dtype=int8 and --calibration_data=SET need each other"
+    ):
         ran(export, out=str(tmp_path / "o"), **given)
     assert not (tmp_path / "o").exists()
 
 
 def test_formats_without_8_bits(export, tmp_path):
-    with pytest.raises(app.UsageError, match="int8 is for onnx, litert, not for stablehlo"):
+    with pytest.raises(app.UsageError, match="int8 is supported by onnx, litert, not by stablehlo"):
         ran(
             export,
             out=str(tmp_path / "o"),

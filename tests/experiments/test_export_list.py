@@ -170,7 +170,7 @@ def test_nothing_is_deleted_beside_a_damaged_run(runs, file, text, capsys):
     before = set(runs.glob("exports/*/*"))
     with (
         flagsaver.flagsaver(prune=True, yes=True),
-        pytest.raises(status.app.UsageError, match="cannot be told what is in use") as error,
+        pytest.raises(status.app.UsageError, match="it is unknown what is in use") as error,
     ):
         status.main(["status", str(runs)])
     assert str(error.value).count("\n") == 0

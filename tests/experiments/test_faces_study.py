@@ -136,7 +136,7 @@ def test_a_second_start_trains_what_is_missing_alone_and_gets_the_same(done, dec
 )
 def test_other_settings_find_nothing_that_is_done(done, change):
     work, _ = done
-    with pytest.raises(ValueError, match="does not hold what start chose"):
+    with pytest.raises(ValueError, match="does not hold the choice of start"):
         faces.collect(QUICK._replace(**change), Work(QUICK._replace(**change), work.folder, None))
 
 
@@ -166,7 +166,7 @@ def test_the_best_candidate_is_chosen_and_ends_are_marked(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [("--collect", "does not hold what start chose"), ("--render", "feedback_faces/study.json")],
+    [("--collect", "does not hold the choice of start"), ("--render", "feedback_faces/study.json")],
 )
 def test_a_report_of_nothing_is_one_line(tmp_path, option, said):
     command = [sys.executable, "-m", "experiments.feedback_study.faces", "--quick", option]

@@ -108,7 +108,7 @@ def test_missing_folds_and_runs_are_told(tmp_path):
         (Odd(no_truth=("df",)), "df: no true labels are known in fold 2 seed 0"),
         (
             Odd(no_frames=("df",)),
-            "fold 2 seed 0: the table of test frames of df is not there, so it is in no mean",
+            "fold 2 seed 0: the table of test frames of df does not exist, so it is in no mean",
         ),
         (Odd(unscored=("df",)), "df: not scored in fold 2 seed 0"),
         (
@@ -219,8 +219,9 @@ def test_probabilities_that_are_no_numbers_are_told(tmp_path):
     table = frame_table.read(path)
     table.probs[3, table.aus.index(4)] = np.nan
     frame_table.write(path, table)
-    assert "fold 1 seed 0: baseline says what is no number of AU4: no score there" in notes_of(
-        tmp_path
+    assert (
+        "fold 1 seed 0: baseline has values that are not numbers for AU4: no score there"
+        in notes_of(tmp_path)
     )
 
 

@@ -113,7 +113,7 @@ def test_the_launcher_asks_how_many_processes_read_and_tells_why_they_are_few(
 
 @pytest.mark.parametrize(
     ("methods", "words"),
-    [("lp", "no method of methods=lp trains it$"), ("ap", "add it to --stages$")],
+    [("lp", "no method in methods=lp trains it$"), ("ap", "add it to --stages$")],
 )
 def test_an_export_that_is_not_there_says_what_would_make_it(small_data, tmp_path, methods, words):
     loaded = configs.load("demo", [*NANO, f"methods={methods}"])

@@ -225,8 +225,8 @@ def test_who_may_have_been_seen_is_not_judged(stage, monkeypatch, capsys):
         ([], {"pairs": "pairs"}, "give a model"),
         (["model"], {}, "give --tree and --truth, or --pairs"),
         (["model"], {"tree": "tree"}, "go together"),
-        (["model"], {"tree": "tree", "truth": "pairs/neutral/1.png"}, "no table of true labels"),
-        (["model"], {"tree": "pairs", "truth": "truth.npz"}, "is not there, and .* has labels of it"),
+        (["model"], {"tree": "tree", "truth": "pairs/neutral/1.png"}, "not a table of true labels"),
+        (["model"], {"tree": "pairs", "truth": "truth.npz"}, "does not exist, and .* has labels of it"),
         (["model"], {"pairs": "tree"}, "holds no pair"),
     ],
 )  # fmt: skip

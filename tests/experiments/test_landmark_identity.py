@@ -242,7 +242,7 @@ def test_one_actor_is_enough_for_landmarks_and_not_for_encoder_p(small_data, tmp
         look.check(job)
     monkeypatch.setattr(description.Description, "people_of", lambda self, split: {"Ann"})
     look.check(jobs[0])
-    with pytest.raises(configs.ConfigError, match="shows Ann alone: identity learns to tell"):
+    with pytest.raises(configs.ConfigError, match="shows only Ann: identity learns to tell"):
         look.check(jobs[1])
 
 

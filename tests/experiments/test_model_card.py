@@ -96,7 +96,7 @@ def test_numbers_of_another_detector_are_refused():
             model_card.card(model(), given["judged"], given["table"])
     with pytest.raises(model_card.CardError, match="which units are weak"):
         model_card.card(model()._replace(weak_units=None), judged(), table())
-    with pytest.raises(model_card.CardError, match="'F001' is nobody"):
+    with pytest.raises(model_card.CardError, match="'F001' is not a person"):
         model_card.by_skin_tone(table(subject=np.full(240, "F001")))
 
 

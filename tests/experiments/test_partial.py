@@ -161,7 +161,7 @@ def test_a_tree_without_a_test_part_trains_and_its_scores_are_a_gap(alone):
     assert f"  gap in scores: {NOBODY}" in lines[begins:]
 
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     text = (runs / "p" / "fold1_seed0" / "results.json").read_text()
     stored = json.loads(text, parse_constant=refuse)
@@ -234,9 +234,9 @@ def test_a_picture_that_cannot_be_drawn_is_a_gap(data, tmp_path, monkeypatch):
          " part3 to train on; it lacks F001, F002, F004, F006 and 23 more; it has part2,"
          " part3_uncoded"),
         # 16 labeled frames make one batch, and feedback takes two that are disjoint.
-        ("one", ["methods=df", "df.batch_size=16"], "16 labeled frames are too few to withhold"),
-        ("one", ["baseline.batch_size=7"], "a batch of 7 does not divide over 2 devices: take 6 or 8"),
-        ("one", ["eval.validation_subjects=1"], "eval.validation_subjects=1 leaves nobody of the 1"
+        ("one", ["methods=df", "df.batch_size=16"], "16 labeled frames are too few for a batch"),
+        ("one", ["baseline.batch_size=7"], "batch size 7 is not divisible by 2 devices: use 6 or 8"),
+        ("one", ["eval.validation_subjects=1"], "eval.validation_subjects=1 leaves none of the 1"
          " people of synthetic_faces/one[part1] to train on"),
     ],
 )  # fmt: skip
@@ -331,9 +331,7 @@ def test_encoder_p_learns_to_tell_two_people_apart_at_least(people, refused):
     if not refused:
         look.check(job)
         return
-    with pytest.raises(
-        configs.ConfigError, match=r"^faces\[train\] shows a alone: identity learns"
-    ):
+    with pytest.raises(configs.ConfigError, match=r"^faces\[train\] shows only a: identity learns"):
         look.check(job)
 
 

@@ -217,7 +217,7 @@ def test_somebody_tested_is_not_kept_apart(data):
         kept.add(person)
     assert kept == to_train("bp4d", 1) - {"F005"}
     pipeline = a_pipeline(data, *settings, "eval.validation_subjects=3")
-    with pytest.raises(configs.ConfigError, match="leaves nobody of the 3 people"):
+    with pytest.raises(configs.ConfigError, match="leaves none of the 3 people"):
         _ = pipeline.job("baseline").slices
 
 
@@ -245,7 +245,7 @@ def test_the_same_name_in_another_kind_is_another_person(data):
 def test_encoder_p_learns_nobody_of_the_au_data_set_even_to_train_on(data):
     mixed = "identity.dataset=synthetic_faces/small_mixed"
     pipeline = a_pipeline(data, "data.dataset=synthetic_faces/small_bp4d", mixed)
-    with pytest.raises(configs.ConfigError, match="nobody left"):
+    with pytest.raises(configs.ConfigError, match="no one left"):
         _ = pipeline.job("identity").slices
     pipeline = a_pipeline(data, "data.dataset=synthetic_faces/small_disfa", mixed)
     assert people(pipeline.job("identity").slices.train) == {"F001", "F003", "F004"}
@@ -317,8 +317,8 @@ def test_new_people_are_nobody_of_the_au_data_and_nobody_tested(data):
     with pytest.raises(configs.ConfigError) as told:
         _ = pipeline.job("df").slices
     assert str(told.value) == (
-        "df.unlabeled_dataset=synthetic_faces/small_mixed is to give frames of new people:"
-        " synthetic_faces/small_mixed[train] has nobody left to train on: all of its 3 people are"
+        "df.unlabeled_dataset=synthetic_faces/small_mixed must provide frames of new people:"
+        " synthetic_faces/small_mixed[train] has no one left to train on: all of its 3 people are"
         " tested or kept apart, or shown by synthetic_faces/small_bp4d"
     )
     assert people(pipeline.job("baseline").slices.train) == to_train("bp4d", 1)
@@ -358,13 +358,13 @@ def test_where_nobody_is_left_the_data_set_and_the_reason_are_named(data):
     with pytest.raises(configs.ConfigError) as told:
         _ = pipeline.job("pi1").slices
     assert str(told.value) == (
-        "synthetic_faces/small_held_out[train] has nobody left to train on: all of its 2 people"
+        "synthetic_faces/small_held_out[train] has no one left to train on: all of its 2 people"
         " are tested or kept apart"
     )
     pipeline = a_pipeline(
         data, "eval.validation_subjects=2", "data.dataset=synthetic_faces/small_disfa"
     )
-    with pytest.raises(configs.ConfigError, match="leaves nobody of the 2 people"):
+    with pytest.raises(configs.ConfigError, match="leaves none of the 2 people"):
         _ = pipeline.job("baseline").slices
 
 
@@ -423,7 +423,7 @@ def test_anybody_may_judge_who_is_not_tested_or_kept_apart(data):
 def test_more_judges_than_there_are_people(data, judges, kept, apart):
     settings = ["data.dataset=synthetic_faces/small_bp4d", f"eval.validation_subjects={kept}"]
     pipeline = a_pipeline(data, *settings, f"df.judge_subjects={judges}")
-    told = f"df.judge_subjects={judges} leaves nobody of the 4 people of"
+    told = f"df.judge_subjects={judges} leaves none of the 4 people of"
     told += " synthetic_faces/small_bp4d[part1+part2] to train on"
     told += f": eval.validation_subjects keeps {apart} of them apart" if apart else ""
     for name in ON_THE_AU_DATA:

@@ -209,14 +209,17 @@ def test_a_model_json_of_another_export_version_or_networks(demo, tmp_path):
         ({"parts": ["generator", "encoder", "head"]}, "holds the model.json of another export"),
         ({"units": told["units"][:-1], **fewer}, "for 11 units, the export of .* for 12"),
         ({"schema": 2}, "is of schema 2; this version of piapdf_jax reads schema 3"),
-        (own, "training 'baseline' has networks of its own, a plugin's"),
-        ({"model": {**told["model"], "color": 1}}, "model in model.json is no configuration"),
+        (own, "training 'baseline' has networks of a plugin"),
+        ({"model": {**told["model"], "color": 1}}, "model in model.json is not a configuration"),
         (
             {"model": {**told["model"], "convention": "x"}},
-            "no configuration .*convention='x' is not one of",
+            "not a configuration .*convention='x' is not one of",
         ),
-        ({"model": {**told["model"], "dropout": "x"}}, "no configuration .*dropout='x' must be"),
-        ({"model": {**told["model"], "encoder": "tiny"}}, "is another than it was trained with"),
+        ({"model": {**told["model"], "dropout": "x"}}, "not a configuration .*dropout='x' must be"),
+        (
+            {"model": {**told["model"], "encoder": "tiny"}},
+            "differs from the one it was trained with",
+        ),
         ({"model": {**told["model"], "encoder": "mine"}}, "'mine' .*--plugin=MODULE"),
     ):
         (folder / "model.json").write_text(json.dumps({**told, **change}))
@@ -407,4 +410,4 @@ def test_status_of_a_run(demo, tmp_path):
     missing = subprocess.run(
         [*command[:-1], str(tmp_path)], capture_output=True, text=True, env=os.environ, check=False
     )
-    assert missing.returncode == 2 and f"{tmp_path} is no run" in missing.stderr
+    assert missing.returncode == 2 and f"{tmp_path} is not a run" in missing.stderr

@@ -24,7 +24,7 @@ def test_the_folder_of_runs_is_the_one_that_was_named(tmp_path, monkeypatch):
     loaded = configs.load("demo")
     made = Pipeline(loaded, data_dir="~/d", runs_dir="~/r", name="x")
     assert made.runs == tmp_path / "r"
-    with pytest.raises(USER_ERRORS, match="^--runs_dir=gs://b/r is no path on this machine"):
+    with pytest.raises(USER_ERRORS, match="^--runs_dir=gs://b/r is not a path on this machine"):
         Pipeline(loaded, data_dir="~/d", runs_dir="gs://b/r", name="x")
 
 

@@ -72,7 +72,7 @@ def test_unknown_split_is_refused():
 
 
 def weighted_step(variant, learning_rate, weight):
-    """The same step with the weight inside of a loss, and 1 where `discrete_feedback` takes it."""
+    """The same step with the weight inside of a loss, and 1 where ``discrete_feedback`` takes it."""
     optimizer = optax.sgd(learning_rate, momentum=0.9)
 
     def weighted(*arguments):

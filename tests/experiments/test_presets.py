@@ -51,7 +51,7 @@ def test_the_demo_has_what_the_study_chose():
 
 
 def test_what_the_demo_has_is_set_back_by_name_where_a_variant_has_no_use_for_it():
-    with pytest.raises(configs.ConfigError, match="after df=paper they have their defaults"):
+    with pytest.raises(configs.ConfigError, match="--set df=paper restores their defaults"):
         df("demo", "df.variant=exact")
     assert df("demo", "df=paper", "df.variant=exact")["variant"] == "exact"
 

@@ -191,8 +191,8 @@ def test_seeds_stand_outside_folds_and_one_of_each_is_the_configurations():
         ("demo", ["folds=1,4"], "folds"),
         ("demo", ["folds=one"], "folds"),
         ("demo", ["seeds=-1"], "seeds"),
-        ("demo", ["fold=1", "folds=2,3"], "take --set folds=2,3 alone"),
-        ("bp4d", ["seeds=1,2", "seed=1"], "take --set seeds=1,2 alone"),
+        ("demo", ["fold=1", "folds=2,3"], "give --set folds=2,3 alone"),
+        ("bp4d", ["seeds=1,2", "seed=1"], "give --set seeds=1,2 alone"),
         ("demo", ["methods=all,piap"], "unknown method 'all'"),
     ],
 )

@@ -66,7 +66,7 @@ def test_no_method_or_one_twice_is_refused(setting, told):
 @pytest.mark.parametrize(
     ("stages", "told"),
     [
-        (("pi3",), "--stages=pi3: no method of methods=baseline trains that"),
+        (("pi3",), "--stages=pi3: no method in methods=baseline trains it"),
         (("baseline", "piapdf"), "--stages=piapdf: no method"),
         (("",), "unknown stage ''"),
         (("pi9",), "unknown stage 'pi9'"),

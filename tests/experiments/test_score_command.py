@@ -206,9 +206,7 @@ def test_people_who_were_trained_on_are_told(monkeypatch, tmp_path, name, kind, 
 def test_data_sets_that_are_not_there_are_told_where_they_might_hold_the_same_people(tmp_path):
     ours = description.Description("disfa", "", (1,), {})
     told = list(export_scores.trained_on(model(), ours, np.array(["SN001"]), "d[s]", tmp_path))
-    assert told == [
-        f"whether people of d[s] were trained on cannot be told: disfa is not in {tmp_path}"
-    ]
+    assert told == [f"unknown whether people of d[s] were trained on: disfa is not in {tmp_path}"]
     other = ours._replace(builder="bp4d")
     assert not list(export_scores.trained_on(model(), other, np.array(["F1"]), "d[s]", tmp_path))
 
@@ -261,7 +259,7 @@ def test_intervals_and_gaps_as_they_are_shown():
     found, lost = export_scores.scores_of(frames)
     assert found["published"]["f1_interval"] == [[66.67, 66.67]]
     assert found["published"]["people_showing"] == [6] and found["people"] == 6
-    assert lost["published.f1_matched"] == "the export says no base rates of its training labels"
+    assert lost["published.f1_matched"] == "the export has no base rates of its training labels"
     head = {"export": {"training": "t", "digest": DIGEST}, "dataset": "[red]d", "split": "s"}
     (table,) = export_score_table.tables(head | found)
     rows = list(zip(*[list(column.cells) for column in table.columns], strict=True))
@@ -284,10 +282,10 @@ def test_mistakes_are_one_line(export, small_data, split, tmp_path, exported):
         (export, {"split": f"{split}[:x]"}, "cannot be read as splits"),
         (export, {"dataset": "disfa"}, "build it with `"),
         (export, {"dataset": "synthetic_faces/small_lfw", "split": "test"}, "no "),
-        (export, {"truth": str(tmp_path / "no.npz")}, "no.npz is not there"),
+        (export, {"truth": str(tmp_path / "no.npz")}, "no.npz does not exist"),
         (export, {"out": str(tmp_path / "no" / "x.json")}, "cannot be written"),
         (export, {"dataset": ""}, "--dataset is not given"),
-        (tmp_path / "nothing", {}, "is not there"),
+        (tmp_path / "nothing", {}, "does not exist"),
         (nines, {}, "there is no unit to score"),
     ):
         with pytest.raises(score.app.UsageError) as error:

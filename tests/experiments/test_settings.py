@@ -255,7 +255,7 @@ def test_a_fresh_start_has_a_length_and_rates_of_its_own(job):
 
 @pytest.mark.parametrize("key", ["steps", "learning_rate", "student_learning_rate"])
 def test_a_length_or_a_rate_of_a_trained_start_is_refused_beside_a_fresh_one(job, key):
-    told = f"df.{key}=1.*has no effect with df.start=fresh: take --set df.fresh_{key}=1"
+    told = f"df.{key}=1.*has no effect with df.start=fresh: use --set df.fresh_{key}=1"
     with pytest.raises(configs.ConfigError, match=told):
         job("df", "df.start=fresh", f"df.{key}=1").stage  # noqa: B018
 

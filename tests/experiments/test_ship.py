@@ -71,7 +71,7 @@ def test_units_below_seven_tenths_or_never_judged_are_weak(tmp_path, model, aucs
         ({}, "KeyError"),
         ([], "TypeError"),
         ({"AU26": 0.9}, "it names none of its units"),
-        ({"AU1": 80}, "AU1 is no number from 0 to 1"),
+        ({"AU1": 80}, "AU1 is not a number from 0 to 1"),
         ({"AU1": "good"}, "TypeError"),
         ({"models": [{"digest": "f" * 16, "tree": {"units": {}}}]}, "KeyError"),
     ],

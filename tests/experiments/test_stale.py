@@ -160,7 +160,7 @@ def test_why_nothing_is_taken_is_told(trained, edited, small_data, tmp_path, cap
         pipeline(small_data, runs, accept=("piap",)).digest("piap")
     (told,) = [r.getMessage() for r in caplog.records if "accept_stale" in r.getMessage()]
     assert told == (
-        "piap: --accept_stale finds no export of these settings, data and of pi2, identity as"
+        "piap: --accept_stale finds no export with these settings, data and of pi2, identity as"
         " they are now"
     )
 
@@ -175,8 +175,10 @@ def test_a_name_on_which_nothing_rests_is_told_and_no_other(
         results = pipeline(small_data, runs, accept=accept, stages=stages).run()
     # PI stage 1 is not among the stages, but its export is taken.
     assert results["trainings"]["pi2"]["consumed"] == {"pi1": digests(trained[1])["pi1"]}
-    told = [r.getMessage() for r in caplog.records if "nothing of this run rests" in r.getMessage()]
-    assert told == ["--accept_stale names identity, on which nothing of this run rests"]
+    told = [
+        r.getMessage() for r in caplog.records if "nothing in this run depends on" in r.getMessage()
+    ]
+    assert told == ["--accept_stale names identity, which nothing in this run depends on"]
 
 
 def test_an_unknown_training_is_named(small_data, tmp_path):

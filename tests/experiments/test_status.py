@@ -97,5 +97,5 @@ def test_names_with_brackets_are_shown_as_they_are(tmp_path, capsys):
 
 
 def test_a_folder_without_runs_is_told(tmp_path):
-    with pytest.raises(status.app.UsageError, match=f"{tmp_path} is no run"):
+    with pytest.raises(status.app.UsageError, match=f"{tmp_path} is not a run"):
         status.main(["status", str(tmp_path)])

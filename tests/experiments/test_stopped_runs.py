@@ -111,7 +111,7 @@ def test_people_kept_apart_choose_the_state_and_are_never_trained_on(small_data,
     step, score = results["trainings"]["baseline"]["report"]["best"]
     assert score == max(scored.values()) == scored[step]
     assert not (metrics.parent / "best").exists()
-    with pytest.raises(configs.ConfigError, match="leaves nobody of the 4 people"):
+    with pytest.raises(configs.ConfigError, match="leaves none of the 4 people"):
         run(small_data, tmp_path, "eval.validation_subjects=4", "methods=baseline")
 
 

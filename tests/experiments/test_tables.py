@@ -91,10 +91,10 @@ def test_what_cannot_be_read_is_one_line_and_exit_code_2(tmp_path, capsys, lacki
     made = make_runs(tmp_path / "runs", **FEW, methods=("baseline",), folds=(1,))
     given, out, told = [tmp_path / "runs"], tmp_path / "report", ""
     if lacking == "folder":
-        given, told = [tmp_path / "nothing"], "nothing is not there"
+        given, told = [tmp_path / "nothing"], "nothing does not exist"
     if lacking == "run":
         (tmp_path / "empty").mkdir()
-        given, told = [tmp_path / "empty"], "empty is no run"
+        given, told = [tmp_path / "empty"], "empty is not a run"
     if lacking == "results":
         (made[1, 0] / "results.json").unlink()
         told = "has no results.json"

@@ -71,13 +71,13 @@ def test_a_unit_without_labels_is_refused_with_both_lists(job, name):
     with pytest.raises(configs.ConfigError) as told:
         _ = job(name, "small_disfa", "data.units=1,7").stage
     assert str(told.value) == (
-        "data.units=1,7 does not go with data set 'synthetic_faces/small_disfa', which has labels"
+        "data.units=1,7 does not fit data set 'synthetic_faces/small_disfa', which has labels"
         " of 1, 2, 4, 6, 9, 12, 25, 26 alone"
     )
 
 
 def test_the_key_that_asks_for_a_missing_unit_is_named(job):
-    with pytest.raises(configs.ConfigError, match="disfa.units=1,7 does not go with"):
+    with pytest.raises(configs.ConfigError, match="disfa.units=1,7 does not fit"):
         _ = job("disfa", "small_bp4d", "disfa.units=1,7").stage
     with pytest.raises(configs.ConfigError, match=r"records hold no AU \[3\]"):
         job("baseline", "small_bp4d", "data.units=1,3")

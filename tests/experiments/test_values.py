@@ -217,7 +217,7 @@ def test_conventions_are_those_of_the_layers():
             ["df.unlabeled_dataset=own", "df.disfa_fraction=0.5"],
             "df.relabel_fraction=0.1, df.disfa_fraction=0.5, df.unlabeled_fraction=0.5 are shares",
         ),
-        (["piap.accumulate=7"], "piap: 1200 steps do not divide into updates of accumulate=7"),
+        (["piap.accumulate=7"], "piap: 1200 steps are not a multiple of accumulate=7"),
         (["model.unet_widths="], "model.unet_widths= must hold at least 1 and at most 9 values"),
         (["model.mean=0.5,0.5"], "model.mean=0.5,0.5 must be 3 values"),
         (["data.workers=" + "9" * 5000], "data.workers=999"),

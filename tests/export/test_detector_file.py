@@ -14,7 +14,7 @@ NONE = {
     ),
     "a plugin's networks": (
         {"model": None, "mean": None, "std": None},
-        "has networks of its own, a plugin's",
+        "has networks of a plugin",
     ),
     "another export's": ({"digest": "fedcba9876543210"}, "holds the model.json of another export"),
 }

@@ -219,8 +219,8 @@ def test_golden_frames_of_another_type_or_size(written, tmp_path):
     frames, probabilities, _ = check.read_golden(written / "golden.npz")
     golden: dict[str, Any] = {"frames": frames, "probabilities": probabilities, "dtype": "float32"}
     for changes, said in (
-        ({"dtype": "float16"}, "says that model.onnx is of float16: it is not"),
-        ({"dtype": "int8"}, "says that model.onnx is of int8: it is not"),
+        ({"dtype": "float16"}, "expects float16 in model.onnx"),
+        ({"dtype": "int8"}, "expects int8 in model.onnx"),
         ({"dtype": "bfloat16"}, "holds no golden frames"),
         ({"frames": frames[:, 1:]}, "of another model"),
         ({"frames": frames[1:]}, "holds no golden frames"),
@@ -263,9 +263,9 @@ def test_sides_of_kernels_are_written_out(written):
 
 FAULTS = {
     "model.onnx": {
-        "empty": (b"", "is damaged or of another export than the model.json beside it"),
-        "text": (b"hello\n" * 99, "is damaged or of another export"),
-        "cut": (0.5, "is damaged or of another export"),
+        "empty": (b"", "is damaged or belongs to another export than model.json"),
+        "text": (b"hello\n" * 99, "is damaged or belongs to another export"),
+        "cut": (0.5, "is damaged or belongs to another export"),
     },
     "model.json": {
         "empty": (b"", "cannot be read as JSON"),
@@ -318,7 +318,7 @@ def test_a_model_json_of_another_export(written, tmp_path):
     for path in written.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "model.json").write_bytes((other / "model.json").read_bytes())
-    with pytest.raises(ModelError, match="is of export 0123456789abcdef, the model.json"):
+    with pytest.raises(ModelError, match="belongs to export 0123456789abcdef, the model.json"):
         Detector.load(tmp_path / "model.onnx")
 
 

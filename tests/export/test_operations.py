@@ -114,5 +114,5 @@ def test_an_encoder_without_operations_says_so():
     class Outside(encoders.FlaxEncoder):
         pass
 
-    with pytest.raises(ModelError, match="encoder Outside does not export to ONNX"):
+    with pytest.raises(ModelError, match="encoder Outside cannot be exported"):
         encoder_operations(Outside(), ({}, {}), 32)

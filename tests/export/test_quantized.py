@@ -116,7 +116,7 @@ def test_the_file_says_what_it_is_of(files):
 
 @pytest.mark.parametrize("frames", [None, np.zeros((0, 64, 64, 3), np.uint8)])
 def test_nothing_calibrates_by_itself(files, frames):
-    with pytest.raises(ValueError, match="8 bits need frames .*: --calibration_data"):
+    with pytest.raises(ValueError, match="int8 needs frames .*: give --calibration_data"):
         quantized.quantize_onnx(files[0] / "wide.onnx", frames, files[2])
 
 

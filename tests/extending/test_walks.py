@@ -109,7 +109,7 @@ def walk_of_stops(folder, launch):
         assert "training, digest" in ended(process)[1]
     assert content(one)[0] == content(straight)[0]
     before = content(one)
-    assert "is there, not trained again" in ended(started(folder, launch(one)))[1]
+    assert "exists, not trained again" in ended(started(folder, launch(one)))[1]
     assert content(one) == before
 
 
@@ -147,7 +147,7 @@ def test_training(small_data, tmp_path):
     assert model.model is model.mean is None and model.parts == ("encoder", "head")
     assert all(0 < cut < 1 for cut in model.cuts.values()) and len(model.cuts) == 12
     assert "weights imagenet" not in {license.of for license in model.licences}
-    with pytest.raises(ModelError, match="training 'focal' has networks of its own"):
+    with pytest.raises(ModelError, match="training 'focal' has networks of a plugin"):
         load_export(folder_of_export)
     assert focal["scores"]["parameters"] == 16 * 16 * 32 + 32 + 32 * 12 + 12
 
@@ -244,16 +244,16 @@ REFUSED = {
         "import dataclasses\n"
         "from experiments.trainings import TRAININGS, register_training\n"
         "register_training(TRAININGS['baseline'])\n",
-        "there is a training 'baseline' already",
+        "training 'baseline' is already registered",
     ),
     "a_metric": (
         "from experiments.au_scores import register_metric\n"
         "register_metric('f1', lambda labels, probs, subjects: 0)\n",
-        "there is a metric 'f1' already",
+        "metric 'f1' is already registered",
     ),
     "a_set": (
         "from data_builders.prepare import register_dataset\nregister_dataset('bp4d', __name__)\n",
-        "data set 'bp4d' is that of data_builders.bp4d.bp4d_dataset_builder",
+        "data set 'bp4d' is already registered by data_builders.bp4d.bp4d_dataset_builder",
     ),
 }
 
@@ -274,13 +274,13 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path, module):
 def test_a_section_of_a_plugin_hides_no_other():
     own = dataclasses.replace(TRAININGS["baseline"], name="mine", settings=TrainSection(steps=1))
     for section, said in (
-        ("data", "a section 'data' already"),
-        ("longer", "a section 'longer' already"),
+        ("data", "section 'data' already exists"),
+        ("longer", "section 'longer' already exists"),
         ("a.b", "letters and _, not 'a.b'"),
     ):
         with pytest.raises(ValueError, match=said):
             register_training(dataclasses.replace(own, section=section))
-    with pytest.raises(ValueError, match="'eval' is a key of the configuration and no section"):
+    with pytest.raises(ValueError, match="'eval' is a key of the configuration, not a section"):
         register_training(dataclasses.replace(own, section="eval", settings=None))
     with pytest.raises(ValueError, match="no section 'mine': give training 'mine' its settings"):
         register_training(dataclasses.replace(own, section="mine", settings=None))

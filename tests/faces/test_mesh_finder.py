@@ -201,7 +201,7 @@ def test_missing_files_say_what_to_install(tmp_path, monkeypatch):
         MeshFinder()
     monkeypatch.setenv(mesh_finder.MESH_VARIABLE, str(tmp_path))
     with pytest.raises(
-        FileNotFoundError, match=r"face_detection_front.tflite is not there: .*PIAPDF_MESH"
+        FileNotFoundError, match=r"face_detection_front.tflite does not exist: .*PIAPDF_MESH"
     ):
         MeshFinder()
     for name in ("face_detection_front.tflite", "face_landmark.tflite"):

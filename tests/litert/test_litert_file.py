@@ -164,4 +164,4 @@ def test_damage_is_found_before_anything_runs(tmp_path):
     path.write_bytes(data)
     done = program(tmp_path / "o", "--check")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "model.tflite is damaged or of another export" in done.stderr
+    assert "model.tflite is damaged or belongs to another export" in done.stderr

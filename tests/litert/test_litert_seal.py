@@ -13,7 +13,7 @@ from numpy_operations import convolutions, run
 
 from piapdf_jax.export import litert_file
 from piapdf_jax.export.light_detector import light_detector
-from piapdf_jax.export.litert_file import load_litert, told_by, write_litert
+from piapdf_jax.export.litert_file import load_litert, read_metadata, write_litert
 from piapdf_jax.model_json import ModelError
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.presets import MODELS
@@ -48,7 +48,7 @@ def listed():
 @pytest.fixture(scope="module")
 def written(listed, tmp_path_factory):
     path = tmp_path_factory.mktemp("litert") / "model.tflite"
-    write_litert(path, listed, image_size=48, told={"digest": "0123", "units": "1 6 12"})
+    write_litert(path, listed, image_size=48, metadata={"digest": "0123", "units": "1 6 12"})
     return path
 
 
@@ -95,7 +95,9 @@ def test_weights_of_convolutions_have_the_type_that_is_asked_for(network, tmp_pa
 
 def test_an_export_is_the_same_file_every_time(listed, written, tmp_path):
     again = tmp_path / "again.tflite"
-    told = write_litert(again, listed, image_size=48, told={"digest": "0123", "units": "1 6 12"})
+    told = write_litert(
+        again, listed, image_size=48, metadata={"digest": "0123", "units": "1 6 12"}
+    )
     assert again.read_bytes() == written.read_bytes()
     assert told["converter"].startswith(litert_file.WORKS)
 
@@ -116,7 +118,7 @@ def test_any_reader_of_archives_sees_what_the_file_says(written):
         "bytes": start,
         "sha256": hashlib.sha256(data[:start]).hexdigest(),
     }
-    assert told_by(written) == told
+    assert read_metadata(written) == told
     assert data[4:8] == b"TFL3"
 
 
@@ -124,7 +126,7 @@ def test_plain_litert_takes_the_file_and_its_network_alone(written):
     from ai_edge_litert.interpreter import Interpreter
 
     data, frame, said = written.read_bytes(), pictures(1, 48), []
-    for content in (data, data[: told_by(written)["bytes"]]):
+    for content in (data, data[: read_metadata(written)["bytes"]]):
         signature = Interpreter(model_content=content).get_signature_runner("serving_default")
         said.append(signature(images=frame)["probabilities"])
     np.testing.assert_array_equal(*said)
@@ -144,14 +146,14 @@ def test_a_changed_byte_is_one_line(written, tmp_path, place):
 
 def test_other_files_are_refused(written, tmp_path):
     data, path = written.read_bytes(), tmp_path / "model.tflite"
-    bare = data[: told_by(written)["bytes"]]
+    bare = data[: read_metadata(written)["bytes"]]
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as made:
         made.writestr("detector.json", "[]")
     others = b"", b"hello\n" * 99, data[: len(data) // 2], bare, data + b"x", b"x" + data
     for other in (*others, bare + archive.getvalue()):
         path.write_bytes(other)
-        with pytest.raises(ModelError, match=r"is no .tflite file of experiments.export"):
+        with pytest.raises(ModelError, match=r"is not a .tflite file of experiments.export"):
             load_litert(path)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="is missing"):
@@ -202,7 +204,7 @@ def test_an_archive_that_would_be_unpacked_is_refused(tmp_path):
     path = tmp_path / "model.tflite"
     file = io.BytesIO(b"network")
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(litert_file.TOLD, '{"bytes": 7}' + " " * 10_000_000)
+        archive.writestr(litert_file.METADATA_FILE, '{"bytes": 7}' + " " * 10_000_000)
     path.write_bytes(file.getvalue())
-    with pytest.raises(ModelError, match="is no .tflite file of experiments.export"):
-        told_by(path)
+    with pytest.raises(ModelError, match="is not a .tflite file of experiments.export"):
+        read_metadata(path)

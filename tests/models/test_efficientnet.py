@@ -242,5 +242,5 @@ def test_stochastic_depth_of_rate_zero_is_the_feedback_pass(nano):
 
 
 def test_an_unknown_convention_is_refused():
-    with pytest.raises(ValueError, match="'caffe' is none of tensorflow, pytorch"):
+    with pytest.raises(ValueError, match="'caffe' is not one of tensorflow, pytorch"):
         shapes(EfficientNetConfig(convention="caffe"), (32, 32))

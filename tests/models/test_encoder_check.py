@@ -70,7 +70,10 @@ def made(**functions):
 
 
 PASSES = {
-    "two": (made(changed=lambda self, f, v, s: (f, v)), "no (features, vector, batch statistics)"),
+    "two": (
+        made(changed=lambda self, f, v, s: (f, v)),
+        "not return (features, vector, batch_stats)",
+    ),
     "half": (
         made(changed=lambda self, f, v, s: (f.astype(jnp.float16), v, s)),
         "features [2, 2, 2, 4] of float16, not [2, 2, 2, 4] of float32",
@@ -79,14 +82,20 @@ PASSES = {
         made(changed=lambda self, f, v, s: (f, v[:, :3], s)),
         "a vector [2, 3] of float32, not [2, 4] of float32",
     ),
-    "stats": (made(changed=lambda self, f, v, s: (f, v, None)), "batch statistics of other names"),
+    "stats": (
+        made(changed=lambda self, f, v, s: (f, v, None)),
+        "batch statistics with names, shapes or dtypes other",
+    ),
     "sides": (made(feature_shape=lambda self, size: (3, 3, 4)), "not [2, 3, 3, 4]"),
-    "rank": (made(feature_shape=lambda self, size: (4,)), "feature_shape gives (4,)"),
-    "nothing": (made(feature_shape=lambda self, size: (0, 0, 4)), "feature_shape gives (0, 0, 4)"),
+    "rank": (made(feature_shape=lambda self, size: (4,)), "feature_shape returns (4,)"),
+    "nothing": (
+        made(feature_shape=lambda self, size: (0, 0, 4)),
+        "feature_shape returns (0, 0, 4)",
+    ),
     "no_mode": (made(module=NoMode()), "feature_shape fails: TypeError: NoMode.__call__()"),
     "counts": (made(module=Counting()), "apply in mode 'train' fails: ScopeCollection"),
     "half_start": (HalfStart, "of bfloat16, not float32"),
-    "nan_start": (NaNStart, "init gives Conv_0/bias values that are not finite"),
+    "nan_start": (NaNStart, "init returns non-finite values in Conv_0/bias"),
 }
 
 

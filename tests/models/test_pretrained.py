@@ -303,7 +303,7 @@ def test_downloads_lie_where_variables_say(tmp_path, monkeypatch, home, variable
 @pytest.mark.parametrize(
     ("variable", "said"),
     [
-        ("gs://b/w", "PIAPDF_WEIGHTS_DIR=gs://b/w is no path on this machine"),
+        ("gs://b/w", "PIAPDF_WEIGHTS_DIR=gs://b/w is not a path on this machine"),
         ("~/w", "no home directory is known .* name a folder in PIAPDF_WEIGHTS_DIR"),
         ("", "no home directory is known .* name a folder in PIAPDF_WEIGHTS_DIR"),
     ],
@@ -320,7 +320,7 @@ def test_a_file_of_weights_is_looked_for_where_it_was_named(tmp_path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "w.safetensors").write_bytes(b"")
     assert weight_files.locate("~/w.safetensors", {}) == (tmp_path / "w.safetensors").resolve()
-    for name, said in {"gs://b/w": "no path on this", "~/no": "neither a file nor one"}.items():
+    for name, said in {"gs://b/w": "not a path on this", "~/no": "neither a file nor one"}.items():
         with pytest.raises(WeightsError, match=said):
             weight_files.locate(name, {})
     monkeypatch.setenv("HOME", "")

@@ -173,7 +173,7 @@ def test_another_network_is_refused_in_one_line(tmp_path):
         assert part in str(told.value), part
     stored = {name.replace("conv1.", "conv1.0."): array for name, array in stored.items()}
     safetensors.numpy.save_file(stored, path)
-    with pytest.raises(WeightsError, match="its names are of none of torchvision: no stem"):
+    with pytest.raises(WeightsError, match="its names match none of torchvision: it holds no stem"):
         resolved(path)
 
 
@@ -191,7 +191,7 @@ def test_a_description_of_another_network_is_not_used(tmp_path, caplog, architec
         found = origin(tmp_path / "w.safetensors", "", "torchvision", {}, weights)
     assert found.convention == "pytorch"
     assert found.mean == ((0.5,) * 3 if known else None)
-    assert caplog.text.count("is no ResNet-50") == (not known)
+    assert caplog.text.count("is not ResNet-50") == (not known)
 
 
 def test_files_are_published_of_resnet50_alone():

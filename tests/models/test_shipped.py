@@ -77,7 +77,7 @@ def refusal(config):
 def test_another_encoder_is_told_both_names(monkeypatch, folder):
     shipped_detector.installed(monkeypatch, folder)
     told = refusal(dataclasses.replace(MODELS["tiny"], pretrained="drawn"))
-    assert "has encoder 'nano', model.encoder is 'tiny': take --set model=nano" in told
+    assert "has encoder 'nano', model.encoder is 'tiny': use --set model=nano" in told
     told = refusal(dataclasses.replace(NANO, convention="pytorch"))
     assert "is of convention tensorflow, model.convention is pytorch" in told
 
@@ -107,7 +107,7 @@ def no_hash(folder):
 
 @pytest.mark.parametrize(
     ("harm", "said"),
-    [(damaged, "its SHA-256 is"), (gone, "No such file"), (no_hash, "says nothing of parts.npz")],
+    [(damaged, "its SHA-256 is"), (gone, "No such file"), (no_hash, "does not describe parts.npz")],
 )
 def test_files_that_do_not_belong_together(monkeypatch, folder, harm, said):
     shipped_detector.installed(monkeypatch, folder)
@@ -119,10 +119,10 @@ def test_files_that_do_not_belong_together(monkeypatch, folder, harm, said):
     ("changes", "said"),
     [
         ({"encoder/params/stem/kernel": np.ones((3, 3, 3, 8), np.float32)}, "holds float32"),
-        ({"encoder/params/stem/kernel": np.full((3, 3, 3, 8), np.nan, np.float16)}, "no number"),
+        ({"encoder/params/stem/kernel": np.full((3, 3, 3, 8), np.nan, np.float16)}, "not numbers"),
         ({"encoder/params/stem/kernel": np.array([{}], object)}, "allow_pickle=False"),
-        ({"encoder/params/stem/kernel": np.ones((3, 3, 3, 7), np.float16)}, "another 'nano'"),
-        ({"encoder/params/stem/bias": np.ones(8, np.float16)}, "another 'nano'"),
+        ({"encoder/params/stem/kernel": np.ones((3, 3, 3, 7), np.float16)}, "do not fit 'nano'"),
+        ({"encoder/params/stem/bias": np.ones(8, np.float16)}, "do not fit 'nano'"),
     ],
 )
 def test_arrays_that_are_none_of_the_encoder(monkeypatch, folder, changes, said):

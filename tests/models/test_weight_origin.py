@@ -100,14 +100,14 @@ def test_a_description_of_another_size_is_not_of_this_file(file, caplog, archite
     describe(file, architecture=architecture)
     with caplog.at_level(logging.WARNING):
         assert origin(file, "", "timm", {}, weights("b1")).convention == known
-    assert ("is no EfficientNet-B1" in caplog.text) == (known is None)
+    assert ("is not EfficientNet-B1" in caplog.text) == (known is None)
 
 
 def test_a_convention_that_contradicts_the_file_is_said(file, caplog):
     describe(file, architecture="tf_efficientnet_b1", mean=[0.5] * 3, std=[0.5] * 3)
     with caplog.at_level(logging.WARNING):
         assert resolved(file, convention="pytorch").convention == "pytorch"
-    assert "which is of a network of tensorflow_ported" in caplog.text
+    assert "whose network has convention tensorflow_ported" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,7 @@ def test_two_devices_go_on_where_one_stopped(tmp_path, straight):
 
 
 def test_a_batch_that_does_not_divide_is_refused_before_anything_compiles(tmp_path):
-    with pytest.raises(ValueError, match="batch of 9 does not divide over 2 devices: take 8 or 10"):
+    with pytest.raises(ValueError, match="batch size 9 is not divisible by 2 devices: use 8 or 10"):
         toy_fit(tmp_path, 3, batch_size=9, mesh=mesh.data_mesh(jax.devices()[:2]))
 
 

@@ -34,9 +34,9 @@ def test_batch_is_split_in_order_and_none_passes(pair):
 
 
 def test_batch_that_does_not_divide_names_the_nearest_sizes(pair):
-    with pytest.raises(ValueError, match="batch of 7 does not divide over 2 devices: take 6 or 8"):
+    with pytest.raises(ValueError, match="batch size 7 is not divisible by 2 devices: use 6 or 8"):
         mesh.shard_batch(pair, toy_batch(0, size=7))
-    with pytest.raises(ValueError, match="batch of 3 .* over 8 devices: take 8"):
+    with pytest.raises(ValueError, match="batch size 3 .* by 8 devices: use 8"):
         mesh.check_divides(3, 8)
     mesh.check_divides(16, 8)
 

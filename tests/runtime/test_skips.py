@@ -150,4 +150,4 @@ def test_twenty_useless_steps_in_a_row_are_a_warning(tmp_path, caplog):
         skips.add(step, other)
     (told,) = caplog.records
     assert told.levelname == "WARNING"
-    assert told.getMessage() == "PIAP-DF: steps 21 to 40 taught nothing: no label, not finite"
+    assert told.getMessage() == "PIAP-DF: no step from 21 to 40 was useful: no label, not finite"

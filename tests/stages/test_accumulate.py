@@ -37,5 +37,5 @@ def test_an_update_is_that_of_the_mean_gradient(kind):
 
 
 def test_steps_that_do_not_fill_the_last_update_are_refused():
-    with pytest.raises(ValueError, match="10 steps do not divide into updates of accumulate=3"):
+    with pytest.raises(ValueError, match="10 steps are not a multiple of accumulate=3"):
         OptimizerConfig(steps=10, learning_rate=0.1, accumulate=3).build()

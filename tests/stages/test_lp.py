@@ -158,7 +158,7 @@ def test_missing_landmarks_are_told():
     made = stage()
     _, frozen = made.init(KEY, {})
     seen = batch(None)
-    with pytest.raises(ValueError, match="P is made of landmarks, and the batch has none"):
+    with pytest.raises(ValueError, match="P is computed from landmarks, but the batch has none"):
         frozen_targets(NANO, frozen, seen.image, seen.labels)
     with pytest.raises(ValueError, match="needs the landmarks of the training frames"):
         dataclasses.replace(made, landmarks=None).init(KEY, {})

@@ -63,9 +63,9 @@ def test_a_page_that_does_not_run_says_why(written, tmp_path):
     with pytest.raises(ModelError, match=r"bad\.html: \S+"):
         web_check.load_web(bad)
     bad.write_text("<!doctype html><title>another</title>")
-    with pytest.raises(ModelError, match="is no page of experiments.export"):
+    with pytest.raises(ModelError, match="is not a page of experiments.export"):
         web_check.load_web(bad)
-    with pytest.raises(FileNotFoundError, match="none.html is not there"):
+    with pytest.raises(FileNotFoundError, match="none.html does not exist"):
         web_check.load_web(tmp_path / "none.html")
 
 

@@ -187,7 +187,8 @@ def test_a_file_that_is_no_picture(written, browser: Browser, face, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     web_pages.give(page, tmp_path / "text.png")
     web_pages.wait(
-        page, "document.getElementById('status').textContent.startsWith('text.png is no picture')"
+        page,
+        "document.getElementById('status').textContent.startsWith('text.png is not a picture')",
     )
     assert page.evaluate("document.getElementById('status').classList.contains('bad')")
     web_pages.give(page, face)

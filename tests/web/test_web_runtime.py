@@ -118,9 +118,9 @@ def of_export(digest: str) -> bytes:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is not, or is damaged"),
-        (of_export(DIGEST)[:-1], "is not, or is damaged"),
-        (of_export("f" * 16), f"is of export {'f' * 16}, the model of {DIGEST}"),
+        (b"", "is another file, or it is damaged"),
+        (of_export(DIGEST)[:-1], "is another file, or it is damaged"),
+        (of_export("f" * 16), f"belongs to export {'f' * 16}, the model to {DIGEST}"),
     ],
 )
 def test_a_file_that_is_not_of_the_model_becomes_no_page(data, message, tmp_path):

@@ -1,1 +1,1 @@
-"""Faces that teach: hundreds of people whose muscles, light and cameras differ as those of strangers do."""
+"""Faces for training a general detector: hundreds of people with varied muscles, light and cameras."""

@@ -1,4 +1,4 @@
-"""Places of a moving face that bulges and folds hang on, by name."""
+"""Named points of a moving face to which bulges and folds are attached."""
 
 import numpy as np
 

@@ -1,7 +1,7 @@
-"""What a stranger's face does: alone, in the combinations that people show, from a trace to the maximum, and talking.
+"""Expressions of strangers: single units and common combinations, from a trace to the maximum, and talking.
 
-Half of the frames show what people do together; the others any unit with any other. A smile says nothing of lips and
-chin, and lips and chin nothing of a smile: else one is taken for the absence of the other.
+Half of the frames show units that occur together; the others combine any units. A smile is drawn independently of lips
+and chin, because otherwise a detector takes one for the absence of the other.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""From a drawn picture to a recorded one: what stands in front, lens, smear, colors, resolution, JPEG."""
+"""Simulates a camera: occluders, lens, motion blur, colors, resolution, JPEG."""
 
 import cv2
 import numpy as np

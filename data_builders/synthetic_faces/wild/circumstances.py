@@ -1,4 +1,4 @@
-"""What is drawn anew for every picture of a stranger: light, pose, gaze, crop, lens, camera, what stands in front."""
+"""Random circumstances of each picture of a stranger: light, pose, gaze, crop, lens, camera, occluders."""
 
 import dataclasses
 

@@ -1,10 +1,10 @@
-"""What action units do to the skin: mounds, hollows and folds, as tables; soft, and of another depth on every face."""
+"""Tables of mounds, hollows and folds that action units make in the skin: soft, with a depth that varies by face."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from data_builders.synthetic_faces.actions import Bulge, Fold
+from data_builders.synthetic_faces.actions import Bulge, SkinFold
 from data_builders.synthetic_faces.wild.anchors import anchors
 
 Strengths = dict[int, float]
@@ -167,7 +167,7 @@ def mounds(points: np.ndarray, sides: dict[int, Strengths], jitter: np.ndarray) 
 
 def lines(
     points: np.ndarray, sides: dict[int, Strengths], jitter: np.ndarray, *, age: float, depth: float
-) -> list[Fold]:
+) -> list[SkinFold]:
     """Returns the folds of a face that are seen.
 
     Args:
@@ -190,12 +190,12 @@ def lines(
     for x, up in _PEBBLES:
         x, y = points[8] + (x, -up)
         ends = np.array(((x - 0.012, y), (x + 0.012, y + 0.008)), np.float32)
-        found.append(Fold(ends, 0.02, jitter[-1] * _sum(_PEBBLE, sides[0])))
+        found.append(SkinFold(ends, 0.02, jitter[-1] * _sum(_PEBBLE, sides[0])))
     scaled = (fold._replace(depth=min(1.0, depth * fold.depth)) for fold in found)
     return [fold for fold in scaled if fold.depth > 0.04]
 
 
-def _fold(line, places, side, strengths, factor, age) -> Fold:
+def _fold(line, places, side, strengths, factor, age) -> SkinFold:
     points = [places[name] + (side * x, y) for name, x, y in line.points]
     depth = max(line.rest * age, _sum(line.depths, strengths))
-    return Fold(np.array(points, np.float32), line.width, factor * depth)
+    return SkinFold(np.array(points, np.float32), line.width, factor * depth)

@@ -1,4 +1,4 @@
-"""How far each action unit moves the landmarks, and how that differs from person to person.
+"""Movement of landmarks by each action unit, and how it varies between people.
 
 Where FACS lets a unit look in several ways, each is a variant, and a person has a share of every one: lips are
 tightened by rolling them in or by narrowing the mouth, a dimple goes outward, inward or up.

@@ -1,4 +1,4 @@
-"""Who the strangers are, and how each one's muscles pull: more unlike than the people of the other data sets."""
+"""Identities and muscles of the strangers, who vary more than the people of the other data sets."""
 
 import dataclasses
 
@@ -142,7 +142,7 @@ class Pull:
 
     def folds(
         self, points: np.ndarray, strengths: dict[int, float], *, age: float
-    ) -> list[actions.Fold]:
+    ) -> list[actions.SkinFold]:
         """Returns the lines of the units and of age."""
         sides = self._sides(strengths)
         own = self.manner

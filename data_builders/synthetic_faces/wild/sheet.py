@@ -1,4 +1,4 @@
-"""A picture of strangers, to look at what is drawn: units at full strength, and frames as they are recorded.
+"""Draws a contact sheet of strangers for visual inspection: units at full strength, and frames as recorded.
 
 python -m data_builders.synthetic_faces.wild.sheet docs/pictures/synthetic_faces_wild.png
 """

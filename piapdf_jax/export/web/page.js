@@ -41,7 +41,7 @@ const openFile = async file => {
   try {
     bitmap = await createImageBitmap(file);
   } catch {
-    return tell(`${file.name} is no picture that this browser can read.`, true);
+    return tell(`${file.name} is not a picture that this browser can read.`, true);
   }
   stopCamera();
   hold(bitmap, bitmap.width, bitmap.height);

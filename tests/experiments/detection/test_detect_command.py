@@ -134,7 +134,7 @@ def hostile(folder, export, name):
     ("name", "said"),
     [
         ("version", "is of schema 1; this version of piapdf_jax reads schema 3"),
-        ("absent", "is not there"),
+        ("absent", "does not exist"),
     ],
 )
 def test_a_model_that_cannot_be_used_is_one_line(export, tmp_path, name, said):
@@ -168,7 +168,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(export, tmp_path):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process gets it
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.splitlines() == ["stopped; the same command goes on from there"]
+    assert said.splitlines() == ["stopped; the same command resumes from there"]
     detect(*flags)
     assert len(rows(tmp_path / "a.csv")) == 150
 
@@ -177,7 +177,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(export, tmp_path):
 def test_a_time_that_is_no_number(export, tmp_path, flag):
     done = detect("a.png", f"--model={export}", f"--out={tmp_path / 'o'}", flag, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"error: {flag} is no number\n"
+    assert done.stderr == f"error: {flag} is not a number\n"
 
 
 def test_a_camera_has_no_overlay(export, tmp_path):
@@ -185,7 +185,9 @@ def test_a_camera_has_no_overlay(export, tmp_path):
         *("camera:0", f"--model={export}", f"--out={tmp_path}", "--overlay=video", "--finder=dlib"),
         check=False,
     )
-    assert done.returncode == 2 and done.stderr.startswith("error: --overlay: a camera's frames")
+    assert done.returncode == 2 and done.stderr.startswith(
+        "error: --overlay cannot be used with a camera"
+    )
 
 
 def test_a_folder_that_may_not_be_written_to(export, tmp_path):

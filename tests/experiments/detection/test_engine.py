@@ -69,7 +69,10 @@ def test_rows_by_hand(tmp_path, batch):
         11,
         16,
     )
-    assert finished.told["read"] == finished.told["expected"] == 13 and not finished.told["broken"]
+    assert (
+        finished.description["read"] == finished.description["expected"] == 13
+        and not finished.description["broken"]
+    )
 
 
 def test_the_clearest_face_alone(tmp_path):
@@ -89,7 +92,7 @@ def test_a_part_of_a_film_keeps_its_numbers_and_times(tmp_path):
         (45, 1.8),
     ]
     # What was not asked for is not missing.
-    assert not finished.told["broken"] and finished.told["notes"] == []
+    assert not finished.description["broken"] and finished.description["notes"] == []
 
 
 def outputs(tmp_path, **more):
@@ -156,7 +159,7 @@ def test_what_is_done_is_not_done_again_and_nothing_is_replaced_unasked(tmp_path
     assert run(tmp_path, [path]) == [] and table.stat().st_mtime_ns == first
     assert "done before" in capsys.readouterr().out
     (fault,) = run(tmp_path, [path], every=2)
-    assert "a.json is there already, of another input, model or other flags" in fault
+    assert "a.json already exists, made from another input, model or other flags" in fault
     assert table.stat().st_mtime_ns == first
     assert run(tmp_path, [path], every=2, overwrite=True) == []
     assert len(table.read_text().splitlines()) == 1 + 10
@@ -319,13 +322,13 @@ def test_a_camera_is_looked_at_anew_and_replaces_nothing_unasked(tmp_path, monke
     table = tmp_path / "out" / "camera0.csv"
     first = table.read_bytes()
     (fault,) = run(tmp_path, ["camera:0"], batch=1)
-    assert "camera0.json is there already" in fault and table.read_bytes() == first
+    assert "camera0.json already exists" in fault and table.read_bytes() == first
     run(tmp_path, ["camera:0"], batch=1, overwrite=True)
     # Other times, the same frames.
     assert len(table.read_bytes().splitlines()) == len(first.splitlines())
     (tmp_path / "out" / ".camera0.detect").mkdir()
     (fault,) = run(tmp_path, ["camera:0"], batch=1)
-    assert "holds rows of a command that was cut off" in fault
+    assert "holds rows of an interrupted command" in fault
 
 
 def test_ctrl_c_ends_a_camera_and_keeps_its_rows(tmp_path, monkeypatch):

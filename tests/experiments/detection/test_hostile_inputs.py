@@ -96,7 +96,7 @@ def test_a_folder_of_the_user_is_no_overlay_to_replace(tmp_path):
     (tmp_path / "out" / "a_overlay").mkdir(parents=True)
     (tmp_path / "out" / "a_overlay" / "mine.txt").touch()
     (fault,) = run(tmp_path / "out", film, overlay="pictures")
-    assert "a_overlay is there already" in fault
+    assert "a_overlay already exists" in fault
     assert names(tmp_path / "out" / "a_overlay") == ["mine.txt"]
 
 
@@ -121,7 +121,7 @@ def test_an_input_that_cannot_be_read_leaves_nothing(tmp_path):
         assert "bad.mp4" in film and "there is no camera:97" in camera
         assert names(tmp_path / "out") == []
     (fault,) = run(tmp_path / "out", f"camera:{10**20}")
-    assert fault.endswith("is not there")
+    assert fault.endswith("does not exist")
 
 
 def test_a_pipe_in_a_folder_is_not_waited_for(tmp_path):
@@ -163,7 +163,7 @@ def test_probabilities_that_are_no_numbers_are_a_fault(tmp_path):
     made = bright.detector()
     made._probabilities = lambda crops: np.full((len(crops), 3), np.nan, np.float32)
     (fault,) = run(tmp_path / "out", picture(tmp_path / "a.png", (20, 20, 200)), detector=made)
-    assert "gives probabilities that are no numbers" in fault
+    assert "gives probabilities that are not finite" in fault
     assert names(tmp_path / "out") == []
 
 

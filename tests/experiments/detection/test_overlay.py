@@ -193,7 +193,7 @@ def test_pictures_are_named_by_their_frames(tmp_path):
 
 
 def test_rows_of_another_film_are_not_drawn():
-    with pytest.raises(ValueError, match="frame 0 came where frame 3 was looked at"):
+    with pytest.raises(ValueError, match="expected frame 3, got frame 0: the file"):
         list(overlay_files.drawn(shots(2), [row(3), row(4)], plain))
 
 

@@ -83,7 +83,7 @@ def test_a_unit_without_a_map(tmp_path):
 def test_a_run_without_a_generator(tmp_path):
     with pytest.raises(MapsError, match=r"was trained without PI Generator 1"):
         load_maps(light_model.write(tmp_path), (12,))
-    with pytest.raises(MapsError, match=rf"{DIGEST}, which .* was trained with, is not there"):
+    with pytest.raises(MapsError, match=rf"{DIGEST}, which .* was trained with, does not exist"):
         load_maps(write_chain(tmp_path), (12,))
 
 
