@@ -16,7 +16,7 @@ PAGES = [
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _INDENTED = re.compile(r"(?<=\n\n)((?: {4}\S.*\n)+)")
 _COMMAND = re.compile(
-    r"(?:[A-Z_0-9]+=\S* )*(?:python3? |\.venv/bin/|pip |make |cd |cat |srun |gcloud )"
+    r"(?:[A-Z_0-9]+=\S* )*(?:python3? |\.venv/bin/|pip |make |cd |srun |gcloud )"
 )
 _OURS = re.compile(r"python (?:-m )?((?:experiments|data_builders|benchmarks|examples)\S+)(.*)")
 
@@ -106,9 +106,6 @@ HOW = {
     "gcloud": HOSTS,
     # what comes after a training
     "python -m experiments.detect": (
-        "tests/export/test_installed.py::test_a_photograph_and_a_file_are_all_that_is_needed"
-    ),
-    "cat units/PHOTO.csv": (
         "tests/export/test_installed.py::test_a_photograph_and_a_file_are_all_that_is_needed"
     ),
     "python -m experiments.detect PHOTO.jpg FILM.mp4 FOLDER camera:0 --out": (

@@ -73,8 +73,8 @@ class FeedbackOptions:
         linear = self.variant != "exact" and self.estimator in _SLOPES
         if self.log_parts and not (linear and self.direction == "gradient"):
             raise ValueError(
-                "df.log_parts reports parts of a slope along the gradient: remove it, or df.variant=exact,"
-                " df.estimator=difference or df.direction=update"
+                "df.log_parts reports parts of a slope along the gradient, which df.variant=exact,"
+                " df.estimator=difference and df.direction=update do not have: remove one of the two"
             )
         if self.label_noise and self.labels != MATCHED:
             raise ValueError(

@@ -261,7 +261,7 @@ def test_presets_are_named_and_grow():
 
 def test_errors():
     key = jax.random.key(0)
-    with pytest.raises(ValueError, match="'student' is none of"):
+    with pytest.raises(ValueError, match="'student' is not one of"):
         init_part(NANO, "student", key)
     with pytest.raises(ValueError, match="'head' needs"):
         init_part(NANO, "head", key)

@@ -205,7 +205,7 @@ def test_metrics_tell_of_each_action_unit(inputs):
         ({"feedback_weight": float("inf")}, "df.feedback_weight=inf must be a finite number"),
         ({"drop_rate": 1.5}, "df.drop_rate=1.5 must be at least 0 and at most 1"),
         ({"confidence": 0.4}, "df.confidence=0.4 must be at least 0.5 and at most 1"),
-        ({"log_parts": True, "variant": "exact"}, "not with df.variant=exact"),
+        ({"log_parts": True, "variant": "exact"}, "gradient, which df.variant=exact"),
         ({"log_parts": True, "estimator": "difference"}, "df.log_parts reports parts of a slope"),
         ({"log_parts": True, "direction": "update"}, "df.log_parts reports parts of a slope"),
     ],
