@@ -266,7 +266,7 @@ def test_errors():
     with pytest.raises(ValueError, match="'head' needs"):
         init_part(NANO, "head", key)
     head = init_part(NANO, "head", key, num_aus=2)
-    with pytest.raises(ValueError, match="mode 'test' is none of"):
+    with pytest.raises(ValueError, match="mode 'test' is not one of"):
         head_apply(NANO, head, jnp.zeros((1, 32)), mode="test")
     with pytest.raises(ValueError, match="needs a key"):
         head_apply(NANO, head, jnp.zeros((1, 32)), mode="train")
