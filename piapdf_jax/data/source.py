@@ -75,12 +75,24 @@ def missing_dataset(name: str, data_dir: str | pathlib.Path, *flags: str) -> Mis
 
 
 def _builder(folder: pathlib.Path) -> "tfds.core.DatasetBuilder":
-    import tensorflow_datasets as tfds
-
     try:
-        return tfds.builder_from_directory(validate_tfds_dir(folder))
+        checked = validate_tfds_dir(folder)
+        written = [(checked / name).stat() for name in ("dataset_info.json", "features.json")]
+        stamp = tuple((file.st_mtime_ns, file.st_size, file.st_ino) for file in written)
+        return _read_builder(checked, stamp)
     except ValueError as error:
         raise CorruptShard(str(error)) from error
+
+
+@functools.lru_cache(maxsize=64)
+def _read_builder(
+    folder: pathlib.Path, stamp: tuple[tuple[int, ...], ...]
+) -> "tfds.core.DatasetBuilder":
+    """Reads a folder that ``stamp`` is of: it takes TFDS milliseconds, and a run asks hundreds of times."""
+    del stamp
+    import tensorflow_datasets as tfds
+
+    return tfds.builder_from_directory(folder)
 
 
 class Records:
