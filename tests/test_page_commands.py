@@ -15,9 +15,7 @@ PAGES = [
 ]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _INDENTED = re.compile(r"(?<=\n\n)((?: {4}\S.*\n)+)")
-_COMMAND = re.compile(
-    r"(?:[A-Z_0-9]+=\S* )*(?:python3? |\.venv/bin/|pip |make |cd |srun |gcloud )"
-)
+_COMMAND = re.compile(r"(?:[A-Z_0-9]+=\S* )*(?:python3? |\.venv/bin/|pip |make |cd |srun |gcloud )")
 _OURS = re.compile(r"python (?:-m )?((?:experiments|data_builders|benchmarks|examples)\S+)(.*)")
 
 
