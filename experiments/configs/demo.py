@@ -49,7 +49,7 @@ def demo() -> ExperimentConfig:
         # What docs/feedback.md found best; the full-size configurations keep the letter of the paper.
         df=presets.with_feedback(feedback, "chosen"),
         disfa=change(base.disfa, steps=200, learning_rate=2e-3, dataset="synthetic_faces/disfa"),
-        run=change(base.run, log_every=5, checkpoint_every=100),
+        run=change(base.run, log_every=10, checkpoint_every=500),
     )
 
 

@@ -1,6 +1,8 @@
 """Records to the arrays of one batch: decoded, shrunk, augmented, and this process's share of them."""
 
 import dataclasses
+import threading
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +27,8 @@ class ReaderConfig:
         maps: FACS numbers of the PI maps to read, () for none.
         landmarks: whether the batches of frames carry landmarks.
         host, hosts: which share of each global batch this process reads.
+        keep_bytes: memory that the decoded frames of a training's data set may take, in each process that reads;
+            those of a larger one are decoded anew in every epoch. No number depends on it.
     """
 
     image_size: int
@@ -36,6 +40,7 @@ class ReaderConfig:
     landmarks: bool = False
     host: int = 0
     hosts: int = 1
+    keep_bytes: int = 2**28
 
 
 class SampleRef(NamedTuple):
@@ -56,7 +61,7 @@ class Frame(NamedTuple):
     """One record, read.
 
     Attributes:
-        record: as it came from its shard.
+        record: as it came from its shard; in a training maybe without its pictures.
         image: [S, S, 3] uint8 RGB.
         pi_maps: [S, S] uint16, bit k is the map of ``ReaderConfig.maps[k]``; None where none are read.
         landmarks: [68, 2] float32, (x, y) in pixels of ``image``; None where none are read.
@@ -93,6 +98,43 @@ def load_frame(
     Raises:
         CorruptShard: for a picture that does not decode.
     """
+    augment = reading.augment
+    if rng is None or augment is None:
+        record, image, packed, landmarks = _shrunk_frame(records, row, reading)
+    else:
+        record, image, packed, landmarks = _kept_frame(records, row, reading)
+        matrix = sample_affine(rng, augment, reading.image_size)
+        image, packed = warp(image, packed, matrix)
+        landmarks = landmarks if landmarks is None else warp_landmarks(landmarks, matrix)
+        image = color_jitter(rng, augment, image)
+    if packed is not None:
+        packed = select_planes(packed, record_columns(reading.maps))
+    return Frame(record, image, packed, landmarks)
+
+
+_kept: weakref.WeakKeyDictionary[Records, dict[tuple[object, ...], Frame]] = (
+    weakref.WeakKeyDictionary()
+)
+_kept_lock = threading.Lock()
+
+
+def _kept_frame(records: Records, row: int, reading: ReaderConfig) -> Frame:
+    """The frame of ``_shrunk_frame``, decoded once for as long as its records live: half of what reading costs."""
+    size = reading.image_size
+    if len(records) * size**2 * (5 if reading.maps else 3) > reading.keep_bytes:
+        return _shrunk_frame(records, row, reading)
+    with _kept_lock:
+        known = _kept.setdefault(records, {})
+    key = int(row), size, bool(reading.maps), reading.landmarks
+    if key not in known:
+        frame = _shrunk_frame(records, row, reading)
+        fields = {k: v for k, v in frame.record.items() if k not in ("image", "pi_maps")}
+        known[key] = frame._replace(record=fields)
+    return known[key]
+
+
+def _shrunk_frame(records: Records, row: int, reading: ReaderConfig) -> Frame:
+    """One record, decoded and shrunk."""
     import cv2
 
     record = records[row]
@@ -105,13 +147,6 @@ def load_frame(
     if reading.landmarks:
         landmarks = np.asarray(record["landmarks"], np.float32)
     image, packed, landmarks = _shrink(image, packed, landmarks, reading.image_size)
-    if rng is not None and reading.augment is not None:
-        matrix = sample_affine(rng, reading.augment, reading.image_size)
-        image, packed = warp(image, packed, matrix)
-        landmarks = landmarks if landmarks is None else warp_landmarks(landmarks, matrix)
-        image = color_jitter(rng, reading.augment, image)
-    if packed is not None:
-        packed = select_planes(packed, record_columns(reading.maps))
     return Frame(record, image, packed, landmarks)
 
 
