@@ -2,6 +2,7 @@
 
 import dataclasses
 import fcntl
+import hashlib
 import logging
 import os
 import pathlib
@@ -77,31 +78,40 @@ PEOPLE = {"bp4d": 2, "disfa": 1, "afew_va": 4, "webface": 4, "lfw": 12}
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A data directory with every synthetic data set, a few people each."""
+    shared = tmp_path_factory.getbasetemp()
+    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "small_data"
+    digest = hashlib.sha256()
+    sources = (*(_ROOT / "data_builders").rglob("*.py"), *(_ROOT / "piapdf_jax").glob("*.py"))
+    for path in sorted(sources):
+        digest.update(f"{path.relative_to(_ROOT)}\n".encode() + path.read_bytes())
+    # What the same sources have drawn before, in the tests of another process or yesterday, is copied.
+    drawn = _ROOT / ".cache" / "small_data" / digest.hexdigest()[:16]
+    drawn.parent.mkdir(parents=True, exist_ok=True)
+    with open(drawn.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not drawn.exists():
+            unfinished = drawn.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _draw(unfinished)
+            unfinished.rename(drawn)
+        if not folder.exists():
+            shutil.copytree(drawn, folder)
+    return folder
+
+
+def _draw(folder: pathlib.Path) -> None:
     import tensorflow_datasets as tfds
 
     from data_builders.synthetic_faces import synthetic_faces_dataset_builder as faces
 
-    shared = tmp_path_factory.getbasetemp()
-    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "small_data"
-    folder.mkdir(exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for config in faces.Builder.BUILDER_CONFIGS:
-            if (
-                config.name in PEOPLE
-                and not (folder / "synthetic_faces" / f"small_{config.name}").exists()
-            ):
-                small = dataclasses.replace(
-                    config,
-                    name=f"small_{config.name}",
-                    kind=config.name,
-                    people=PEOPLE[config.name],
-                )
-                builder = faces.Builder(config=small, data_dir=str(folder))
-                builder.workers = 1
-                tfds.disable_progress_bar()
-                builder.download_and_prepare(file_format="array_record")
-    return folder
+    tfds.disable_progress_bar()
+    for config in faces.Builder.BUILDER_CONFIGS:
+        if config.name in PEOPLE:
+            more = {"kind": config.name, "people": PEOPLE[config.name]}
+            small = dataclasses.replace(config, name=f"small_{config.name}", **more)
+            builder = faces.Builder(config=small, data_dir=str(folder))
+            builder.workers = 1
+            builder.download_and_prepare(file_format="array_record")
 
 
 @pytest.fixture
