@@ -15,7 +15,7 @@ def test_every_page_is_in_the_navigation_once():
     text = (SITE / "mkdocs.yml").read_text(encoding="utf-8")
     listed = re.findall(r"^ +- (?:[\w ]+: )?(\S+\.md)$", text.split("\nnav:\n")[1], re.MULTILINE)
     of_the_repository = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "README.md")]
-    of_the_repository += [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*/README.md")]
+    of_the_repository += [*(ROOT / "docs").glob("*.md"), *ROOT.glob("[!.]*/README.md")]
     there = [str(path.relative_to(ROOT)) for path in of_the_repository]
     there += [str(path.relative_to(SITE / "pages")) for path in (SITE / "pages").rglob("*.md")]
     assert sorted(listed) == sorted(there)

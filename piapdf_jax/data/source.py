@@ -76,10 +76,9 @@ def missing_dataset(name: str, data_dir: str | pathlib.Path, *flags: str) -> Mis
 
 def _builder(folder: pathlib.Path) -> "tfds.core.DatasetBuilder":
     try:
-        checked = validate_tfds_dir(folder)
-        written = [(checked / name).stat() for name in ("dataset_info.json", "features.json")]
+        written = [(folder / name).stat() for name in ("dataset_info.json", "features.json")]
         stamp = tuple((file.st_mtime_ns, file.st_size, file.st_ino) for file in written)
-        return _read_builder(checked, stamp)
+        return _read_builder(folder, stamp)
     except ValueError as error:
         raise CorruptShard(str(error)) from error
 
@@ -92,7 +91,7 @@ def _read_builder(
     del stamp
     import tensorflow_datasets as tfds
 
-    return tfds.builder_from_directory(folder)
+    return tfds.builder_from_directory(validate_tfds_dir(folder))
 
 
 class Records:
