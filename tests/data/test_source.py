@@ -126,3 +126,14 @@ def test_records_that_arrive_in_another_process_are_opened_at_once(small_data, t
     assert arrived[1]["image"] == records[1]["image"]
     with pytest.raises(FileNotFoundError, match="features.json"):
         pickle.loads(sent)
+
+
+def test_a_data_set_that_was_built_again_is_read_again(small_data, tmp_path):
+    """Within one process, which otherwise reads a folder once."""
+    folder = shutil.copytree(small_data / "synthetic_faces" / "small_lfw" / "1.1.0", tmp_path / "x")
+    assert source.split_sizes(folder) == {"test": 72}  # twelve people, six pictures each
+    page = folder / "dataset_info.json"
+    told = json.loads(page.read_text())
+    told["splits"][0]["shardLengths"] = ["7"]
+    page.write_text(json.dumps(told))
+    assert source.split_sizes(folder) == {"test": 7}
