@@ -76,7 +76,9 @@ def missing_dataset(name: str, data_dir: str | pathlib.Path, *flags: str) -> Mis
 
 def _builder(folder: pathlib.Path) -> "tfds.core.DatasetBuilder":
     try:
-        written = [(folder / name).stat() for name in ("dataset_info.json", "features.json")]
+        # Of the folder too: a shard that is exchanged for a link is looked at again.
+        files = (".", "dataset_info.json", "features.json")
+        written = [(folder / name).stat() for name in files]
         stamp = tuple((file.st_mtime_ns, file.st_size, file.st_ino) for file in written)
         return _read_builder(folder, stamp)
     except ValueError as error:

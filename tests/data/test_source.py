@@ -137,3 +137,11 @@ def test_a_data_set_that_was_built_again_is_read_again(small_data, tmp_path):
     told["splits"][0]["shardLengths"] = ["7"]
     page.write_text(json.dumps(told))
     assert source.split_sizes(folder) == {"test": 7}
+
+
+def test_a_link_that_is_put_among_the_shards_later_is_refused(small_data, tmp_path):
+    folder = shutil.copytree(small_data / "synthetic_faces" / "small_lfw" / "1.1.0", tmp_path / "x")
+    source.split_sizes(folder)
+    (folder / "later").symlink_to(tmp_path)
+    with pytest.raises(source.CorruptShard, match="outside its data set"):
+        source.split_sizes(folder)
