@@ -139,8 +139,8 @@ def evidence(folds: Sequence[Fold | PairFold]) -> tuple[np.ndarray, np.ndarray]:
     Draws without a positive frame of a unit are left out: its interval is conditional on showing it.
     """
     shown = [fold.shown() for fold in folds]
-    frames, people = np.sum([[s.sum(0), (s > 0).sum(0)] for s in shown], axis=0).astype(np.int64)
-    return frames, people
+    counts = np.array([[s.sum(0), (s > 0).sum(0)] for s in shown], np.int64).sum(axis=0)
+    return counts[0], counts[1]
 
 
 def _too_few(folds: Sequence[Fold | PairFold]) -> np.ndarray:

@@ -19,6 +19,8 @@ _HEARTBEAT_SECONDS = 30
 #: Hosts are not started at the same moment, so one waits so long for the others.
 _MEETING_SECONDS = 300
 _ADDRESS = re.compile(r"(?P<name>[^\s:/\[\]]+|\[[0-9A-Fa-f:.%]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
+#: JAX 0.12 raises the second where a collective cannot even be dispatched.
+_STEP_ERRORS = (jax.errors.JaxRuntimeError, ValueError)
 _PEERS = ("gloo", "connection", "socket", "distributed service", "heartbeat", "coordination")
 
 
@@ -184,7 +186,7 @@ def as_host_lost(error: BaseException) -> HostLost | None:
     """Returns the ``HostLost`` that an error of a step stands for, or None if it has another cause."""
     if isinstance(error, HostLost):
         return error
-    if jax.process_count() == 1 or not isinstance(error, jax.errors.JaxRuntimeError):
+    if jax.process_count() == 1 or not isinstance(error, _STEP_ERRORS):
         return None
     text = str(error).lower()
     if not any(word in text for word in _PEERS):

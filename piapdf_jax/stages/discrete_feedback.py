@@ -22,6 +22,7 @@ from piapdf_jax.feedback import (
     FeedbackStep,
     Learner,
     LearnerState,
+    PassOutput,
     discrete_feedback,
 )
 from piapdf_jax.losses import LossWeights
@@ -38,12 +39,13 @@ from piapdf_jax.stages.feedback_learners import (
     ImagesWithTargets,
     labels_from_clean_view,
     piap_learner,
+    student_pass,
     teacher_pseudo_loss,
     weighted_au_loss,
 )
 from piapdf_jax.stages.feedback_options import COMPILE, MATCHED, FeedbackOptions
 from piapdf_jax.stages.targets import frozen_targets
-from piapdf_jax.types import Params, Part, Parts, PyTree
+from piapdf_jax.types import Part, Parts
 
 #: ``OptimizerConfig.eps_root`` of a student whose step is differentiated: AdamW's derivative is
 #: infinite at a gradient of 0 without it.
@@ -79,8 +81,8 @@ class FeedbackStage:
             ``matched``: share of positives, and probabilities at which the start meets it. Called by ``init``
             alone; no setting, for the data and the export that a training starts from decide what it returns.
         finetune_optimizer: how the student steps on labels at the end; None for no fine-tuning.
-        compile: ``whole``, one function with the state donated; ``parts``, which compile faster and hold less at a
-            time; ``auto``, parts on a CPU alone. The numbers are equal.
+        compile: of a step with feedback: ``whole``, one function with the state donated; ``parts``, which compile
+            faster and hold less at a time; ``auto``, parts on a CPU alone. The numbers are equal.
     """
 
     model: ModelConfig
@@ -245,27 +247,30 @@ def _jitted_update(
     return state, _metrics(state, info)
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _fine_tune(
     stage: FeedbackStage, state: FeedbackState, frozen: Parts, batch: Batch, key: jax.Array
 ) -> tuple[FeedbackState, dict[str, jax.Array]]:
-    """Steps the student under L_PIAP on (x_l, Y_l), its optimizer begun anew; the teacher stays."""
+    """Steps the student under L_PIAP on (x_l, Y_l), its optimizer begun anew; the teacher stays.
+
+    In parts always: a step that was compiled so has its gradient already.
+    """
+    step, targets = _step_in_parts(stage), _targets(stage, frozen, batch)
+    return _step_student(stage, state, student_pass(step, state, targets, key))
+
+
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
+def _step_student(
+    stage: FeedbackStage, state: FeedbackState, passed: PassOutput
+) -> tuple[FeedbackState, dict[str, jax.Array]]:
     assert stage.finetune_optimizer is not None
     optimizer, student = stage.finetune_optimizer.build(), state.student
-    targets = _targets(stage, frozen, batch)
-    known = targets.targets.labels >= 0
-
-    def loss_fn(params: Params) -> tuple[jax.Array, PyTree]:
-        learner, start = _learner(stage), (params, student.model_state)
-        prediction, stats = learner.apply(*start, targets, key, "train")
-        return learner.loss(prediction, targets, targets.targets.labels, known), stats
-
-    (loss, stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(student.params)
     # Kept in the place of the student's former one, which has the same form.
     first = state.step == stage.teacher_optimizer.steps
     opt_state = optax.tree.where(first, optimizer.init(student.params), student.opt_state)
     before = StageState(state.step, *student[:2], opt_state, jnp.zeros((), jnp.int32))
-    after, metrics = update_if_finite(optimizer, before, loss, grads, stats)
+    after, metrics = update_if_finite(
+        optimizer, before, passed.loss, passed.grads, passed.model_state
+    )
     student = LearnerState(after.params, after.batch_stats, after.opt_state)
     return state._replace(step=after.step, student=student), metrics
 

@@ -1,5 +1,7 @@
 """Teacher and student of discrete feedback as ``Learner``s: the networks under L_PIAP, by one view of x_u or two."""
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 from piapdf_jax import feedback_variants as variants
 from piapdf_jax.action_units import UNKNOWN
 from piapdf_jax.batch import Prediction, Targets
-from piapdf_jax.feedback import Learner, Loss
+from piapdf_jax.feedback import FeedbackState, FeedbackStep, Learner, Loss, PassOutput
 from piapdf_jax.losses import LossWeights, au_loss, piap_loss
 from piapdf_jax.models.config import ModelConfig
 from piapdf_jax.models.piap import network_apply
@@ -116,3 +118,18 @@ def labels_from_clean_view(learner: Learner) -> Learner:
     return learner._replace(
         apply=apply, logits=logits, loss=of_augmented(learner.loss), pseudo_loss=pseudo
     )
+
+
+def student_pass(
+    step: FeedbackStep, state: FeedbackState, labeled: PyTree, key: jax.Array
+) -> PassOutput:
+    """Returns the student's loss and gradient on (x_l, Y_l), by the function that ``step.update`` has for x_u."""
+    given, key = _known(step.known_labels, labeled, key)
+    spec, start = step.specs["student_unlabeled"], state.student[:2]
+    return step._gradients(spec, start, labeled, given, False, key, (key, state.label))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _known(known_labels: Callable, labeled: PyTree, key: jax.Array) -> tuple[PyTree, jax.Array]:
+    """Returns the labels, and the key on their devices, as ``update`` has both: else its pass would compile again."""
+    return known_labels(labeled), jax.random.clone(key)

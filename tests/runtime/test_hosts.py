@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from toy_stage import CONFIG, lines
 
-from piapdf_jax.runtime import exports, lock
+from piapdf_jax.runtime import exports, hosts, lock
 from piapdf_jax.runtime.digests import digest_of
 
 PROGRAM = str(pathlib.Path(__file__).with_name("toy_stage.py"))
@@ -23,6 +24,23 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+#: What JAX 0.10 and 0.12 raise in a step after the other host is gone.
+GONE = (
+    jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer"),
+    ValueError("UNKNOWN: Gloo all-reduce failed: Read error [127.0.0.1]:63160"),
+)
+
+
+@pytest.mark.parametrize("error", GONE, ids=lambda error: type(error).__name__)
+def test_an_error_of_a_collective_is_told_as_a_host_that_is_lost(monkeypatch, error):
+    assert hosts.as_host_lost(error) is None, "one host has nobody to lose"
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    told = hosts.as_host_lost(error)
+    assert isinstance(told, hosts.HostLost) and str(error) in str(told)
+    assert hosts.as_host_lost(ValueError("labels [4, 3] unlike [4, 2]")) is None
+    assert hosts.as_host_lost(KeyError("gloo")) is None
 
 
 def start(folder, *arguments, devices=1):

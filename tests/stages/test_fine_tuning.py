@@ -16,12 +16,13 @@ from piapdf_jax.data import prefetch
 from piapdf_jax.data.augment import AugmentConfig
 from piapdf_jax.data.feedback_stream import FeedbackStream
 from piapdf_jax.losses import LossWeights
-from piapdf_jax.models.piap import init_part
+from piapdf_jax.models.piap import init_part, network_apply
 from piapdf_jax.runtime import loop
 from piapdf_jax.runtime.checkpoints import Validation
 from piapdf_jax.runtime.digests import tree_digest
 from piapdf_jax.runtime.train_stats import WALL_CLOCK
 from piapdf_jax.runtime.writers import read_jsonl
+from piapdf_jax.stages import feedback_learners
 from piapdf_jax.stages.base import OptimizerConfig, create_state
 from piapdf_jax.stages.discrete_feedback import FeedbackStage
 from piapdf_jax.stages.piap import PIAPStage
@@ -153,9 +154,26 @@ def fit(folder, inputs, *, end=TOTAL, **more):
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory, baseline):
+def traced():
+    """Modes in which the learner's network was traced."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, baseline, traced):
+    def traced_apply(*arguments, mode, **more):
+        traced.append(mode)
+        return network_apply(*arguments, mode=mode, **more)
+
     folder = tmp_path_factory.mktemp("fine_tuned")
-    return folder, fit(folder, baseline)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(feedback_learners, "network_apply", traced_apply)
+        return folder, fit(folder, baseline)
+
+
+def test_fine_tuning_runs_what_feedback_compiled(straight, traced):
+    # On a CPU a step is compiled in parts: one gradient for three passes, and the judgment.
+    assert sorted(traced) == ["feedback", "train"]
 
 
 def test_the_loop_goes_from_feedback_to_fine_tuning(straight):
