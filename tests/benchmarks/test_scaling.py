@@ -216,6 +216,7 @@ def test_seconds_of_a_step_by_hand():
     assert hosts.wait == pytest.approx(100 * 1e-6 * (1 + 2 * (3 * 2 + math.log2(8) * 5)))
 
 
+@pytest.mark.nightly
 def test_the_page_shows_what_the_command_prints():
     page = (ROOT / "docs" / "scaling.md").read_text()
     for table in scaling.report(scaling.Machine(), MODELS["b1"], 256, 32):

@@ -13,6 +13,7 @@ import own_tree
 import psutil
 import pytest
 import tensorflow_datasets as tfds
+from nightly import nightly
 
 from data_builders import prepare, record_builder, target_files, videos, work_units
 from data_builders.bp4d import bp4d_dataset_builder as bp4d
@@ -293,7 +294,7 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", ["first unit", *nightly("some units", "first shard")])
 def test_kill_9_and_the_same_command_again(clips, tmp_path, moment):
     manual, expected = clips
     data = tmp_path / "data"

@@ -5,6 +5,7 @@ import subprocess
 
 import interrupted
 import pytest
+from nightly import nightly
 
 from data_builders import prepare, target_files
 
@@ -46,7 +47,7 @@ def shard_bytes(expected):
     return sum(len(data) for name, data in expected.items() if "array_record" in name)
 
 
-@pytest.mark.parametrize("share", [0.4, 1.4, 1.85])
+@pytest.mark.parametrize("share", [0.4, *nightly(1.4, 1.85)])
 def test_a_full_disk_is_named_and_the_next_run_goes_on(clips, small_disk, share):
     """The disk is full among the units, in the shards of a split, and in the last of them."""
     manual, expected = clips

@@ -10,6 +10,8 @@ from piapdf_jax.export.detector_file import read_light
 
 exports = load("benchmarks.exports")
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture
 def light(tmp_path, monkeypatch):

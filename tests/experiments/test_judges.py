@@ -11,6 +11,7 @@ from piapdf_jax.data.feedback_stream import FeedbackStream
 from piapdf_jax.runtime.digests import tree_digest
 
 
+@pytest.mark.nightly
 def test_judged_and_stopped_it_goes_on_to_the_straight_run(small_data, tmp_path, monkeypatch):
     settings = ["methods=df", "df.judge_subjects=1", "df.steps=5", "run.checkpoint_every=2"]
     settings += ["df.unlabeled_dataset=synthetic_faces/small_webface"]

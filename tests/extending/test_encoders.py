@@ -92,6 +92,7 @@ def vector_length(part):
     return max(leaf.shape[-1] for leaf in jax.tree.leaves(part[1]))
 
 
+@pytest.mark.nightly
 def test_every_stage_has_the_encoder_from_outside(exports):
     """Encoder P, the AU network, landmark regression, and the encoder that sees twelve maps."""
     assert set(exports) == {"pi1", "pi2", "identity", "landmarks", "lp", "piap", "piapdf"}

@@ -152,6 +152,7 @@ def test_training(small_data, tmp_path):
     assert focal["scores"]["parameters"] == 16 * 16 * 32 + 32 + 32 * 12 + 12
 
 
+@pytest.mark.nightly
 def test_data_set(tmp_path):
     folder = written(tmp_path, "squares.py")
     beforehand = folder / "beforehand"
@@ -215,6 +216,7 @@ def f1_of_people(data, runs):
     return found
 
 
+@pytest.mark.nightly
 def test_digest_of_a_training_knows_its_plugins_sources(small_data, tmp_path):
     folder = written(tmp_path, "focal_loss.py", "my_training.py")
     code = (

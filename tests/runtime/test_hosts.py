@@ -112,6 +112,7 @@ def test_two_hosts_wait_as_one_and_train_as_one_process_does(tmp_path, alone):
     assert len(list(tmp_path.glob("exports/toy/*/export.json"))) == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_host_that_is_killed_ends_the_other_and_the_pair_goes_on(tmp_path, alone, gone):
     processes = pair(tmp_path, "--slow", 0.1)
@@ -134,6 +135,7 @@ def test_a_host_that_is_killed_ends_the_other_and_the_pair_goes_on(tmp_path, alo
     same(tmp_path, alone)
 
 
+@pytest.mark.nightly
 def test_a_signal_to_one_host_saves_on_both(tmp_path, alone):
     processes = pair(tmp_path, "--slow", 0.1)
     deadline = time.monotonic() + 120

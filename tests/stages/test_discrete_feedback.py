@@ -85,9 +85,9 @@ def moved(before, after):
     [
         {},
         {"estimator": "jvp", "labels": "sample", "teacher_term": "score"},
-        {"variant": "continuous", "direction": "update", "estimator": "vjp"},
         {"variant": "exact"},
         *nightly(
+            {"variant": "continuous", "direction": "update", "estimator": "vjp"},
             {"variant": "continuous"},
             {"variant": "continuous", "estimator": "difference"},
             {"variant": "constant", "positive": 0.5},

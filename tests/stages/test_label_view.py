@@ -122,6 +122,7 @@ def inputs():
     return {"baseline": {"encoder": init_part(NANO, "encoder", jax.random.key(0)), "head": head}}
 
 
+@pytest.mark.nightly
 def test_the_networks_learn_what_the_clean_picture_is_called(inputs):
     made = stage(LossWeights(au=1.0), "baseline", label_view="clean", log_parts=True)
     said = lambda seen: network_apply(NANO, inputs["baseline"], seen.image, mode="feedback")[0]  # noqa: E731

@@ -147,6 +147,7 @@ def test_a_model_that_cannot_be_used_is_one_line(export, tmp_path, name, said):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.nightly
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(export, tmp_path):
     # Long enough not to be done before it is stopped, however busy the machine is.
     film = write_film(tmp_path / "a.avi", 150)
