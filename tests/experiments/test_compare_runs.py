@@ -141,3 +141,11 @@ def test_short_names_tell_two_folders_apart(tmp_path):
     names = compare_runs.short_names(tmp_path / "a/x/fold1", tmp_path / "b/x/fold1")
     assert names == ("a/x/fold1", "b/x/fold1")
     assert compare_runs.short_names(tmp_path, tmp_path) == (str(tmp_path), str(tmp_path))
+
+
+@pytest.mark.parametrize(("count", "end"), [(4, "3: name"), (5, "3 and 1 more: name")])
+def test_of_many_runs_four_are_named_and_the_others_counted(tmp_path, count, end):
+    for seed in range(count):
+        make_run(tmp_path / f"fold1_seed{seed}", {"name": "demo"}, None)
+    with pytest.raises(ValueError, match=f"fold1_seed0, .*fold1_seed{end} one of them"):
+        compare_runs.read_side(tmp_path)
