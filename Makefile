@@ -48,6 +48,7 @@ test: $(VENV)/test.stamp
 nightly: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 nightly: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(WORKERS) --dist load -m nightly
+	env -u JAX_DISABLE_MOST_OPTIMIZATIONS SOAK_KILLS=8 $(BIN)/python -m pytest $(WORKERS) --dist=load -m soak -rP tests/soak
 
 soak: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(WORKERS) --dist=load -m soak -rP tests/soak
