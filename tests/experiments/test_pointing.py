@@ -143,6 +143,10 @@ def test_figure_shows_a_red_box_and_a_blue_region():
     corner = (60, 130)  # inside of the box, outside of the L
     assert red[corner][0] > red[corner][2] + 50
     assert blue[corner].tolist() == [127] * 3 and blue[85, 60][2] > blue[85, 60][0] + 50
+    # Three pixels of the picture for one of the map: rows 16 to 31 and columns 16 to 47 of the map, as far as a half.
+    reddish = red[..., 0].astype(int) - red[..., 2] > 45
+    rows, columns = np.flatnonzero(reddish.any(1)), np.flatnonzero(reddish.any(0))
+    assert [*rows[[0, -1]], *columns[[0, -1]]] == [48, 95, 48, 143]
     maps = np.repeat(inside[..., None], 12, -1)
     units = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
     whole = figure1.compose(image, maps, maps, units, (6, 2))
