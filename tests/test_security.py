@@ -100,6 +100,23 @@ def test_torch_with_a_broken_guard_reads_no_file(tmp_path, monkeypatch, version)
         weight_files.read_arrays(tmp_path / "w.pth")
 
 
+@pytest.mark.parametrize(
+    ("missing", "name", "content", "ends"),
+    [
+        ("torch", "w.pth", pickle.dumps({}), "pip install torch"),
+        ("h5py", "w.h5", b"\x89HDF\r\n\x1a\n", r"install .*h5py.*"),
+    ],
+    ids=["torch", "h5py"],
+)
+def test_the_command_that_brings_a_reader_of_weights_is_told(
+    tmp_path, monkeypatch, missing, name, content, ends
+):
+    monkeypatch.setitem(sys.modules, missing, None)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(WeightsError, match=rf"weights in this form need {missing}: .*{ends}$"):
+        weight_files.read_arrays(tmp_path / name)
+
+
 @pytest.mark.parametrize("ends", [[0, 1 << 40], [8, 0], [-8, 0], [0, 4]])
 def test_safetensors_with_offsets_outside_the_file_are_refused(tmp_path, ends):
     path = tmp_path / "w.safetensors"

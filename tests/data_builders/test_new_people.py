@@ -1,7 +1,9 @@
 """The people of ``bp4d_more``: others than BP4D's, and nothing else is drawn otherwise for them."""
 
 import hashlib
+import pathlib
 
+import cv2
 import numpy as np
 import pytest
 
@@ -75,3 +77,17 @@ def test_what_a_config_draws_has_not_changed(name):
                 told = [clip.frames.tolist(), clip.coded.tolist(), labels]
                 digest.update(repr(told).encode())
     assert (config.description, digest.hexdigest()[:16]) == DRAWN_BEFORE[name]
+
+
+@pytest.mark.parametrize("name", ["bp4d", "wild"])
+def test_pictures_have_not_changed(name):
+    """Beside pictures that lie here: a version of OpenCV or NumPy may round a few pixels otherwise."""
+    (config,) = [c for c in builders.Builder.BUILDER_CONFIGS if c.name == name]
+    spec = next(iter(builders._splits(config).values()))[0]
+    clip = builders._sequence(spec)
+    frame = int(clip.frames[3])
+    picture = builders._picture(name, spec.subject, spec.task, frame, clip.strengths[3])
+    before = cv2.imread(str(pathlib.Path(__file__).parent / "drawn" / f"{name}.png"))
+    assert before is not None
+    apart = np.abs(picture.image.astype(int) - before[..., ::-1]).max(-1)
+    assert (apart > 2).mean() < 1e-4

@@ -140,6 +140,18 @@ def test_rates_are_where_they_belong():
     assert "-25.0, 1 people" in root.text
 
 
+def test_losses_of_two_runs_share_the_scale_of_the_higher_one():
+    two = [
+        curves.Loss("fold 1 seed 0", [1, 2], [4.0, 2.0]),
+        curves.Loss("fold 1 seed 1", [1, 3], [1.0, 0.0]),
+    ]
+    root = read(curves.loss_panel("piap", two).text)
+    found = [path_of(e.attributes["d"]) for e in root.all("path") if "curve" in e.classes]
+    # From 40 px down for 4 to 178 for 0; steps 1 to 3 from 34 px to 272.
+    assert found == [[(34, 40), (153, 109)], [(34, 143.5), (272, 178)]]
+    assert "2 runs, ends at 1.000" in root.text
+
+
 def test_losses_are_read_once_an_export_and_thinned(tmp_path):
     made = group(
         frames(["F1"], [[1, 0]], [[0.9, 0.1]]),
