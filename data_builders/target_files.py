@@ -37,9 +37,12 @@ def write_arrays(path: pathlib.Path, **arrays: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # No process number: machines that share the directory count theirs alike.
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    packed.write(hashlib.sha256(packed.getbuffer()).digest())
+    data = packed.getvalue()
     try:
-        part.write_bytes(packed.getbuffer())
+        # In two writes, so that what is large is not copied again.
+        with part.open("wb") as file:
+            file.write(data)
+            file.write(hashlib.sha256(data).digest())
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

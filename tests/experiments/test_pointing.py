@@ -151,6 +151,8 @@ def test_figure_shows_a_red_box_and_a_blue_region():
     units = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
     whole = figure1.compose(image, maps, maps, units, (6, 2))
     assert whole.shape[0] == 9 * 232 and (whole[:, -6:] == 255).all()
+    # Of the twelve maps each, predefined and soft, none is left out: no cell is white.
+    assert (whole[3 * 232 :].reshape(6, 232, 4, 204, 3) < 255).any(axis=(1, 3, 4)).all()
 
 
 def test_predefined_maps_point_far_better_than_chance(small_data, tmp_path, monkeypatch):
