@@ -153,12 +153,17 @@ def _tell_nothing(
         lost.setdefault("calibration_error", unknown)
 
 
+def rare_and_frequent(rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which units are rare and which frequent, bool [C] each; without a rate, nan, a unit is neither."""
+    return rates < RARE, rates >= RARE
+
+
 def _by_rate(f1: np.ndarray, rates: np.ndarray | None) -> dict[str, float | None]:
-    """Mean F1 of rare and of frequent units; without a rate a unit is neither."""
-    rates = np.full(len(f1), np.nan) if rates is None else rates
+    """Mean F1 of rare and of frequent units."""
+    rare, frequent = rare_and_frequent(np.full(len(f1), np.nan) if rates is None else rates)
     return {
-        "mean_f1_rare": gaps.mean(f1[rates < RARE]),
-        "mean_f1_frequent": gaps.mean(f1[rates >= RARE]),
+        "mean_f1_rare": gaps.mean(f1[rare]),
+        "mean_f1_frequent": gaps.mean(f1[frequent]),
     }
 
 

@@ -63,7 +63,7 @@ def score_cells(study: Study, said: Said) -> Iterator[Cell]:
     folds = study.folds(said)
     assert folds is not None
     rates = measures.base_rates(study.group, said.training)
-    rare, frequent = np.flatnonzero(rates < au_scores.RARE), np.flatnonzero(rates >= au_scores.RARE)
+    rare, frequent = map(np.flatnonzero, au_scores.rare_and_frequent(rates))
     everything = np.arange(len(rates))
     for columns in (everything, rare, frequent):
         yield of_columns(folds, columns, resamples=study.resamples)

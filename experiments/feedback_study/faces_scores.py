@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from experiments.au_scores import RARE, matched_cuts
+from experiments.au_scores import matched_cuts, rare_and_frequent
 from experiments.feedback_study.faces_data import RATES, UNITS
 from piapdf_jax import metrics
 
-_IS_RARE = RATES < RARE
+_IS_RARE, _ = rare_and_frequent(RATES)
 
 
 def cuts(probs: np.ndarray, rates: np.ndarray) -> np.ndarray:

@@ -82,6 +82,12 @@ def test_a_unit_without_a_cut_is_a_gap_of_its_own():
     assert found["mean_f1_rare"] is None and found["mean_f1_frequent"] == pytest.approx(80)
 
 
+def test_a_unit_at_the_bound_is_frequent_and_one_without_a_rate_neither():
+    rare, frequent = au_scores.rare_and_frequent(np.array([0.29, 0.3, 0.31, np.nan]))
+    assert rare.tolist() == [True, False, False, False]
+    assert frequent.tolist() == [False, True, True, False]
+
+
 def test_names_of_own_scores_are_taken():
     for name in ("f1_matched", "mean_auprc", "mean_f1_rare", "unknown_cells"):
         with pytest.raises(ValueError, match="metric .* is already registered"):
