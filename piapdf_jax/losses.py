@@ -55,6 +55,33 @@ def _check_shapes(loss: str, *arrays: jax.Array) -> None:
     chex.assert_equal_shape(arrays, custom_message=message, exception_type=ValueError)
 
 
+@jax.custom_jvp
+def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Computes the binary cross-entropy of each cell.
+
+    -(y log m + (1 - y) log(1 - m)) = max(z, 0) - z y + log(1 + e^-|z|),  m = sigmoid(z); its slope by z is m - y.
+
+    As ``optax.sigmoid_binary_cross_entropy``, with one exponential and one logarithm a cell where that takes four:
+    on PI maps of a small network its gradient is a fifth of a whole step on a CPU.
+
+    Args:
+        logits: z, any shape, floats.
+        labels: y in [0, 1], of the same shape and dtype.
+
+    Returns:
+        Cells, like ``logits``.
+    """
+    return jnp.maximum(logits, 0) - logits * labels + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+
+
+@binary_cross_entropy.defjvp
+def _slope_of_cross_entropy(
+    primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
+) -> tuple[jax.Array, jax.Array]:
+    (z, y), (dz, dy) = primals, tangents
+    return binary_cross_entropy(z, y), (jax.nn.sigmoid(z) - y) * dz - z * dy
+
+
 def pi_loss(
     pi_logits: jax.Array, pi_maps: jax.Array, *, positive_weight: float = 1.0, dice: float = 0.0
 ) -> jax.Array:
@@ -78,7 +105,7 @@ def pi_loss(
     """
     _check_shapes("pi_loss", pi_logits, pi_maps)
     maps = pi_maps.astype(pi_logits.dtype)
-    cells = optax.sigmoid_binary_cross_entropy(pi_logits, maps)
+    cells = binary_cross_entropy(pi_logits, maps)
     if positive_weight != 1:
         cells += (positive_weight - 1) * maps * jax.nn.softplus(-pi_logits)
     loss = jnp.mean(cells)

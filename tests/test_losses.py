@@ -9,7 +9,15 @@ import optax
 import pytest
 
 from piapdf_jax.batch import Prediction, Targets
-from piapdf_jax.losses import COSINE_MARGIN, LossWeights, ap_loss, au_loss, pi_loss, piap_loss
+from piapdf_jax.losses import (
+    COSINE_MARGIN,
+    LossWeights,
+    ap_loss,
+    au_loss,
+    binary_cross_entropy,
+    pi_loss,
+    piap_loss,
+)
 
 BATCH, SIDE, MAPS, UNITS, LENGTH = 3, 5, 4, 6, 7
 
@@ -75,6 +83,23 @@ def test_pi_loss_is_finite_where_probabilities_are_not_in_float32() -> None:
     loss, slope = jax.value_and_grad(pi_loss)(logits, jnp.zeros((1, 2, 2, 1)))
     np.testing.assert_allclose(loss, 200.0)
     np.testing.assert_allclose(slope, 0.25)
+
+
+def test_cross_entropy_has_the_cells_and_slopes_of_its_formula() -> None:
+    z = np.concatenate([draw(50, scale=4.0), [0.0, -0.0, 30.0, -30.0]]).astype(np.float32)
+    y = np.random.default_rng(2).random(len(z)).astype(np.float32)
+    y[:6] = 0, 0, 0, 1, 1, 1
+    cells = binary_cross_entropy(jnp.asarray(z), jnp.asarray(y))
+    peer = optax.sigmoid_binary_cross_entropy(jnp.asarray(z), jnp.asarray(y))
+    np.testing.assert_allclose(cells, peer, rtol=2e-6, atol=1e-7)
+    total = lambda z, y: binary_cross_entropy(z, y).sum()  # noqa: E731
+    by_logit, by_label = jax.grad(total, argnums=(0, 1))(jnp.asarray(z), jnp.asarray(y))
+    m = sigmoid(z)
+    np.testing.assert_allclose(by_logit, m - y, rtol=2e-6, atol=1e-7)
+    np.testing.assert_allclose(by_label, -z)
+    # Feedback differentiates a gradient once more.
+    curvature = jax.grad(lambda z: jax.grad(total)(z, jnp.asarray(y)).sum())(jnp.asarray(z))
+    np.testing.assert_allclose(curvature, m * (1 - m), rtol=1e-5, atol=1e-7)  # 1 - m in float32
 
 
 def test_soft_dice_agrees_with_its_closed_form_for_a_perfect_and_an_empty_map() -> None:
