@@ -61,8 +61,8 @@ def binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     -(y log m + (1 - y) log(1 - m)) = max(z, 0) - z y + log(1 + e^-|z|),  m = sigmoid(z); its slope by z is m - y.
 
-    As ``optax.sigmoid_binary_cross_entropy``, with one exponential and one logarithm a cell where that takes four:
-    on PI maps of a small network its gradient is a fifth of a whole step on a CPU.
+    As ``optax.sigmoid_binary_cross_entropy``, whose value and gradient of 3.5 million cells, the maps of a batch of
+    32, take over three times as long on a CPU.
 
     Args:
         logits: z, any shape, floats.
