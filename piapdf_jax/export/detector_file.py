@@ -31,16 +31,15 @@ def read_light(export: pathlib.Path) -> Light:
     """Reads encoder and head of an export.
 
     Args:
-        export: its folder.
+        export: its folder, or one of ``experiments.ship``, whose parts are rounded to half precision.
 
     Raises:
         FileNotFoundError: where there is no export.
-        ExportError: where its parts cannot be read.
+        ExportError, WeightsError: where its parts cannot be read.
         ModelError: for an export that is no light detector: with a generator before the encoder, networks of a
             plugin's own, or an encoder that does not export.
     """
-    from piapdf_jax.load import load_export, networks
-    from piapdf_jax.runtime.exports import read_export
+    from piapdf_jax.load import networks
 
     model = read_model(export)
     if set(model.parts) != {"encoder", "head"}:
@@ -50,14 +49,24 @@ def read_light(export: pathlib.Path) -> Light:
         )
     # What it computes is float32 everywhere.
     config = dataclasses.replace(networks(export, model), compute_dtype="float32")
-    load_export(export)  # says what does not fit
-    parts, _ = read_export(export)
+    parts = _parts(export, model)
     kept = {name: parts[name] for name in model.parts}
     try:
         listed = light_detector(config, kept["encoder"], kept["head"], image_size=model.image_size)
     except ModelError as error:
         raise ModelError(f"{export}: {error}") from error
     return Light(model, config, kept, listed)
+
+
+def _parts(export: pathlib.Path, model: Model) -> dict[str, Part]:
+    from piapdf_jax.load import load_export
+    from piapdf_jax.models import shipped
+    from piapdf_jax.runtime.exports import read_export
+
+    if shipped.PARTS_FILE in model.files:
+        return shipped.read_parts(str(model.files[shipped.PARTS_FILE].get("sha256")), export)
+    load_export(export)  # says what does not fit
+    return read_export(export)[0]
 
 
 def golden_frames(size: int) -> np.ndarray:
