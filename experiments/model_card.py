@@ -19,7 +19,7 @@ from experiments import frame_table, judged_report, markdown
 from experiments.frame_table import FrameTable, FrameTableError
 from experiments.shipping import LEAST_AUC
 from piapdf_jax import command_line, commands, intervals, paths, person_sums
-from piapdf_jax.model_json import Model, ModelError, read_model
+from piapdf_jax.model_json import License, Model, ModelError, read_model
 from piapdf_jax.runtime.filesystem import replacing
 
 _JUDGED = flags.DEFINE_string("judged", "", "what experiments.judge wrote of the export")
@@ -113,7 +113,16 @@ def _origin(model: Model) -> list[str]:
         "",
         "All of them are drawn by a program. No picture of a person was learned from.",
         "",
+        "## License",
+        "",
+        *(_terms(license) for license in model.licences),
+        "",
     ]
+
+
+def _terms(license: License) -> str:
+    source = f" ({license.source})" if license.source else ""
+    return f"- {license.of}: {license.terms}{source}"
 
 
 def _worth(model: Model, judged: dict[str, Any]) -> list[str]:

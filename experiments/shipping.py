@@ -6,7 +6,7 @@ import tempfile
 
 import numpy as np
 
-from experiments import export_files
+from experiments import export_files, licenses
 from experiments.judged_report import aucs
 from piapdf_jax import drawn_detector
 from piapdf_jax.export import check
@@ -33,7 +33,7 @@ def ship(export: pathlib.Path, out: pathlib.Path, judged: pathlib.Path | None = 
     Args:
         export: folder of the export of a training of action units.
         out: folder of the files.
-        judged: JSON of ROC AUC by unit, see ``weak_units``; None leaves open which are weak.
+        judged: JSON of ROC AUC by unit, see ``weak_units``; None leaves what the export says of them.
 
     Returns:
         What the written ``model.json`` says.
@@ -44,7 +44,7 @@ def ship(export: pathlib.Path, out: pathlib.Path, judged: pathlib.Path | None = 
     """
     light, wanted = read_light(export), Wanted(_DTYPE, "uint8")
     export_files.check_installed([_FORMAT], wanted)
-    weak = None if judged is None else weak_units(judged, light.model)
+    weak = weak_units(judged, light.model) if judged else light.model.weak_units
     with tempfile.TemporaryDirectory() as made:
         folder = pathlib.Path(made)
         export_files.write(folder, light, [_FORMAT], wanted)
@@ -55,7 +55,8 @@ def ship(export: pathlib.Path, out: pathlib.Path, judged: pathlib.Path | None = 
         files[drawn_detector.PARTS_FILE] = {"format": "parts", "dtype": _DTYPE}
         files[drawn_detector.PARTS_FILE] |= check.described(folder / drawn_detector.PARTS_FILE)
         files = {name: {**facts, "difference": differences[name]} for name, facts in files.items()}
-        model = light.model._replace(files=files, weak_units=weak)
+        terms = licenses.of_shipped(light.model.licences)
+        model = light.model._replace(files=files, licences=terms, weak_units=weak)
         (folder / FILE_NAME).write_text(to_json(model), encoding="utf-8")
         _put(folder, out, (*files, FILE_NAME))
     return model

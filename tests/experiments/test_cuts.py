@@ -1,5 +1,8 @@
 """Base rates and cuts against a few lines of NumPy on labels and scores made by hand; data and licenses."""
 
+import configparser
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -7,7 +10,7 @@ from experiments import config as configs
 from experiments import licenses, model_json
 from experiments.pipeline import Pipeline
 from piapdf_jax import metrics
-from piapdf_jax.model_json import Data
+from piapdf_jax.model_json import Data, License
 from piapdf_jax.models.efficientnet_weights import PUBLISHED
 
 
@@ -74,6 +77,34 @@ def test_scored_frames_are_evenly_spaced(monkeypatch):
 
 def terms(*arguments):
     return {license.of: license for license in licenses.licenses(*arguments, PUBLISHED)}
+
+
+def test_the_license_of_the_software_is_that_of_setup_cfg():
+    declared = configparser.ConfigParser()
+    declared.read(pathlib.Path(__file__).parents[2] / "setup.cfg", encoding="utf-8")
+    (own,) = terms([], "none").values()
+    assert own == License("software piapdf_jax", declared["metadata"]["license"], "LICENSE")
+    assert declared["metadata"]["license_files"] == own.source
+
+
+@pytest.mark.parametrize(
+    ("data", "weights", "free"),
+    [
+        (["synthetic_faces/wild"], "none", True),
+        (["synthetic_faces/wild"], "drawn", True),
+        (["synthetic_faces/wild", "mine"], "none", False),
+        (["synthetic_faces/wild"], "imagenet", False),
+        (["bp4d"], "none", False),
+    ],
+)
+def test_weights_are_under_our_license_where_nothing_else_binds_them(data, weights, free):
+    given = list(terms(data, weights).values())
+    old = given[0]._replace(terms="none stated", source="")
+    (software, *others) = licenses.of_shipped([old, *given[1:]])
+    assert software == given[0]
+    weights_of = [License("weights of this detector", given[0].terms, "LICENSE")] * free
+    assert others == [*weights_of, *given[1:]]
+    assert licenses.of_shipped([]) == (given[0],)
 
 
 def test_licenses_are_of_all_that_it_is_made_of():

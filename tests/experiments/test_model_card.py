@@ -40,7 +40,8 @@ def model() -> Model:
         base_rates=dict.fromkeys(UNITS, 0.5), cuts=dict.fromkeys(UNITS, 0.5), no_cut={},
         frames={"labeled": 7200, "scored": 7200},
         data=(Data("piap", "synthetic_faces/wild", "1.0.0", "part1+part2", 240, True),),
-        licences=(License("faces", "none needed", "drawn"),), stand_ins={}, weak_units=(1,), files={},
+        licences=(License("faces", "none needed", "drawn"), License("rest", "free", "")),
+        stand_ins={}, weak_units=(1,), files={},
     )  # fmt: skip
 
 
@@ -85,6 +86,9 @@ def test_a_card_says_what_it_was_trained_on_and_what_is_weak():
         "people of the second half by name" in text and "| AU1 | 0.66 [0.50, 0.95] | 40 |" in text
     )
     assert "**Weak** (below 0.7): AU1." in text
+    assert (
+        "\n## License\n\n- faces: none needed (drawn)\n- rest: free\n\n## What it is worth" in text
+    )
     for promise in ("diagnosis", "feels", "proves nothing about people", "No picture of a person"):
         assert promise in text
 

@@ -12,7 +12,7 @@ from lively_parts import pictures
 from experiments import shipping
 from piapdf_jax.detector import Detector
 from piapdf_jax.load import load_export
-from piapdf_jax.model_json import read_model
+from piapdf_jax.model_json import License, read_model
 from piapdf_jax.models import shipped
 from piapdf_jax.runtime.exports import read_export
 
@@ -39,7 +39,8 @@ def test_the_folder_has_three_files_that_belong_together(written, export):
     ]  # fmt: skip
     assert (written / "MODEL_CARD.md").read_text() == "who it is\n"
     model = read_model(written)
-    assert model._replace(files={}) == read_model(export)
+    terms = (License("software piapdf_jax", "Apache-2.0", "LICENSE"), *read_model(export).licences)
+    assert model._replace(files={}) == read_model(export)._replace(licences=terms)
     for name, facts in model.files.items():
         data = (written / name).read_bytes()
         assert (facts["bytes"], facts["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
@@ -92,3 +93,5 @@ def test_weak_units_are_named_beside_the_files(export, tmp_path):
     path.write_text(json.dumps({"models": [told]}))
     assert shipping.ship(export, tmp_path / "out", path).weak_units == (6,)
     assert read_model(tmp_path / "out").weak_units == (6,)
+    # What was shipped can be shipped again, and stays judged.
+    assert shipping.ship(tmp_path / "out", tmp_path / "again").weak_units == (6,)

@@ -13,6 +13,8 @@ import web_pages
 from browser import Browser, Page
 from drawn_people import portrait
 
+from piapdf_jax import drawn_detector
+from piapdf_jax.export.detector_file import read_light
 from piapdf_jax.model_json import Data, License
 
 pytestmark = pytest.mark.web
@@ -88,6 +90,16 @@ def test_weak_units_are_marked_in_their_row_and_named_below(written, browser: Br
         assert marked == weak
         notes = page.evaluate("document.getElementById('notes').textContent")
         assert ("Weak, to be read with care: AU12." in notes) == bool(weak)
+
+
+def test_the_detector_of_the_package_has_a_page_that_names_its_weak_units(browser, tmp_path):
+    path = tmp_path / "drawn.html"
+    web_pages.write(path, read_light(drawn_detector.FOLDER), dtype="float16")
+    page = web_pages.ready(browser, path)
+    notes = page.evaluate("document.getElementById('notes').textContent")
+    assert "Weak, to be read with care: AU14, AU17." in notes
+    terms = page.evaluate("document.getElementById('licenses').textContent")
+    assert "weights of this detector \u2013 Apache-2.0" in terms
 
 
 def test_the_policy_allows_its_own_script_and_worker_alone(written, browser: Browser):
