@@ -95,6 +95,30 @@ def test_a_photograph_and_a_file_are_all_that_is_needed(tmp_path, detector, phot
     assert any("excludes commercial use" in license["terms"] for license in told["licences"])
 
 
+@pytest.mark.parametrize("program", ["module", "script"])
+def test_a_photograph_alone_is_read_by_the_detector_of_the_wheel(tmp_path, photo, program):
+    command = [sys.executable, "-m", "experiments.detect"]
+    if program == "script":
+        command = [script("piapdf-detect")]
+    done = run(tmp_path, *command, photo[0], "--out=units", "--finder=dlib")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()[:2]
+    assert first == "no --model: PIAP-DF, which this package ships, trained on drawn faces"
+    assert second == "weak units, to be read with care: AU14, AU17"
+    with (tmp_path / "units" / "portrait.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    # Those of BP4D, by hand.
+    units = ["01", "02", "04", "06", "07", "10", "12", "14", "15", "17", "23", "24"]
+    assert [name for name in row if name.endswith("_p")] == [f"AU{unit}_p" for unit in units]
+    assert all(0 < float(row[f"AU{unit}_p"]) < 1 for unit in units)
+    assert row["success"] == "1" and row["weak_units"] == "AU14 AU17"
+    told = json.loads((tmp_path / "units" / "portrait.json").read_text())
+    assert told["model"]["weak_units"] == ["AU14", "AU17"]
+    assert {"of": "software piapdf_jax", "terms": "Apache-2.0", "source": "LICENSE"} in (
+        told["licences"]
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "flag"),
     [("piapdf", "--config"), ("piapdf-detect", "--overlay"), ("piapdf-prepare", "--manual_dir")],
