@@ -32,20 +32,22 @@ def tables(scored: dict[str, Any]) -> Iterator[Table]:
                 f"[{scored['split']}]: {scored['frames']:,} frames of {scored['people']} people,"
                 f" {words} labels; F1 in %"
             )
-            yield _table(escape(title), scored["aus"], scored[key])
+            weak = scored["export"].get("weak_units", ())
+            names = [f"AU{au}{' (weak)' if au in weak else ''}" for au in scored["aus"]]
+            yield _table(escape(title), names, scored[key])
 
 
-def _table(title: str, aus: list[int], scores: dict[str, Any]) -> Table:
+def _table(title: str, units: list[str], scores: dict[str, Any]) -> Table:
     made = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1), title_justify="left")
     made.add_column("unit", no_wrap=True)
     headings = ("positive", "people", "always yes", "F1", "95 % interval")
     for heading in (*headings, *(heading for heading, _, _ in _COLUMNS)):
         made.add_column(heading, justify="right", no_wrap=True)
-    for k, au in enumerate(aus):
+    for k, unit in enumerate(units):
         counts = (f"{scores['positive_frames'][k]:,}", str(scores["people_showing"][k]))
         row = {key: scores[key][k] for key in ("always_yes", "f1", "f1_interval")}
         row |= {key: scores[key][k] for _, key, _ in _COLUMNS}
-        made.add_row(f"AU{au}", *counts, *_cells(row))
+        made.add_row(unit, *counts, *_cells(row))
     keys = ("always_yes", "f1", "f1_interval", *(key for _, key, _ in _COLUMNS))
     made.add_section()
     made.add_row("mean", "", "", *_cells({key: scores[f"mean_{key}"] for key in keys}))

@@ -85,13 +85,15 @@ def score(
     scores, lost = scores_of(frames)
     warnings = tuple(trained_on(model, told, frames.subject, f"{dataset}[{split}]", data_dir))
     scores |= {"dataset": dataset, "version": where.name, "split": split, "data": data}
-    scores |= {"export": _named(folder, model), "truth": str(truth or ""), "warnings": warnings}
+    scores |= {"export": named(folder, model), "truth": str(truth or ""), "warnings": warnings}
     scores, notes = gaps.plain(gaps.with_gaps(scores, lost)), _notes(model, told, aus, lost)
     return Scored(scores=scores, frames=frames, notes=tuple(notes), warnings=warnings)
 
 
-def _named(folder: pathlib.Path, model: Model) -> dict[str, str]:
-    return {"folder": str(folder), "training": model.training, "digest": model.digest}
+def named(folder: pathlib.Path, model: Model) -> dict[str, Any]:
+    """Returns how scores name an export, with its weak units where somebody has judged it."""
+    weak = {} if model.weak_units is None else {"weak_units": list(model.weak_units)}
+    return {"folder": str(folder), "training": model.training, "digest": model.digest, **weak}
 
 
 def _columns(

@@ -18,7 +18,7 @@ from experiments import judged, judged_report
 from experiments.judged import Frames, JudgeError
 from piapdf_jax import command_line, commands, faces, paths
 from piapdf_jax.detector import Detector
-from piapdf_jax.model_json import ModelError
+from piapdf_jax.model_json import Model, ModelError
 from piapdf_jax.runtime.filesystem import replacing
 
 _TREE = flags.DEFINE_string("tree", "", "pictures in BP4D's layout: <subject>/<task>/<frame>.jpg")
@@ -73,10 +73,7 @@ def judge(models: list[str]) -> dict[str, Any]:
         _check_strange(detector)
     which = _HALF.value
     found: dict[str, Any] = {"half": which, "finder": _FINDER.value}
-    told: list[dict[str, Any]] = [
-        {"title": d.model.title, "digest": d.model.digest, "units": list(d.model.units)}
-        for d in detectors
-    ]
+    told = [_of_model(detector.model) for detector in detectors]
     if _TREE.value:
         folder = paths.local_path(_TREE.value, "--tree")
         truth = paths.local_file(_TRUTH.value, "--truth")
@@ -93,6 +90,16 @@ def judge(models: list[str]) -> dict[str, Any]:
             said = judged.said(detector, images)
             numbers["pairs"] = judged.by_pair(said, detector.model.units, frames)
     return found | {"models": told}
+
+
+def _of_model(model: Model) -> dict[str, Any]:
+    weak = None if model.weak_units is None else list(model.weak_units)
+    return {
+        "title": model.title,
+        "digest": model.digest,
+        "units": list(model.units),
+        "weak_units": weak,
+    }
 
 
 def _check_strange(detector: Detector) -> None:

@@ -26,6 +26,8 @@ def report(found: dict[str, Any]) -> str:
         for name, model in zip(names, found["models"], strict=True):
             if absent := model[kind].get("without_labels"):
                 lines.append(f"{name}: no labels here of {', '.join(f'AU{au}' for au in absent)}")
+            if weak := [unit for unit in _weak(model) if unit in model[kind]["units"]]:
+                lines.append(f"{name}: its model.json names as weak {', '.join(weak)}")
     return "\n".join(lines).rstrip()
 
 
@@ -40,7 +42,9 @@ def _table(kind: str, models: list[dict[str, Any]], names: list[str]) -> str:
     units.sort(key=lambda name: int(name[2:]))
     rows = []
     for name in units:
-        cells = [_cell(kind, model[kind]["units"].get(name)) for model in models]
+        cells = [
+            _cell(kind, model[kind]["units"].get(name), name in _weak(model)) for model in models
+        ]
         shown = [m[kind]["units"][name] for m in models if name in m[kind]["units"]]
         rows.append((name, *cells, *([str(shown[0]["frames"])] if kind == "tree" else [])))
     if kind == "tree":
@@ -49,17 +53,24 @@ def _table(kind: str, models: list[dict[str, Any]], names: list[str]) -> str:
     return "\n".join([*markdown.heading(header), *map(markdown.line, rows)])
 
 
-def _cell(kind: str, numbers: dict[str, Any] | None) -> str:
+def _weak(model: dict[str, Any]) -> list[str]:
+    """Names of the units that a model was said not to tell well, wherever that was."""
+    # A file of a release that did not ask has no such key.
+    return [f"AU{au}" for au in model.get("weak_units") or ()]
+
+
+def _cell(kind: str, numbers: dict[str, Any] | None, weak: bool = False) -> str:
     if numbers is None:
         return ""
     low, high = numbers["low"], numbers["high"]
     between = "" if low is None else f" [{low:.2f}, {high:.2f}]"
+    mark = " (weak)" if weak else ""
     if kind == "tree":
-        return f"{numbers['auc']:.2f}{between}"
+        return f"{numbers['auc']:.2f}{between}{mark}"
     return (
         f"{100 * numbers['up']:.0f} %"
         + ("" if low is None else f" [{100 * low:.0f}, {100 * high:.0f}]")
-        + f", {numbers['auc']:.2f}"
+        + f", {numbers['auc']:.2f}{mark}"
     )
 
 

@@ -34,6 +34,7 @@ class DetectedFace(NamedTuple):
         roll: degrees, clockwise.
         crop: [256, 256, 3] uint8 RGB, aligned.
         probabilities: {FACS number: 0 to 1}.
+        weak_units: FACS numbers of those that the detector does not tell well; None where nobody has judged it.
     """
 
     box: tuple[float, float, float, float]
@@ -42,6 +43,7 @@ class DetectedFace(NamedTuple):
     roll: float
     crop: np.ndarray
     probabilities: dict[int, float]
+    weak_units: tuple[int, ...] | None = None
 
 
 class Detector:
@@ -164,6 +166,7 @@ class Detector:
             DetectedFace(
                 *(cut.face.box, cut.face.score, cut.face.landmarks, cut.face.roll, cut.crop),
                 dict(zip(self.model.units, map(float, row), strict=True)),
+                self.model.weak_units,
             )
             for cut, row in zip(found, scores, strict=True)
         ]

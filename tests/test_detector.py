@@ -183,6 +183,18 @@ def test_faces_keep_the_finders_order_and_their_own_crops():
     assert cut_faces(GivenFinder(reason="tilted"), picture) == ([], "tilted")
 
 
+@pytest.mark.parametrize("weak", [None, (), (26, 12)])
+def test_each_face_says_which_units_are_weak(weak):
+    detector = Detector(
+        model(weak_units=weak),
+        "opencv",
+        means,
+        finder=GivenFinder(face((mean_face() - 128) / 4 + (64, 48))),
+    )
+    (found,) = detector.detect(GRAY)
+    assert found.weak_units == weak and found[-1] == weak and len(found.probabilities) == 3
+
+
 @pytest.mark.parametrize("name", ["dlib", "mesh"])
 def test_drawn_people(export, people, name):
     picture, known = people

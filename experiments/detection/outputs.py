@@ -71,7 +71,7 @@ def write(
         settings: which of its frames were looked at.
         wanted: which files.
         journal: with the finished rows.
-        model: whose units, in the order of the probabilities, and weak units, marked on overlays, are read.
+        model: whose units, in the order of the probabilities, and weak units, which are marked, are read.
         cuts: from which probability on each unit is present.
 
     Returns:
@@ -79,7 +79,8 @@ def write(
     """
     table = wanted.table(source.stem)
     part = journal.folder / table.name
-    write_table(part, journal.rows(), model.units, form=wanted.form, kind=wanted.kind, cuts=cuts)
+    columns: dict[str, Any] = {"form": wanted.form, "cuts": cuts, "weak": model.weak_units or ()}
+    write_table(part, journal.rows(), model.units, kind=wanted.kind, **columns)
     part.replace(table)
     written = {"table": table.name, "format": wanted.form}
     path = wanted.overlay_of(source)

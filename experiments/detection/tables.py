@@ -19,7 +19,14 @@ TEXT, WHOLE, SIX, TWO = "s", "d", ".6f", ".2f"
 
 
 def write_table(
-    path: Any, rows: Iterable[Row], units: Sequence[int], *, form: str, kind: str, cuts: Cuts
+    path: Any,
+    rows: Iterable[Row],
+    units: Sequence[int],
+    *,
+    form: str,
+    kind: str,
+    cuts: Cuts,
+    weak: Sequence[int] = (),
 ) -> None:
     """Writes a table in one pass.
 
@@ -32,12 +39,17 @@ def write_table(
             ``pyfeat``: its names, probabilities as ``AU12``.
         kind: ``csv`` (UTF-8, lines end with a newline) or ``parquet``.
         cuts: a unit is present from this probability on; None leaves its cells empty.
+        weak: units that are not told well. ``native`` names them in each row; the other forms are exactly those of
+            other software, which has no place for it.
 
     Raises:
         OSError: where the disk refuses it.
         ValueError: for ``parquet`` where pyarrow is not installed.
     """
     columns = list(_COLUMNS[form](units, cuts))
+    if weak and form == "native":
+        names = " ".join(f"AU{au:02d}" for au in weak)
+        columns.append(("weak_units", TEXT, lambda row: names))
     {"csv": _csv, "parquet": _parquet}[kind](path, rows, columns)
 
 

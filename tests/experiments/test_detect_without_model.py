@@ -1,5 +1,6 @@
 """``detect`` without ``--model``: the package's own detector, or how to train one; weak units."""
 
+import csv
 import json
 import pathlib
 
@@ -68,6 +69,12 @@ def test_whose_it_is_is_said_in_one_line_and_weak_units_in_another(
     found = json.loads((tmp_path / "out" / "a.json").read_text())
     assert found["model"]["weak_units"] == ["AU06", "AU12"]
     assert found["model"]["digest"] == light_model.DIGEST
+    assert rows(tmp_path)[0]["weak_units"] == "AU06 AU12"
+
+
+def rows(folder: pathlib.Path) -> list[dict[str, str]]:
+    with (folder / "out" / "a.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_a_model_that_is_named_is_not_called_the_package_s_own(run, tmp_path, capsys):
@@ -75,6 +82,7 @@ def test_a_model_that_is_named_is_not_called_the_package_s_own(run, tmp_path, ca
     assert "no --model" not in (told := capsys.readouterr().out) and "weak" not in told
     found = json.loads((tmp_path / "out" / "a.json").read_text())
     assert found["model"]["weak_units"] is None
+    assert "weak_units" not in rows(tmp_path)[0]
 
 
 def test_bars_of_weak_units_are_marked(run, monkeypatch, tmp_path):

@@ -129,7 +129,8 @@ def told(**changes) -> Model:
 def stage(tmp_path, monkeypatch):
     """A tree of four people whose green is AU12, pairs of whom one has no face, and a model that sees colors."""
     monkeypatch.setattr(faces, "make_finder", lambda name: BrightFaces())
-    models = {"model": told(), "second": told(digest="f" * 16, units=(12, 1, 4))}
+    weak = told(digest="f" * 16, units=(12, 1, 4), weak_units=(1, 4))
+    models = {"model": told(), "second": weak}
     monkeypatch.setattr(
         Detector, "load",
         classmethod(lambda cls, path, finder: cls(models[path], "jax", red, finder=BrightFaces())),
@@ -179,6 +180,14 @@ def test_a_whole_judgment(stage, capsys):
     assert first["pairs"]["pairs"] == 2 and first["pairs"]["units"]["AU12"]["up"] == 1.0
     assert "| AU12 | 1.00 |" in text and "no face in 1" in text
     assert "PIAP-DF 01234567: no labels here of AU1, AU6" in text
+    assert [model["weak_units"] for model in found["models"]] == [None, [1, 4]]
+    # The second model's model.json names AU1 and AU4; the tree has labels of AU4 alone, the pairs ask for AU1.
+    tree, smiles = text.split("**Pairs that go up")
+    for part, unit, other in ((tree, "AU4", "AU1"), (smiles, "AU1", "AU4")):
+        (row,) = [line for line in part.splitlines() if line.startswith(f"| {unit} |")]
+        assert row.split("|")[3].strip().endswith(" (weak)") and row.count("(weak)") == 1
+        assert f"PIAP-DF ffffffff: its model.json names as weak {unit}\n" in part + "\n"
+        assert part.count("(weak)") == 1 and f"as weak {other}" not in part
 
 
 def test_halves_share_nobody(stage, capsys):

@@ -265,6 +265,21 @@ def test_intervals_and_gaps_as_they_are_shown():
     rows = list(zip(*[list(column.cells) for column in table.columns], strict=True))
     assert rows[0][:8] == ("AU1", "12", "6", "80.0", "66.7", "66.7 to 66.7", "-", "-")
     assert str(table.title).startswith(r"t 0123456789abcdef on \[red]d\[s]: 18 frames of 6 people")
+    for weak, unit in (((1,), "AU1 (weak)"), ((2,), "AU1")):
+        head["export"] = head["export"] | {"weak_units": weak}
+        (table,) = export_score_table.tables(head | found)
+        assert list(table.columns[0].cells) == [unit, "mean"]
+
+
+@pytest.mark.parametrize("weak", [None, (), (9, 1)])
+def test_weak_units_stand_beside_the_name_of_the_export(weak, tmp_path):
+    named = export_scores.named(tmp_path, model(weak_units=weak))
+    assert named == {
+        "folder": str(tmp_path),
+        "training": "baseline",
+        "digest": DIGEST,
+        **({} if weak is None else {"weak_units": list(weak)}),
+    }
 
 
 def test_mistakes_are_one_line(export, small_data, split, tmp_path, exported):

@@ -16,9 +16,9 @@ ROWS = [
 ]  # fmt: skip
 
 
-def written(tmp_path, rows=ROWS, form="native", kind="csv", cuts=CUTS):
+def written(tmp_path, rows=ROWS, form="native", kind="csv", cuts=CUTS, weak=()):
     path = tmp_path / f"t.{kind}"
-    write_table(path, iter(rows), UNITS, form=form, kind=kind, cuts=cuts)
+    write_table(path, iter(rows), UNITS, form=form, kind=kind, cuts=cuts, weak=weak)
     return path
 
 
@@ -32,6 +32,16 @@ def test_native_to_the_letter(tmp_path):
         "a.mp4,1,61.040000,,0.000000,0,no_face,,,,,,,,,\n"
         '"b,""c""\nd.jpg",2,,,0.000000,0,unreadable,,,,,,,,,\n'
     )
+
+
+def test_weak_units_are_named_in_each_row_of_our_own_columns_alone(tmp_path):
+    for form in tables.FORMS:
+        plain = written(tmp_path, form=form).read_text().replace("\nd.jpg", " d.jpg").splitlines()
+        text = written(tmp_path, form=form, weak=(1, 12)).read_text()
+        ends = [",weak_units", *[",AU01 AU12"] * 4] if form == "native" else [""] * 5
+        assert text.replace("\nd.jpg", " d.jpg").splitlines() == [
+            line + end for line, end in zip(plain, ends, strict=True)
+        ]
 
 
 def test_names_come_back_whatever_they_hold(tmp_path):
@@ -85,8 +95,8 @@ def test_py_feat_counts_whole_minutes_and_seconds(tmp_path, seconds, clock):
 @pytest.mark.parametrize("form", tables.FORMS)
 def test_parquet_holds_what_csv_holds(tmp_path, form):
     parquet = pytest.importorskip("pyarrow.parquet")
-    table = parquet.read_table(written(tmp_path, form=form, kind="parquet"))
-    path = written(tmp_path, form=form)
+    table = parquet.read_table(written(tmp_path, form=form, kind="parquet", weak=(12,)))
+    path = written(tmp_path, form=form, weak=(12,))
     with path.open(newline="") as file:
         plain = list(csv.DictReader(file))
     assert table.column_names == list(plain[0])
