@@ -15,6 +15,8 @@ endif
 BIN := $(VENV)/bin
 # A worker that died ends the run: with files kept together, pytest-xdist may wait for its successor for ever.
 WORKERS := -n 2 --max-worker-restart=0
+# Files with tests of doubles: to look for them in all files takes each worker as long as many of these tests.
+WIDE = $(shell grep -rlF mark.x64 --include='test_*.py' tests)
 # What an environment is made of: with neither changed, nothing is installed again.
 DECLARED := setup.cfg pyproject.toml
 # The files of the face mesh lie in a wheel that asks for TensorFlow, which nothing here needs.
@@ -42,7 +44,7 @@ demo: $(VENV)/core.stamp
 test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not nightly and not parity and not beam and not soak and not page and not export and not web and not litert"
-	JAX_ENABLE_X64=1 $(BIN)/python -m pytest $(WORKERS) --dist loadfile -m x64
+	JAX_ENABLE_X64=1 $(BIN)/python -m pytest $(WORKERS) --dist loadfile -m x64 $(WIDE)
 
 # What takes minutes and is turned red by a new release of JAX sooner than by a change here.
 nightly: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
