@@ -110,7 +110,7 @@ def _draw(folder: pathlib.Path) -> None:
             more = {"kind": config.name, "people": PEOPLE[config.name]}
             small = dataclasses.replace(config, name=f"small_{config.name}", **more)
             builder = faces.Builder(config=small, data_dir=str(folder))
-            builder.workers = 1
+            builder.workers = 2  # what else would draw waits for these
             builder.download_and_prepare(file_format="array_record")
 
 
