@@ -23,6 +23,9 @@ _LEFT_OUT_BELOW = (
 )
 #: Settings that a title names.
 _TOLD = 3
+#: What a training starts from and how many labels it has: where groups differ in it, their titles say so first,
+#: whatever the folders are called.
+_LEARNED_FROM = ("model.pretrained", "data.labeled_frames")
 
 
 class RunsError(ValueError):
@@ -137,8 +140,9 @@ def _titles(groups: list[list[Run]]) -> list[str]:
     found = []
     for name, own in zip(names, settings, strict=True):
         alike = [other for other, n in zip(settings, names, strict=True) if n == name]
-        odd = [key for key in own if any(other.get(key) != own[key] for other in alike)]
-        told = [f"{key}={own[key]}" for key in odd[:_TOLD]]
+        odd = [key for key in _LEARNED_FROM if _differs(key, own, settings)]
+        odd += [key for key in own if key not in odd and _differs(key, own, alike)]
+        told = [f"{key}={_said(key, own[key])}" for key in odd[:_TOLD]]
         told += [f"and {len(odd) - _TOLD} more"] if len(odd) > _TOLD else []
         found.append(f"{name} ({', '.join(told)})" if odd else name)
     # Settings that are not told may be all that is different.
@@ -146,6 +150,16 @@ def _titles(groups: list[list[Run]]) -> list[str]:
         f"{title} [{found[: place + 1].count(title)}]" if found.count(title) > 1 else title
         for place, title in enumerate(found)
     ]
+
+
+def _differs(key: str, own: dict[str, Any], others: list[dict[str, Any]]) -> bool:
+    """Whether a setting that a group has is not that of all others."""
+    return key in own and any(other.get(key) != own[key] for other in others)
+
+
+def _said(key: str, value: Any) -> Any:
+    """A value as a title says it: no labeled frames are left out where the setting is 0."""
+    return "all" if key == "data.labeled_frames" and value == 0 else value
 
 
 def _name(run: Run) -> str:

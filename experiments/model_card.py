@@ -164,7 +164,10 @@ _LIMITS = (
     "- It knows no intensities, no left and right, and no units but these.",
     "- A face at rest that looks like a unit (a low brow, thin lips) is taken for one: compare pictures of one",
     "  person, and not people.",
-    "- Children, medical conditions, heavy make-up, masks, profiles and faces below 40 px were not drawn.",
+    "- Children, medical conditions, masks and profiles were not drawn, and no make-up but eye shadow with red lips,",
+    "  on three of ten people.",
+    "- Three of ten pictures were recorded with 52 to 139 px a side, of which a face is about 0.6 wide: faces below",
+    "  about 30 px were not drawn.",
     "- Do not decide anything about anybody with it.",
     "",
 )

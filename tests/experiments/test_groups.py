@@ -70,6 +70,22 @@ def test_titles_are_short_and_unique_where_many_settings_differ(tmp_path):
     )
 
 
+def test_titles_say_start_and_labeled_frames_whatever_the_folders_are_called(tmp_path):
+    few = FEW | {"folds": (1,), "methods": ("baseline",)}
+    drawn = ["model=small", "model.pretrained=drawn", "data.labeled_frames=100"]
+    # As many other settings as a title names, all of them before these two.
+    slow = ["model=small", *(f"{key}.steps=9" for key in ("ap", "baseline", "identity"))]
+    make_runs(tmp_path / "a", **few, name="first", settings=drawn)
+    make_runs(tmp_path / "b", **few, name="second", settings=slow)
+    make_runs(tmp_path / "c", **few, name="second", settings=["model=small"])
+    start = "model.pretrained=none, data.labeled_frames=all"
+    assert [group.title for group in read_groups([tmp_path / name for name in "abc"])] == [
+        "first (model.pretrained=drawn, data.labeled_frames=100)",
+        f"second ({start}, identity.steps=9, and 2 more)",
+        f"second ({start}, identity.steps=250, and 2 more)",
+    ]
+
+
 def test_names_of_folders_that_are_averaged_stand_in_the_title(tmp_path):
     for fold in (1, 2, 3):
         make_runs(tmp_path, **FEW | {"folds": (fold,)}, name=f"bp4d_fold{fold}")

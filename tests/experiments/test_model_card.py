@@ -8,10 +8,10 @@ from absl import app
 from absl.testing import flagsaver
 from programs import load
 
-from data_builders.synthetic_faces.wild import draw
+from data_builders.synthetic_faces.wild import behavior, draw
 from experiments import frame_table
 from experiments.frame_table import FrameTable
-from piapdf_jax import faces
+from piapdf_jax import drawn_detector, faces
 from piapdf_jax.model_json import Data, License, Model, to_json
 
 model_card = load("experiments.model_card")
@@ -91,6 +91,25 @@ def test_a_card_says_what_it_was_trained_on_and_what_is_weak():
     )
     for promise in ("diagnosis", "feels", "proves nothing about people", "No picture of a person"):
         assert promise in text
+
+
+def test_the_card_that_ships_has_the_limits_of_the_generator():
+    shipped = (drawn_detector.FOLDER / model_card.FILE_NAME).read_text(encoding="utf-8")
+    limits = model_card.card(model(), judged(), table()).partition("## What it cannot do")[2]
+    assert len(limits) > 500 and shipped.endswith(limits)
+
+
+def test_make_up_and_small_faces_are_drawn_as_far_as_the_card_says():
+    text = " ".join(model_card.card(model(), judged(), table()).split())
+    assert "no make-up but eye shadow with red lips, on three of ten people" in text
+    people = [draw.stranger(name).identity for name in behavior.subjects()]
+    made_up = [person for person in people if person.eye_shadow]
+    assert len(made_up) == pytest.approx(0.3 * 360, abs=30)  # 3.5 standard deviations
+    assert min(person.lip_red for person in made_up) >= 0.5
+    assert "52 to 139 px a side, of which a face is about 0.6 wide: faces below about 30 px" in text
+    widths = [np.ptp(draw.frame(name, "S1", 3, {}).landmarks[:, 0]) for name in PEOPLE]
+    assert np.median(widths) / 256 == pytest.approx(0.6, abs=0.05)
+    assert min(widths) / 256 * 52 == pytest.approx(30, abs=5)
 
 
 def test_numbers_of_another_detector_are_refused():

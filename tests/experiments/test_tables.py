@@ -36,6 +36,21 @@ def test_the_report_has_each_table_three_times_and_all_numbers(tmp_path, capsys)
     assert (out / "table3.txt").read_text() in shown and f"report: {out}" in shown
 
 
+def test_a_reader_sees_the_start_and_the_labeled_frames_of_each_row(tmp_path):
+    few = FEW | {"folds": (1,), "methods": ("baseline",)}
+    for name, *settings in (("a", "model.pretrained=drawn", "data.labeled_frames=100"), ("b",)):
+        make_runs(tmp_path / "runs", **few, name=name, settings=["model=small", *settings])
+    out = report(tmp_path / "report", tmp_path / "runs/a", tmp_path / "runs/b")
+    rows = {
+        "Baseline, a (model.pretrained=drawn, data.labeled_frames=100)",
+        "Baseline, b (model.pretrained=none, data.labeled_frames=all)",
+    }
+    lines = list(csv.DictReader((out / "scores.csv").read_text(encoding="utf-8").splitlines()))
+    assert {line["method"] for line in lines} == rows
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert all(page.count(f">{row}<") >= 2 for row in rows)
+
+
 def test_against_true_labels_only_the_trainings_with_true_labels_have_rows(tmp_path):
     odd = {(fold, 0): Odd(no_truth=("disfa",)) for fold in (1, 2, 3)}
     make_runs(tmp_path / "runs", **FEW, odd=odd)

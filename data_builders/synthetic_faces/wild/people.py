@@ -25,7 +25,7 @@ class Manner:
 
     Attributes:
         moves: {AU: [68, 2]}, head units at strength 1.
-        resting: {AU: -0.5..0.5}, what the face looks like when nothing moves: a low brow, thin lips.
+        resting: {AU: -0.3..0.3}, what the face looks like when nothing moves: a low brow, thin lips.
         heights: factors on the heights of mounds.
         depths: factors on the depths of folds.
         folds: factor on all folds, 0..1; smooth faces fold hardly.
