@@ -48,8 +48,9 @@ test: $(VENV)/test.stamp
 
 # What takes minutes and is turned red by a new release of JAX sooner than by a change here.
 nightly: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
-nightly: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(WORKERS) --dist load -m nightly
+nightly: $(VENV)/test.stamp $(VENV)/parity.stamp
+	$(BIN)/python -m pytest $(WORKERS) --dist load -m "nightly and not parity"
+	env -u JAX_DISABLE_MOST_OPTIMIZATIONS JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m "nightly and parity" tests/parity
 	env -u JAX_DISABLE_MOST_OPTIMIZATIONS SOAK_KILLS=8 $(BIN)/python -m pytest $(WORKERS) --dist=load -m soak -rP tests/soak
 
 soak: $(VENV)/test.stamp
@@ -61,7 +62,7 @@ page: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m page -rP tests/page
 
 parity: $(VENV)/parity.stamp
-	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m parity tests/parity
+	JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m "parity and not nightly" tests/parity
 
 beam:
 	$(MAKE) --no-print-directory VENV=$(VENV)-beam beam-tests

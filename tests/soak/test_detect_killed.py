@@ -20,7 +20,7 @@ from piapdf_jax import capture
 
 pytestmark = pytest.mark.soak
 
-KILLS = 20
+KILLS = 5 * int(os.environ.get("SOAK_KILLS", "2"))
 FRAMES = 75
 
 

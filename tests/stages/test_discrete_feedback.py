@@ -84,9 +84,9 @@ def moved(before, after):
     "options",
     [
         {},
-        {"estimator": "jvp", "labels": "sample", "teacher_term": "score"},
-        {"variant": "exact"},
         *nightly(
+            {"estimator": "jvp", "labels": "sample", "teacher_term": "score"},
+            {"variant": "exact"},
             {"variant": "continuous", "direction": "update", "estimator": "vjp"},
             {"variant": "continuous"},
             {"variant": "continuous", "estimator": "difference"},
@@ -119,6 +119,7 @@ def test_every_variant_trains(inputs, options):
         assert c != 0 and np.sign(c) == np.sign(float(metrics["feedback"]))
 
 
+@pytest.mark.nightly
 def test_exact_moves_the_teacher_by_more_than_the_labels_do(inputs):
     exact, _ = run(stage(variant="exact"), inputs, steps=1)
     supervised, _ = run(stage(variant="none"), inputs, steps=1)
@@ -128,6 +129,7 @@ def test_exact_moves_the_teacher_by_more_than_the_labels_do(inputs):
     assert any(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(difference))
 
 
+@pytest.mark.nightly
 def test_on_the_baseline_nothing_frozen_is_needed(inputs):
     made = stage(LossWeights(au=1.0, pi=0.0, ap=0.0), "baseline")
     state, metrics = run(made, {"baseline": inputs["baseline"]})
@@ -369,6 +371,7 @@ def test_without_judges_the_labeled_frames_judge(inputs):
     assert_trees((alone, told), (named, same))
 
 
+@pytest.mark.nightly
 def test_judges_are_heard_in_one_function_as_in_parts(inputs):
     made = stage(LossWeights(au=1.0, pi=0.0, ap=0.0), "baseline")
     _, parts = taught(made, inputs, batch(5))
