@@ -6,7 +6,7 @@ N is the number of frames, P of pairs, F the length of a vector.
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, special
+import scipy  # its modules load on first use
 
 #: BP4D's tasks on whose frames the identity probe is fitted; it is scored on those of the other four.
 PROBE_TASKS = ("T1", "T2", "T3", "T4")
@@ -73,7 +73,7 @@ def ten_fold_verification(
         threshold = _best_threshold(similarity[~test], same[~test])
         accuracies.append(np.mean((similarity[test] >= threshold) == same[test]))
     mean, error = np.mean(accuracies), np.std(accuracies, ddof=1) / np.sqrt(len(blocks))
-    reach = special.stdtrit(len(blocks) - 1, 0.975) * error
+    reach = scipy.special.stdtrit(len(blocks) - 1, 0.975) * error
     low, high = np.clip((mean - reach, mean + reach), 0, 1)
     deviation = float(np.std(accuracies))
     return Verification(float(mean), deviation, np.array(accuracies), float(low), float(high))
@@ -145,13 +145,13 @@ def _logistic_regression(
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights, bias = np.split(flat.reshape(shape), [-1])
         logits = x @ weights + bias
-        loss = -np.sum(special.log_softmax(logits, axis=1) * target) / len(x)
-        residual = (special.softmax(logits, axis=1) - target) / len(x)
+        loss = -np.sum(scipy.special.log_softmax(logits, axis=1) * target) / len(x)
+        residual = (scipy.special.softmax(logits, axis=1) - target) / len(x)
         slope = np.vstack([x.T @ residual + ridge * weights, residual.sum(axis=0)[None]])
         return float(loss + ridge / 2 * np.sum(weights**2)), slope.ravel()
 
     options = {"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-6}
     start = np.zeros(shape[0] * shape[1])
-    found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    found = scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
     weights, bias = np.split(found.x.reshape(shape), [-1])
     return weights, bias[0]

@@ -9,7 +9,7 @@ never a number that looks valid: each function says where.
 from collections.abc import Callable
 
 import numpy as np
-from scipy import stats
+import scipy  # its modules load on first use, which commands that score nothing are spared
 
 from piapdf_jax.action_units import UNKNOWN
 
@@ -122,7 +122,7 @@ def roc_auc(probs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         positives, negatives = int(true.sum()), int((~true).sum())
         if not positives or not negatives:
             return np.nan
-        wins = stats.rankdata(p)[true].sum() - positives * (positives + 1) / 2
+        wins = scipy.stats.rankdata(p)[true].sum() - positives * (positives + 1) / 2
         return wins / (positives * negatives)
 
     return _per_au(score, probs, labels)
