@@ -1,6 +1,7 @@
 """Entry point shared by all programs of this repository: flags, help, and user errors as one line."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -40,6 +41,9 @@ def run(main: Callable[[list[str]], object], *, arguments: int = 0, speaker: str
         except (app.UsageError, PathError) as error:
             fail(error, speaker)
 
+    # OpenBLAS's threads spin while they wait, which doubles the processor time of what multiplies small matrices. It
+    # reads this when NumPy is first imported: in most programs after here, and in all processes that they start.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     app.run(guarded, flags_parser=parse)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
 from piapdf_jax.ranges import Chance, Choice, Count, Range, Share
@@ -217,7 +218,8 @@ def update_if_finite(
     Returns:
         The state after the step, and ``loss``, ``gradient_norm`` and ``count_skipped``.
     """
-    norm = optax.tree.norm(grads)
+    # Of one vector, as the optimizer has it: a sum for each of hundreds of leaves takes as long to compile as the rest.
+    norm = optax.tree.norm(ravel_pytree(grads)[0])
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     new = (optax.apply_updates(state.params, updates), batch_stats, opt_state)
