@@ -17,7 +17,7 @@ from experiments.pipeline import Pipeline
 from piapdf_jax.data.description import Description
 
 NANO = ["model=nano", "data.image_size=64", "eval.batch_size=16", "methods=baseline"]
-NANO += ["baseline.steps=1", "baseline.batch_size=8", "disfa.dataset=synthetic_faces/nowhere"]
+NANO += ["baseline.steps=4", "baseline.batch_size=8", "disfa.dataset=synthetic_faces/nowhere"]
 #: The order of label columns in a record, and the units that BP4D has labels of.
 RECORD = [1, 2, 4, 6, 7, 9, 10, 12, 14, 15, 17, 23, 24, 25, 26]
 UNITS = [1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24]

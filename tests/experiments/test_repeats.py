@@ -15,8 +15,7 @@ from experiments.process import config_json
 from experiments.trainings import METHODS, TRAININGS
 from piapdf_jax.data.source import MissingDataset
 
-SHORT = [*NANO, "data.image_size=32", "data.workers=0", "methods=baseline,pi2,ap"]
-SHORT += [f"{name}.steps=2" for name in ("pi1", "identity", "baseline")]
+SHORT = [*NANO, "data.workers=0", "methods=baseline,pi2,ap"]
 STAGES = ("pi1", "identity", "baseline")
 PAIRS = [(0, 2), (0, 1), (1, 2), (1, 1)]
 
@@ -111,8 +110,8 @@ def test_lines_say_run_fold_seed_method_and_time_left_of_all(four):
     ]
     steps = [line for line in four.lines if ": step " in line]
     # Of the second command, in which nothing was measured before its first training.
-    assert steps[0] == "fold 1, seed 0, Baseline: step 0/2, compiling"
-    last = [line for line in steps if line.startswith("fold 1, seed 1, Baseline: step 2/2")]
+    assert steps[0] == "fold 1, seed 0, Baseline: step 0/4, compiling"
+    last = [line for line in steps if line.startswith("fold 1, seed 1, Baseline: step 4/4")]
     assert len(last) == 1 and last[0].endswith(" s left of the whole command")
     assert [line for line in four.lines if line.endswith("left of the whole command")][
         -1

@@ -4,18 +4,15 @@ import json
 import os
 import shutil
 
+import nano_runs
 import pytest
 
 from experiments import config as configs
 from experiments import fingerprint
 from experiments.pipeline import Pipeline
 
-NANO = ["model=nano", "data.image_size=64", "eval.batch_size=48", "methods=baseline,piap"]
-for _name in ("pi1", "pi2", "identity", "baseline", "piap"):
-    NANO += [f"{_name}.batch_size=8", f"{_name}.steps=2"]
-NANO += ["data.dataset=synthetic_faces/small_bp4d", "pi1.dataset=synthetic_faces/small_afew_va"]
-NANO += ["identity.dataset=synthetic_faces/small_webface"]
-NANO += ["identity.pairs=synthetic_faces/small_lfw"]
+# Sizes and lengths of other tests, which then share compiled steps.
+NANO = [*nano_runs.NANO, "methods=baseline,piap"]
 
 
 def pipeline(data, runs, *settings, accept=(), stages=()):

@@ -36,7 +36,7 @@ COMMANDS = "\n".join(re.findall(r"```sh\n(.*?)```", TEXT, re.S)).splitlines()
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1"}
 NANO = ["df=paper", "model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
 NANO += ["run.audit=true"]
-NANO += ["baseline.batch_size=8", "baseline.steps=2", "data.dataset=synthetic_faces/small_bp4d"]
+NANO += ["baseline.batch_size=8", "baseline.steps=4", "data.dataset=synthetic_faces/small_bp4d"]
 # Two steps may be over before a signal gets there.
 LONG, SAVED = 20, ["run.checkpoint_every=5"]
 
