@@ -7,6 +7,7 @@ import pathlib
 import re
 import shlex
 import subprocess
+import sys
 
 import pytest
 from started import ROOT, Command, Done, run
@@ -342,3 +343,21 @@ def test_the_command_of_a_message_works_as_it_stands(started, here):
     )
     assert done.returncode == 0
     assert commands.python("data_builders.prepare") in command
+
+
+@pytest.mark.parametrize(("asked", "had"), [(None, "1"), ("3", "3")])
+def test_openblas_gets_one_thread_before_numpy_is_there_unless_somebody_asks_for_more(asked, had):
+    """Without it drawing takes twice the processor time; NumPy asks only when it is first imported."""
+    code = (
+        "import os, sys\n"
+        "from experiments import piapdf\n"
+        "from piapdf_jax import command_line\n"
+        "says = lambda argv: print('numpy' in sys.modules, os.environ['OPENBLAS_NUM_THREADS'])\n"
+        "command_line.run(says)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
+    environment |= {"OPENBLAS_NUM_THREADS": asked} if asked else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True
+    )
+    assert (done.stdout, done.stderr) == (f"False {had}\n", "")
