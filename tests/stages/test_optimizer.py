@@ -59,3 +59,22 @@ def test_a_step_without_a_finite_loss_and_gradient_changes_nothing(loss, gradien
     assert float(new.batch_stats["head"]["mean"]) == (8.0 if moves else 7.0)
     skipped = int(not moves)
     assert (int(new.step), int(new.skipped), int(metrics["count_skipped"])) == (1, skipped, skipped)
+
+
+@pytest.mark.parametrize("place", range(5))
+def test_one_number_anywhere_that_is_not_finite_stops_the_step_and_the_norm_is_of_all(place):
+    optimizer, numbers = optax.sgd(0.5), np.asarray([1.0, 2.0, 4.0, 8.0, 16.0], np.float32)
+    parts = {"head": ({"bias": jnp.zeros(1), "kernel": jnp.zeros((2, 2))}, {})}
+    state = create_state(parts, optimizer)
+
+    def after(numbers):
+        grads = {"head": {"bias": jnp.asarray(numbers[:1]), "kernel": numbers[1:].reshape(2, 2)}}
+        return update_if_finite(optimizer, state, jnp.asarray(1.0), grads, {"head": {}})
+
+    stepped, metrics = after(numbers)
+    # 1 + 4 + 16 + 64 + 256
+    np.testing.assert_allclose(metrics["gradient_norm"], np.sqrt(341.0), rtol=1e-6)
+    assert int(stepped.skipped) == 0
+    broken = numbers.copy()
+    broken[place] = np.nan
+    assert int(after(broken)[0].skipped) == 1
