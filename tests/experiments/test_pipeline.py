@@ -352,7 +352,7 @@ def test_flipped_truth_changes_no_training(demo, small_data, tmp_path):
     assert scores["true"] != before["true"]
 
 
-@pytest.mark.parametrize("variant", ["none", *nightly("continuous", "constant")])
+@pytest.mark.parametrize("variant", nightly("none", "continuous", "constant"))
 def test_variants_of_feedback_run(demo, small_data, variant):
     fine = int(variant == "none")
     settings = ["methods=piapdf", "df.steps=2", f"df.finetune_steps={fine}"]
