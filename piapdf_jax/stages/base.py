@@ -218,7 +218,7 @@ def update_if_finite(
     Returns:
         The state after the step, and ``loss``, ``gradient_norm`` and ``count_skipped``.
     """
-    # Of one vector, as the optimizer has it: a sum for each of hundreds of leaves takes as long to compile as the rest.
+    # Of one vector, as the optimizer has it: a sum for each leaf takes nearly as long to compile as the rest.
     norm = optax.tree.norm(ravel_pytree(grads)[0])
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
