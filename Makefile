@@ -15,6 +15,7 @@ endif
 BIN := $(VENV)/bin
 # A worker that died ends the run: with files kept together, pytest-xdist may wait for its successor for ever.
 WORKERS := -n 2 --max-worker-restart=0
+OPTIMIZED := env -u JAX_DISABLE_MOST_OPTIMIZATIONS -u XLA_FLAGS
 # Files with tests of doubles: to look for them in all files takes each worker as long as many of these tests.
 WIDE = $(shell grep -rlF mark.x64 --include='test_*.py' tests)
 # What an environment is made of: with neither changed, nothing is installed again.
@@ -39,22 +40,23 @@ demo: $(VENV)/core.stamp
 	$(BIN)/python -m experiments.piapdf --config=demo
 	$(BIN)/python -m experiments.tables runs/demo --out=runs/demo/report
 
-# Compiling takes longest, and less optimized code is compiled in half the time. The soak, the parity tests
-# and the demo run what users run. A file's tests stay in one worker: they share fixtures and compiled steps.
-test: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
+# Compiling takes longest: XLA's older emitters and less optimized code take a third of the time. The parity tests,
+# the soak of the night and the demo run what users run.
+test soak nightly: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
+test soak nightly: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_use_fusion_emitters=false
+# A file's tests stay in one worker: they share fixtures and compiled steps.
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not nightly and not parity and not beam and not soak and not page and not export and not web and not litert"
 	JAX_ENABLE_X64=1 $(BIN)/python -m pytest $(WORKERS) --dist loadfile -m x64 $(WIDE)
 
 # What takes minutes and is turned red by a new release of JAX sooner than by a change here.
-nightly: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
 nightly: $(VENV)/test.stamp $(VENV)/parity.stamp
-	$(BIN)/python -m pytest $(WORKERS) --dist load -m "nightly and not parity"
-	env -u JAX_DISABLE_MOST_OPTIMIZATIONS JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m "nightly and parity" tests/parity
-	env -u JAX_DISABLE_MOST_OPTIMIZATIONS SOAK_KILLS=8 $(BIN)/python -m pytest $(WORKERS) --dist=load -m soak -rP tests/soak
+	$(BIN)/python -m pytest $(WORKERS) --dist load -m "nightly and not parity and not soak"
+	$(OPTIMIZED) JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m "nightly and parity" tests/parity
+	$(OPTIMIZED) SOAK_KILLS=8 $(BIN)/python -m pytest $(WORKERS) --dist=load -m soak -rP tests/soak
 
 soak: $(VENV)/test.stamp
-	$(BIN)/python -m pytest $(WORKERS) --dist=load -m soak -rP tests/soak
+	$(BIN)/python -m pytest $(WORKERS) --dist=load -m "soak and not nightly" -rP tests/soak
 
 # One worker: Chromium has processes of its own, and the tests share it.
 page: $(VENV)/test.stamp

@@ -1,7 +1,6 @@
 """Settings that every test shares, in the environment, so that started processes share them too."""
 
 import dataclasses
-import fcntl
 import hashlib
 import logging
 import os
@@ -37,6 +36,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 from absl import logging as absl_logging  # noqa: E402
+from once import made_once  # noqa: E402
 
 # TFDS and Orbax read absl flags, which only absl's own main would parse.
 flags.FLAGS.mark_as_parsed()
@@ -86,16 +86,8 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         digest.update(f"{path.relative_to(_ROOT)}\n".encode() + path.read_bytes())
     # What the same sources have drawn before, in the tests of another process or yesterday, is copied.
     drawn = _ROOT / ".cache" / "small_data" / digest.hexdigest()[:16]
-    drawn.parent.mkdir(parents=True, exist_ok=True)
-    with open(drawn.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not drawn.exists():
-            unfinished = drawn.with_suffix(".unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            _draw(unfinished)
-            unfinished.rename(drawn)
-        if not folder.exists():
-            shutil.copytree(drawn, folder)
+    made_once(drawn, _draw)
+    made_once(folder, lambda copy: shutil.copytree(drawn, copy))
     return folder
 
 

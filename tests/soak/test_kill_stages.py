@@ -1,6 +1,7 @@
 """Every training of the method, with small networks, killed at random moments: it ends as the straight run.
 
-``SOAK_KILLS`` is the number of kills a training (2; at night 8), ``SOAK_SEED`` draws other moments (0).
+``SOAK_KILLS`` is the number of kills a training (2; at night 8), ``SOAK_SEED`` draws other moments (0). By day one
+training of each kind is killed: a generator, faces, units beside frozen parts, feedback, another data set.
 """
 
 import functools
@@ -14,6 +15,8 @@ import sys
 import time
 
 import pytest
+from nightly import nightly
+from once import made_once
 
 from piapdf_jax.runtime.train_stats import WALL_CLOCK
 
@@ -36,6 +39,9 @@ NEEDS = {
     "piapdf": ("pi1", "pi2", "identity", "piap"),
     "disfa": ("pi1", "pi2", "identity", "piap"),
 }
+BY_DAY = ("pi1", "identity", "piap", "piapdf", "disfa")
+#: What others need, in the order in which it is trained.
+NEEDED = ("pi1", "pi2", "identity", "baseline", "piap")
 SETTINGS = ["df=paper", "model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
 SETTINGS += ["run.audit=true"]
 SETTINGS += ["run.checkpoint_every=4", "data.dataset=synthetic_faces/small_bp4d"]
@@ -55,7 +61,8 @@ for section in ("pi1", "pi2", "identity", "baseline", "pi3", "ap", "lp", "piap",
 def start(data, runs, training, stages):
     """The launcher; the training itself is long, those that it needs are short."""
     steps = [f"{name}.steps=4" for name in NEEDS if name not in ("longer", "piapdf", training)]
-    steps += [f"{'df' if training in ('longer', 'piapdf') else training}.steps={STEPS}"]
+    long = "df" if training in ("longer", "piapdf") else training
+    steps += [f"{long}.steps={STEPS}"] if long else []
     command = [sys.executable, "-m", "experiments.piapdf", "--config=demo", f"--runs_dir={runs}"]
     command += [f"--data_dir={data}", f"--stages={','.join(stages)}"]
     command += [f"--set={setting}" for setting in (*SETTINGS, *steps)]
@@ -85,16 +92,27 @@ def results(runs, training):
     return info["content"], report, rows, scores["trainings"][training]["scores"]
 
 
-@pytest.mark.parametrize("training", NEEDS)
-def test_killed_at_random_moments(small_data, tmp_path, training):
+@pytest.fixture(scope="session")
+def needed(small_data, tmp_path_factory):
+    """Exports of short trainings that others need, which one worker trains for all."""
+    folder = tmp_path_factory.getbasetemp().parent / "needed"
+    made_once(folder, lambda runs: finish(start(small_data, runs, "", NEEDED)))
+    return folder / "exports"
+
+
+@pytest.mark.parametrize(
+    "training", [*BY_DAY, *nightly(*(name for name in NEEDS if name not in BY_DAY))]
+)
+def test_killed_at_random_moments(small_data, request, tmp_path, training):
     """Kills fall anywhere in a start's life: while it loads, compiles, steps, saves, exports or scores.
 
     A start that ends before its moment ends its chain, which is compared; the next chain begins anew.
     """
     before, straight = tmp_path / "before", tmp_path / "straight"
     before.mkdir()
-    if NEEDS[training]:
-        finish(start(small_data, before, training, NEEDS[training]))
+    for name in NEEDS[training]:
+        exports = request.getfixturevalue("needed")
+        shutil.copytree(exports / name, before / "exports" / name)
     shutil.copytree(before, straight)
     began = time.monotonic()
     finish(start(small_data, straight, training, (training,)))
