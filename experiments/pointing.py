@@ -87,8 +87,6 @@ def score(
     test: DataSlice,
     truth: pathlib.Path,
     path: pathlib.Path,
-    *,
-    count: int = 200,
 ) -> dict[str, Any]:
     """Computes the score of an export on frames of the test part, and keeps its frames.
 
@@ -98,7 +96,6 @@ def score(
         test: drawn faces.
         truth: table of their true labels.
         path: of ``pointing.npz``.
-        count: how many frames.
 
     Returns:
         ``scores["pointing"]``.
@@ -111,7 +108,7 @@ def score(
     names = zip(table["subject"], table["task"], table["frame"], strict=True)
     keys = {(str(s), str(t), int(f)): row for row, (s, t, f) in enumerate(names)}
     try:
-        found = moved.load_or_draw(truth, list(keys), count=count)
+        found = moved.load_or_draw(truth, list(keys), count=job.config.eval.pointing_frames)
         reading = dataclasses.replace(job.reading(training=False), maps=job.maps, host=0, hosts=1)
         pairs = zip(found.subject, found.task, found.frame, strict=True)
         places = [(str(s), str(t), int(f)) for s, t, f in pairs]

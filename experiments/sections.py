@@ -270,12 +270,14 @@ class EvalSection:
 
     ``validation_subjects`` people of the training part are kept apart and scored every
     ``validate_every`` steps; the state that scores best is exported. With none it is the last one.
+    Where faces were drawn, maps are scored on ``pointing_frames`` frames, each drawn again without each of its units.
     """
 
     batch_size: _Batch = 64
     truth: str = ""
     validation_subjects: Annotated[int, Range(0, 2**31 - 1)] = 0
     validate_every: Count = 1000
+    pointing_frames: Annotated[int, Range(1, 2**31 - 1)] = 200
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ def test_a_full_disk_is_named_and_the_next_run_goes_on(clips, small_disk, share)
     assert 0 < finished <= CLIPS and (finished == CLIPS) == (share > 1.5)
 
 
-@pytest.mark.parametrize("kilobytes", [40, 1000])
+@pytest.mark.parametrize("kilobytes", [40, *nightly(1000)])
 def test_a_limit_of_sizes_is_named_and_the_next_run_goes_on(clips, tmp_path, kilobytes):
     """The system refuses to write on within a unit, or within a shard."""
     manual, expected = clips

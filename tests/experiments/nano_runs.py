@@ -8,7 +8,7 @@ from experiments.pipeline import Pipeline
 
 # Feedback as printed: one phase of one kind of step, which compiles faster than two.
 NANO = ["df=paper", "model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
-NANO += ["run.audit=true"]
+NANO += ["run.audit=true", "eval.pointing_frames=20"]
 NANO += [f"{name}.batch_size=8" for name in ("pi1", "pi2", "identity", "baseline", "piap", "df")]
 NANO += [f"{name}.steps=4" for name in ("pi1", "pi2", "identity", "baseline", "piap", "df")]
 NANO += ["disfa.batch_size=8", "disfa.steps=3", "disfa.dataset=synthetic_faces/small_disfa"]

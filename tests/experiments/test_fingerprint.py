@@ -58,6 +58,7 @@ def before(small_data, tmp_path_factory):
         ("eval.batch_size=7", set()),
         ("eval.validate_every=7", set()),
         ("eval.truth=/nowhere/truth.npz", set()),
+        ("eval.pointing_frames=7", set()),
         ("run.log_every=3", set()),
         ("run.checkpoint_every=3", set()),
         ("run.max_skipped=3", set()),

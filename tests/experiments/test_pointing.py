@@ -156,7 +156,8 @@ def test_figure_shows_a_red_box_and_a_blue_region():
 
 
 def test_predefined_maps_point_far_better_than_chance(small_data, tmp_path, monkeypatch):
-    loaded = configs.load("demo", ["model=nano", "data.dataset=synthetic_faces/small_bp4d"])
+    settings = ["model=nano", "data.dataset=synthetic_faces/small_bp4d", "eval.pointing_frames=6"]
+    loaded = configs.load("demo", settings)
     pipeline = Pipeline(loaded, data_dir=str(small_data), runs_dir=str(tmp_path), name="v")
     job = pipeline.job("pi1")
     test = job.datasets.to_test_fold("synthetic_faces/small_bp4d")
@@ -169,7 +170,8 @@ def test_predefined_maps_point_far_better_than_chance(small_data, tmp_path, monk
     own = truth_path(str(small_data), "small_bp4d")
     shutil.copy(own, truth := tmp_path / "truth.npz")
     assert test is not None
-    found = pointing.score(job, {}, test, truth, tmp_path / "pointing.npz", count=6)
+    found = pointing.score(job, {}, test, truth, tmp_path / "pointing.npz")
+    assert found["frames"] <= 6 < len(test.records())
     assert found["predefined"]["mean"] > 4 * found["mean_chance"]
     # The same map everywhere points as chance does, unit by unit.
     assert found["per_unit"] == pytest.approx(found["chance"], abs=1e-6)

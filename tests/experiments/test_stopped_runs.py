@@ -11,7 +11,6 @@ import time
 import numpy as np
 import pytest
 from nano_runs import NANO, contents, run
-from nightly import nightly
 
 from experiments import config as configs
 from experiments import status
@@ -26,7 +25,8 @@ def launch(data, runs, *settings) -> list[str]:
     return command + [f"--set={setting}" for setting in (*NANO, *settings)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, *nightly(signal.SIGINT)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_and_resumed_is_the_straight_run(small_data, tmp_path, number):
     settings = ["methods=baseline", "baseline.steps=40", "run.checkpoint_every=7"]
     run(small_data, tmp_path / "straight", *settings)

@@ -47,6 +47,7 @@ EDGES = {
     "data.augment.brightness": ("-0.1", "0", "1", "1.1"),
     "eval.batch_size": ("0", "1", "65536", "65537"),
     "eval.validation_subjects": ("-1", "0", "9", "1e9"),
+    "eval.pointing_frames": ("0", "1", str(INT32), str(INT32 + 1)),
     "eval.validate_every": ("0", "1", str(INT32), str(INT32 + 1)),
     "run.log_every": ("0", "1", str(INT32), str(INT32 + 1)),
     "run.checkpoint_every": ("-1", "0", str(INT32), str(INT32 + 1)),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from encoder_variants import resnet_variant, variant
 from lively_parts import lively_parts, pictures
+from nightly import nightly
 from numpy_operations import run, sigmoid
 
 from piapdf_jax.export import operations
@@ -42,7 +43,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+AT_NIGHT = ("very small", "one pixel")
+
+
+@pytest.mark.parametrize(
+    "case", [*(case for case in CASES if case not in AT_NIGHT), *nightly(*AT_NIGHT)]
+)
 def test_the_list_says_what_the_networks_say(case):
     changes, size = CASES[case]
     config = dataclasses.replace(NANO, **changes)

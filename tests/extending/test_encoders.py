@@ -18,9 +18,9 @@ COMMANDS = [line for line in TEXT.splitlines() if "--plugin=small_net" in line]
 #: As a user's: other people's modules mix dtypes, which the tests of our own code forbid.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUMPY_DTYPE_PROMOTION": "standard"}
 RESNET = "resnet14"
-STAGES = ("pi1", "pi2", "identity", "landmarks", "piap", "df", "lp")
+STAGES = ("pi1", "pi2", "identity", "landmarks", "baseline", "piap", "df", "lp")
 SETTINGS = ["df=paper", "model=nano", "data.image_size=64", "model.encoder_size=64"]
-SETTINGS += ["eval.batch_size=48"]
+SETTINGS += ["eval.batch_size=48", "eval.pointing_frames=20"]
 SETTINGS += [f"{name}.{key}" for name in STAGES for key in ("steps=2", "batch_size=8")]
 SETTINGS += ["data.dataset=synthetic_faces/small_bp4d"]
 SETTINGS += [f"{name}.dataset=synthetic_faces/small_afew_va" for name in ("pi1", "landmarks")]
@@ -48,6 +48,10 @@ def ran(folder, arguments, code=0):
     return done.stdout, done.stderr
 
 
+def first_command(data):
+    return [*shlex.split(COMMANDS[0])[1:], f"--data_dir={data}", "--runs_dir=runs"]
+
+
 def trained(folder, launch, *settings):
     """The export of each training, two steps long."""
     before = set(folder.glob("runs/exports/*/*/export.json"))
@@ -59,9 +63,15 @@ def trained(folder, launch, *settings):
 @pytest.fixture(name="exports", scope="module")
 def fixture_exports(folder, small_data):
     """The first command of the document, and landmarks as the person-specific vector."""
-    launch = [*shlex.split(COMMANDS[0])[1:], f"--data_dir={small_data}", "--runs_dir=runs"]
     settings = ["model.encoder=small_net", "methods=piapdf,lp", "lp.person=landmark_network"]
-    return trained(folder, launch, *settings)
+    return trained(folder, first_command(small_data), *settings)
+
+
+@pytest.fixture(name="baseline", scope="module")
+def fixture_baseline(folder, small_data):
+    """The export of the shortest training of that command."""
+    settings = ["model.encoder=small_net", "methods=baseline"]
+    return trained(folder, first_command(small_data), *settings)["baseline"]
 
 
 def test_the_file_is_one_of_sixty_lines():
@@ -118,14 +128,14 @@ def test_a_resnet_of_one_block_a_stage_goes_the_same_way(folder, small_data):
     assert found == {"pi2": ((7, 7, 12, 32), 1024, {"resnet"}), **rgb}
 
 
-def test_what_uses_such_an_export_needs_its_plugin(exports, folder, small_data):
-    words = ["-m", "experiments.score", str(exports["piapdf"]), f"--data_dir={small_data}"]
+def test_what_uses_such_an_export_needs_its_plugin(baseline, folder, small_data):
+    words = ["-m", "experiments.score", str(baseline), f"--data_dir={small_data}"]
     words += ["--dataset=synthetic_faces/small_bp4d", "--split=part3"]
     _, told = ran(folder, words, code=2)
     assert told.count("\n") == 1 and "encoder 'small_net'" in told and "--plugin=MODULE" in told
     out, _ = ran(folder, [*words, "--plugin=small_net"])
     assert "mean" in out
-    words = ["-m", "experiments.export", str(exports["piapdf"]), "--out=onnx", "--plugin=small_net"]
+    words = ["-m", "experiments.export", str(baseline), "--out=onnx", "--plugin=small_net"]
     _, told = ran(folder, words, code=2)
     assert told.count("\n") == 1 and "encoder SmallEncoder cannot be exported" in told
 

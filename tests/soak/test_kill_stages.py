@@ -43,6 +43,7 @@ BY_DAY = ("pi1", "identity", "piap", "piapdf", "disfa")
 #: What others need, in the order in which it is trained.
 NEEDED = ("pi1", "pi2", "identity", "baseline", "piap")
 SETTINGS = ["df=paper", "model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
+SETTINGS += ["eval.pointing_frames=20"]
 SETTINGS += ["run.audit=true"]
 SETTINGS += ["run.checkpoint_every=4", "data.dataset=synthetic_faces/small_bp4d"]
 SETTINGS += [

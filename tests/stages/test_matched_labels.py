@@ -83,6 +83,7 @@ def test_the_cut_moves_with_every_variant_and_is_logged(inputs, variant):
     assert int(metrics["count_skipped"]) == 0
 
 
+@pytest.mark.nightly
 def test_parts_are_the_whole(inputs):
     whole, parts = (steps(stage(compiled=way), inputs)[0] for way in ("whole", "parts"))
     chex.assert_trees_all_close(whole.label, parts.label, rtol=1e-6)
