@@ -159,7 +159,7 @@ def encode_jpeg(image: np.ndarray) -> bytes:
         )
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    return _encode(".jpg", np.ascontiguousarray(image[..., ::-1]), options)
+    return _encode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
 
 
 def encode_png(image: np.ndarray) -> bytes:
