@@ -40,10 +40,10 @@ demo: $(VENV)/core.stamp
 	$(BIN)/python -m experiments.piapdf --config=demo
 	$(BIN)/python -m experiments.tables runs/demo --out=runs/demo/report
 
-# Compiling takes longest: XLA's older emitters and less optimized code take a third of the time. The parity tests,
-# the soak of the night and the demo run what users run.
-test soak nightly: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
-test soak nightly: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_use_fusion_emitters=false
+# Compiling takes longest: XLA's older emitters and less optimized code take a third of the time. The demo, and
+# parity and soak of the night, run what users run.
+test soak parity nightly: export JAX_DISABLE_MOST_OPTIMIZATIONS := 1
+test soak parity nightly: export XLA_FLAGS := $(XLA_FLAGS) --xla_cpu_use_fusion_emitters=false
 # A file's tests stay in one worker: they share fixtures and compiled steps.
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(WORKERS) --dist loadfile -m "not x64 and not nightly and not parity and not beam and not soak and not page and not export and not web and not litert"
@@ -52,7 +52,7 @@ test: $(VENV)/test.stamp
 # What takes minutes and is turned red by a new release of JAX sooner than by a change here.
 nightly: $(VENV)/test.stamp $(VENV)/parity.stamp
 	$(BIN)/python -m pytest $(WORKERS) --dist load -m "nightly and not parity and not soak"
-	$(OPTIMIZED) JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m "nightly and parity" tests/parity
+	$(OPTIMIZED) JAX_ENABLE_X64=1 $(BIN)/python -m pytest -m parity tests/parity
 	$(OPTIMIZED) SOAK_KILLS=8 $(BIN)/python -m pytest $(WORKERS) --dist=load -m soak -rP tests/soak
 
 soak: $(VENV)/test.stamp

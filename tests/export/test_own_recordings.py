@@ -46,6 +46,7 @@ def fixture_folder(small_data, tmp_path_factory):
     clean = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "TFDS_DATA_DIR")}
     # Compiling takes longest, and a user's machine is one device.
     clean |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1", "JAX_NUM_CPU_DEVICES": "1"}
+    clean["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
     clean["PATH"] = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{clean['PATH']}"
     done = subprocess.run(
         ["bash", "-euc", script], cwd=folder, env=clean, capture_output=True, text=True, check=False
