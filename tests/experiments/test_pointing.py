@@ -1,6 +1,7 @@
 """Pointing scores and figure 1, against sums by hand and colors at places."""
 
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -175,3 +176,19 @@ def test_predefined_maps_point_far_better_than_chance(small_data, tmp_path, monk
     assert found["predefined"]["mean"] > 4 * found["mean_chance"]
     # The same map everywhere points as chance does, unit by unit.
     assert found["per_unit"] == pytest.approx(found["chance"], abs=1e-6)
+
+
+def test_every_frame_is_asked_once_in_batches_of_one_size():
+    """Frames that fill the last batch are asked twice and counted once."""
+    sizes = []
+
+    def predict(parts, batch):
+        sizes.append(len(batch))
+        return types.SimpleNamespace(pi_probs=batch)
+
+    evaluation = types.SimpleNamespace(eval=types.SimpleNamespace(batch_size=3))
+    job = types.SimpleNamespace(config=evaluation, stage=types.SimpleNamespace(predict=predict))
+    images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), np.uint8)
+    found = pointing._said(job, {"generator": ()}, images)
+    np.testing.assert_allclose(found, images / 255, rtol=1e-6)
+    assert sizes == [3, 3, 3]
