@@ -128,9 +128,8 @@ def score(
     return summary(arrays, job.maps)
 
 
-def _said(job: Job, exported: Parts, images: np.ndarray) -> np.ndarray:
+def _said(job: Job, exported: Parts, images: np.ndarray, *, size: int = 16) -> np.ndarray:
     """Soft maps [n, S, S, K] of a generator or a decoder."""
-    size = job.config.eval.batch_size  # what scored the test part is compiled for it
     decoder = "decoder" in exported
     names = ("encoder", "head", "decoder") if decoder else tuple(exported)
     parts = {name: exported[name] for name in names}

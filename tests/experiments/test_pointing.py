@@ -186,9 +186,8 @@ def test_every_frame_is_asked_once_in_batches_of_one_size():
         sizes.append(len(batch))
         return types.SimpleNamespace(pi_probs=batch)
 
-    evaluation = types.SimpleNamespace(eval=types.SimpleNamespace(batch_size=3))
-    job = types.SimpleNamespace(config=evaluation, stage=types.SimpleNamespace(predict=predict))
+    job = types.SimpleNamespace(stage=types.SimpleNamespace(predict=predict))
     images = np.random.default_rng(0).integers(0, 256, (7, 4, 4, 3), np.uint8)
-    found = pointing._said(job, {"generator": ()}, images)
+    found = pointing._said(job, {"generator": ()}, images, size=3)
     np.testing.assert_allclose(found, images / 255, rtol=1e-6)
     assert sizes == [3, 3, 3]
