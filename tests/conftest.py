@@ -36,7 +36,7 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 from absl import logging as absl_logging  # noqa: E402
-from once import made_once  # noqa: E402
+from once import made_once, shared_folder  # noqa: E402
 
 # TFDS and Orbax read absl flags, which only absl's own main would parse.
 flags.FLAGS.mark_as_parsed()
@@ -78,8 +78,7 @@ PEOPLE = {"bp4d": 2, "disfa": 1, "afew_va": 4, "webface": 4, "lfw": 12}
 @pytest.fixture(scope="session")
 def small_data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A data directory with every synthetic data set, a few people each."""
-    shared = tmp_path_factory.getbasetemp()
-    folder = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "small_data"
+    folder = shared_folder(tmp_path_factory, "small_data")
     digest = hashlib.sha256()
     sources = (*(_ROOT / "data_builders").rglob("*.py"), *(_ROOT / "piapdf_jax").glob("*.py"))
     for path in sorted(sources):

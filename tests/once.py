@@ -1,9 +1,18 @@
 """What several workers need and one of them makes."""
 
 import fcntl
+import os
 import pathlib
 import shutil
 from collections.abc import Callable
+
+import pytest
+
+
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, name: str) -> pathlib.Path:
+    """Returns a folder of this run that all of its workers have, and no other run."""
+    own = tmp_path_factory.getbasetemp()
+    return (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
 
 
 def made_once(folder: pathlib.Path, make: Callable[[pathlib.Path], object]) -> None:

@@ -16,7 +16,7 @@ import time
 
 import pytest
 from nightly import nightly
-from once import made_once
+from once import made_once, shared_folder
 
 from piapdf_jax.runtime.train_stats import WALL_CLOCK
 
@@ -40,8 +40,7 @@ NEEDS = {
     "disfa": ("pi1", "pi2", "identity", "piap"),
 }
 BY_DAY = ("pi1", "identity", "piap", "piapdf", "disfa")
-#: What others need, in the order in which it is trained.
-NEEDED = ("pi1", "pi2", "identity", "baseline", "piap")
+NEEDED = tuple(dict.fromkeys(name for names in NEEDS.values() for name in names))
 SETTINGS = ["df=paper", "model=nano", "data.image_size=64", "eval.batch_size=48", "run.log_every=1"]
 SETTINGS += ["eval.pointing_frames=20"]
 SETTINGS += ["run.audit=true"]
@@ -96,7 +95,7 @@ def results(runs, training):
 @pytest.fixture(scope="session")
 def needed(small_data, tmp_path_factory):
     """Exports of short trainings that others need, which one worker trains for all."""
-    folder = tmp_path_factory.getbasetemp().parent / "needed"
+    folder = shared_folder(tmp_path_factory, "needed")
     made_once(folder, lambda runs: finish(start(small_data, runs, "", NEEDED)))
     return folder / "exports"
 
